@@ -1,0 +1,95 @@
+"""What stands behind all pages of one server: the runs folder, its supervisor, and the histories being read."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import os
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from mlcore.engines.supervisor import Supervisor
+from mlcore.runs.folder import RunFolder, Runs
+from mlcore.runs.history import History
+from mlcore.runs.queue import Queue
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass
+class Backstage:
+    runs: Runs
+    supervisor: Supervisor
+
+
+@st.cache_resource(show_spinner=False)
+def backstage() -> Backstage:
+    """The one Backstage of this server. Its runs folder is $LAB_RUNS, else `runs/` beside `app/`."""
+    runs = Runs(os.environ.get("LAB_RUNS") or ROOT / "runs")
+    slots = os.environ.get("LAB_SLOTS")
+    supervisor = Supervisor(runs, slots=int(slots) if slots else None)
+    supervisor.start()
+    atexit.register(supervisor.close)
+    return Backstage(runs, supervisor)
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def history_of(root: str, run_id: str) -> History:
+    return History(RunFolder(Path(root) / run_id))
+
+
+def history(run: RunFolder) -> History:
+    """The run's history, shared by all who look at it; refreshed by the caller."""
+    return history_of(str(run.path.parent), run.run_id)
+
+
+@st.cache_resource(show_spinner=False)
+def queue() -> Queue:
+    return Queue(backstage().runs)
+
+
+def spare_the_collector() -> None:
+    """Keep imported modules out of garbage collection.
+
+    Streamlit collects all generations after every run of a page or fragment. With torch and plotly imported that walks
+    over a million objects, which cost more than the page itself. Called at the end of a run, it only acts when modules
+    have been imported since the last time.
+    """
+    if len(sys.modules) > _spared.modules:
+        _spared.modules = len(sys.modules)
+        gc.collect()
+        gc.freeze()
+
+
+@dataclass
+class Spared:
+    modules: int = 0
+
+
+_spared = Spared()
+
+
+def torch_is_ready() -> bool:
+    """Whether the losses themselves can be asked without waiting; if not, they are imported behind the scenes."""
+    if "mlcore.losses" in sys.modules and "torch" in sys.modules and not _importing.is_set():
+        return True
+    if not _importing.is_set():
+        _importing.set()
+        threading.Thread(target=_import_losses, name="import-losses", daemon=True).start()
+    return False
+
+
+_importing = threading.Event()
+
+
+def _import_losses() -> None:
+    try:
+        importlib.import_module("mlcore.losses")
+        spare_the_collector()
+    finally:
+        _importing.clear()

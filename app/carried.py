@@ -1,0 +1,71 @@
+"""Widgets whose code is sent to the browser once.
+
+Streamlit sends a component's JavaScript with every message of that component. So a widget here is only the small
+`carried.js`; its own code is brought by an invisible carrier whose message never changes: Streamlit keeps messages over
+10 kB in the browser and sends their hash from then on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+STUB = Path(__file__).parent / "carried.js"
+PADDING = 12_000  # bytes, so that a small widget's carrier is large enough to be kept by the browser
+CARRIED = "lab.carried"
+ENTRY = "export default function (message)"
+
+
+class Carried:
+    """One kind of widget: `files` are plain scripts that share one scope, the last one exports the entry function.
+
+    The entry is called with each message (data, parentElement, setStateValue ...) and returns a clean-up function;
+    `css` is put beside what it draws, in a shadow root of its own unless `isolate` is False.
+    """
+
+    def __init__(self, name: str, files: Sequence[Path], css: Path, *, isolate: bool = True) -> None:
+        code = "\n".join(path.read_text(encoding="utf-8") for path in files)
+        if code.count(ENTRY) != 1:
+            raise ValueError(f"{name}: its scripts must hold '{ENTRY}' once")
+        self.code = code.replace(ENTRY, "function show(message)")
+        self.css = css.read_text(encoding="utf-8")
+        self.version = hashlib.sha256((self.code + self.css).encode("utf-8")).hexdigest()[:16]
+        self._carrier = st.components.v2.component(f"{name}_code", js=self._carrier_code())
+        stub = STUB.read_text(encoding="utf-8").replace("VERSION", self.version)
+        self._widget = st.components.v2.component(name, js=stub, isolate_styles=isolate)
+
+    def carry(self, key: str) -> None:
+        """Bring the code to the browser."""
+        self._carrier(key=key)
+
+    def __call__(self, *, key: str, data: Any, **on_changes: Any) -> Any:
+        """Mount the widget `key`, or hand it new data; returns Streamlit's result, a mapping of its states."""
+        if not st.session_state.get(CARRIED):
+            self.carry(f"{key}-code")
+        return self._widget(key=key, data=data, **on_changes)
+
+    def _carrier_code(self) -> str:
+        return f"""{self.code}
+(globalThis.__labCode ??= {{}})[{json.dumps(self.version)}] = {{ show, css: {json.dumps(self.css)} }};
+globalThis.dispatchEvent(new Event("lab-code"));
+export default function ({{ parentElement }}) {{
+  const box = parentElement.host?.closest('[data-testid="stElementContainer"]');
+  if (box) box.style.display = "none";
+}}
+//{"·" * max(0, (PADDING - len(self.code) - len(self.css)) // 2)}
+"""
+
+
+def carry_all(kinds: Sequence[Carried]) -> None:
+    """Bring every widget's code now, once for the whole page.
+
+    Called in the frame: inside a fragment that runs every half second Streamlit would send it each time.
+    """
+    for number, kind in enumerate(kinds):
+        kind.carry(f"lab.code.{number}")
+    st.session_state[CARRIED] = True

@@ -1,0 +1,98 @@
+// chart.js: one Plotly figure, drawn once and then changed in place. Joined after plotly.min.js, which sets globalThis.Plotly.
+const charts = new WeakMap(); // parentElement -> Chart
+
+export default function (message) {
+  const parent = message.parentElement;
+  if (!charts.has(parent)) charts.set(parent, new Chart(parent));
+  charts.get(parent).receive(message.data);
+  return () => {
+    charts.get(parent)?.destroy();
+    charts.delete(parent);
+  };
+}
+
+const ENLARGE = { width: 24, height: 24, path: "M4 4h7v2H6v5H4zM20 20h-7v-2h5v-5h2zM13 4h7v7h-2V6h-5zM4 13h2v5h5v2H4z" };
+
+class Chart {
+  constructor(parent) {
+    this.root = document.createElement("div");
+    this.root.className = "lab-chart";
+    this.root.setAttribute("role", "img");
+    parent.append(this.root);
+    this.text = "";
+    this.alive = true;
+    this.busy = Promise.resolve(); // Plotly finishes one thing after the other, and is never asked about a chart that is gone
+    this.width = 0;
+    this.sizes = new ResizeObserver(() => this.fit());
+    this.sizes.observe(parent);
+    this.root.labChart = this; // a handle for tests and the console
+    this.drawn = 0;
+  }
+
+  receive({ figure, alt, name }) {
+    const text = JSON.stringify(figure);
+    if (text === this.text) return;
+    this.text = text;
+    this.height = figure.layout.height;
+    this.root.style.minHeight = `${this.height}px`;
+    this.root.setAttribute("aria-label", alt);
+    this.then(() => Plotly.react(this.root, figure.data, { ...figure.layout, autosize: true }, this.config(name)));
+    this.drawn += 1;
+  }
+
+  then(work) {
+    this.busy = this.busy.then(() => (this.alive && this.root.isConnected ? work() : null)).catch((error) => console.warn(error));
+  }
+
+  fit() {
+    const width = this.root.clientWidth;
+    if (!width || width === this.width || !this.text) return;
+    this.width = width;
+    this.then(() => (this.root._fullLayout ? Plotly.Plots.resize(this.root) : null));
+  }
+
+  config(name) {
+    return {
+      displaylogo: false,
+      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+      modeBarButtonsToAdd: [
+        { name: "Save the data (CSV)", icon: Plotly.Icons.disk, click: (graph) => this.save(graph, name) },
+        { name: "Enlarge", icon: ENLARGE, click: () => this.enlarge() },
+      ],
+      toImageButtonOptions: { format: "png", scale: 2, filename: name },
+    };
+  }
+
+  save(graph, name) {
+    const lines = ["series,x,y"];
+    for (const trace of graph._fullData) {  // with binary arrays unpacked
+      const xs = Array.from(trace.x ?? []), ys = Array.from(trace.y ?? []);
+      const label = JSON.stringify(String(trace.name ?? "")).replaceAll('\\"', '""');
+      xs.forEach((x, i) => lines.push(`${label},${x},${ys[i]}`));
+    }
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([lines.join("\n")], { type: "text/csv" }));
+    link.download = `${name}.csv`;
+    link.click();
+    URL.revokeObjectURL(link.href);
+  }
+
+  async enlarge() {
+    if (document.fullscreenElement) return document.exitFullscreen();
+    await this.root.requestFullscreen?.();
+    this.then(() => Plotly.relayout(this.root, { height: window.innerHeight }));
+    const back = () => {
+      if (document.fullscreenElement) return;
+      document.removeEventListener("fullscreenchange", back);
+      this.then(() => Plotly.relayout(this.root, { height: this.height }));
+    };
+    document.addEventListener("fullscreenchange", back);
+  }
+
+  destroy() {
+    this.sizes.disconnect();
+    this.busy = this.busy.then(() => Plotly.purge(this.root));
+    this.alive = false;
+    this.root.remove();
+  }
+}

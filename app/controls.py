@@ -1,0 +1,132 @@
+"""A declaration becomes widgets, the widgets become settings of the draft. No part is named here."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import streamlit as st
+
+from app.draft import WIDGET, Draft
+from mlcore.catalogue import parts
+from mlcore.declare import Param, Spec
+from mlcore.runs.spec import PART_ROOMS
+
+SLIDER_STEPS = 200
+
+
+def part_choice(draft: Draft, section: str, label: str, *, help: str | None = None) -> Spec:
+    """A list of the parts of a room; returns the chosen one."""
+    room = parts(PART_ROOMS[section])
+    key = f"{WIDGET}{section}"
+    st.session_state.setdefault(key, draft.get(section))
+    chosen = st.selectbox(label, list(room), format_func=lambda name: room[name].title, key=key, help=help)
+    draft.choose(section, chosen)
+    return room[chosen]
+
+
+def part_knobs(draft: Draft, section: str, spec: Spec) -> None:
+    """A widget for every knob of the chosen part, and a way back to its defaults."""
+    values = draft.knobs(section)
+    for param in spec.params:
+        key = f"{WIDGET}{section}.{spec.key}.{param.name}"
+        newest = st.session_state.get(key, values[param.name])
+        draft.set(f"{section}.{param.name}", knob_widget(param, newest, key))
+    if values != spec.defaults():
+        st.button(
+            "Reset to defaults",
+            key=f"lab.reset.{section}",
+            icon=":material/undo:",
+            type="tertiary",
+            on_click=reset_knobs,
+            args=(draft, section, spec),
+        )
+
+
+def reset_knobs(draft: Draft, section: str, spec: Spec) -> None:
+    for param in spec.params:
+        draft.set(f"{section}.{param.name}", param.default)
+        st.session_state.pop(f"{WIDGET}{section}.{spec.key}.{param.name}", None)
+        st.session_state.pop(f"{WIDGET}{section}.{spec.key}.{param.name}.on", None)
+    draft.settings.pop(f"@{section}.{spec.key}", None)
+
+
+def knob_widget(param: Param, value: Any, key: str) -> Any:
+    """The widget that fits a knob's kind and range; returns its value."""
+    knob = param.knob
+    if knob.none:
+        return optional_widget(param, value, key)
+    label = knob_label(param, value)
+    if knob.choices:
+        st.session_state.setdefault(key, value)
+        return st.selectbox(label, knob.choices, key=key, help=knob.text)
+    if param.kind == "bool":
+        st.session_state.setdefault(key, value)
+        return st.toggle(label, key=key, help=knob.text)
+    if param.kind == "str":
+        st.session_state.setdefault(key, value)
+        return st.text_input(label, key=key, help=knob.text)
+    return number_widget(param, value, key, label)
+
+
+def number_widget(param: Param, value: float, key: str, label: str) -> float:
+    knob = param.knob
+    kind = int if param.kind == "int" else float
+    st.session_state.setdefault(key, kind(value))
+    low, high = (None if bound is None else kind(bound) for bound in (knob.low, knob.high))
+    if low is None or high is None or knob.log:
+        step = 1 if kind is int else None
+        return st.number_input(label, low, high, step=step, key=key, help=knob.text, format=number_format(param))
+    step = 1 if kind is int else nice_step((high - low) / SLIDER_STEPS)
+    return st.slider(label, low, high, step=step, key=key, help=knob.text, format=number_format(param))
+
+
+def optional_widget(param: Param, value: Any, key: str) -> Any:
+    """A switch between None (in the knob's own words) and a value."""
+    knob = param.knob
+    st.session_state.setdefault(f"{key}.on", value is not None)
+    on = st.toggle(f"Set {knob_label(param, None).lower()}", key=f"{key}.on", help=f"{knob.text} Off: {knob.none}.")
+    if not on:
+        return None
+    start = knob.low if knob.low is not None else 1
+    return number_widget(param, start if value is None else value, key, knob_label(param, value))
+
+
+def knob_label(param: Param, value: Any) -> str:
+    """'Margin (rad; 28.6 deg)', with the unit where there is one."""
+    name = param.name.replace("_", " ").capitalize()
+    unit = param.knob.unit
+    if unit == "rad" and isinstance(value, int | float):
+        unit = f"rad; {math.degrees(value):.1f} deg"
+    return f"{name} ({unit})" if unit else name
+
+
+def number_format(param: Param) -> str | None:
+    return "%d" if param.kind == "int" else "%.4g"
+
+
+def nice_step(rough: float) -> float:
+    """The 1, 2 or 5 times a power of ten that is at least `rough`."""
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= rough * 0.999)
+
+
+def choice(draft: Draft, name: str, label: str, options: dict[Any, str], *, help: str | None = None) -> Any:
+    """One of a few values of a setting, side by side."""
+    key = f"{WIDGET}{name}"
+    st.session_state.setdefault(key, draft.get(name))
+    value = st.segmented_control(
+        label, list(options), format_func=options.get, key=key, help=help, required=True, width="stretch"
+    )
+    draft.set(name, value)
+    return value
+
+
+def number(draft: Draft, name: str, label: str, low: float, high: float, **options: Any) -> Any:
+    """A number of the draft, typed in."""
+    key = f"{WIDGET}{name}"
+    kind = type(low)
+    st.session_state.setdefault(key, kind(draft.get(name)))
+    value = st.number_input(label, low, high, key=key, **options)
+    draft.set(name, value)
+    return value

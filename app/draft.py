@@ -1,0 +1,142 @@
+"""The run that a person is about to start: dotted settings, kept in the session and mirrored in the URL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from mlcore.catalogue import parts
+from mlcore.runs.spec import PART_ROOMS, RunSpec
+
+KEY = "lab.draft"
+WIDGET = "lab.set."
+NOT_SETTINGS = ("dataset.fingerprint",)
+
+
+def settings_of(spec: RunSpec) -> dict[str, Any]:
+    """Every setting of a spec under its dotted name; a part's own name is its key."""
+    flat: dict[str, Any] = {}
+    for section, choice in spec.model_dump(mode="json").items():
+        if not isinstance(choice, dict):
+            flat[section] = choice
+            continue
+        if section in PART_ROOMS:
+            flat[section] = choice["key"]
+        flat |= {f"{section}.{name}": value for name, value in choice.items() if name not in ("key", "params")}
+        flat |= {f"{section}.{name}": value for name, value in choice.get("params", {}).items()}
+    return {name: value for name, value in flat.items() if name not in NOT_SETTINGS}
+
+
+def usual() -> dict[str, Any]:
+    """The settings of a lab that nobody has touched."""
+    return settings_of(RunSpec.read({}))
+
+
+class Draft:
+    """The draft of this session. Knobs of parts that are not chosen now are kept, and come back with their part."""
+
+    def __init__(self) -> None:
+        if KEY not in st.session_state:
+            st.session_state[KEY] = from_url() or usual()
+        self.settings: dict[str, Any] = st.session_state[KEY]
+
+    def get(self, name: str) -> Any:
+        return self.settings.get(name)
+
+    def set(self, name: str, value: Any) -> None:
+        self.settings[name] = value
+
+    def knobs(self, section: str) -> dict[str, Any]:
+        """The knob values of the chosen part of a section, with its defaults where nothing was set."""
+        part = parts(PART_ROOMS[section])[self.settings[section]]
+        kept = self.settings.get(f"@{section}.{part.key}", {})
+        values = {}
+        for param in part.params:
+            name = f"{section}.{param.name}"
+            values[param.name] = kept.get(
+                param.name, self.settings.get(name, param.default) if not kept else param.default
+            )
+        return values
+
+    def choose(self, section: str, key: str) -> None:
+        """Take another part; the present one's knobs are remembered under its name."""
+        before = self.settings[section]
+        if key == before:
+            return
+        for param in parts(PART_ROOMS[section])[before].params:
+            kept = self.settings.setdefault(f"@{section}.{before}", {})
+            kept[param.name] = self.settings.pop(f"{section}.{param.name}", param.default)
+        self.settings[section] = key
+        kept = self.settings.get(f"@{section}.{key}", {})
+        for param in parts(PART_ROOMS[section])[key].params:
+            self.settings[f"{section}.{param.name}"] = kept.get(param.name, param.default)
+
+    def replace(self, settings: dict[str, Any]) -> None:
+        """Take over a lesson's or a run's settings; everything it does not name is as usual."""
+        fresh = settings_of(RunSpec.read({}).changed(settings))
+        self.settings.clear()
+        self.settings.update(fresh)
+        for key in [key for key in st.session_state if str(key).startswith(WIDGET)]:
+            del st.session_state[key]
+
+    def spec(self) -> RunSpec:
+        """The draft as a spec; ValueError with one sentence a fault."""
+        settings = {name: value for name, value in self.settings.items() if not name.startswith("@")}
+        return RunSpec.read({}).changed(settings)
+
+    def write_url(self) -> None:
+        """What differs from the usual stands in the URL."""
+        plain = usual()
+        wanted = {
+            f"s.{name}": text(value)
+            for name, value in self.settings.items()
+            if not name.startswith("@")
+            and name != "name"
+            and value != plain.get(name)
+            and not self.is_default(name, value)
+        }
+        for name in [name for name in st.query_params if name.startswith("s.") and name not in wanted]:
+            del st.query_params[name]
+        for name, value in wanted.items():
+            if st.query_params.get(name) != value:
+                st.query_params[name] = value
+
+    def is_default(self, name: str, value: Any) -> bool:
+        """Whether a knob has the value that its part declares."""
+        section, _, knob = name.partition(".")
+        if section not in PART_ROOMS or not knob:
+            return False
+        params = {param.name: param for param in parts(PART_ROOMS[section])[self.settings[section]].params}
+        return knob in params and params[knob].default == value
+
+
+def from_url() -> dict[str, Any]:
+    """The settings that the URL names, if together they make a spec; else none of them, with a word about it."""
+    found = {name[2:]: value(text) for name, text in st.query_params.items() if name.startswith("s.")}
+    if not found:
+        return {}
+    try:
+        return settings_of(RunSpec.read({}).changed(found))
+    except ValueError as error:
+        st.toast(f"The link's settings cannot be used: {error}", icon=":material/link_off:")
+        return {}
+
+
+def text(value: Any) -> str:
+    return (
+        {True: "true", False: "false", None: "none"}[value] if value is None or isinstance(value, bool) else f"{value}"
+    )
+
+
+def value(text: str) -> Any:
+    """The plain value that a URL's text stands for."""
+    words = {"true": True, "false": False, "none": None}
+    if text in words:
+        return words[text]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,381 @@
+"""The parts of the Losses page: finding a loss, what its formula's letters mean, its knobs, and its pictures."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from app import curves, loss_figures
+from app.chart import chart
+from app.controls import knob_widget
+from app.draft import WIDGET, Draft, text, value
+from app.palette import class_colours
+from app.panels import theme
+from app.setup import suggest_what_follows
+from app.words import plain
+from mlcore.catalogue import parts
+from mlcore.declare import Param, Spec
+
+CHOSEN, PRESSED, VALUES, WRITTEN = "losses.chosen", "losses.pressed", "losses.values", "losses.written"
+KNOB = "k."  # a knob's value in the URL: ?loss=...&k.margin=0.3
+FAMILIES = {"proxy": "Proxies, one per class", "pair": "Pairs of a batch", "triplet": "Triplets of a batch"}
+EXPECT = "What to expect:"
+SAMPLES = ("A", "B", "C")
+SYMBOLS = {
+    r"\theta_y": "angle to the proxy of its own class",
+    r"\theta_j": "angle to the proxy of class j",
+    r"\theta_{xp}": "angle between sample x and proxy p",
+    r"d_{ap}": "distance from anchor to positive",
+    r"d_{an}": "distance from anchor to negative",
+    r"s_{ap}": "similarity (cosine) of anchor and positive",
+    r"s_{an}": "similarity (cosine) of anchor and negative",
+    r"s_{ai}": "similarity (cosine) of anchor and sample i",
+    r"P(a)": "the anchor's positives",
+    r"P^+": "proxies with a sample in the batch",
+    r"X_p^+": "the samples of p's class",
+    r"X_p^-": "all other samples",
+    r"]_+": "where positive, else 0",
+}
+
+
+def chosen_loss() -> Spec:
+    """The loss that was pressed last, else that of the link, else the one looked at before; kept in the URL."""
+    room = parts("losses")
+    named = st.session_state.pop(PRESSED, None) or st.query_params.get("loss") or st.session_state.get(CHOSEN)
+    if named is not None and named not in room:
+        st.warning(f"The link names a loss that is not here: {plain(named, 60)}.", icon=":material/link_off:")
+    key = named if named in room else next(iter(room))
+    st.session_state[CHOSEN] = key
+    if st.query_params.get("loss") != key:
+        st.query_params["loss"] = key
+    return room[key]
+
+
+def loss_list(chosen: Spec) -> None:
+    """Every declared loss under its family, those that fit the search."""
+    asked = st.text_input(
+        "Search",
+        key="losses.search",
+        placeholder="Name, alias or paper",
+        help="Its name here or in another library, or its paper.",
+        icon=":material/search:",
+        persist_state="session",
+    )
+    found = [spec for spec in parts("losses").values() if fits(spec, asked)]
+    if not found:
+        st.caption("No loss fits. Try a part of its name, of its paper's authors, or a year.")
+    for family in dict.fromkeys(spec.family for spec in found):
+        st.caption(FAMILIES.get(family, family.replace("_", " ").capitalize()))
+        with st.container(gap="xxsmall"):
+            for spec in found:
+                if spec.family == family:
+                    st.button(
+                        spec.title,
+                        key=f"losses.pick.{spec.key}",
+                        type="secondary" if spec.key == chosen.key else "tertiary",
+                        icon=":material/chevron_right:" if spec.key == chosen.key else None,
+                        icon_position="right",
+                        width="stretch",
+                        on_click=st.session_state.__setitem__,
+                        args=(PRESSED, spec.key),
+                    )
+
+
+def fits(spec: Spec, asked: str) -> bool:
+    """Whether every word of a search stands in a loss's names, family or paper, whatever the case and hyphens."""
+    everything = plain_letters(" ".join([spec.title, spec.key, spec.family, spec.paper, *spec.names]))
+    return all(plain_letters(word) in everything for word in asked.split())
+
+
+def plain_letters(words: str) -> str:
+    return re.sub(r"[\s_-]", "", words).lower()
+
+
+def paragraphs(spec: Spec) -> list[str]:
+    """What a loss says of itself, without what is meant for callers."""
+    blocks = [" ".join(block.split()) for block in spec.text.split("\n\n")]
+    return [block for block in blocks if block and not block.startswith(("Shapes:", "Raises:"))]
+
+
+def expectation(spec: Spec) -> str:
+    return next((b.removeprefix(EXPECT).strip() for b in paragraphs(spec) if b.startswith(EXPECT)), "")
+
+
+def reasons(spec: Spec) -> list[str]:
+    """The paragraphs after the first that are not the expectation."""
+    return [block for block in paragraphs(spec)[1:] if not block.startswith(EXPECT)]
+
+
+def byline(spec: Spec) -> str:
+    """The paper, its arXiv number as a link, and the loss's other names."""
+    paper = re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", spec.paper)
+    names = f"Also known as {'; '.join(spec.names)}" if spec.names else ""
+    return " &nbsp;·&nbsp; ".join(filter(None, [paper, names]))
+
+
+def symbol_words(spec: Spec, values: dict[str, Any]) -> str:
+    """Each letter of the formula: first the knobs with their values, then what is measured."""
+    knobs = [
+        f"${param.knob.symbol}$ {param.name.replace('_', ' ')} = **{amount(param, values[param.name])}**"
+        for param in spec.params
+        if param.knob.symbol
+    ]
+    measured = [
+        f"${'[x]_+' if symbol == ']_+' else symbol}$ {meaning}"
+        for symbol, meaning in SYMBOLS.items()
+        if symbol in spec.formula
+    ]
+    return " &nbsp;·&nbsp; ".join(knobs + measured)
+
+
+def amount(param: Param, setting: Any) -> str:
+    """'0.5 rad (28.6 deg)', '0.35 (cosine)', '64'; the knob's own words for None."""
+    if setting is None:
+        return param.knob.none
+    if not isinstance(setting, int | float) or isinstance(setting, bool):
+        return str(setting)
+    if param.knob.unit == "rad":
+        return f"{setting:g} rad ({math.degrees(setting):.1f} deg)"
+    return f"{setting:g}" + (f" ({param.knob.unit})" if param.knob.unit else "")
+
+
+def knob_values(spec: Spec) -> dict[str, Any]:
+    """The knobs as widgets; their values come from the link, else from before, and go back into the URL."""
+    kept = st.session_state.setdefault(VALUES, {})
+    take_linked(spec, kept)
+    before = spec.defaults() | kept.get(spec.key, {})
+    values = {}
+    for param in spec.params:
+        key = knob_key(spec, param)
+        now = st.session_state.get(key, before[param.name])
+        values[param.name] = knob_widget(param, before[param.name] if now is None else now, key)
+    kept[spec.key] = values
+    write_url(spec, values)
+    if values != spec.defaults():
+        st.button(
+            "Reset to defaults",
+            key="losses.reset",
+            icon=":material/undo:",
+            type="tertiary",
+            on_click=forget,
+            args=(spec,),
+        )
+    return values
+
+
+def take_linked(spec: Spec, kept: dict[str, Any]) -> None:
+    """A link's values count once: when they are not what this page wrote itself."""
+    linked = {name: words for name, words in st.query_params.items() if name.startswith(KNOB)}
+    if not linked or linked == st.session_state.get(WRITTEN):
+        return
+    try:
+        values = spec.check({name.removeprefix(KNOB): value(words) for name, words in linked.items()})
+    except ValueError as error:
+        st.toast(f"The link's values cannot be used: {plain(str(error), 300)}", icon=":material/link_off:")
+        return
+    forget(spec)
+    kept[spec.key] = values
+
+
+def write_url(spec: Spec, values: dict[str, Any]) -> None:
+    """What differs from the defaults stands in the URL."""
+    usual = spec.defaults()
+    wanted = {f"{KNOB}{name}": text(setting) for name, setting in values.items() if setting != usual[name]}
+    for name in [name for name in st.query_params if name.startswith(KNOB) and name not in wanted]:
+        del st.query_params[name]
+    for name, words in wanted.items():
+        if st.query_params.get(name) != words:
+            st.query_params[name] = words
+    st.session_state[WRITTEN] = wanted
+
+
+def knob_key(spec: Spec, param: Param) -> str:
+    return f"losses.knob.{spec.key}.{param.name}"
+
+
+def forget(spec: Spec) -> None:
+    """Back to the defaults: what was set and the widgets that held it."""
+    st.session_state.get(VALUES, {}).pop(spec.key, None)
+    for param in spec.params:
+        st.session_state.pop(knob_key(spec, param), None)
+        st.session_state.pop(f"{knob_key(spec, param)}.on", None)
+
+
+def take_to_the_lab(spec: Spec, values: dict[str, Any]) -> None:
+    """Put the loss and its values into the Lab's draft, with what follows from the loss; everything else stays."""
+    draft = Draft()
+    before = draft.get("loss")
+    draft.choose("loss", spec.key)
+    if spec.key != before:
+        suggest_what_follows(draft, "loss", before)
+    draft.settings.pop(f"@loss.{spec.key}", None)
+    for name, setting in values.items():
+        draft.set(f"loss.{name}", setting)
+    for key in [
+        key for key in st.session_state if str(key) == f"{WIDGET}loss" or str(key).startswith(f"{WIDGET}loss.")
+    ]:
+        del st.session_state[key]
+
+
+def angle_slider(label: str, key: str, usual: int, *, help: str) -> float:
+    """An angle in degrees that the pictures hold still; kept in the URL."""
+    return float(
+        st.slider(
+            label, 5, 180, usual, step=5, key=key, help=help, format="%d°", bind="query-params", persist_state="session"
+        )
+    )
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def curve(key: str, values: dict[str, Any], moving: curves.Moving, fixed: float) -> curves.Curve:
+    spec = parts("losses")[key]
+    if moving == "own":
+        return curves.own_proxy_curve(spec, values, fixed)
+    return curves.pair_curve(spec, values, moving, fixed)
+
+
+@st.cache_data(max_entries=128, show_spinner=False)
+def penalty(
+    key: str, values: dict[str, Any], moving: curves.Moving, fixed: float, shade: str
+) -> tuple[go.Figure, bool]:
+    """The picture, and whether a band is shaded in it."""
+    spec = parts("losses")[key]
+    usual = None if values == spec.defaults() else curve(key, spec.defaults(), moving, fixed)
+    other = {"own": "other proxy", "positive": "negative", "negative": "positive"}[moving]
+    margin = curves.margin(spec, values, moving, fixed)
+    figure = loss_figures.penalty_figure(curve(key, values, moving, fixed), usual, margin, (fixed, other), shade)
+    return figure, margin.band is not None
+
+
+@st.cache_data(max_entries=128, show_spinner=False)
+def sides(key: str, values: dict[str, Any], apart: float, label: int, shade: str) -> tuple[go.Figure, bool]:
+    """The picture, and whether anything is hatched in it."""
+    found = curves.circle(parts("losses")[key], values, apart)
+    figure = loss_figures.circle_figure(found, label, SAMPLES, class_colours(SAMPLES, shade), shade)
+    return figure, bool(found.unmet.any())
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def plane(key: str, values: dict[str, Any]) -> curves.Plane:
+    return curves.pair_plane(parts("losses")[key], values)
+
+
+@st.cache_data(max_entries=128, show_spinner=False)
+def pushes(key: str, values: dict[str, Any], which: str, here: tuple[float, float], shade: str) -> go.Figure:
+    found = plane(key, values)
+    most = max(float(found.pull.max()), float(found.push.max())) or 1.0
+    words = f"{which} (per rad)"
+    return loss_figures.plane_figure(found.degrees, getattr(found, which), most, here, words, shade)
+
+
+@st.cache_data(max_entries=128, show_spinner=False)
+def shares(key: str, values: dict[str, Any], shade: str) -> go.Figure:
+    return loss_figures.shares_figure(curves.batch_shares(parts("losses")[key], values), shade)
+
+
+def show(figure: go.Figure, key: str, alt: str, look: str) -> None:
+    chart(figure, key=key, alt=alt)
+    st.caption(look)
+
+
+SHADED = " Shaded: the gap that the margin demands."
+HATCHED = " Hatched: the right side, but the margin is not met."
+
+
+def proxy_pictures(spec: Spec, values: dict[str, Any]) -> None:
+    left, right = st.columns(2, gap="medium")
+    shade = theme()
+    with left:
+        st.markdown("**Loss against the angle to the own proxy**")
+        other = angle_slider(
+            "Angle to the other proxy", "losses.other", 90, help="From the sample to a proxy of another class."
+        )
+        figure, shaded = penalty(spec.key, values, "own", other, shade)
+        show(
+            figure,
+            "losses.penalty",
+            "Loss and its gradient against the angle between a sample and its own proxy",
+            f"Look where the loss goes flat: there the sample is left alone.{SHADED if shaded else ''} One sample in "
+            "its batch, one other proxy.",
+        )
+    with right:
+        st.markdown("**Three proxies on a circle**")
+        wide, narrow = st.columns([5, 3], gap="small")
+        with wide:
+            apart = angle_slider("Angle from A to B", "losses.apart", 120, help="C stands opposite their middle.")
+        with narrow:
+            name = st.segmented_control(
+                "Sample of",
+                SAMPLES,
+                default=SAMPLES[0],
+                required=True,
+                key="losses.sample",
+                help="Whose loss the ring shows.",
+                bind="query-params",
+                persist_state="session",
+            )
+        figure, hatched = sides(spec.key, values, apart, SAMPLES.index(name), shade)
+        show(
+            figure,
+            "losses.circle",
+            f"Which of three proxies wins in each direction, where the margin is not met, the loss of sample {name}",
+            f"Colour: whose side a direction is on.{HATCHED if hatched else ''} Move A and B together: who loses?",
+        )
+
+
+def pair_pictures(spec: Spec, values: dict[str, Any]) -> None:
+    shade = theme()
+    fixed: dict[str, float] = {}
+    for column, (moving, other, usual, look) in zip(
+        st.columns(2, gap="medium"),
+        (
+            ("positive", "negative", 60, "Rising to the right: a far positive costs. Flat: it is left alone."),
+            ("negative", "positive", 40, "Falling to the right: a near negative costs. Flat: it teaches nothing."),
+        ),
+        strict=True,
+    ):
+        with column:
+            st.markdown(f"**The {moving} moves**")
+            fixed[other] = angle_slider(
+                f"Angle to the {other}", f"losses.{other}", usual, help=f"From the anchor to its {other}, held still."
+            )
+            figure, shaded = penalty(spec.key, values, moving, fixed[other], shade)
+            show(
+                figure,
+                f"losses.penalty.{moving}",
+                f"Loss and its gradient against the angle between the anchor and its {moving}",
+                look + (SHADED if shaded else ""),
+            )
+    here = (fixed["positive"], fixed["negative"])
+    for column, (which, title, look) in zip(
+        st.columns(2, gap="medium"),
+        (
+            (
+                "pull",
+                "How hard the positive is pulled in",
+                "One colour from bottom to top: the negative has no say in it.",
+            ),
+            ("push", "How hard the negative is pushed away", "Strongest at the bottom: near negatives are hard."),
+        ),
+        strict=True,
+    ):
+        with column:
+            st.markdown(f"**{title}**")
+            show(
+                pushes(spec.key, values, which, here, shade),
+                f"losses.{which}",
+                f"{title}, over the angles of positive and negative",
+                f"{look} Dotted: the angles set above.",
+            )
+    st.markdown("**Who gets the attention in a batch**")
+    show(
+        shares(spec.key, values, shade),
+        "losses.shares",
+        "Each positive's share of the pull and each negative's share of the push",
+        "One anchor with a positive and a negative every 10 degrees. A peak: the loss picks the hard ones; level: it "
+        "treats all alike. Below zero: moved the other way.",
+    )

@@ -1,0 +1,200 @@
+"""Tables to Plotly figures: the one look of the app. The same data gives the same figure, byte for byte."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+INK = {"light": "#1b2430", "dark": "#e6ebf2"}
+FAINT = {"light": "rgba(27,36,48,0.12)", "dark": "rgba(230,235,242,0.14)"}
+SERIES = {  # Okabe-Ito, the darker ones lifted on a dark ground
+    "light": {"blue": "#0072b2", "orange": "#d55e00", "green": "#00815f", "pink": "#b3578b", "grey": "#6b7684"},
+    "dark": {"blue": "#56b4e9", "orange": "#f28e4c", "green": "#2ec596", "pink": "#e3a3c6", "grey": "#94a0ae"},
+}
+ANGLE_KINDS = {
+    "proxies": (("own_proxy", "own proxy", "blue"), ("nearest_other_proxy", "nearest other proxy", "orange")),
+    "pairs": (("positive_pairs", "same class", "blue"), ("negative_pairs", "different classes", "orange")),
+}
+
+
+def base_figure(theme: str, height: int, *, x: str, y: str) -> go.Figure:
+    """An empty figure with our margins, faint grid, and units on both axes."""
+    axis = {"gridcolor": FAINT[theme], "zeroline": False, "linecolor": FAINT[theme], "title_standoff": 6}
+    return go.Figure().update_layout(
+        height=height,
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": INK[theme], "size": 12},
+        xaxis={**axis, "title_text": x, "automargin": True},
+        yaxis={**axis, "title_text": y, "automargin": True},
+        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "xanchor": "left", "font_size": 11},
+        hovermode="x unified",
+        dragmode="zoom",
+        uirevision="keep",
+    )
+
+
+def smoothed(values: np.ndarray, share: float = 0.1) -> np.ndarray:
+    """An exponential moving average that skips what is not finite."""
+    smooth, last = np.empty(len(values)), math.nan
+    for place, value in enumerate(values):
+        if math.isfinite(value):
+            last = value if math.isnan(last) else (1 - share) * last + share * value
+        smooth[place] = last
+    return smooth
+
+
+def thinned(count: int, most: int = 200) -> np.ndarray:
+    """Places of at most `most` of `count` values, evenly spread, with the first and the last."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)) if count else np.zeros(0, int)
+
+
+def loss_figure(steps: Sequence[int], losses: Sequence[float | None], total: int, theme: str) -> go.Figure:
+    """The loss of every step and its moving average, over the whole length of the run."""
+    figure = base_figure(theme, 170, x="step", y="loss")
+    values = np.array([math.nan if loss is None else loss for loss in losses], dtype=float)
+    places = thinned(len(values))
+    at, colour = np.asarray(steps, dtype=np.int32)[places], SERIES[theme]["blue"]
+    if len(places):
+        figure.add_scatter(
+            x=at,
+            y=values[places].astype(np.float32),
+            mode="lines",
+            line={"color": colour, "width": 1},
+            opacity=0.35,
+            name="each step",
+            hoverinfo="skip",
+            showlegend=False,
+        )
+        figure.add_scatter(
+            x=at,
+            y=smoothed(values)[places].astype(np.float32),
+            mode="lines",
+            line={"color": colour, "width": 2},
+            name="loss",
+            showlegend=False,
+            hovertemplate="%{y:.4g}",
+        )
+    return figure.update_xaxes(range=[0, max(1, total)])
+
+
+def metric_figure(
+    evaluations: Sequence[dict[str, Any]], metric: str, label: str, total: int, shown: int | None, theme: str
+) -> go.Figure:
+    """A metric over the run on held-out and training images, with the untrained values as lines across."""
+    figure = base_figure(theme, 190, x="step", y=label)
+    colours = SERIES[theme]
+    for side, name, colour, dash in (
+        ("held_out", "held out", colours["blue"], "solid"),
+        ("train", "training", colours["orange"], "dot"),
+    ):
+        points = [(e["step"], e[side][metric]) for e in evaluations if e[side].get(metric) is not None]
+        if points:
+            at, values = zip(*points, strict=True)
+            figure.add_scatter(
+                x=at,
+                y=values,
+                mode="lines+markers",
+                name=name,
+                hovertemplate="%{y:.3f}",
+                line={"color": colour, "width": 2, "dash": dash},
+                marker={"size": 5},
+            )
+    first = evaluations[0] if evaluations else None
+    if first is not None and first["held_out"].get(metric) is not None:
+        figure.add_hline(y=first["held_out"][metric], line={"color": colours["grey"], "width": 1, "dash": "dash"})
+    raw = ((first or {}).get("backbone") or {}).get(metric)
+    if raw is not None and raw != first["held_out"].get(metric):
+        figure.add_scatter(
+            x=[0],
+            y=[raw],
+            mode="markers",
+            name="untrained backbone",
+            hovertemplate="%{y:.3f}",
+            marker={"symbol": "diamond-open", "size": 9, "color": colours["grey"]},
+        )
+    if shown is not None:
+        figure.add_vline(x=shown, line={"color": FAINT[theme], "width": 2})
+    return figure.update_xaxes(range=[-0.02 * max(1, total), 1.02 * max(1, total)]).update_yaxes(range=[0, 1.02])
+
+
+def angle_figure(
+    now: dict[str, Any],
+    before: dict[str, Any] | None,
+    which: str,
+    lines: Sequence[tuple[float, str]],
+    theme: str,
+) -> go.Figure:
+    """Two distributions of angles, each as a share of its pairs, with the loss's margin as lines (radians, text).
+
+    `before` is drawn as a faint outline of the same two, so that one sees what moved.
+    """
+    figure = base_figure(
+        theme, 220, x="angle (degrees)", y={"pairs": "share of pairs", "proxies": "share of images"}[which]
+    )
+    for key, name, colour in ANGLE_KINDS[which]:
+        counts = histogram(now, key)
+        if counts is None:
+            continue
+        degrees = (np.arange(len(counts)) + 0.5) * 180.0 / len(counts)
+        shares = counts / max(1.0, counts.sum())
+        paint = SERIES[theme][colour]
+        fill = {"blue": "tozeroy", "orange": "tozeroy"}[colour]
+        figure.add_scatter(
+            x=degrees,
+            y=shares,
+            mode="lines",
+            name=name,
+            fill=fill,
+            hovertemplate="%{y:.1%}",
+            line={"color": paint, "width": 2, "shape": "hvh"},
+            fillcolor=faded(paint, 0.22),
+        )
+        ghost = histogram(before, key) if before else None
+        if ghost is not None:
+            figure.add_scatter(
+                x=degrees,
+                y=ghost / max(1.0, ghost.sum()),
+                mode="lines",
+                name=f"{name}, before",
+                line={"color": paint, "width": 1, "dash": "dot", "shape": "hvh"},
+                hoverinfo="skip",
+                showlegend=False,
+            )
+    for place, (angle, text) in enumerate(lines):
+        figure.add_vline(x=math.degrees(angle), line={"color": INK[theme], "width": 2, "dash": "dash"})
+        figure.add_annotation(
+            x=math.degrees(angle),
+            y=1 - 0.13 * place,
+            yref="paper",
+            text=escape(text),
+            showarrow=False,
+            xanchor="left" if angle < math.pi / 2 else "right",
+            xshift=4 if angle < math.pi / 2 else -4,
+            font_size=11,
+        )
+    return figure.update_xaxes(range=[0, 180], dtick=30).update_yaxes(tickformat=".0%", rangemode="tozero")
+
+
+def histogram(angles: dict[str, Any] | None, key: str) -> np.ndarray | None:
+    """Counts over 0..180 degrees, or None where there is no such kind of pair."""
+    record = (angles or {}).get(key)
+    if not record:
+        return None
+    counts = np.asarray(record["counts"] if isinstance(record, dict) else record, dtype=float)
+    return counts if counts.sum() else None
+
+
+def faded(colour: str, alpha: float) -> str:
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{alpha})"
+
+
+def escape(text: str) -> str:
+    """Plotly reads a little HTML in its texts; names from outside are never markup."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,267 @@
+"""The fragment that follows a run: reads what is new, shows one step of it, and lets the person move in time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from app import panels
+from app.backstage import Backstage, history
+from app.reading import (
+    METHODS,
+    UMAP,
+    Watched,
+    arrays_of,
+    evaluation_at,
+    live_step,
+    methods_for,
+    nearest_step,
+    picture,
+    watched,
+)
+from app.scrubber import scrubber
+from app.status import problem, status_bar
+from app.tiles import atlas_carrier
+from app.tiles.atlas import StoredAtlas
+from app.view import View
+from app.words import plain
+from mlcore.catalogue import parts
+from mlcore.runs.folder import RunFolder
+from mlcore.runs.history import History
+
+TICK_S = 0.5
+SELECTION = "lab.selection"
+PLAYING = "lab.playing"
+MAP_HEIGHT = 440
+
+
+def follow(stage: Backstage, run: RunFolder, draft_lines: list[dict[str, Any]] | None = None) -> None:
+    """Show a run, live while anything about it may change. `draft_lines`: margin lines to draw instead of its own."""
+    sample = watched(run)
+    atlas = run.atlas() if sample is not None else None
+    with st.container():
+        if atlas is not None:
+            atlas_carrier(StoredAtlas(run.atlas_bytes(), **atlas), key="lab.atlas")
+    awaited = is_awaited(run) or atlas is None
+    draw = st.fragment(live_picture, run_every=TICK_S if awaited else None)
+    draw(stage, run, atlas, awaited, draft_lines)
+
+
+def preview_heading(run: RunFolder) -> None:
+    spec = run.spec
+    st.markdown("#### Before training")
+    st.caption(
+        f"{plain(spec.dataset.key)} through {plain(parts('backbones')[spec.backbone.key].title)}, untrained. "
+        "Set things up on the left, then press Start."
+    )
+
+
+def is_awaited(run: RunFolder) -> bool:
+    """Whether the run, or the map of its last snapshot, is still to come."""
+    if not run.state.finished:
+        return True
+    past = history(run)
+    past.refresh()
+    return bool(past.snapshots) and (UMAP, next(reversed(past.snapshots))) not in past.layouts
+
+
+def live_picture(
+    stage: Backstage,
+    run: RunFolder,
+    atlas: dict[str, Any] | None,
+    awaited: bool,
+    draft_lines: list[dict[str, Any]] | None,
+) -> None:
+    if not run.path.exists():
+        st.rerun()
+    past = history(run)
+    past.refresh()
+    view = View.read()
+    preview = run.purpose == "preview"
+    # Always the same containers in the same order: what comes or goes in one must not make the browser rebuild the map.
+    head, trouble, body = st.container(), st.container(), st.container()
+    with head:
+        if preview:
+            preview_heading(run)
+        else:
+            status_bar(stage, run, past)
+    with trouble:
+        problem(stage, run, past)
+    sample = watched(run)
+    with body:
+        if sample is None or not past.snapshots:
+            waiting(run, past, preview)
+        else:
+            show_step(stage, run, past, sample, atlas, view, draft_lines)
+    if awaited and not is_awaited(run) and run.atlas() is not None:
+        st.rerun()
+    if sample is not None and atlas is None and run.atlas() is not None:
+        st.rerun()
+
+
+def waiting(run: RunFolder, past: History, preview: bool) -> None:
+    """Reserved places, and what is being done."""
+    status = run.status()
+    activity = status.activity or (past.progress.get("text") if past.progress else "")
+    if status.state.finished:
+        st.info(
+            status.reason_text or "This run ended before its first snapshot, so there is no picture of it.",
+            icon=":material/info:",
+        )
+        return
+    words = activity or ("Looking at the images through the untrained backbone" if preview else "Getting ready")
+    st.caption(f":material/hourglass_top: {plain(words)} …")
+    st.skeleton(height=MAP_HEIGHT)
+
+
+def show_step(
+    stage: Backstage,
+    run: RunFolder,
+    past: History,
+    sample: Watched,
+    atlas: dict[str, Any] | None,
+    view: View,
+    draft_lines: list[dict[str, Any]] | None,
+) -> None:
+    spec = run.spec
+    steps = list(past.snapshots)
+    first = arrays_of(past, steps[0])
+    methods = methods_for(first["embeddings"].shape[1])
+    method = view.method if view.method in methods else methods[0]
+    live = view.step is None
+    step = live_step(past, method) if live else nearest_step(past, view.step)
+    try:
+        now = arrays_of(past, step)
+        drawn = picture(past, step, method, stage.runs.heard("projector"))
+    except ValueError as error:
+        st.warning(f"Step {step} cannot be shown: {error}. The other steps can.", icon=":material/broken_image:")
+        step, now = steps[0], first
+        drawn = picture(past, step, method, stage.runs.heard("projector"))
+    evaluation = evaluation_at(past, step)
+    selected = tuple(st.session_state.get(SELECTION, ()))
+    atlas_key = atlas["key"] if atlas else ""
+
+    left, right = st.columns([0.63, 0.37], gap="medium")
+    with left:
+        method_choice(methods, method, view)
+        events = panels.map_panel(run.run_id, sample, drawn, now, atlas, view, selected, height=MAP_HEIGHT)
+        moved = scrubber(
+            steps,
+            total=max(spec.budget.steps, steps[-1]),
+            shown=step,
+            live=live,
+            running=not run.state.finished,
+            playing=st.session_state.get(PLAYING, False),
+            key="lab.scrubber",
+        )
+        pressed = panels.lasso_panel(sample, selected, atlas_key)
+        picked_panel(sample, view)
+    with right:
+        panels.metrics_panel(past, evaluation, spec.budget.steps)
+        before = past.evaluations[0] if past.evaluations else None
+        panels.angles_panel(evaluation, before, draft_lines, key="lab.angles")
+    if run.state.finished and spec.budget.steps:
+        panels.verdict_panel(
+            past,
+            frozen=spec.backbone.freeze == "everything",
+            unseen_classes=spec.dataset.split == "class",
+        )
+    st.subheader("What a search returns", anchor=False)
+    query_choice(view)
+    before_arrays = first if step != steps[0] else None
+    pressed = panels.retrieval_panel(sample, now, before_arrays, first, atlas_key, view, selected) or pressed
+    obey(view, events, moved, pressed, selected)
+
+
+def method_choice(methods: list[str], method: str, view: View) -> None:
+    key = "lab.method"
+    if st.session_state.get(key) != method:
+        st.session_state[key] = method
+    st.segmented_control(
+        "Map",
+        methods,
+        format_func=METHODS.get,
+        key=key,
+        required=True,
+        label_visibility="collapsed",
+        on_change=lambda: view.but(method=st.session_state[key]),
+        help="UMAP keeps neighbours, PCA keeps distances. 2-D and 3-D are the embeddings themselves.",
+    )
+
+
+def query_choice(view: View) -> None:
+    left, right = st.columns([0.7, 0.3], vertical_alignment="center")
+    st.session_state["lab.queries"] = view.queries
+    left.segmented_control(
+        "Queries",
+        ["hardest", "random", "pinned", "selected"],
+        format_func=lambda name: {"hardest": "Hardest before training"}.get(name, name.capitalize()),
+        key="lab.queries",
+        required=True,
+        label_visibility="collapsed",
+        on_change=lambda: view.but(queries=st.session_state["lab.queries"]),
+    )
+    st.session_state["lab.side"] = view.side
+    right.segmented_control(
+        "Of",
+        ["held_out", "train"],
+        format_func={"held_out": "Held out", "train": "Training"}.get,
+        key="lab.side",
+        required=True,
+        label_visibility="collapsed",
+        on_change=lambda: view.but(side=st.session_state["lab.side"]),
+        help="Each image is searched among the watched images of its own side.",
+    )
+
+
+def picked_panel(sample: Watched, view: View) -> None:
+    """What was picked, and a way to pin it as a query."""
+    place = sample.place(view.picked)
+    if place is None:
+        return
+    side = "held out" if sample.held_out[place] else "training"
+    left, right = st.columns([0.7, 0.3], vertical_alignment="center")
+    name = plain(sample.class_names[sample.labels[place]])
+    left.caption(f"Picked: **{name}**, image {sample.ids[place]} ({side}). Lines lead to its nearest neighbours.")
+    if view.picked in view.pins:
+        right.button(
+            "Unpin",
+            icon=":material/keep_off:",
+            type="tertiary",
+            key="lab.pin",
+            on_click=lambda: view.but(pins=tuple(pin for pin in view.pins if pin != view.picked)),
+        )
+    else:
+        right.button(
+            "Pin as query",
+            icon=":material/keep:",
+            type="tertiary",
+            key="lab.pin",
+            on_click=lambda: view.but(pins=(*view.pins, view.picked)[-6:], queries="pinned"),
+        )
+
+
+def obey(view: View, events: Any, moved: Any, pressed: int | None, selected: tuple[int, ...]) -> None:
+    """Take over what the person did in the widgets, and draw again if it changes the picture."""
+    changes: dict[str, Any] = {}
+    again = False
+    if "picked" in events.changed and events.picked != view.picked:
+        changes["picked"] = events.picked
+    if pressed is not None and pressed != view.picked:
+        changes["picked"] = pressed
+    if "lasso" in events.changed and events.lasso != selected:
+        st.session_state[SELECTION] = events.lasso
+        if view.queries == "selected" and not events.lasso:
+            changes["queries"] = "hardest"
+        again = True
+    if "playing" in moved.changed:
+        st.session_state[PLAYING] = moved.playing
+    if moved.changed & {"step", "live"}:
+        wanted = None if moved.live else moved.step
+        if wanted != view.step:
+            changes["step"] = wanted
+    if changes:
+        view.but(**changes)
+    if changes or again:
+        st.rerun(scope="fragment")

@@ -1,0 +1,120 @@
+"""Starting: the run that the draft describes, and the untrained preview that stands for it until then."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import streamlit as st
+
+from app.backstage import Backstage, history, queue, torch_is_ready
+from app.draft import Draft
+from app.view import View
+from app.words import clock, count
+from mlcore.data import load
+from mlcore.runs.folder import RunFolder, RunNotFound
+from mlcore.runs.spec import RunSpec
+from mlcore.runs.states import RunState
+
+NONCE = "lab.nonce"
+PREVIEW = "lab.preview"
+NEAR_RUNS = 40
+
+
+def start(stage: Backstage, spec: RunSpec) -> None:
+    """Queue the run and show it. Pressed twice, it is one run."""
+    nonce = st.session_state.setdefault(NONCE, uuid.uuid4().hex)
+    run = stage.runs.create(with_fingerprint(spec), nonce=nonce)
+    stage.supervisor.wake()
+    st.session_state[NONCE] = uuid.uuid4().hex
+    st.session_state.pop("lab.selection", None)
+    View.read().but(run=run.run_id, step=None, picked=None, method=None, pins=(), queries="hardest")
+
+
+def with_fingerprint(spec: RunSpec) -> RunSpec:
+    return spec.changed({"dataset.fingerprint": load(spec.dataset.key, **spec.dataset.params).fingerprint})
+
+
+def preview_of(stage: Backstage, spec: RunSpec) -> RunFolder:
+    """The chosen data through the chosen backbone, untrained: a run of no steps, made once for each such choice."""
+    settings = spec.model_dump(mode="json")
+    settings |= {"budget": {"steps": 0}, "loss": {"key": "contrastive"}, "miner": {"key": "none"}, "name": ""}
+    settings |= {"sampler": {"key": "shuffle", "batch_size": 2}, "optimizer": {}, "augment": "none"}
+    settings["backbone"] |= {"freeze": "nothing"}
+    settings["watch"] |= {"evaluate_every": None}
+    bare = with_fingerprint(RunSpec.read(settings))
+    nonce = f"preview-{bare.digest()[:40]}"
+    run = stage.runs.create(bare, purpose="preview", nonce=nonce)
+    if run.state in (RunState.FAILED, RunState.LOST, RunState.CANCELLED) and run.status().attempt < 3:
+        run.resume()
+    before = st.session_state.get(PREVIEW)
+    if before != run.run_id:
+        stage.supervisor.wake()
+        if before is not None:
+            give_up(stage, before)
+        st.session_state[PREVIEW] = run.run_id
+    return run
+
+
+def give_up(stage: Backstage, run_id: str) -> None:
+    """A preview that nobody waits for any more makes room for the next one."""
+    try:
+        run = stage.runs.open(run_id)
+    except RunNotFound:
+        return
+    if not run.state.finished:
+        run.stop()
+
+
+def seconds_per_step(stage: Backstage, spec: RunSpec) -> float | None:
+    """From the newest run here with the same data, backbone and batch; None if there was none."""
+    for run_id in reversed(stage.runs.ids()[-NEAR_RUNS:]):
+        run = stage.runs.open(run_id)
+        try:
+            other = run.spec
+        except ValueError:
+            continue
+        alike = (
+            other.dataset.key == spec.dataset.key
+            and other.backbone == spec.backbone
+            and other.sampler.batch_size == spec.sampler.batch_size
+        )
+        if alike and other.budget.steps:
+            past = history(run)
+            past.refresh()
+            if len(past.steps) > 5:
+                last = past.steps[-1]
+                return spec.sampler.batch_size / max(last["images_per_s"], 1e-9)
+    return None
+
+
+def start_words(stage: Backstage, spec: RunSpec) -> str:
+    """'Start: 60 steps, about 0:20'."""
+    pace = seconds_per_step(stage, spec)
+    about = f", about {clock(pace * spec.budget.steps)}" if pace else ""
+    return f"Start: {count(spec.budget.steps, 'step')}{about}"
+
+
+def queue_words() -> str:
+    waiting = len(queue().waiting())
+    return f"{count(waiting, 'run')} waiting before yours" if waiting else ""
+
+
+def draft_margin_lines(spec: RunSpec) -> list[dict[str, Any]] | None:
+    """The margin lines of the loss that is being set up; None while torch is still being imported."""
+    if not torch_is_ready():
+        return None
+    import dataclasses
+
+    from mlcore.losses import LOSSES
+
+    loss = LOSSES[spec.loss.key].build({"num_classes": 2, "embedding_size": 2}, **spec.loss.params)
+    return [dataclasses.asdict(line) for line in loss.margin_lines()] if hasattr(loss, "margin_lines") else []
+
+
+def draft_or_fault(draft: Draft) -> tuple[RunSpec | None, str]:
+    """The draft as a spec, or what is wrong with it."""
+    try:
+        return draft.spec(), ""
+    except ValueError as error:
+        return None, str(error)

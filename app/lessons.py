@@ -1,0 +1,103 @@
+"""Lessons: settings to begin with, what to predict, and what to see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Lesson:
+    key: str
+    title: str
+    text: str
+    look: str
+    settings: dict[str, Any]
+
+
+LESSONS = (
+    Lesson(
+        "arcface-2d",
+        "ArcFace in 2-D on digits, 20 seconds",
+        "Ten digits, an embedding of two numbers: the map *is* the embedding space, nothing is projected. ArcFace asks "
+        "every image to lie closer to its class's star than to any other, by a margin.",
+        "Predict first: where will the stars stand on the circle? Then raise the margin and start again.",
+        {
+            "dataset": "digits",
+            "dataset.split": "sample",
+            "backbone": "small_conv",
+            "head.kind": "linear",
+            "head.embedding_size": 2,
+            "loss": "arcface",
+            "loss.margin": 0.3,
+            "loss.scale": 16.0,
+            "sampler.batch_size": 40,
+            "budget.steps": 600,
+            "watch.evaluate_every": 20,
+            "optimizer.backbone_lr": 2e-3,
+            "optimizer.head_lr": 2e-3,
+            "optimizer.proxies_lr": 1e-2,
+            "optimizer.schedule": "cosine",
+        },
+    ),
+    Lesson(
+        "triplet-or-proxies",
+        "Triplet against proxies on glyphs",
+        "62 characters in 36 typefaces; half of the characters are never seen in training. Train once with triplets, "
+        "then change only the loss to Proxy anchor and start again.",
+        "Watch the held-out classes (filled dots): which loss pulls unseen characters together?",
+        {
+            "dataset": "glyphs",
+            "backbone": "small_conv",
+            "loss": "triplet_margin",
+            "loss.margin": 0.2,
+            "miner": "batch_hard",
+            "sampler.batch_size": 64,
+            "budget.steps": 300,
+            "optimizer.schedule": "cosine",
+        },
+    ),
+    Lesson(
+        "fine-tuning-helps",
+        "Fine-tuning done well: glyphs",
+        "An ImageNet backbone has never seen these characters as classes. Eighty careful steps: a low learning rate, "
+        "batch-norm statistics kept, plain shuffled batches, and the backbone's own features as the embedding.",
+        "Unseen characters: MAP@R from about .40 to .70. What happens with a rate of 1e-3, or nothing kept fixed?",
+        {
+            "dataset": "glyphs",
+            "backbone": "efficientnet_lite0",
+            "backbone.freeze": "batch_norm",
+            "head.kind": "none",
+            "loss": "normalized_softmax",
+            "sampler": "shuffle",
+            "sampler.batch_size": 32,
+            "budget.steps": 80,
+            "optimizer.backbone_lr": 3e-4,
+            "optimizer.proxies_lr": 1e-2,
+            "watch.evaluate_every": 20,
+        },
+    ),
+    Lesson(
+        "fine-tuning-hurts",
+        "Fine-tuning can hurt: emoji",
+        "A backbone that has seen a million photos, fine-tuned on half of the emoji at a high learning rate. The loss "
+        "falls. Is the search for unseen emoji any better?",
+        "Compare MAP@R of unseen classes with the untrained backbone. Then freeze the backbone, or lower its rate.",
+        {
+            "dataset": "emoji",
+            "backbone": "efficientnet_lite0",
+            "backbone.freeze": "batch_norm",
+            "head.kind": "linear",
+            "head.embedding_size": 64,
+            "loss": "normalized_softmax",
+            "sampler.batch_size": 32,
+            "budget.steps": 40,
+            "optimizer.backbone_lr": 2e-3,
+            "optimizer.head_lr": 2e-3,
+        },
+    ),
+)
+
+
+def lesson(key: str) -> Lesson | None:
+    return next((item for item in LESSONS if item.key == key), None)

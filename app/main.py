@@ -1,0 +1,42 @@
+"""The frame: path, page settings, background processes, navigation. `streamlit run app/main.py` starts here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+import streamlit as st  # noqa: E402
+
+from app.backstage import backstage, spare_the_collector  # noqa: E402
+from app.carried import carry_all  # noqa: E402
+from app.chart.widget import CHART  # noqa: E402
+from app.map.widget import MAP  # noqa: E402
+from app.scrubber.widget import SCRUBBER  # noqa: E402
+from app.tiles.widget import TILES  # noqa: E402
+
+st.set_page_config(page_title="Metric Learning Lab", page_icon=":material/bubble_chart:", layout="wide")
+
+st.html(ROOT / "app" / "page.css")
+
+carry_all([MAP, TILES, SCRUBBER, CHART])
+
+PAGES = ROOT / "pages"
+page = st.navigation(
+    [
+        st.Page(PAGES / "lab.py", title="Lab", icon=":material/bubble_chart:", default=True),
+        st.Page(PAGES / "runs.py", title="Runs", icon=":material/table_rows:", url_path="runs"),
+        st.Page(PAGES / "losses.py", title="Losses", icon=":material/functions:", url_path="losses"),
+        st.Page(PAGES / "data.py", title="Data", icon=":material/photo_library:", url_path="data"),
+    ],
+    position="top",
+)
+
+stage = backstage()
+if stage.supervisor.fault:
+    st.error(stage.supervisor.fault, icon=":material/error:")
+page.run()
+spare_the_collector()

@@ -1,0 +1,228 @@
+"""The parts of the Lab's picture, each drawn from what has been read: map, metrics, angles, retrieval, verdict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from app import figures, retrieval
+from app.chart import chart
+from app.map import MapEvents, MapFrame, live_map
+from app.palette import class_colours
+from app.reading import METHODS, TRUE2, TRUE3, Picture, Watched
+from app.tiles import Row, Tile, image_tiles
+from app.verdict import verdict
+from app.view import View
+from app.words import change, count, plain, share
+from mlcore.margins import MarginLine
+from mlcore.runs.history import History
+
+MAP_NAMES = {TRUE2: "head", TRUE3: "head"}
+ANGLE_CHOICES = {
+    ("train", "proxies"): "Training, proxies",
+    ("held_out", "proxies"): "Held out, proxies",
+    ("held_out", "pairs"): "Held out, pairs",
+    ("train", "pairs"): "Training, pairs",
+}
+LOOK = {
+    "proxies": "Angles to the own proxy should move left of the dashed line, away from the nearest other proxy.",
+    "pairs": "Pairs of one class should move left, away from pairs of different classes.",
+}
+LASSO_SHOWN = 60
+
+
+def theme() -> str:
+    return "dark" if st.context.theme.type == "dark" else "light"
+
+
+def map_panel(
+    run_id: str,
+    sample: Watched,
+    picture: Picture,
+    arrays: dict[str, np.ndarray],
+    atlas: dict[str, Any] | None,
+    view: View,
+    selected: tuple[int, ...],
+    *,
+    height: int,
+) -> MapEvents:
+    """The live map with what is selected, picked and its neighbours lit."""
+    place = sample.place(view.picked)
+    neighbours, notes = (), ()
+    if place is not None:
+        found = arrays["neighbours"][place]
+        kept = found[found >= 0]
+        neighbours = tuple(int(sample.ids[other]) for other in kept)
+        cosines = arrays["similarities"][place][: len(kept)]
+        notes = tuple(f"rank {rank}, cosine {cosine:.2f}" for rank, cosine in enumerate(cosines, start=1))
+    shade = theme()
+    frame = MapFrame(
+        run=run_id,
+        step=picture.step,
+        method=MAP_NAMES.get(picture.method, METHODS[picture.method]),
+        dims=picture.dims,
+        positions=np.ascontiguousarray(picture.points, dtype=np.float32),
+        ids=sample.ids,
+        labels=sample.labels,
+        held_out=sample.held_out,
+        class_names=sample.class_names,
+        colours=tuple(class_colours(sample.class_names, shade)),
+        total=sample.total,
+        proxies=picture.proxies,
+        proxy_labels=picture.proxy_labels,
+        atlas_key=atlas["key"] if atlas else None,
+        tile=atlas["tile"] if atlas else None,
+        columns=atlas["columns"] if atlas else None,
+        selected=selected,
+        neighbours=neighbours,
+        neighbour_notes=notes,
+        picked=view.picked if place is not None else None,
+        faith=picture.faith,
+        message=picture.message,
+        theme=shade,
+    )
+    return live_map(frame, key="lab.map", height=height)
+
+
+def metrics_panel(history: History, shown: dict[str, Any] | None, total: int) -> None:
+    """Four numbers of the shown step with their change since step 0, and the curves."""
+    first = history.evaluations[0] if history.evaluations else None
+    now = shown or first
+    columns = st.columns(3, gap="small")
+    for column, (key, label) in zip(
+        columns, (("recall_at_1", "Recall@1"), ("map_at_r", "MAP@R"), ("nmi", "NMI")), strict=True
+    ):
+        value = now["held_out"].get(key) if now else None
+        start = first["held_out"].get(key) if first else None
+        delta = change(value, start) if now is not first else ""
+        column.metric(
+            label, share(value), delta or None, help=metric_help(now, key), delta_arrow="off" if not delta else "auto"
+        )
+    steps = history.steps
+    if steps:
+        chart(
+            figures.loss_figure([e["step"] for e in steps], [e["loss"] for e in steps], total, theme()),
+            key="lab.loss",
+            alt="Training loss by step",
+        )
+    if len(history.evaluations) > 1:
+        chart(
+            figures.metric_figure(
+                history.evaluations, "map_at_r", "MAP@R", total, now["step"] if now else None, theme()
+            ),
+            key="lab.metric",
+            alt="MAP@R by step, held out and training",
+        )
+
+
+def metric_help(now: dict[str, Any] | None, key: str) -> str | None:
+    """All the numbers of this evaluation, for whom three are too few."""
+    if now is None:
+        return None
+    held = now["held_out"]
+    lines = [f"On all {held['queries']:,} held-out images, each searched among the others."]
+    for name, label in (
+        ("recall_at_1", "Recall@1"),
+        ("recall_at_2", "Recall@2"),
+        ("recall_at_4", "Recall@4"),
+        ("recall_at_8", "Recall@8"),
+        ("r_precision", "R-precision"),
+        ("map_at_r", "MAP@R"),
+        ("nmi", "NMI"),
+    ):
+        lines.append(f"{label}: held out {share(held.get(name))}, training {share(now['train'].get(name))}")
+    return "  \n".join(lines)
+
+
+def angles_panel(
+    now: dict[str, Any] | None, before: dict[str, Any] | None, lines: list[dict[str, Any]] | None, key: str
+) -> None:
+    """The distributions of angles with the loss's margin drawn in; `lines` as an evaluation stores them."""
+    if now is None:
+        st.skeleton(height=260)
+        return
+    offered = [pair for pair in ANGLE_CHOICES if has_angles(now, *pair)]
+    lines = lines if lines is not None else now.get("margin_lines", [])
+    wanted = next(
+        (pair for pair in offered if any(line["between"] == pair[1] for line in lines)), offered[0] if offered else None
+    )
+    if wanted is None:
+        st.caption("There are no pairs to measure angles of.")
+        return
+    name = f"{key}.which"
+    if st.session_state.get(name) not in offered:
+        st.session_state[name] = wanted
+    side, which = st.selectbox("Angles", offered, format_func=ANGLE_CHOICES.get, key=name, label_visibility="collapsed")
+    angles = now["angles"][side]
+    ghost = before["angles"][side] if before and before["step"] != now["step"] else None
+    reference = angles["own_proxy" if which == "proxies" else "positive_pairs"]
+    placed = [
+        (MarginLine(**line).place(reference["median"]), line["text"])
+        for line in lines
+        if line["between"] == which and reference
+    ]
+    chart(
+        figures.angle_figure(angles, ghost, which, placed, theme()),
+        key=f"{key}.figure",
+        alt=f"Angles: {ANGLE_CHOICES[side, which]}",
+    )
+    sample = "" if angles["samples"] == angles["of"] else f" From {angles['samples']:,} of {angles['of']:,} images."
+    dotted = " Dotted: before training." if ghost else ""
+    st.caption(f"{LOOK[which]}{dotted}{sample}")
+
+
+def has_angles(now: dict[str, Any], side: str, which: str) -> bool:
+    kinds = {"proxies": ("own_proxy",), "pairs": ("positive_pairs", "negative_pairs")}[which]
+    return all(now["angles"][side].get(kind) for kind in kinds)
+
+
+def retrieval_panel(
+    sample: Watched,
+    now: dict[str, np.ndarray],
+    before: dict[str, np.ndarray] | None,
+    start: dict[str, np.ndarray],
+    atlas_key: str,
+    view: View,
+    selected: tuple[int, ...],
+) -> int | None:
+    """Queries with their nearest images, before training and now; returns the image that was pressed."""
+    chosen = view.pins if view.queries == "pinned" else selected
+    places = retrieval.query_places(sample, start["neighbours"], view.queries, view.side, chosen, seed=0)
+    empty = {
+        "pinned": "Nothing is pinned. Pick an image in the map, then pin it.",
+        "selected": "Nothing is selected. Draw a lasso in the map (press L).",
+    }.get(view.queries, "There is nothing to search for.")
+    rows = retrieval.rows(sample, places, now, before)
+    return image_tiles(rows, atlas_key=atlas_key, key="lab.retrieval", size=40, selected=selected, empty=empty)
+
+
+def lasso_panel(sample: Watched, selected: tuple[int, ...], atlas_key: str) -> int | None:
+    """The images inside the lasso, the most frequent class first."""
+    places = [place for sample_id in selected if (place := sample.place(sample_id)) is not None]
+    if not places:
+        return None
+    labels, counts = np.unique(sample.labels[places], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    words = ", ".join(f"{plain(sample.class_names[labels[i]])} {counts[i]}" for i in order[:6])
+    more = f" and {count(len(order) - 6, 'more class', 'more classes')}" if len(order) > 6 else ""
+    st.caption(f"{count(len(places), 'image')} selected: {words}{more}")
+    ranked = sorted(places, key=lambda place: (-counts[labels == sample.labels[place]][0], place))[:LASSO_SHOWN]
+    tiles = tuple(
+        Tile(int(sample.ids[place]), place, "none", sample.class_names[sample.labels[place]]) for place in ranked
+    )
+    note = f"the first {LASSO_SHOWN}" if len(places) > LASSO_SHOWN else ""
+    return image_tiles([Row("Selected", note, tiles)], atlas_key=atlas_key, key="lab.lasso", size=40)
+
+
+def verdict_panel(history: History, *, frozen: bool, unseen_classes: bool) -> None:
+    if len(history.evaluations) < 2:
+        return
+    found = verdict(history.evaluations[0], history.evaluations[-1], frozen=frozen, unseen_classes=unseen_classes)
+    if found is None:
+        return
+    say = st.info if found.harm else st.success
+    say(found.sentence, icon=":material/gavel:")
+    if found.harm:
+        st.warning(found.harm, icon=":material/warning:")

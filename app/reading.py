@@ -1,0 +1,172 @@
+"""From a run's folder to what a page draws: the watched sample, a snapshot's arrays, the map of a step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from mlcore.runs.attempt import Attempt
+from mlcore.runs.folder import RunFolder
+from mlcore.runs.history import History
+
+UMAP, PCA, PCA3, TRUE2, TRUE3 = "umap-2d", "pca-2d", "pca-3d", "true-2d", "true-3d"
+METHODS = {UMAP: "UMAP", PCA: "PCA", PCA3: "PCA 3-D", TRUE2: "2-D", TRUE3: "3-D"}
+
+
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """The fixed sample of a run. Shapes: ids, labels (W,) int; held_out (W,) bool."""
+
+    ids: np.ndarray
+    labels: np.ndarray
+    held_out: np.ndarray
+    class_names: tuple[str, ...]
+    image_names: tuple[str, ...]
+    dataset: str
+    total: int
+
+    def place(self, sample: int | None) -> int | None:
+        """Where in the arrays a sample id stands."""
+        if sample is None:
+            return None
+        found = int(np.searchsorted(self.ids, sample))
+        return found if found < len(self.ids) and self.ids[found] == sample else None
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """The map of one step. `message` says what the method cannot show yet; `faith` how far it can be believed."""
+
+    step: int
+    method: str
+    dims: int
+    points: np.ndarray
+    proxies: np.ndarray | None
+    proxy_labels: np.ndarray | None
+    faith: dict[str, float] | None
+    message: str
+
+
+def watched(run: RunFolder) -> Watched | None:
+    """The run's watched sample, or None before it is chosen."""
+    return _watched(str(run.path)) if (run.path / "watch.json").exists() else None
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _watched(path: str) -> Watched | None:
+    from pathlib import Path
+
+    found = RunFolder(Path(path)).watch()
+    if found is None:
+        return None
+    arrays, names = found
+    return Watched(
+        ids=arrays["ids"].astype(np.int64),
+        labels=arrays["labels"].astype(np.int64),
+        held_out=arrays["held_out"].astype(bool),
+        class_names=tuple(map(str, names["class_names"])),
+        image_names=tuple(map(str, names["image_names"])),
+        dataset=str(names["dataset"]),
+        total=int(names["total"]),
+    )
+
+
+def arrays_of(history: History, step: int) -> dict[str, np.ndarray]:
+    """A snapshot's arrays; ValueError with a sentence if its file is damaged."""
+    attempt, entry = history.snapshots[step]
+    return _arrays(attempt, str(attempt.path), entry["file"], entry["sha256"], "")
+
+
+@st.cache_data(max_entries=96, show_spinner=False)
+def _arrays(_attempt: Attempt, path: str, file: str, sha256: str, folder: str) -> dict[str, np.ndarray]:
+    return _attempt.read_arrays({"file": file, "sha256": sha256}, folder)
+
+
+def layout_of(history: History, step: int) -> tuple[np.ndarray, dict[str, float]] | None:
+    """The UMAP of a step with its faithfulness, or None if it is not made (or was damaged)."""
+    found = history.layouts.get((UMAP, step))
+    if found is None or "file" not in found[1]:
+        return None
+    attempt, entry = found
+    try:
+        return _arrays(attempt, str(attempt.path), entry["file"], entry["sha256"], "layouts")["points"], entry["faith"]
+    except ValueError:
+        return None
+
+
+def methods_for(size: int) -> list[str]:
+    """The maps that make sense for embeddings of this size, the best first."""
+    if size == 2:
+        return [TRUE2, UMAP]
+    if size == 3:
+        return [TRUE3, UMAP, PCA]
+    return [UMAP, PCA, PCA3]
+
+
+def live_step(history: History, method: str) -> int | None:
+    """The newest step that this method can show; for UMAP the newest that is laid out, if any is."""
+    if not history.snapshots:
+        return None
+    newest = next(reversed(history.snapshots))
+    if method != UMAP:
+        return newest
+    laid_out = [step for name, step in history.layouts if name == UMAP and "file" in history.layouts[name, step][1]]
+    return max((step for step in laid_out if step in history.snapshots), default=newest)
+
+
+def nearest_step(history: History, step: int) -> int:
+    """The snapshot nearest to a step that a link or an older page names."""
+    return min(history.snapshots, key=lambda known: (abs(known - step), known))
+
+
+def picture(history: History, step: int, method: str, projector: dict[str, Any]) -> Picture:
+    """The map of `step`; while UMAP has none, the principal components and a word about why."""
+    arrays = arrays_of(history, step)
+    labels = arrays.get("proxy_labels")
+    count = len(arrays["embeddings"])
+    if method in (TRUE2, TRUE3):
+        points, proxies = unit(arrays["embeddings"]), arrays.get("proxies")
+        return Picture(
+            step, method, points.shape[1], points, None if proxies is None else unit(proxies), labels, None, ""
+        )
+    if method == UMAP:
+        found = layout_of(history, step)
+        if found is not None:
+            points, faith = found
+            stars = points[count:] if labels is not None else None
+            return Picture(step, UMAP, 2, points[:count], stars, labels, faith, "")
+    dims = 3 if method == PCA3 else 2
+    drawn = PCA3 if method == PCA3 else PCA
+    stars = arrays["proxy_pca"][:, :dims] if labels is not None else None
+    message = waiting_words(history, step, projector) if method == UMAP else ""
+    return Picture(step, drawn, dims, arrays["pca"][:, :dims], stars, labels, faith_of(history, drawn, step), message)
+
+
+def waiting_words(history: History, step: int, projector: dict[str, Any]) -> str:
+    failed = history.layouts.get((UMAP, step))
+    if failed is not None and "failed" in failed[1]:
+        return f"PCA: {failed[1]['failed']}"
+    if not projector.get("alive"):
+        return "PCA while the projector starts"
+    if not projector.get("ready"):
+        return "PCA while UMAP warms up (about 20 s, once)"
+    return "PCA while UMAP lays out this step"
+
+
+def faith_of(history: History, method: str, step: int) -> dict[str, float] | None:
+    found = history.layouts.get((method, step))
+    return found[1].get("faith") if found else None
+
+
+def unit(embeddings: np.ndarray) -> np.ndarray:
+    """Rows on the unit circle or sphere, float32; a zero row stays zero."""
+    rows = embeddings.astype(np.float32)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
+def evaluation_at(history: History, step: int) -> dict[str, Any] | None:
+    """The last evaluation at or before a step."""
+    return next((found for found in reversed(history.evaluations) if found["step"] <= step), None)

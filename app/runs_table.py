@@ -1,0 +1,107 @@
+"""All runs as one table; a row is read again only when its run's files have changed."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from typing import Any
+
+import pandas as pd
+
+from app.words import STATE_WORDS
+from mlcore.catalogue import parts
+from mlcore.runs.folder import RunFolder, Runs
+from mlcore.runs.status import Status
+
+COLUMNS = ["id", "name", "state", "data", "backbone", "loss", "MAP@R", "change", "curve", "started", "seconds", "note"]
+
+
+class RunsTable:
+    """Rows by run id, with the stamp of the files that they were read from."""
+
+    def __init__(self, runs: Runs) -> None:
+        self.runs = runs
+        self._rows: dict[str, tuple[tuple[int, int], dict[str, Any] | None]] = {}
+        self._lock = threading.Lock()
+
+    def rows(self) -> pd.DataFrame:
+        """One row a run, the newest first; previews are left out."""
+        with self._lock:
+            ids = self.runs.ids()
+            for gone in self._rows.keys() - set(ids):
+                del self._rows[gone]
+            found = [row for run_id in reversed(ids) if (row := self._row(run_id)) is not None]
+        return pd.DataFrame(found, columns=COLUMNS)
+
+    def _row(self, run_id: str) -> dict[str, Any] | None:
+        folder = self.runs.root / run_id
+        stamp = (mtime(folder / "status.json"), mtime(folder / "label.json"))
+        known = self._rows.get(run_id)
+        if known is None or known[0] != stamp:
+            known = (stamp, read_row(RunFolder(folder)))
+            self._rows[run_id] = known
+        return known[1]
+
+
+def read_row(run: RunFolder) -> dict[str, Any] | None:
+    """A run in one line; None for a preview. A damaged run has a row that says so."""
+    status = run.status()
+    label = run.label()
+    common = {"id": run.run_id, "state": STATE_WORDS[status.state][0], "note": label.note}
+    try:
+        birth = json.loads((run.path / "spec.json").read_bytes())
+        if birth["purpose"] != "run":
+            return None
+        spec = birth["spec"]
+        keys = {room: spec[section]["key"] for section, room in SECTIONS.items()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return dict.fromkeys(COLUMNS) | common | {"name": "damaged run", "seconds": status.seconds}
+    loss = title("losses", keys["losses"])
+    score, before = scores(status)
+    return common | {
+        "name": label.name or spec.get("name") or f"{loss} on {keys['datasets']}",
+        "data": keys["datasets"],
+        "backbone": title("backbones", keys["backbones"]),
+        "loss": loss,
+        "MAP@R": score,
+        "change": None if score is None or before is None else score - before,
+        "curve": [point[1] for point in status.metrics.get("curve", [])],
+        "started": pd.to_datetime(status.started_utc or birth["created_utc"]),
+        "seconds": status.seconds,
+    }
+
+
+SECTIONS = {"dataset": "datasets", "backbone": "backbones", "loss": "losses"}
+
+
+def title(room: str, key: str) -> str:
+    """A part's title; the key itself for a part that this version no longer has."""
+    registry = parts(room)
+    return registry[key].title if key in registry else key
+
+
+def scores(status: Status) -> tuple[float | None, float | None]:
+    """MAP@R on held-out images: the last, and the first."""
+    curve = status.metrics.get("curve", [])
+    return status.metrics.get("held_out", {}).get("map_at_r"), curve[0][1] if curve else None
+
+
+def matching(table: pd.DataFrame, text: str, states: list[str]) -> pd.DataFrame:
+    """The rows that hold every typed word in their name, data, backbone, loss or note, in one of the states."""
+    kept = table[table["state"].isin(states)] if states else table
+    for word in text.lower().split():
+        found = kept[["name", "data", "backbone", "loss", "note"]].fillna("").agg(" ".join, axis=1).str.lower()
+        kept = kept[found.str.contains(word, regex=False)]
+    return kept
+
+
+def state_counts(table: pd.DataFrame) -> Counter[str]:
+    return Counter(table["state"])
+
+
+def mtime(path: Any) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

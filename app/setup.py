@@ -1,0 +1,183 @@
+"""The left side of the Lab: choose data, backbone and loss, turn their knobs. Nothing here starts anything."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from app.controls import choice, number, part_choice, part_knobs
+from app.draft import WIDGET, Draft, settings_of
+from app.lessons import LESSONS, lesson
+from app.tiles import Row, Tile, atlas_carrier, image_tiles
+from mlcore.data import ImageTable, load
+from mlcore.data.thumbnails import Atlas, atlas
+from mlcore.runs.spec import RunSpec, learns_proxies
+
+STRIP = 6
+SIZES = (2, 3, 16, 32, 64, 128, 256, 512)
+
+
+def setup(draft: Draft) -> None:
+    lesson_choice(draft)
+    data_choice(draft)
+    backbone_choice(draft)
+    loss_choice(draft)
+    with st.expander("Miner and sampler", icon=":material/filter_alt:"):
+        part_knobs(draft, "miner", part_choice(draft, "miner", "Miner", help="Which tuples of a batch the loss sees."))
+        sampler = part_choice(draft, "sampler", "Sampler", help="How batches are put together.")
+        part_knobs(draft, "sampler", sampler)
+        number(draft, "sampler.batch_size", "Batch size (images)", 2, 4096, step=4)
+        choice(draft, "augment", "Augmentation", {"none": "None", "light": "Light"}, help=AUGMENT_HELP)
+    with st.expander("Optimiser and length", icon=":material/tune:"):
+        optimizer_choice(draft)
+
+
+AUGMENT_HELP = "Light: each image is shifted, scaled and turned a little, anew in every step."
+
+
+def lesson_choice(draft: Draft) -> None:
+    """A lesson's settings, by choice or by a link that names only the lesson."""
+    named = st.query_params.get("lesson", "")
+    if "lab.lesson" not in st.session_state and lesson(named):
+        st.session_state["lab.lesson"] = named
+        if not any(name.startswith("s.") for name in st.query_params) and "run" not in st.query_params:
+            draft.replace(lesson(named).settings)
+    chosen = st.selectbox(
+        "Lesson",
+        [item.key for item in LESSONS],
+        index=None,
+        format_func=lambda key: lesson(key).title,
+        placeholder="Begin with a lesson",
+        key="lab.lesson",
+        on_change=take_lesson,
+        args=(draft,),
+    )
+    if not chosen:
+        st.query_params.pop("lesson", None)
+    else:
+        st.query_params["lesson"] = chosen
+        st.caption(f"{lesson(chosen).text}  \n*{lesson(chosen).look}*")
+
+
+def take_lesson(draft: Draft) -> None:
+    chosen = lesson(st.session_state["lab.lesson"] or "")
+    if chosen:
+        draft.replace(chosen.settings)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def strip_of(key: str) -> tuple[ImageTable, Atlas]:
+    """A data set with an atlas of one image from each of a few classes."""
+    table = load(key)
+    firsts = [int(np.flatnonzero(table.labels == label)[0]) for label in range(min(STRIP, len(table.class_names)))]
+    return table, atlas(table.pixels[firsts], min(48, max(table.image_size)))
+
+
+def data_choice(draft: Draft) -> None:
+    part = part_choice(draft, "dataset", "Data")
+    part_knobs(draft, "dataset", part)
+    table, pictures = strip_of(part.key)
+    atlas_carrier(pictures, key=f"lab.strip.{part.key}")
+    tiles = tuple(Tile(place, place, "none", table.class_names[place]) for place in range(pictures.count))
+    image_tiles([Row("", "", tiles)], atlas_key=pictures.key, key="lab.strip", size=32)
+    st.caption(f"{len(table):,} images, {len(table.class_names)} classes, {' × '.join(map(str, table.image_size))} px")
+    choice(
+        draft,
+        "dataset.split",
+        "Held out",
+        {"class": "Classes", "sample": "Images"},
+        help="Classes: those searched are never trained on, as in retrieval. Images: every class is "
+        "trained on, other images of it are searched.",
+    )
+
+
+def backbone_choice(draft: Draft) -> None:
+    before = draft.get("backbone")
+    part = part_choice(draft, "backbone", "Backbone")
+    if part.key != before:
+        suggest_what_follows(draft, "backbone", before)
+    with st.expander("Backbone and head", icon=":material/account_tree:"):
+        part_knobs(draft, "backbone", part)
+        choice(
+            draft,
+            "backbone.freeze",
+            "Keep fixed",
+            {"nothing": "Nothing", "batch_norm": "Batch norm", "everything": "All"},
+            help="All: only the head (and the loss's proxies) train; the backbone's features are computed once. Batch "
+            "norm: its statistics stay as they were loaded, which short fine-tuning needs.",
+        )
+        head = choice(draft, "head.kind", "Head", {"none": "None", "linear": "Linear", "mlp": "Two layers"})
+        if head != "none":
+            key = f"{WIDGET}head.embedding_size"
+            size = draft.get("head.embedding_size")
+            options = sorted({*SIZES, size})
+            st.session_state.setdefault(key, size)
+            draft.set(
+                "head.embedding_size",
+                st.select_slider(
+                    "Embedding size", options, key=key, help="2 and 3 can be drawn as they are, without projection."
+                ),
+            )
+
+
+def suggest_what_follows(draft: Draft, section: str, before: str) -> None:
+    """A new backbone or loss brings what is usual for it, where the person had left what was usual before."""
+    settings = {name: value for name, value in draft.settings.items() if not name.startswith("@")}
+    try:
+        usual_before = settings_of(RunSpec.read({section: before}))
+        usual_now = settings_of(RunSpec.read({section: draft.get(section)}))
+    except ValueError:
+        return
+    for name in ("backbone.freeze", "optimizer.backbone_lr", "sampler"):
+        if settings.get(name) == usual_before[name] != usual_now[name]:
+            take = draft.choose if name == "sampler" else draft.set
+            take(name, usual_now[name])
+            st.session_state.pop(f"{WIDGET}{name}", None)
+
+
+def loss_choice(draft: Draft) -> None:
+    before = draft.get("loss")
+    part = part_choice(draft, "loss", "Loss")
+    if part.key != before:
+        suggest_what_follows(draft, "loss", before)
+    part_knobs(draft, "loss", part)
+    with st.popover("Formula and paper", icon=":material/function:", width="stretch"):
+        st.markdown(part.text.split("\n\n")[0])
+        st.latex(part.formula)
+        st.caption(part.paper)
+        st.page_link(
+            PAGES_LOSSES, label="See what it does", icon=":material/functions:", query_params={"loss": part.key}
+        )
+
+
+PAGES_LOSSES = "../pages/losses.py"
+
+
+def optimizer_choice(draft: Draft) -> None:
+    number(draft, "budget.steps", "Length (steps)", 1, 100_000, step=20)
+    number(draft, "seed", "Seed", 0, 2**31 - 1, help="Of weights, batches and augmentation.")
+    names = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD"}
+    choice(draft, "optimizer.name", "Optimiser", names)
+    rates = {"format": "%.2g", "step": None}
+    st.caption("Learning rates")
+    if draft.get("backbone.freeze") != "everything":
+        number(draft, "optimizer.backbone_lr", "of the backbone", 0.0, 10.0, **rates)
+    if draft.get("head.kind") != "none":
+        number(draft, "optimizer.head_lr", "of the head", 0.0, 10.0, **rates)
+    if learns_proxies(draft.get("loss")):
+        number(draft, "optimizer.proxies_lr", "of the proxies", 0.0, 10.0, **rates)
+    choice(draft, "optimizer.schedule", "Schedule", {"constant": "Constant", "cosine": "Cosine"})
+    number(draft, "optimizer.warm_up_steps", "Warm-up (steps)", 0, 100_000)
+    number(draft, "optimizer.weight_decay", "Weight decay", 0.0, 10.0, **rates)
+    look = st.toggle(
+        "Evaluate at fixed steps",
+        key=f"{WIDGET}watch.fixed",
+        value=draft.get("watch.evaluate_every") is not None,
+        help="Off: about 15 times over the run, whenever the evaluator is free.",
+    )
+    if look:
+        if draft.get("watch.evaluate_every") is None:
+            draft.set("watch.evaluate_every", 20)
+        number(draft, "watch.evaluate_every", "Every (steps)", 1, 100_000)
+    else:
+        draft.set("watch.evaluate_every", None)

@@ -1,0 +1,169 @@
+"""The one line above a run's picture: what it is, how far it is, and what can be done with it."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app.backstage import Backstage, queue
+from app.copies import command_line, python_lines
+from app.draft import Draft, settings_of
+from app.view import View
+from app.words import STATE_WORDS, clock, count, plain
+from mlcore.runs.folder import RunFolder
+from mlcore.runs.history import History
+from mlcore.runs.spec import RunSpec
+from mlcore.runs.states import RunState
+from mlcore.runs.status import Status
+
+SILENT_S = 30.0
+
+
+def status_bar(stage: Backstage, run: RunFolder, past: History) -> None:
+    status = run.status()
+    word, colour, icon = STATE_WORDS[status.state]
+    if status.paused and status.state == RunState.RUNNING:
+        word, colour, icon = "paused", "orange", ":material/pause:"
+    top = st.container(horizontal=True, vertical_alignment="center", gap="small")
+    top.markdown(f"#### {plain(run.title())}", width="content")
+    top.badge(word, icon=icon, color=colour)
+    top.space("stretch")
+    with top:
+        buttons(stage, run, status)
+    done = status.step / status.total_steps if status.total_steps else float(status.state.finished)
+    st.progress(min(1.0, done), text=progress_words(stage, run, status, past))
+
+
+def progress_words(stage: Backstage, run: RunFolder, status: Status, past: History) -> str:
+    """'step 120 of 300 · 412 images/s · 0:18 left · 1.2 GB'."""
+    if status.state == RunState.QUEUED:
+        ahead = queue().position(run.run_id)
+        if not ahead:
+            return "Next in the queue; starts as soon as a worker is ready"
+        return f"Waiting: {count(ahead, 'run')} ahead of this one"
+    words = [f"step {status.step:,} of {status.total_steps:,}"]
+    last = past.steps[-1] if past.steps else None
+    if last and not status.state.finished:
+        words += [
+            f"{last['images_per_s']:,.0f} images/s",
+            f"{clock(last['seconds_left'])} left",
+            f"{last['memory_mb'] / 1024:.1f} GB memory",
+        ]
+    elif status.state.finished:
+        words.append(f"took {clock(status.seconds)}")
+    if status.activity:
+        words.insert(0, plain(status.activity))
+    return " · ".join(words)
+
+
+def problem(stage: Backstage, run: RunFolder, past: History) -> None:
+    """Why a run ended early, or that its worker is silent, in one sentence with what to do."""
+    status = run.status()
+    if status.state in (RunState.FAILED, RunState.LOST):
+        st.error(plain(status.reason_text, 600), icon=":material/error:")
+        end = run.log_end(50)
+        if end:
+            with st.expander("The end of the worker's log"):
+                st.code(end, language=None)
+    elif not status.state.finished and status.state != RunState.QUEUED:
+        silent = stage.supervisor.silent_for(run.run_id)
+        if silent > SILENT_S:
+            st.warning(f"The worker has not responded for {silent:.0f} s. It is ended after two minutes.")
+    for message in [event["text"] for event in past.messages if event["kind"] == "warning"][-2:]:
+        st.warning(plain(message, 300), icon=":material/warning:")
+
+
+def buttons(stage: Backstage, run: RunFolder, status: Status) -> None:
+    if status.state in (RunState.RUNNING, RunState.STARTING):
+        if run.asked("pause"):
+            st.button("Resume", icon=":material/play_arrow:", key="lab.unpause", on_click=run.withdraw, args=("pause",))
+        else:
+            st.button("Pause", icon=":material/pause:", key="lab.pause", on_click=run.ask, args=("pause",))
+    if not status.state.finished:
+        stopping = run.asked("cancel")
+        st.button(
+            "Stopping" if stopping else "Stop",
+            icon=":material/stop:",
+            key="lab.stop",
+            on_click=stop,
+            args=(stage, run),
+            disabled=stopping,
+        )
+    elif status.state.resumable:
+        st.button("Resume", icon=":material/play_arrow:", key="lab.resume", on_click=resume, args=(stage, run))
+    with st.popover("More", icon=":material/more_horiz:"):
+        more(stage, run, status)
+
+
+def stop(stage: Backstage, run: RunFolder) -> None:
+    run.stop()
+    stage.supervisor.wake()
+
+
+def resume(stage: Backstage, run: RunFolder) -> None:
+    try:
+        run.resume()
+    except ValueError as error:
+        st.toast(str(error), icon=":material/info:")
+    stage.supervisor.wake()
+
+
+def more(stage: Backstage, run: RunFolder, status: Status) -> None:
+    """Name, note, copies, and the way out."""
+    label = run.label()
+    name = st.text_input("Name", value=label.name, placeholder=run.spec.title(), max_chars=120, key="lab.name")
+    note = st.text_area("Note", value=label.note, max_chars=2000, key="lab.note", height=80)
+    if (name, note) != (label.name, label.note):
+        run.set_label(name=name, note=note)
+    st.button(
+        "Change and run again",
+        icon=":material/content_copy:",
+        key="lab.duplicate",
+        width="stretch",
+        on_click=duplicate,
+        args=(run.spec,),
+        help="Takes this run's settings to the left, where they can be changed.",
+    )
+    copies(run.spec)
+    if status.state.finished:
+        sure = st.checkbox("Yes, delete this run", key=f"lab.sure.{run.run_id}")
+        st.button(
+            "Delete",
+            icon=":material/delete:",
+            key="lab.delete",
+            disabled=not sure,
+            width="stretch",
+            on_click=delete,
+            args=(stage, run),
+            help=f"Moves {run.size_bytes() / 2**20:.1f} MB to the trash, where it stays for a day.",
+        )
+
+
+def duplicate(spec: RunSpec) -> None:
+    Draft().replace(settings_of(spec) | {"name": ""})
+    st.toast("The settings are on the left; change what you like and start.", icon=":material/content_copy:")
+    st.rerun()
+
+
+def delete(stage: Backstage, run: RunFolder) -> None:
+    try:
+        stage.runs.delete(run.run_id)
+    except ValueError as error:
+        st.toast(str(error), icon=":material/info:")
+        return
+    st.session_state["runs.trashed"] = [run.run_id]
+    View.read().but(run=None, step=None, picked=None)
+    st.toast("Deleted. The Runs page can bring it back.", icon=":material/delete:")
+    st.rerun()
+
+
+def copies(spec: RunSpec) -> None:
+    """The same run for a file, a terminal and a notebook."""
+    kind = st.segmented_control(
+        "Copy as", ["YAML", "Command line", "Python"], default="YAML", key="lab.copy", required=True
+    )
+    text, language = {
+        "YAML": (spec.to_yaml(), "yaml"),
+        "Command line": (command_line(spec), "bash"),
+        "Python": (python_lines(spec), "python"),
+    }[kind]
+    st.code(text, language=language, height=180)

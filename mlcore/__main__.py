@@ -1,0 +1,265 @@
+"""The lab without a browser: `python -m mlcore list | train | runs | show | stop | resume`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mlcore.catalogue import ROOMS, parts
+from mlcore.declare import Registry
+from mlcore.runs.folder import RunFolder, Runs
+from mlcore.runs.history import History
+from mlcore.runs.process import identity
+from mlcore.runs.spec import PART_ROOMS, RunSpec, plain_yaml
+from mlcore.runs.states import RunState
+
+METRICS = ("map_at_r", "recall_at_1", "r_precision", "nmi")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = build_parser().parse_args(arguments)
+    try:
+        code = options.act(options)
+        sys.stdout.flush()
+        return code
+    except ValueError as error:
+        print(f"mlcore: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        print(f"mlcore: {error}", file=sys.stderr)
+        return 2
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m mlcore", description=__doc__)
+    acts = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    listing = acts.add_parser("list", help="what is declared: losses, miners, samplers, backbones, datasets")
+    listing.add_argument("room", choices=list(ROOMS))
+    listing.add_argument("--json", action="store_true", help="everything that is declared, as JSON")
+    listing.set_defaults(act=show_list)
+
+    training = acts.add_parser(
+        "train",
+        help="train one run, here and now",
+        description="Train one run in this process; Ctrl-C stops it and keeps everything up to then.",
+        epilog="Example: python -m mlcore train --dataset glyphs --loss arcface --set loss.margin=0.3 --steps 60",
+    )
+    training.add_argument("--config", type=Path, help="a YAML or JSON file with the settings; options here go over it")
+    for section, room in PART_ROOMS.items():
+        training.add_argument(f"--{section}", metavar="KEY", help=f"one of: python -m mlcore list {room}")
+    training.add_argument("--steps", type=int, help="optimizer steps")
+    training.add_argument("--seed", type=int, help="of weights, batches and augmentation")
+    training.add_argument("--name", help="what the run is called")
+    training.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SETTING=VALUE",
+        help="any setting, such as loss.margin=0.3, head.embedding_size=2, optimizer.head_lr=0.01; may be repeated",
+    )
+    add_runs_option(training)
+    training.add_argument("--json", action="store_true", help="no progress bar; the last line is the result as JSON")
+    training.set_defaults(act=train_here)
+
+    table = acts.add_parser("runs", help="all runs with their state and metrics")
+    add_runs_option(table)
+    table.add_argument("--json", action="store_true")
+    table.set_defaults(act=show_runs)
+
+    for name, act, text in (
+        ("show", show_run, "one run: state, metrics over time, settings"),
+        ("stop", stop_run, "ask a run to stop; everything up to then is kept"),
+        ("resume", resume_here, "go on with a stopped, failed or lost run, here and now"),
+    ):
+        command = acts.add_parser(name, help=text)
+        command.add_argument("run", help="the run's id, the end of its id, or its name")
+        add_runs_option(command)
+        command.add_argument("--json", action="store_true")
+        command.set_defaults(act=act)
+    return parser
+
+
+def add_runs_option(parser: argparse.ArgumentParser) -> None:
+    default = Path(os.environ.get("LAB_RUNS", "runs"))
+    parser.add_argument("--runs", type=Path, default=default, help="the runs folder (default: $LAB_RUNS, else ./runs)")
+
+
+def show_list(options: argparse.Namespace) -> int:
+    registry: Registry = parts(options.room)
+    if options.json:
+        print(json.dumps([spec.to_dict() for spec in registry.values()], indent=2, ensure_ascii=False))
+        return 0
+    width = max(map(len, registry))
+    for spec in registry.values():
+        print(f"{spec.key:{width}}  {spec.title}: {spec.text.splitlines()[0] if spec.text else ''}")
+        for param in spec.params:
+            print(f"{'':{width}}    {param.name} = {param.default} ({param.range_text()}) {param.knob.text}")
+    return 0
+
+
+def train_here(options: argparse.Namespace) -> int:
+    spec = spec_from_options(options)
+    run = Runs(options.runs).create(spec, state=RunState.DRAFT)
+    return work(run, as_json=options.json)
+
+
+def spec_from_options(options: argparse.Namespace) -> RunSpec:
+    """The config file first, then the options, then every --set."""
+    record: dict[str, Any] = {}
+    if options.config:
+        try:
+            record = plain_yaml(options.config.read_text())
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"{options.config} cannot be read: {error}") from None
+    settings: dict[str, Any] = {
+        section: getattr(options, section) for section in PART_ROOMS if getattr(options, section)
+    }
+    if options.steps is not None:
+        settings["budget.steps"] = options.steps
+    settings |= {name: getattr(options, name) for name in ("seed", "name") if getattr(options, name) is not None}
+    for text in options.set:
+        path, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes SETTING=VALUE, such as loss.margin=0.3; got '{text}'.")
+        settings[path.strip()] = plain_value(path.strip(), value)
+    return RunSpec.read(record).changed(settings)
+
+
+def plain_value(path: str, text: str) -> Any:
+    """A number, a word, true, false or null, as YAML has them."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ValueError(f"--set {path}: '{text}' cannot be read as a number, a word, true, false or null.") from None
+
+
+def resume_here(options: argparse.Namespace) -> int:
+    run = Runs(options.runs).find(options.run)
+    run.resume(RunState.STARTING, **identity())
+    return work(run, as_json=options.json)
+
+
+def work(run: RunFolder, *, as_json: bool) -> int:
+    """Run the folder in this process, with a progress bar or without; the last line is the result."""
+    from tqdm import tqdm
+
+    from mlcore.session import run_folder
+
+    total = run.status().total_steps
+    with tqdm(total=total, unit="step", disable=as_json or not sys.stderr.isatty(), desc=run.title()) as bar:
+        facts: dict[str, str] = {}
+
+        def seen(event: dict[str, Any]) -> None:
+            if event["kind"] == "progress":
+                bar.set_description(f"{event['text']} {event['done']}/{event['total']}")
+            elif event["kind"] == "step":
+                bar.update(event["step"] - bar.n)
+                facts["loss"] = "not a number" if event["loss"] is None else f"{event['loss']:.3f}"
+            elif event["kind"] == "evaluated" and event["held_out"]["map_at_r"] is not None:
+                facts["MAP@R"] = f"{event['held_out']['map_at_r']:.3f}"
+            bar.set_postfix(facts)
+
+        code = run_folder(run, seen=seen)
+    result = summary(run, History(run))
+    if as_json:
+        print(json.dumps(result, allow_nan=False))
+    else:
+        print(in_words(result))
+    return code
+
+
+def show_runs(options: argparse.Namespace) -> int:
+    runs = Runs(options.runs).all()
+    rows = [row(run) for run in runs]
+    if options.json:
+        print(json.dumps(rows, indent=2, allow_nan=False))
+    elif not rows:
+        print(f"No runs in {options.runs}. Start one: python -m mlcore train --dataset digits --loss arcface")
+    else:
+        for item in rows:
+            score = item["held_out"].get("map_at_r")
+            shown = "-" if score is None else f"{score:.3f}"
+            print(
+                f"{item['run_id'][-8:]}  {item['state']:10}  MAP@R {shown:>5}  step {item['step']:>5}  {item['name']}"
+            )
+    return 0
+
+
+def show_run(options: argparse.Namespace) -> int:
+    run = Runs(options.runs).find(options.run)
+    result = summary(run, History(run))
+    if options.json:
+        print(json.dumps(result, indent=2, allow_nan=False))
+    else:
+        print(in_words(result))
+        print()
+        print(run.spec.to_yaml().rstrip())
+        if result["state"] in (RunState.FAILED, RunState.LOST):
+            print(run.log_end(20))
+    return 0
+
+
+def stop_run(options: argparse.Namespace) -> int:
+    run = Runs(options.runs).find(options.run)
+    if run.state.finished:
+        raise ValueError(f"{run.title()} is {run.state}; there is nothing to stop.")
+    run.stop()
+    if run.state == RunState.QUEUED and not Runs(options.runs).heard("supervisor")["alive"]:
+        run.move(RunState.CANCELLED, reason_code="stopped", reason_text="Stopped before it began.")
+    print(json.dumps({"run_id": run.run_id, "asked": "stop"}) if options.json else f"Asked {run.title()} to stop.")
+    return 0
+
+
+def row(run: RunFolder) -> dict[str, Any]:
+    status = run.status()
+    return {
+        "run_id": run.run_id,
+        "name": run.title(),
+        "state": status.state,
+        "step": status.step,
+        "total_steps": status.total_steps,
+        "seconds": status.seconds,
+        "held_out": status.metrics.get("held_out", {}),
+        "reason": status.reason_text,
+    }
+
+
+def summary(run: RunFolder, history: History) -> dict[str, Any]:
+    """A row, with the metrics before training, after it, and at every look in between."""
+    history.refresh()
+    first = history.evaluations[0] if history.evaluations else {}
+    last = history.evaluations[-1] if history.evaluations else {}
+    return row(run) | {
+        "folder": str(run.path),
+        "before": {side: first.get(side) for side in ("held_out", "train", "backbone")},
+        "after": {side: last.get(side) for side in ("held_out", "train")},
+        "looks": [{"step": e["step"], "map_at_r": e["held_out"]["map_at_r"]} for e in history.evaluations],
+        "steps": len(history.steps),
+    }
+
+
+def in_words(result: dict[str, Any]) -> str:
+    lines = [f"{result['name']}: {result['state']} at step {result['step']} of {result['total_steps']}"]
+    if result["reason"]:
+        lines.append(result["reason"])
+    before, after = result["before"]["held_out"] or {}, result["after"]["held_out"] or {}
+    for metric in METRICS:
+        if before.get(metric) is not None and after.get(metric) is not None:
+            change = after[metric] - before[metric]
+            lines.append(f"  {metric:12} held out  {before[metric]:.3f} -> {after[metric]:.3f} ({change:+.3f})")
+    lines.append(f"  {result['seconds']:.1f} s, in {result['folder']}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

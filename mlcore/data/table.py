@@ -1,0 +1,75 @@
+"""The one format of every data set: pixels, labels and names, row by row."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTable:
+    """A labelled image set. A row's number is the image's stable id everywhere in the lab.
+
+    `origin` and `licence` are sentences to show beside the images. The arrays are made read-only,
+    because one table is shared by all who load it.
+
+    Shapes: pixels (N, H, W, C) uint8 with C 1 (grey) or 3 (RGB); labels (N,) int64 in [0, len(class_names)).
+    Raises: ValueError if a column has the wrong type or length, or a label has no class name or a class no image.
+    """
+
+    key: str
+    title: str
+    pixels: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    image_names: tuple[str, ...]
+    origin: str
+    licence: str
+
+    def __post_init__(self) -> None:
+        pixels, labels = self.pixels, self.labels
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] not in (1, 3):
+            raise ValueError(
+                f"{self.key}: pixels must be uint8 (N, H, W, 1 or 3); got {pixels.dtype} {pixels.shape}. "
+                "Convert them to 0..255 grey or RGB."
+            )
+        if 0 in pixels.shape:
+            raise ValueError(f"{self.key}: there must be at least one image; got pixels of shape {pixels.shape}.")
+        if labels.dtype != np.int64 or labels.shape != pixels.shape[:1]:
+            raise ValueError(
+                f"{self.key}: labels must be int64, one for each of {len(pixels)} images; "
+                f"got {labels.dtype} {labels.shape}."
+            )
+        if len(self.image_names) != len(pixels):
+            raise ValueError(f"{self.key}: {len(pixels)} images need as many names; got {len(self.image_names)}.")
+        if not np.array_equal(np.unique(labels), np.arange(len(self.class_names))):
+            raise ValueError(
+                f"{self.key}: labels must be 0..{len(self.class_names) - 1}, each used at least once, as there are "
+                f"{len(self.class_names)} class names; got {labels.min()}..{labels.max()}. Renumber the classes."
+            )
+        pixels.setflags(write=False)
+        labels.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of every image, px."""
+        return self.pixels.shape[1], self.pixels.shape[2]
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for RGB."""
+        return self.pixels.shape[3]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of pixels, labels and class names: equal fingerprints train equal models."""
+        digest = hashlib.sha256(repr((self.pixels.shape, self.class_names)).encode())
+        digest.update(np.ascontiguousarray(self.pixels))
+        digest.update(np.ascontiguousarray(self.labels, dtype="<i8"))
+        return digest.hexdigest()

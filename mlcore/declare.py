@@ -1,0 +1,254 @@
+"""How a part declares itself, once: a constructor's signature, a Knob on each argument a person may set, five facts."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import inspect
+import math
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+KINDS = {float: "float", int: "int", bool: "bool", str: "str"}
+
+
+def nearest_word(word: str, words: typing.Iterable[str]) -> str:
+    """' Did you mean 'x'?' for the nearest of `words`, or all of them when none is near."""
+    known = list(words)
+    near = difflib.get_close_matches(str(word), known, n=1, cutoff=0.6)
+    if near:
+        return f" Did you mean '{near[0]}'?"
+    return f" Known: {', '.join(known)}." if known else ""
+
+
+@dataclass(frozen=True)
+class Knob:
+    """What a person is told about one argument, and what it may be.
+
+    `symbol` is the argument's letter in the part's formula (LaTeX), `log` lets a slider move in powers,
+    `none` is what None means, where None is allowed.
+    """
+
+    text: str
+    low: float | None = None
+    high: float | None = None
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+    symbol: str = ""
+    log: bool = False
+    none: str = ""
+
+
+@dataclass(frozen=True)
+class Param:
+    """One argument that a person may set: its name, kind, default and knob."""
+
+    name: str
+    kind: str
+    default: Any
+    knob: Knob
+
+    def check(self, owner: str, value: Any) -> Any:
+        """Return `value` in the argument's own type, or raise ValueError that says what it must be."""
+        if value is None and self.knob.none:
+            return None
+        checked = self._typed(value)
+        if checked is None or not self._inside(checked):
+            raise ValueError(f"{owner}: {self.name} must be {self.range_text()}; got {value!r}.{self._cure(value)}")
+        return checked
+
+    def range_text(self) -> str:
+        """The legal values in words: 'between 0 and 1.5 rad', 'one of a, b', 'true or false'."""
+        knob = self.knob
+        unit = f" {knob.unit}" if knob.unit else ""
+        if knob.choices:
+            return "one of " + ", ".join(knob.choices)
+        if self.kind == "bool":
+            return "true or false"
+        if self.kind == "str":
+            return "a name"
+        noun = "a whole number" if self.kind == "int" else "a number"
+        if knob.low is not None and knob.high is not None:
+            return f"{noun} between {knob.low:g} and {knob.high:g}{unit}"
+        if knob.low is not None:
+            return f"{noun}, at least {knob.low:g}{unit}"
+        if knob.high is not None:
+            return f"{noun}, at most {knob.high:g}{unit}"
+        return noun + unit
+
+    def _typed(self, value: Any) -> Any:
+        if self.kind == "bool":
+            return value if isinstance(value, bool) else {"true": True, "false": False}.get(str(value).lower())
+        if self.kind == "str":
+            return value if isinstance(value, str) else None
+        if isinstance(value, bool):
+            return None
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            return None
+        if not math.isfinite(number) or (self.kind == "int" and number != int(number)):
+            return None
+        return int(number) if self.kind == "int" else number
+
+    def _inside(self, value: Any) -> bool:
+        knob = self.knob
+        if knob.choices:
+            return value in knob.choices
+        if self.kind in ("bool", "str"):
+            return True
+        return (knob.low is None or value >= knob.low) and (knob.high is None or value <= knob.high)
+
+    def _cure(self, value: Any) -> str:
+        if self.knob.choices:
+            return nearest_word(str(value), self.knob.choices)
+        looks_like_degrees = (
+            self.knob.unit == "rad"
+            and isinstance(value, int | float)
+            and self.knob.high is not None
+            and self.knob.high < value <= 180
+        )
+        return f" If that is degrees, pass {math.radians(value):.3f}." if looks_like_degrees else ""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A declared part, readable without importing it: everything but the class itself is plain data.
+
+    `sizes` are the constructor's arguments that data and model supply (num_classes, embedding_size ...),
+    `names` what other libraries call the part.
+    """
+
+    key: str
+    title: str
+    family: str
+    text: str
+    formula: str
+    paper: str
+    params: tuple[Param, ...]
+    sizes: tuple[str, ...]
+    target: str
+    names: tuple[str, ...] = field(default=())
+
+    def defaults(self) -> dict[str, Any]:
+        return {param.name: param.default for param in self.params}
+
+    def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Every argument's value, with defaults for those not given; ValueError for an unknown name or a bad value."""
+        params = {param.name: param for param in self.params}
+        for name in values:
+            if name not in params:
+                raise ValueError(f"{self.key}: there is no '{name}'.{nearest_word(name, params)}")
+        given = self.defaults() | dict(values)
+        return {name: params[name].check(self.key, value) for name, value in given.items()}
+
+    def load(self) -> type:
+        """The class itself; imports its module."""
+        module, _, name = self.target.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+    def build(self, sizes: Mapping[str, Any] | None = None, /, **values: Any) -> Any:
+        """Construct the part from `values`, taking from `sizes` what its constructor asks for."""
+        supplied = {name: sizes[name] for name in self.sizes if sizes and name in sizes}
+        return self.load()(**supplied, **self.check(values))
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(record: Mapping[str, Any]) -> Spec:
+        """The inverse of `to_dict`, also after a trip through JSON."""
+        params = tuple(
+            Param(p["name"], p["kind"], p["default"], Knob(**{**p["knob"], "choices": tuple(p["knob"]["choices"])}))
+            for p in record["params"]
+        )
+        sequences = {"params": params, "sizes": tuple(record["sizes"]), "names": tuple(record["names"])}
+        return Spec(**{**record, **sequences})
+
+
+class Registry(Mapping[str, Spec]):
+    """The declared parts of one room, in the order of their import."""
+
+    def __init__(self, noun: str, specs: typing.Iterable[Spec] = ()) -> None:
+        self.noun = noun
+        self._specs: dict[str, Spec] = {spec.key: spec for spec in specs}
+
+    def add(
+        self, key: str, *, title: str, family: str, formula: str = "", paper: str = "", names: tuple[str, ...] = ()
+    ) -> Callable[[type], type]:
+        """Class decorator: declare the class under `key`, and check its knobs whenever it is constructed."""
+
+        def declare(cls: type) -> type:
+            if key in self._specs:
+                raise ValueError(f"{self.noun} '{key}' is declared twice: {self._specs[key].target} and {cls}")
+            params, sizes = read_signature(cls)
+            target = f"{cls.__module__}:{cls.__qualname__}"
+            text = inspect.getdoc(cls) or ""
+            spec = Spec(key, title, family, text, formula, paper, params, sizes, target, names)
+            self._specs[key] = spec
+            cls.__init__ = checked_constructor(cls.__init__, spec)
+            return cls
+
+        return declare
+
+    def __getitem__(self, key: str) -> Spec:
+        try:
+            return self._specs[key]
+        except KeyError:
+            raise ValueError(f"There is no {self.noun} '{key}'.{nearest_word(key, self._specs)}") from None
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._specs
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._specs)
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+
+def read_signature(cls: type) -> tuple[tuple[Param, ...], tuple[str, ...]]:
+    """The knobbed arguments of a constructor, and the names of the required ones that carry no knob."""
+    hints = typing.get_type_hints(cls.__init__, include_extras=True)
+    params, sizes = [], []
+    for name, argument in list(inspect.signature(cls.__init__).parameters.items())[1:]:
+        if argument.kind in (argument.VAR_KEYWORD, argument.VAR_POSITIONAL):
+            raise TypeError(f"{cls.__name__}: a declared part takes no * or ** arguments")
+        hint = hints.get(name)
+        knobs = [extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, Knob)]
+        if knobs:
+            params.append(Param(name, kind_of(cls, name, hint.__origin__), argument.default, knobs[0]))
+        elif argument.default is argument.empty:
+            sizes.append(name)
+    return tuple(params), tuple(sizes)
+
+
+def kind_of(cls: type, name: str, hint: Any) -> str:
+    """'float', 'int', 'bool' or 'str' for a type or `type | None`."""
+    kinds = [KINDS[option] for option in (typing.get_args(hint) or (hint,)) if option in KINDS]
+    if len(kinds) != 1:
+        raise TypeError(f"{cls.__name__}.{name}: a knob's type is float, int, bool or str, or one of them with None")
+    return kinds[0]
+
+
+def checked_constructor(init: Callable[..., None], spec: Spec) -> Callable[..., None]:
+    """`init`, refusing misspelt arguments and values outside their knob's range, by name and with the cure."""
+    signature = inspect.signature(init)
+    params = {param.name: param for param in spec.params}
+
+    @functools.wraps(init)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+        for name in kwargs:
+            if name not in signature.parameters:
+                known = [known for known in signature.parameters if known != "self"]
+                raise TypeError(f"{spec.key}: there is no argument '{name}'.{nearest_word(name, known)}")
+        bound = signature.bind(self, *args, **kwargs)
+        for name, value in bound.arguments.items():
+            if name in params:
+                bound.arguments[name] = params[name].check(spec.key, value)
+        init(*bound.args, **bound.kwargs)
+
+    return checked

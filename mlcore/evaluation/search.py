@@ -1,0 +1,34 @@
+"""Exact nearest neighbours by brute force: faiss, in blocks that each stay on one core."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import faiss
+import numpy as np
+
+BLOCK = 2048
+METRIC_L2 = faiss.METRIC_L2  # values are squared distances
+
+
+def knn(
+    queries: np.ndarray, gallery: np.ndarray, k: int, metric: int = faiss.METRIC_INNER_PRODUCT
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return values (N, k) float32 and indices (N, k) int64 of the k nearest rows of the gallery, nearest first.
+
+    Faiss would split each of its many small products over all cores and wait for the slowest, which beside a training
+    process takes several times as long as one core alone. Here each core takes whole blocks of queries as it gets to
+    them; the answer doesn't depend on how many there are.
+
+    Shapes: queries (N, D) and gallery (M, D) contiguous float32, k <= M.
+    """
+    blocks = [queries[start : start + BLOCK] for start in range(0, len(queries), BLOCK)]
+    threads = faiss.omp_get_max_threads()  # asked here: inside the pool each thread has its own setting
+    with ThreadPoolExecutor(
+        max(1, min(threads, len(blocks))), initializer=faiss.omp_set_num_threads, initargs=(1,)
+    ) as pool:
+        parts = list(pool.map(lambda block: faiss.knn(block, gallery, k, metric=metric), blocks))
+    if not parts:
+        return np.zeros((0, k), np.float32), np.zeros((0, k), np.int64)
+    values, indices = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return values, indices

@@ -1,0 +1,172 @@
+"""What every loss checks before its maths: the only place where a loss refuses what it is given."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mlcore.distances import CosineSimilarity, Distance
+from mlcore.tuples import Pairs, Triplets, as_tuples, sample_weights
+
+
+class Entry(NamedTuple):
+    """Checked arguments of a loss. `ref_emb` and `ref_labels` are None when the batch is its own reference."""
+
+    embeddings: Tensor
+    labels: Tensor | None
+    indices_tuple: Pairs | Triplets | None
+    ref_emb: Tensor | None
+    ref_labels: Tensor | None
+
+
+class ProxyEntry(NamedTuple):
+    """Checked arguments of a proxy loss: embeddings, labels, proxies in the same dtype, a weight per sample."""
+
+    embeddings: Tensor
+    labels: Tensor
+    proxies: Tensor
+    weights: Tensor | None
+
+
+def full_precision(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a method of (self, embeddings, ...) outside autocast: 1 - 1e-7 is 1 in half precision."""
+
+    @functools.wraps(method)
+    def run(self: Any, embeddings: Tensor, *args: Any, **kwargs: Any) -> Any:
+        device = embeddings.device.type
+        if not torch.is_autocast_enabled(device):
+            return method(self, embeddings, *args, **kwargs)
+        with torch.autocast(device, enabled=False):
+            return method(self, embeddings, *args, **kwargs)
+
+    return run
+
+
+def enter(
+    owner: nn.Module,
+    embeddings: Tensor,
+    labels: Tensor | None,
+    indices_tuple: tuple[Tensor, ...] | None = None,
+    ref_emb: Tensor | None = None,
+    ref_labels: Tensor | None = None,
+) -> Entry:
+    """The checked arguments of a pair or triplet loss, floats in float32 at least.
+
+    Raises: ValueError for a wrong shape, an empty batch, embeddings that are not finite, labels that are missing or not
+    whole numbers, a reference without its labels.
+    """
+    who = type(owner).__name__
+    batch = checked_embeddings(who, "embeddings", embeddings)
+    tuples = None if indices_tuple is None else as_tuples(indices_tuple)
+    labels = checked_labels(who, "labels", labels, batch, needed=tuples is None)
+    if ref_emb is None or ref_emb is embeddings:
+        require_finite(who, batch)
+        return Entry(batch, labels, tuples, None, None)
+    reference = checked_embeddings(who, "ref_emb", ref_emb).to(batch.dtype)
+    if reference.shape[1] != batch.shape[1]:
+        raise ValueError(
+            f"{who}: ref_emb must be as wide as embeddings ({batch.shape[1]}); got {reference.shape[1]}. "
+            "Embed both with the same model."
+        )
+    ref_labels = checked_labels(who, "ref_labels", ref_labels, reference, needed=tuples is None)
+    require_finite(who, batch, reference)
+    return Entry(batch, labels, tuples, reference, ref_labels)
+
+
+def enter_proxies(
+    owner: nn.Module,
+    embeddings: Tensor,
+    labels: Tensor | None,
+    indices_tuple: tuple[Tensor, ...] | None = None,
+    ref_emb: Tensor | None = None,
+) -> ProxyEntry:
+    """The checked arguments of a loss with `owner.proxies` (C, D), floats in float32 at least.
+
+    Raises: ValueError as `enter` does, and for labels outside [0, C), another embedding size, or a `ref_emb`.
+    """
+    who = type(owner).__name__
+    if ref_emb is not None and ref_emb is not embeddings:
+        raise ValueError(f"{who}: compares embeddings with its proxies and takes no ref_emb. Leave ref_emb out.")
+    batch, proxies = with_proxies(owner, embeddings)
+    labels = checked_labels(who, "labels", labels, batch, needed=True)
+    outside = (labels < 0) | (labels >= len(proxies))
+    require_finite(who, batch, alarm=outside.any())
+    if bool(outside.any()):
+        raise ValueError(
+            f"{who}: labels must lie in [0, {len(proxies)}), one number per class; got {int(labels[outside][0])}. "
+            f"Renumber the classes from 0, or build the loss with num_classes={int(labels.max()) + 1}."
+        )
+    weights = None if indices_tuple is None else sample_weights(indices_tuple, len(batch), batch)
+    return ProxyEntry(batch, labels, proxies, weights)
+
+
+def with_proxies(owner: nn.Module, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+    """Embeddings and `owner.proxies` in one dtype, float32 at least. Raises: ValueError if their widths differ."""
+    who = type(owner).__name__
+    batch = checked_embeddings(who, "embeddings", embeddings)
+    proxies = owner.proxies.to(batch.dtype)
+    if batch.shape[1] != proxies.shape[1]:
+        raise ValueError(
+            f"{who}: embeddings must be (batch, {proxies.shape[1]}) as embedding_size says; got {tuple(batch.shape)}. "
+            f"Build the loss with embedding_size={batch.shape[1]}."
+        )
+    return batch, proxies
+
+
+def checked_embeddings(who: str, name: str, embeddings: Tensor) -> Tensor:
+    if embeddings.ndim != 2 or not embeddings.is_floating_point():
+        raise ValueError(
+            f"{who}: {name} must be a float tensor of shape (batch, embedding_size); "
+            f"got {embeddings.dtype} of shape {tuple(embeddings.shape)}. Pass one row per sample."
+        )
+    if embeddings.shape[0] == 0 or embeddings.shape[1] == 0:
+        raise ValueError(f"{who}: {name} must not be empty; got shape {tuple(embeddings.shape)}. Skip empty batches.")
+    return embeddings if embeddings.dtype == torch.float64 else embeddings.float()
+
+
+def checked_labels(who: str, name: str, labels: Tensor | None, batch: Tensor, needed: bool) -> Tensor | None:
+    if labels is None:
+        if needed:
+            raise ValueError(
+                f"{who}: {name} must be given; got None. Pass one class number per row, or an indices_tuple."
+            )
+        return None
+    if labels.ndim != 1 or len(labels) != len(batch):
+        raise ValueError(
+            f"{who}: {name} must be one class number per row, shape ({len(batch)},); got {tuple(labels.shape)}. "
+            "For one-hot labels pass labels.argmax(1)."
+        )
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise ValueError(f"{who}: {name} must be whole numbers; got {labels.dtype}. Pass labels.long().")
+    return labels.to(device=batch.device, dtype=torch.long)
+
+
+def require_finite(who: str, *batches: Tensor, alarm: Tensor | None = None) -> None:
+    """One look at the device in the usual case; `alarm`, a scalar, asks for the long look too."""
+    suspicious = sum(batch.detach().sum() for batch in batches)  # may overflow: then the long look decides
+    quiet = torch.isfinite(suspicious) if alarm is None else torch.isfinite(suspicious) & ~alarm
+    if bool(quiet):
+        return
+    for batch in batches:
+        bad = ~torch.isfinite(batch).all(dim=1)
+        if bool(bad.any()):
+            raise ValueError(
+                f"{who}: embeddings must be finite; got NaN or infinity in {int(bad.sum())} of {len(batch)} rows. "
+                "Lower the learning rate, or clip the gradient; a model that once gave NaN must be loaded again."
+            )
+
+
+def only_cosine(owner: nn.Module, distance: Distance | None) -> Distance:
+    """The cosine similarity. Raises: ValueError for any other distance: an angular margin has no meaning there."""
+    if distance is None:
+        return CosineSimilarity()
+    if not isinstance(distance, CosineSimilarity) or distance.power != 1:
+        raise ValueError(
+            f"{type(owner).__name__}: distance must be CosineSimilarity(), its margin is an angle or a cosine; "
+            f"got {type(distance).__name__}. Leave distance out."
+        )
+    return distance

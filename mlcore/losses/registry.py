@@ -1,0 +1,7 @@
+"""The declared losses."""
+
+from __future__ import annotations
+
+from mlcore.declare import Registry
+
+LOSSES = Registry("loss")

@@ -1,0 +1,7 @@
+"""The declared miners."""
+
+from __future__ import annotations
+
+from mlcore.declare import Registry
+
+MINERS = Registry("miner")

@@ -1,0 +1,152 @@
+"""One attempt at a run: its events, snapshots, layouts and checkpoints, with a writer and a reader for each."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlcore.runs.durable import LineReader, LineWriter, ManifestedFiles, read_checked, sweep_temporaries
+
+LOG_LIMIT = 5 * 1024 * 1024
+CHECKPOINTS_KEPT = 2
+
+
+class Attempt:
+    """`attempts/NNN/`: made by the worker that runs it, read by everybody."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.number = int(path.name)
+
+    def writer(self) -> AttemptWriter:
+        return AttemptWriter(self)
+
+    def layout_writer(self) -> LayoutWriter:
+        return LayoutWriter(self)
+
+    def manifest_reader(self) -> LineReader:
+        return LineReader(self.path / "manifest.jsonl")
+
+    def layout_reader(self) -> LineReader:
+        return LineReader(self.path / "layouts" / "manifest.jsonl")
+
+    def event_reader(self) -> LineReader:
+        return LineReader(self.path / "events-000.jsonl")
+
+    def log_path(self) -> Path:
+        return self.path / "worker.log"
+
+    def log_end(self, lines: int) -> str:
+        try:
+            with self.log_path().open("rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - 64 * 1024))
+                return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+        except OSError:
+            return ""
+
+    def beat(self) -> int:
+        """The worker's heartbeat counter, -1 before the first."""
+        try:
+            return int((self.path / "heartbeat").read_bytes() or b"-1")
+        except (OSError, ValueError):
+            return -1
+
+    def read_arrays(self, entry: dict[str, Any], folder: str = "") -> dict[str, np.ndarray]:
+        """The arrays of a manifest entry; ValueError when the file is damaged."""
+        data = io.BytesIO(read_checked(self.path / folder, entry))
+        try:
+            loaded = np.load(data, allow_pickle=False)
+            return {"points": loaded} if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
+        except (ValueError, OSError, EOFError, KeyError) as error:
+            raise ValueError(f"{entry['file']} cannot be read: {error}") from None
+
+    def read_bytes(self, entry: dict[str, Any]) -> bytes:
+        """The bytes of a manifest entry; ValueError when they are not the ones that were written."""
+        return read_checked(self.path, entry)
+
+    def checkpoints(self) -> list[dict[str, Any]]:
+        """Manifest entries of the checkpoints that are there, oldest first."""
+        kept: dict[str, dict[str, Any]] = {}
+        for entry in self.manifest_reader().read_new():
+            if entry.get("kind") == "checkpoint":
+                kept[entry["file"]] = entry
+            elif entry.get("removed"):
+                kept.pop(entry.get("file", ""), None)
+        return list(kept.values())
+
+
+class AttemptWriter:
+    """The worker's pen: events line by line, arrays through the manifest, a heartbeat."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt = attempt
+        sweep_temporaries(attempt.path)
+        self.events = LineWriter(attempt.path / "events-000.jsonl")
+        self.files = ManifestedFiles(attempt.path)
+        self.heart = os.open(attempt.path / "heartbeat", os.O_WRONLY | os.O_CREAT, 0o600)
+        self.beats = 0
+        self.kept: list[str] = []
+
+    def event(self, record: dict[str, Any]) -> None:
+        """Append an event; the manifest is told from which step the attempt goes on, for those who only read that."""
+        if record["kind"] == "started":
+            self.files.note(kind="began", step=record["from_step"])
+        self.events.append(record)
+
+    def beat(self) -> None:
+        self.beats += 1
+        os.pwrite(self.heart, f"{self.beats:<12d}".encode(), 0)
+
+    def snapshot(self, step: int, arrays: dict[str, np.ndarray]) -> None:
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        self.files.add(f"snapshots/{step:06d}.npz", buffer.getvalue(), kind="snapshot", step=step)
+
+    def checkpoint(self, step: int, data: bytes) -> None:
+        """Keep this checkpoint and the one before it; older ones go."""
+        name = f"checkpoints/{step:06d}.safetensors"
+        if name in self.kept:
+            return
+        self.files.add(name, data, kind="checkpoint", step=step)
+        self.kept.append(name)
+        while len(self.kept) > CHECKPOINTS_KEPT:
+            self.files.remove(self.kept.pop(0))
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.events.sync()
+        self.events.close()
+        self.files.close()
+        if self.heart >= 0:
+            os.close(self.heart)
+            self.heart = -1
+
+
+class LayoutWriter:
+    """The projector's pen: a map of one snapshot by one method, and how faithful it is."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        folder = attempt.path / "layouts"
+        folder.mkdir(exist_ok=True)
+        sweep_temporaries(folder)
+        self.files = ManifestedFiles(folder)
+
+    def layout(self, method: str, step: int, points: np.ndarray, faith: dict[str, float], seconds: float) -> None:
+        buffer = io.BytesIO()
+        np.save(buffer, points.astype(np.float32))
+        name = f"{method}/{step:06d}.npy"
+        self.files.add(name, buffer.getvalue(), method=method, step=step, faith=faith, seconds=round(seconds, 4))
+
+    def faith(self, method: str, step: int, faith: dict[str, float]) -> None:
+        self.files.note(method=method, step=step, faith=faith)
+
+    def failed(self, method: str, step: int, reason: str) -> None:
+        self.files.note(method=method, step=step, failed=reason[:400])
+
+    def close(self) -> None:
+        self.files.close()

@@ -1,0 +1,394 @@
+"""The run folder: who may write what, and what readers may trust. No other room opens these files.
+
+Writers: `spec.json` once, at birth. `status.json` the supervisor before the start and after the exit, the worker
+between. `control/` the person. `label.json` the person. `attempts/NNN/` that attempt's worker, but `layouts/` in it
+the projector. Making the folder `attempts/NNN` is the claim: two processes cannot both start an attempt.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import ValidationError
+from ulid import ULID
+
+from mlcore.runs.attempt import Attempt
+from mlcore.runs.durable import CRASHES, read_json, replace_file, replace_json, sync_folder
+from mlcore.runs.nonces import Nonces
+from mlcore.runs.process import identity
+from mlcore.runs.spec import SCHEMA, RunSpec
+from mlcore.runs.states import RunState, may_move
+from mlcore.runs.status import Birth, Label, Purpose, Status, utc_now
+from mlcore.runs.truth import heard, true_status
+
+RUN_ID = re.compile(r"[0-9a-hjkmnp-tv-z]{26}")
+Wish = Literal["cancel", "pause"]
+
+
+class RunNotFound(ValueError):
+    """There is no run of that name here."""
+
+
+class Runs:
+    """All runs under one root folder."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root).expanduser().absolute()
+        if self.root.exists() and not self.root.is_dir():
+            raise ValueError(f"the runs folder must be a folder; {self.root} is a file. Name another with --runs.")
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"the runs folder {self.root} cannot be made: {error.strerror}") from None
+
+    def create(
+        self,
+        spec: RunSpec,
+        *,
+        state: RunState = RunState.QUEUED,
+        purpose: Purpose = "run",
+        parent: str | None = None,
+        nonce: str | None = None,
+    ) -> RunFolder:
+        """A new run's folder, whole before it can be seen. The same `nonce` gives the same run, made once."""
+        run_id = str(ULID()).lower()
+        making = self.root / f".making-{run_id}"
+        making.mkdir(mode=0o700)
+        for part in ("control", "attempts"):
+            (making / part).mkdir()
+        birth = Birth(
+            run_id=run_id,
+            created_utc=utc_now(),
+            purpose=purpose,
+            parent=parent,
+            nonce=nonce,
+            sha256=spec.digest(),
+            versions=versions(),
+            spec=spec,
+        )
+        status = Status(run_id=run_id, state=state, total_steps=spec.budget.steps, queued_utc=utc_now())
+        replace_json(making / "spec.json", birth.model_dump(mode="json"))
+        replace_json(making / "status.json", status.model_dump(mode="json"))
+        if nonce and (first := Nonces(self.root).claim(nonce, run_id)) != run_id:
+            shutil.rmtree(making)
+            return self.open(first)
+        os.replace(making, self.root / run_id)
+        sync_folder(self.root)
+        return RunFolder(self.root / run_id)
+
+    def open(self, run_id: str) -> RunFolder:
+        """The run of that id; RunNotFound if it is no run id or there is none."""
+        if not RUN_ID.fullmatch(run_id) or not (self.root / run_id / "spec.json").is_file():
+            raise RunNotFound(f"There is no run '{run_id[:40]}' in {self.root}.")
+        return RunFolder(self.root / run_id)
+
+    def find(self, text: str) -> RunFolder:
+        """The run whose id is or ends with `text`, or whose name is `text` (the newest); for people who type."""
+        wanted = text.strip().lower()
+        if RUN_ID.fullmatch(wanted):
+            return self.open(wanted)
+        for run_id in reversed(self.ids()):
+            if len(wanted) >= 4 and run_id.endswith(wanted):
+                return self.open(run_id)
+        for run_id in reversed(self.ids()):
+            if self.open(run_id).title() == text:
+                return self.open(run_id)
+        raise RunNotFound(f"There is no run '{text[:40]}' in {self.root}. See: python -m mlcore runs")
+
+    def ids(self) -> list[str]:
+        """Every run's id, oldest first (ids sort by time)."""
+        with os.scandir(self.root) as entries:
+            return sorted(entry.name for entry in entries if RUN_ID.fullmatch(entry.name))
+
+    def all(self, purpose: Purpose | None = "run") -> list[RunFolder]:
+        folders = [RunFolder(self.root / run_id) for run_id in self.ids()]
+        return [run for run in folders if purpose is None or run.purpose == purpose]
+
+    def delete(self, run_id: str) -> None:
+        """Move a run to the trash, whence `restore` brings it back; refused while it is going on."""
+        run = self.open(run_id)
+        run.settle()
+        if run.state not in (RunState.DRAFT, RunState.QUEUED) and not run.state.finished:
+            raise ValueError(f"{run.title()} is {run.state}. Stop it before deleting it.")
+        self._trash.mkdir(exist_ok=True)
+        os.replace(run.path, self._trash / run_id)
+        sync_folder(self.root)
+
+    def restore(self, run_id: str) -> RunFolder:
+        if not RUN_ID.fullmatch(run_id) or not (self._trash / run_id).is_dir():
+            raise RunNotFound(f"Run '{run_id[:40]}' is no longer in the trash.")
+        os.replace(self._trash / run_id, self.root / run_id)
+        return self.open(run_id)
+
+    def empty_trash(self, older_than_s: float = 0.0) -> int:
+        """Remove trashed runs for good; returns how many."""
+        gone = 0
+        now = time.time()
+        for folder in self._trash.glob("*") if self._trash.is_dir() else ():
+            if now - folder.stat().st_ctime >= older_than_s:
+                shutil.rmtree(folder, ignore_errors=True)
+                gone += 1
+        return gone
+
+    def say(self, helper: str, record: dict[str, Any]) -> None:
+        """A background process (projector, supervisor) leaves word of itself."""
+        replace_json(self.root / f".{helper}.json", record, sync=False)
+
+    def heard(self, helper: str) -> dict[str, Any]:
+        """What that process last said, with `alive` added."""
+        return heard(self.root, helper)
+
+    def free_bytes(self) -> int:
+        return shutil.disk_usage(self.root).free
+
+    def lock_path(self) -> Path:
+        return self.root / ".supervisor.lock"
+
+    def sweep_unmade(self, older_than_s: float = 3600.0) -> None:
+        """Remove what is left of runs whose making was cut short."""
+        now = time.time()
+        for folder in self.root.glob(".making-*"):
+            if now - folder.stat().st_mtime >= older_than_s:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    @property
+    def _trash(self) -> Path:
+        return self.root / ".trash"
+
+
+class RunFolder:
+    """One run, as its folder tells it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.run_id = path.name
+
+    def __repr__(self) -> str:
+        return f"RunFolder({self.run_id})"
+
+    @property
+    def birth(self) -> Birth:
+        """ValueError with a plain sentence when the file is missing, damaged or of a newer version."""
+        record = read_json(self.path / "spec.json")
+        if not isinstance(record, dict):
+            raise ValueError(f"Run {self.run_id}: spec.json is missing or damaged.")
+        if record.get("schema_version", 0) > SCHEMA:
+            raise ValueError(f"Run {self.run_id} was made by a newer version of the lab; update to open it.")
+        try:
+            return Birth.model_validate(record)
+        except ValidationError as error:
+            raise ValueError(f"Run {self.run_id}: spec.json cannot be understood: {error.errors()[0]['msg']}") from None
+
+    @property
+    def spec(self) -> RunSpec:
+        return self.birth.spec
+
+    @property
+    def purpose(self) -> str:
+        record = read_json(self.path / "spec.json")
+        return record.get("purpose", "run") if isinstance(record, dict) else "run"
+
+    def status(self) -> Status:
+        """How the run stands: what is stored, or lost if its process is gone and no supervisor is there to see it."""
+        return true_status(self.path, self.stored())
+
+    def stored(self) -> Status:
+        """The status as it was last written; a run whose file is unreadable counts as lost, and says so."""
+        try:
+            return Status.model_validate(read_json(self.path / "status.json"))
+        except ValidationError:
+            return Status(
+                run_id=self.run_id,
+                state=RunState.LOST,
+                reason_code="status_unreadable",
+                reason_text="The run's status file is missing or damaged. Its snapshots can still be opened.",
+            )
+
+    @property
+    def state(self) -> RunState:
+        return self.status().state
+
+    def move(self, state: RunState, *, next_attempt: bool = False, sync: bool = True, **changes: Any) -> Status:
+        """Write the next state; ValueError if a run in this state cannot go there.
+
+        `sync` False for a state that need not outlive a power cut, which ends the run anyway.
+        """
+        before = self.stored()
+        if not may_move(before.state, state, next_attempt=next_attempt):
+            raise ValueError(f"Run {self.run_id} is {before.state} and cannot become {state}.")
+        if next_attempt:
+            changes = {"attempt": before.attempt + 1, "ended_utc": None, **NEW_ATTEMPT, **changes}
+        return self.write_status(before.model_copy(update={"state": state, **changes}), sync=sync)
+
+    def write_status(self, status: Status, *, sync: bool = True) -> Status:
+        fresh = status.model_copy(update={"updated_utc": utc_now(), "seq": status.seq + 1})
+        replace_json(self.path / "status.json", fresh.model_dump(mode="json"), sync=sync)
+        return fresh
+
+    def settle(self) -> None:
+        """Write down the end of a run whose process is gone."""
+        stored = self.stored()
+        truth = true_status(self.path, stored)
+        if truth.state != stored.state:
+            self.write_status(truth)
+
+    def label(self) -> Label:
+        try:
+            return Label.model_validate(read_json(self.path / "label.json") or {})
+        except ValidationError:
+            return Label()
+
+    def set_label(self, **changes: str) -> None:
+        replace_json(self.path / "label.json", self.label().model_copy(update=changes).model_dump())
+
+    def title(self) -> str:
+        """The name a person gave, else the spec's."""
+        try:
+            return self.label().name or self.spec.title()
+        except ValueError:
+            return self.run_id
+
+    def ask(self, wish: Wish) -> None:
+        """Ask the worker to cancel or pause; asking twice is asking once."""
+        try:
+            os.close(os.open(self.path / "control" / wish, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            return
+
+    def asked(self, wish: Wish) -> bool:
+        return (self.path / "control" / wish).exists()
+
+    def withdraw(self, wish: Wish) -> None:
+        (self.path / "control" / wish).unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """Ask for the end of a run that is waiting or going on."""
+        self.ask("cancel")
+
+    def resume(self, state: RunState = RunState.QUEUED, **changes: Any) -> None:
+        """Begin the next attempt of a run that ended early (queued, or starting here); ValueError for any other.
+
+        Who begins it itself says so in `changes` (its `identity`), or a supervisor would not know whose it is.
+        """
+        self.settle()
+        if not self.state.resumable:
+            raise ValueError(f"{self.title()} is {self.state}; only a stopped, failed or lost run can be resumed.")
+        self.withdraw("cancel")
+        self.withdraw("pause")
+        self.move(state, next_attempt=True, queued_utc=utc_now(), **changes)
+
+    def begin_attempt(self) -> Attempt:
+        """Claim the status's attempt; FileExistsError if another process was first.
+
+        The folder comes into place with the claimant's name in it, so a claim is never anonymous.
+        """
+        path = self.attempt_path(self.stored().attempt)
+        claim = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns():x}.tmp")
+        claim.mkdir()
+        try:
+            replace_json(claim / "claim.json", identity(), sync=False)
+            os.rename(claim, path)
+        except OSError as error:
+            shutil.rmtree(claim, ignore_errors=True)
+            if path.exists():
+                raise FileExistsError(f"attempt {path.name} has been begun by another process") from None
+            raise error
+        CRASHES.passed("attempt.claimed")
+        return Attempt(path)
+
+    def attempt_path(self, number: int) -> Path:
+        return self.path / "attempts" / f"{number:03d}"
+
+    def attempts(self) -> list[Attempt]:
+        """Every attempt that was begun, first to last."""
+        return [Attempt(path) for path in sorted((self.path / "attempts").glob("[0-9]*"))]
+
+    def write_watch(self, arrays: dict[str, np.ndarray], names: dict[str, Any]) -> None:
+        """The fixed sample that is watched, with its class and image names; written once.
+
+        It is not synced, for the first step waits for it: what a power cut leaves of it is written anew.
+        """
+        if self.watch() is None:
+            buffer = io.BytesIO()
+            np.savez(buffer, **arrays)
+            replace_file(self.path / "watch.npz", buffer.getvalue(), sync=False)
+            replace_json(self.path / "watch.json", names, sync=False)
+
+    def write_atlas(self, data: bytes, facts: dict[str, Any]) -> None:
+        """The sample's thumbnails in one image file, and where each lies in it; written once."""
+        (self.path / "thumbs").mkdir(exist_ok=True)
+        replace_file(self.path / "thumbs" / "atlas", data)
+        replace_json(self.path / "thumbs" / "atlas.json", facts)
+
+    def atlas(self) -> dict[str, Any] | None:
+        """mime, tile, columns, count and key of the thumbnails, or None before they are drawn."""
+        return read_json(self.path / "thumbs" / "atlas.json")
+
+    def watch(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        """The watched sample's arrays and names, or None before they are written."""
+        names = read_json(self.path / "watch.json")
+        if not isinstance(names, dict):
+            return None
+        try:
+            with np.load(self.path / "watch.npz", allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}, names
+        except (OSError, ValueError):
+            return None
+
+    def atlas_bytes(self) -> bytes:
+        try:
+            return (self.path / "thumbs" / "atlas").read_bytes()
+        except OSError:
+            return b""
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        replace_json(self.path / "result.json", result)
+
+    def result(self) -> dict[str, Any] | None:
+        return read_json(self.path / "result.json")
+
+    def size_bytes(self) -> int:
+        return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
+
+    def log_end(self, lines: int = 50) -> str:
+        """The last lines that the latest attempt's process printed."""
+        attempts = self.attempts()
+        return attempts[-1].log_end(lines) if attempts else ""
+
+    def zip_bytes(self) -> Iterator[tuple[str, Path]]:
+        """(name in the archive, path) of every file worth taking along."""
+        for path in sorted(self.path.rglob("*")):
+            if path.is_file() and not path.name.startswith("."):
+                yield f"{self.run_id}/{path.relative_to(self.path).as_posix()}", path
+
+
+NEW_ATTEMPT: dict[str, Any] = {
+    "pid": None,
+    "pid_start": None,
+    "boot_id": "",
+    "paused": False,
+    "activity": "",
+    "reason_code": "",
+    "reason_text": "",
+}
+
+
+def versions() -> dict[str, str]:
+    """The versions that a run's numbers depend on, read without importing the packages."""
+    found = {}
+    for package in ("metric-learning-lab", "torch", "numpy", "timm", "umap-learn", "faiss-cpu"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed as a package"
+    return found | {"python": platform.python_version()}

@@ -1,0 +1,120 @@
+"""What has happened in a run so far, read bit by bit from its folder and kept: the reader behind every page."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from mlcore.runs.attempt import Attempt
+from mlcore.runs.durable import LineReader
+from mlcore.runs.folder import RunFolder
+
+Found = tuple[Attempt, dict[str, Any]]
+
+
+class AttemptReaders:
+    """The three growing files of one attempt, each with its place.
+
+    `last_step` is the step from which the next attempt went on: what this one did past it does not count, also when
+    it comes late, from a worker that was taken for dead or from a projector that was still busy with it.
+    """
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt = attempt
+        self.events: LineReader = attempt.event_reader()
+        self.manifest: LineReader = attempt.manifest_reader()
+        self.layouts: LineReader = attempt.layout_reader()
+        self.last_step = float("inf")
+
+
+class Pictures:
+    """Snapshots and their layouts over all attempts; a resumed attempt replaces what it makes again.
+
+    `refresh` reads what is new and returns whether anything was. Safe to share between threads; lists only grow or
+    are replaced, so a reader may keep a reference to one.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.snapshots: dict[int, Found] = {}
+        self.layouts: dict[tuple[str, int], Found] = {}
+        self.revision = 0
+        self._readers: list[AttemptReaders] = []
+        self._begun = {1}
+        self._lock = threading.Lock()
+
+    def refresh(self) -> bool:
+        with self._lock:
+            before = self.revision
+            known = {readers.attempt.number for readers in self._readers}
+            for attempt in self.run.attempts():
+                if attempt.number not in known:
+                    self._readers.append(AttemptReaders(attempt))
+            for readers in self._readers:
+                self._read(readers)
+            return self.revision != before
+
+    def _read(self, readers: AttemptReaders) -> None:
+        attempt = readers.attempt
+        for entry in readers.manifest.read_new():
+            kind, step = entry.get("kind"), entry.get("step", 0)
+            if kind == "began":
+                self._go_on_from(step, attempt)
+            elif kind == "snapshot" and step <= readers.last_step:
+                self.revision += 1
+                self.layouts = {key: found for key, found in self.layouts.items() if key[1] != step}
+                self.snapshots = dict(sorted({**self.snapshots, step: (attempt, entry)}.items()))
+        for entry in readers.layouts.read_new():
+            owner, _ = self.snapshots.get(entry["step"], (None, None))
+            if owner is not None and owner.number == attempt.number:
+                self.revision += 1
+                self.layouts = {**self.layouts, (entry["method"], entry["step"]): (attempt, entry)}
+
+    def _go_on_from(self, step: int, attempt: Attempt) -> None:
+        """What earlier attempts did past this step is done again by this one. Told twice, it happens once."""
+        if attempt.number in self._begun:
+            return
+        self._begun.add(attempt.number)
+        self.revision += 1
+        for readers in self._readers:
+            if readers.attempt.number < attempt.number:
+                readers.last_step = min(readers.last_step, step)
+        self.snapshots = {at: found for at, found in self.snapshots.items() if at <= step}
+        self.layouts = {key: found for key, found in self.layouts.items() if key[1] <= step}
+
+
+class History(Pictures):
+    """All of a run: its pictures, and the steps, evaluations and messages of its events."""
+
+    def __init__(self, run: RunFolder) -> None:
+        super().__init__(run)
+        self.steps: list[dict[str, Any]] = []
+        self.evaluations: list[dict[str, Any]] = []
+        self.messages: list[dict[str, Any]] = []
+        self.started: dict[str, Any] = {}
+        self.progress: dict[str, Any] = {}
+
+    def _read(self, readers: AttemptReaders) -> None:
+        super()._read(readers)
+        for event in readers.events.read_new():
+            if event.get("step", 0) > readers.last_step:
+                continue
+            self.revision += 1
+            kind = event.get("kind")
+            if kind == "started":
+                self._go_on_from(event.get("from_step", 0), readers.attempt)
+                self.started = event
+            elif kind == "step":
+                self.steps.append(event)
+            elif kind == "evaluated":
+                self.evaluations = [*(e for e in self.evaluations if e["step"] != event["step"]), event]
+            elif kind == "progress":
+                self.progress = event
+            elif kind in ("warning", "error", "log"):
+                self.messages.append(event)
+
+    def _go_on_from(self, step: int, attempt: Attempt) -> None:
+        if attempt.number not in self._begun:
+            self.steps = [event for event in self.steps if event["step"] <= step]
+            self.evaluations = [event for event in self.evaluations if event["step"] <= step]
+        super()._go_on_from(step, attempt)

@@ -1,0 +1,84 @@
+"""Is the process that a status names still the same process? By pid, start time and boot, never by clocks alone."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+PROC = Path("/proc")
+
+
+@functools.lru_cache(maxsize=1)
+def boot_id() -> str:
+    """Changes when the machine is started anew."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return f"{psutil.boot_time():.0f}"
+
+
+def host() -> str:
+    return platform.node()
+
+
+def start_time(pid: int) -> float | None:
+    """When process `pid` was created, or None if there is no such living process.
+
+    On Linux in clock ticks since the boot, as the kernel says: the time of day that psutil makes of them moves when
+    the clock is set, and a living worker would seem to be another process. Elsewhere in seconds since 1970.
+    """
+    if (PROC / "self" / "stat").exists():
+        return start_ticks(pid)
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return process.create_time()
+    except psutil.Error:
+        return None
+
+
+def start_ticks(pid: int) -> float | None:
+    """Field 22 of /proc/PID/stat; the fields are counted from the end of the name, which may hold spaces."""
+    try:
+        fields = (PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else float(fields[19])
+
+
+def identity() -> dict[str, object]:
+    """This process, as a status names it."""
+    pid = os.getpid()
+    return {"pid": pid, "pid_start": start_time(pid), "boot_id": boot_id(), "host": host()}
+
+
+def lives(pid: int | None, started: float | None, boot: str) -> bool:
+    """Whether that very process is alive on this machine."""
+    if pid is None or boot != boot_id():
+        return False
+    now = start_time(pid)
+    return now is not None and (started is None or abs(now - started) < 0.05)
+
+
+def take_lock(path: Path) -> IO[bytes] | None:
+    """The locked file, or None if another process holds it. The lock goes with the process."""
+    file = path.open("ab")
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file

@@ -1,0 +1,299 @@
+"""RunSpec: everything needed to do a run again. The app, the command line and a notebook all make this one record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mlcore.catalogue import parts
+from mlcore.declare import nearest_word
+
+SCHEMA = 1
+CONFIG_LIMIT = 256 * 1024
+Value = bool | int | float | str | None
+Rate = Annotated[float, Field(ge=0.0, le=10.0)]
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Part(Record):
+    """A declared part by its registry key, with every knob's value."""
+
+    key: str
+    params: dict[str, Value] = {}
+
+
+class DataChoice(Part):
+    key: str = "glyphs"
+    split: Literal["class", "sample"] = "class"
+    held_out: float = Field(0.5, ge=0.05, le=0.95)
+    split_seed: int = Field(0, ge=0, le=2**31 - 1)
+    fingerprint: str = ""
+
+
+class BackboneChoice(Part):
+    key: str = "small_conv"
+    freeze: Literal["nothing", "batch_norm", "everything"] = "nothing"
+
+
+class HeadChoice(Record):
+    kind: Literal["none", "linear", "mlp"] = "linear"
+    embedding_size: int = Field(64, ge=2, le=4096)
+
+
+class SamplerChoice(Part):
+    key: str = "m_per_class"
+    batch_size: int = Field(32, ge=2, le=4096)
+
+
+class OptimizerChoice(Record):
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    backbone_lr: Rate = 1e-3
+    head_lr: Rate = 1e-3
+    proxies_lr: Rate = 1e-2
+    weight_decay: Rate = 1e-4
+    schedule: Literal["constant", "cosine"] = "constant"
+    warm_up_steps: int = Field(0, ge=0, le=100_000)
+    clip_norm: float | None = Field(None, gt=0.0, le=1e6)
+
+
+class Budget(Record):
+    steps: int = Field(200, ge=0, le=1_000_000)
+    max_seconds: float | None = Field(None, gt=0.0, le=7 * 86_400)
+
+
+class Watching(Record):
+    """`evaluate_every` None: about 15 times over the run, whenever the evaluator is free."""
+
+    evaluate_every: int | None = Field(None, ge=1, le=1_000_000)
+    points: int = Field(2000, ge=16, le=20_000)
+
+
+class RunSpec(Record):
+    """One training run.
+
+    Raises ValueError (pydantic's, with every fault listed) for unknown names, values outside their range, or a
+    part that does not exist; `RunSpec.read` turns it into one sentence a fault.
+    """
+
+    name: str = Field("", max_length=120)
+    dataset: DataChoice = DataChoice()
+    backbone: BackboneChoice = BackboneChoice()
+    head: HeadChoice = HeadChoice()
+    loss: Part = Part(key="arcface")
+    miner: Part = Part(key="none")
+    sampler: SamplerChoice = SamplerChoice()
+    optimizer: OptimizerChoice = OptimizerChoice()
+    augment: Literal["none", "light"] = "none"
+    budget: Budget = Budget()
+    watch: Watching = Watching()
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+    deterministic: bool = True
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    threads: int | None = Field(None, ge=1, le=256)
+
+    @model_validator(mode="before")
+    @classmethod
+    def complete_parts(cls, record: Any) -> Any:
+        """Check each part's key and values against its declaration and fill in the defaults."""
+        if not isinstance(record, dict):
+            return record
+        filled = dict(record)
+        for section, room in PART_ROOMS.items():
+            choice = filled.get(section, {})
+            if isinstance(choice, str):
+                choice = {"key": choice}
+            if isinstance(choice, BaseModel):
+                choice = choice.model_dump()
+            if not isinstance(choice, dict):
+                raise ValueError(f"{section} must be a name, or a record with 'key' and 'params'; got {choice!r}")
+            key = choice.get("key") or usual_key(section, filled)
+            spec = parts(room)[str(key)]
+            given = choice.get("params") or {}
+            if not isinstance(given, dict):
+                raise ValueError(f"{section}.params must be a record of values; got {given!r}")
+            filled[section] = {**choice, "key": spec.key, "params": spec.check(given)}
+        return with_fitting_defaults(filled)
+
+    @model_validator(mode="after")
+    def check_together(self) -> Self:
+        frozen = self.backbone.freeze == "everything"
+        if frozen and self.head.kind == "none" and not learns_proxies(self.loss.key):
+            raise ValueError(
+                "nothing would be trained: the backbone is frozen, there is no head, and the loss has no proxies. "
+                "Choose a linear head or let the backbone train."
+            )
+        if frozen and self.augment != "none":
+            raise ValueError(
+                "a frozen backbone is run once over the unchanged images, so augment must be 'none'; got "
+                f"'{self.augment}'."
+            )
+        m = self.sampler.params.get("m")
+        if isinstance(m, int) and self.sampler.batch_size % m:
+            raise ValueError(
+                f"sampler: batch_size must be a multiple of m = {m}; got {self.sampler.batch_size}. "
+                f"Try {max(m, self.sampler.batch_size // m * m)}."
+            )
+        return self
+
+    @classmethod
+    def read(cls, record: Any) -> RunSpec:
+        """A spec from a plain record; ValueError with one plain sentence for each fault."""
+        try:
+            return cls.model_validate(record)
+        except ValidationError as error:
+            raise ValueError("\n".join(fault_sentence(cls, fault) for fault in error.errors())) from None
+
+    @classmethod
+    def from_text(cls, text: str) -> RunSpec:
+        """A spec from YAML or JSON text (at most 256 KiB, no aliases, no tags)."""
+        return cls.read(plain_yaml(text))
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    def digest(self) -> str:
+        """sha256 of the canonical JSON, name left out: two runs with one digest are the same experiment."""
+        canonical = json.dumps(self.model_dump(mode="json", exclude={"name"}), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def changed(self, settings: dict[str, Any]) -> RunSpec:
+        """A copy with dotted settings changed: 'loss.margin', 'optimizer.head_lr', 'budget.steps', 'loss' ..."""
+        return RunSpec.read(apply_settings(self.model_dump(mode="json"), settings))
+
+    def title(self) -> str:
+        """The run's name, or one made from its parts."""
+        return self.name or f"{parts('losses')[self.loss.key].title} on {self.dataset.key}"
+
+
+PRETRAINED_RATE = 3e-4
+SCRATCH_RATE = 1e-3
+
+
+def usual_key(section: str, record: dict[str, Any]) -> str:
+    """The part that is taken where none is named. Losses with proxies want plain batches, the others m per class."""
+    if section == "sampler":
+        loss = record["loss"]
+        return "shuffle" if learns_proxies(loss["key"] if isinstance(loss, dict) else loss) else "m_per_class"
+    return RunSpec.model_fields[section].default.key
+
+
+def with_fitting_defaults(record: dict[str, Any]) -> dict[str, Any]:
+    """A pretrained backbone wants its batch-norm statistics kept and a lower rate; only what is not given is filled."""
+    pretrained = record["backbone"]["params"].get("pretrained") is True
+    record["backbone"].setdefault("freeze", "batch_norm" if pretrained else "nothing")
+    optimizer = record.get("optimizer", {})
+    if isinstance(optimizer, dict) and "backbone_lr" not in optimizer:
+        record["optimizer"] = {**optimizer, "backbone_lr": PRETRAINED_RATE if pretrained else SCRATCH_RATE}
+    return record
+
+
+PART_ROOMS = {
+    "dataset": "datasets",
+    "backbone": "backbones",
+    "loss": "losses",
+    "miner": "miners",
+    "sampler": "samplers",
+}
+
+
+def learns_proxies(loss_key: str) -> bool:
+    return "num_classes" in parts("losses")[loss_key].sizes
+
+
+def apply_settings(record: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """`record` with dotted settings applied; a part's knob is reached as 'loss.margin'."""
+    changed = json.loads(json.dumps(record))
+    forget_what_follows(changed, settings)
+    ordered = sorted(settings.items(), key=lambda item: item[0].count("."))
+    for path, value in ordered:
+        section, _, name = path.partition(".")
+        if section not in RunSpec.model_fields:
+            raise ValueError(f"There is no setting '{path}'.{nearest_word(section, RunSpec.model_fields)}")
+        if not name:
+            exchanged = section in PART_ROOMS and not isinstance(value, dict)
+            changed[section] = {"key": value} | kept_fields(section, changed) if exchanged else value
+            continue
+        model = RunSpec.model_fields[section].annotation
+        fields = getattr(model, "model_fields", None)
+        if fields is None:
+            raise ValueError(f"There is no setting '{path}': {section} has no parts. Write {section}={value!r}.")
+        choice = changed.setdefault(section, {})
+        if name in fields:
+            choice[name] = value
+        elif section in PART_ROOMS:
+            choice.setdefault("params", {})[name] = value
+        else:
+            raise ValueError(f"There is no setting '{path}'.{nearest_word(name, fields)}")
+    return changed
+
+
+def forget_what_follows(record: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Where a loss or a backbone is exchanged, what was usual for the one before makes room for what is usual now."""
+    named = {path.split(".")[0] for path in settings}
+    sampler = record.get("sampler", {})
+    if "loss" in settings and "sampler" not in named and sampler.get("key") == usual_key("sampler", record):
+        record["sampler"] = {name: value for name, value in sampler.items() if name not in ("key", "params")}
+    if "backbone" in settings:
+        usual = with_fitting_defaults({"backbone": {"params": record.get("backbone", {}).get("params", {})}})
+        if record.get("backbone", {}).get("freeze") == usual["backbone"]["freeze"]:
+            record["backbone"].pop("freeze", None)
+        if record.get("optimizer", {}).get("backbone_lr") == usual["optimizer"]["backbone_lr"]:
+            record["optimizer"].pop("backbone_lr", None)
+
+
+def kept_fields(section: str, record: dict[str, Any]) -> dict[str, Any]:
+    """What stays when a part is exchanged for another: everything but its key and its knobs."""
+    dropped = {"key", "params", "fingerprint"}
+    return {name: value for name, value in (record.get(section) or {}).items() if name not in dropped}
+
+
+def fault_sentence(model: type[BaseModel], fault: Any) -> str:
+    """pydantic's fault as one sentence with the place, the value and, for an unknown name, the nearest."""
+    place = ".".join(str(step) for step in fault["loc"])
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        known: Any = model
+        for step in fault["loc"][:-1]:
+            known = known.model_fields[step].annotation
+        return f"There is no setting '{place}'.{nearest_word(str(fault['loc'][-1]), known.model_fields)}"
+    if not place:
+        return message
+    return f"{place}: {message[0].lower()}{message[1:]}; got {fault['input']!r}."
+
+
+class PlainLoader(yaml.SafeLoader):
+    """YAML without aliases: they are how a small file becomes an endless record."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            raise ValueError("a settings file may not use YAML aliases (*name); write the values out")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = {str(key) for key in keys if keys.count(key) > 1}
+        if twice:
+            raise ValueError(f"a settings file names {', '.join(sorted(twice))} twice; keep one of them")
+        return super().construct_mapping(node, deep)
+
+
+def plain_yaml(text: str) -> dict[str, Any]:
+    """The record in a YAML or JSON text from outside; ValueError for anything but plain values."""
+    if len(text.encode()) > CONFIG_LIMIT:
+        raise ValueError(f"a settings file may have at most {CONFIG_LIMIT // 1024} KiB; got {len(text) // 1024} KiB")
+    try:
+        record = yaml.load(text, Loader=PlainLoader)
+    except RecursionError:
+        raise ValueError("the settings file is nested too deeply") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"the settings file is not valid YAML or JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise ValueError("a settings file holds one record, such as 'loss: arcface' on a line")
+    return record

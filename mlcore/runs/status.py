@@ -1,0 +1,71 @@
+"""The small records of a run: its birth certificate, its status, and what a person calls it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from mlcore.runs.spec import SCHEMA, RunSpec
+from mlcore.runs.states import RunState
+
+Purpose = Literal["run", "preview"]
+
+
+class Loose(BaseModel):
+    """Read from disk: fields of a later version are kept out of the way, never an error."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Birth(Loose):
+    """spec.json: written once, never changed. `sha256` is the spec's digest."""
+
+    schema_version: int = SCHEMA
+    run_id: str
+    created_utc: str
+    purpose: Purpose = "run"
+    parent: str | None = None
+    nonce: str | None = None
+    sha256: str
+    versions: dict[str, str] = {}
+    spec: RunSpec
+
+
+class Status(Loose):
+    """status.json: one owner at a time (the supervisor before start and after exit, the worker between)."""
+
+    schema_version: int = SCHEMA
+    run_id: str
+    state: RunState
+    attempt: int = 1
+    engine: str = ""
+    host: str = ""
+    pid: int | None = None
+    pid_start: float | None = None
+    boot_id: str = ""
+    step: int = 0
+    total_steps: int = 0
+    activity: str = ""
+    paused: bool = False
+    reason_code: str = ""
+    reason_text: str = ""
+    queued_utc: str | None = None
+    started_utc: str | None = None
+    updated_utc: str | None = None
+    ended_utc: str | None = None
+    seconds: float = 0.0
+    metrics: dict[str, Any] = {}
+    seq: int = 0
+
+
+class Label(Loose):
+    """label.json: what a person calls the run and wrote about it; may change at any time."""
+
+    name: str = ""
+    note: str = ""
+
+
+def utc_now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,36 @@
+"""What samplers share: their generator and the count of what an epoch visits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def generator(epoch: int, seed: int) -> np.random.Generator:
+    """The random numbers of one epoch: the same for the same epoch and seed, whatever was drawn before."""
+    return np.random.default_rng([seed, epoch])
+
+
+def row_labels(owner: str, labels: Any) -> np.ndarray:
+    """(N,) int64. Raises: ValueError unless there is one whole number per row, and at least one row."""
+    array = np.asarray(labels)
+    if array.ndim != 1 or len(array) == 0 or array.dtype.kind not in "iu":
+        raise ValueError(
+            f"{owner}: labels must be one whole number per training row; got {array.dtype} of shape {array.shape}. "
+            "Pass the labels of the training rows."
+        )
+    return array.astype(np.int64)
+
+
+def coverage(batches: np.ndarray, labels: np.ndarray) -> dict[str, int]:
+    """What one epoch's `batches` visit, against all there is."""
+    visited = np.unique(batches)
+    return {
+        "batches": len(batches),
+        "draws": int(batches.size),
+        "samples_visited": len(visited),
+        "samples": len(labels),
+        "classes_visited": len(np.unique(labels[visited])),
+        "classes": len(np.unique(labels)),
+    }

@@ -1,0 +1,42 @@
+"""Plain random batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mlcore.samplers.epochs import coverage, generator, row_labels
+from mlcore.samplers.registry import SAMPLERS
+
+
+@SAMPLERS.add("shuffle", title="Shuffle", family="plain", names=("shuffle=True (torch DataLoader)", "RandomSampler"))
+class ShuffleSampler:
+    """Draws every sample once per epoch, in random order.
+
+    The last batch is filled up with samples of earlier batches, so that all are of one size.
+
+    What to expect: Right for proxy losses. With many classes a batch may hold no two samples of one class, and a pair
+    or triplet loss then learns nothing from it: use m per class.
+
+    Raises: ValueError if there are fewer samples than a batch holds.
+    """
+
+    def __init__(self, labels: Any, batch_size: int) -> None:
+        self.labels = row_labels("shuffle", labels)
+        self.batch_size = batch_size
+        if not 1 <= batch_size <= len(self.labels):
+            raise ValueError(
+                f"shuffle: batch_size must be between 1 and the {len(self.labels)} training samples; got {batch_size}. "
+                f"Pass batch_size={len(self.labels)} or less."
+            )
+
+    def epoch(self, epoch: int, seed: int) -> np.ndarray:
+        """(batches, batch_size) positions into `labels`; depends on `epoch` and `seed` only."""
+        order = generator(epoch, seed).permutation(len(self.labels))
+        missing = -len(order) % self.batch_size
+        return np.concatenate([order, order[:missing]]).reshape(-1, self.batch_size)
+
+    def coverage(self) -> dict[str, int]:
+        """Samples and classes visited in an epoch, and how many there are."""
+        return coverage(self.epoch(1, 0), self.labels)

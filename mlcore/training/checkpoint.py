@@ -1,0 +1,73 @@
+"""Everything that a run must remember to go on as if it had never stopped, as one safetensors file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+HEADER_LIMIT = 1024 * 1024
+
+
+@dataclass
+class Parts:
+    """What is saved and restored; `modules` by name (model, loss, miner)."""
+
+    modules: dict[str, nn.Module]
+    optimizer: torch.optim.Optimizer
+
+
+def pack(parts: Parts, step: int, spec_sha256: str, seconds: float = 0.0) -> bytes:
+    """The state after `step` steps and so many seconds: weights, buffers, optimizer, and torch's random state."""
+    tensors: dict[str, Tensor] = {"rng": torch.get_rng_state()}
+    for name, module in parts.modules.items():
+        for key, value in module.state_dict().items():
+            tensors[f"{name}/{key}"] = value
+    scalars: dict[str, dict[str, Any]] = {}
+    for index, state in parts.optimizer.state_dict()["state"].items():
+        for key, value in state.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer/{index}/{key}"] = value
+            else:
+                scalars.setdefault(str(index), {})[key] = value
+    facts = {
+        "step": str(step),
+        "seconds": repr(seconds),
+        "spec_sha256": spec_sha256,
+        "scalars": json.dumps(scalars),
+    }
+    return save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, facts)
+
+
+def unpack(data: bytes, parts: Parts, spec_sha256: str) -> tuple[int, float]:
+    """Restore what `pack` saved; returns the step and the seconds. ValueError if the file is not this run's."""
+    facts = read_facts(data)
+    if facts.get("spec_sha256") != spec_sha256:
+        raise ValueError("the checkpoint belongs to a run with other settings, so it cannot be resumed from.")
+    tensors = load(data)
+    for name, module in parts.modules.items():
+        own = {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
+        module.load_state_dict(own, strict=True)
+    state: dict[int, dict[str, Any]] = {
+        int(index): dict(values) for index, values in json.loads(facts["scalars"]).items()
+    }
+    for key, value in tensors.items():
+        if key.startswith("optimizer/"):
+            _, index, name = key.split("/", 2)
+            state.setdefault(int(index), {})[name] = value
+    groups = parts.optimizer.state_dict()["param_groups"]
+    parts.optimizer.load_state_dict({"state": state, "param_groups": groups})
+    torch.set_rng_state(tensors["rng"])
+    return int(facts["step"]), float(facts.get("seconds", 0.0))
+
+
+def read_facts(data: bytes) -> dict[str, str]:
+    """The text facts in a safetensors header; ValueError if it is none or too large."""
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or length > min(HEADER_LIMIT, len(data) - 8):
+        raise ValueError("the checkpoint is not a safetensors file, or it is cut off.")
+    return json.loads(data[8 : 8 + length]).get("__metadata__", {})

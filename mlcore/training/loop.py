@@ -1,0 +1,367 @@
+"""The training loop: a generator that yields events. Whoever consumes it decides what to do with them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor, nn
+
+from mlcore.backbones import BACKBONES
+from mlcore.data import ImageTable, load, split
+from mlcore.losses import LOSSES
+from mlcore.miners import MINERS
+from mlcore.runs.spec import RunSpec
+from mlcore.samplers import SAMPLERS
+from mlcore.training import checkpoint as checkpoints
+from mlcore.training.embedder import Embedder
+from mlcore.training.events import Checkpoint, Event, Finished, Progress, Started, StepDone, TrainingFault, Warned
+from mlcore.training.optim import build_optimizer, rate_factor, set_rates
+from mlcore.training.source import FeatureSource, PixelSource, Source, chunks
+from mlcore.training.watcher import Watcher, choose_sample
+
+LOOKS = 15  # by default, evenly over the run, as far as the watcher has rested
+NONFINITE_LIMIT = 3
+SMOOTHING = 0.1
+WORD_EVERY_S = 0.2
+LAST_MOMENT_S = 0.7
+SAVING_SHARE = 0.05
+
+
+def train(spec: RunSpec, *, resume_from: bytes | None = None) -> Iterator[Event]:
+    """Train as `spec` says and yield what happens; closing the iterator stops the run.
+
+    `resume_from` is a checkpoint's bytes: training goes on after its step, on the CPU with the very same curve.
+    Random: weights from torch's global generator seeded with `spec.seed`; batches and augmentation from generators
+    of their own, derived from seed, epoch and step.
+
+    Raises: TrainingFault when training cannot go on; ValueError when the spec does not fit the data.
+    """
+    yield from Training(spec, resume_from=resume_from).events()
+
+
+@dataclass(frozen=True, eq=False)
+class LastLook:
+    """What an earlier attempt has already shown: its last evaluated step, and that step's `pca` (see `Watcher`)."""
+
+    step: int
+    pca: np.ndarray | None
+
+
+class Training:
+    """One run in the making. `stop()` may be called from outside; `events()` is the run."""
+
+    def __init__(self, spec: RunSpec, *, resume_from: bytes | None = None, last_look: LastLook | None = None) -> None:
+        self.spec = spec
+        self.resume_from = resume_from
+        self.last_look = last_look
+        self.device = pick_device(spec.device)
+        self.threads = spec.threads or default_threads()
+        self.step = 0
+        self.stopping = False
+        self.watcher: Watcher | None = None
+        self.pace = Pace(spec.sampler.batch_size)
+        self.process = psutil.Process()
+        self._prepared = False
+        self._first_look_told = False
+        self._saving = Share(SAVING_SHARE)
+        self._epoch = 0
+        self._batches = np.zeros((0, 0), dtype=np.int64)
+
+    def stop(self) -> None:
+        """End after the present step; what was evaluated so far is kept."""
+        self.stopping = True
+
+    def prepare(self) -> None:
+        """Load the data and build every part, once; ValueError if they do not fit together."""
+        if self._prepared:
+            return
+        self._prepared = True
+        spec = self.spec
+        torch.set_num_threads(self.threads)
+        torch.use_deterministic_algorithms(spec.deterministic, warn_only=True)
+        torch.manual_seed(spec.seed)
+        self.table = load_table(spec)
+        choice = spec.dataset
+        self.split = split(self.table.labels, choice.split, choice.held_out, choice.split_seed)
+        self.classes, self.train_labels = np.unique(self.table.labels[self.split.train], return_inverse=True)
+        self.sample = choose_sample(self.table, self.split, spec.watch.points, choice.split_seed)
+        sizes = {"image_size": self.table.image_size, "channels": self.table.channels}
+        backbone = BACKBONES[spec.backbone.key].build(sizes, **spec.backbone.params)
+        self.model = Embedder(backbone, spec.head, spec.backbone.freeze).to(self.device)
+        sizes = {"num_classes": len(self.classes), "embedding_size": self.model.embedding_size}
+        self.loss = LOSSES[spec.loss.key].build(sizes, **spec.loss.params).to(self.device)
+        self.miner = MINERS[spec.miner.key].build(sizes, **spec.miner.params)
+        sizes = {"labels": self.train_labels, "batch_size": spec.sampler.batch_size}
+        self.sampler = SAMPLERS[spec.sampler.key].build(sizes, **spec.sampler.params)
+        self.batches_per_epoch = len(self.sampler.epoch(1, spec.seed))
+        self.optimizer = build_optimizer(spec.optimizer, self.model, self.loss)
+        modules = {"model": self.model, "loss": self.loss}
+        if isinstance(self.miner, nn.Module):
+            modules["miner"] = self.miner
+        self.parts = checkpoints.Parts(modules, self.optimizer)
+        self.source: Source = PixelSource(self.table, self.device)
+        if self.resume_from is not None:
+            self.step, self.pace.total = checkpoints.unpack(self.resume_from, self.parts, spec.digest())
+            self._first_look_told = True
+
+    def events(self) -> Iterator[Event]:
+        self.prepare()
+        yield self.started()
+        if self.spec.backbone.freeze == "everything":
+            yield from self.make_features()
+        if self.stopping:
+            yield Finished(self.step, "stopped", round(self.pace.total, 3))
+            return
+        last_pca = self.last_look.pca if self.last_look else None
+        self.watcher = Watcher(self.table, self.split, self.sample, self.source, self.classes, last_pca)
+        try:
+            yield from self.run()
+        finally:
+            self.watcher.abandon()
+
+    def run(self) -> Iterator[Event]:
+        """The loop itself: look at the start, step, look every so often, look at the end."""
+        total = self.spec.budget.steps
+        every = self.spec.watch.evaluate_every or max(1, total // LOOKS)
+        patient = self.spec.watch.evaluate_every is not None
+        looked = self.last_look.step if self.last_look else -1
+        if looked != self.step:
+            looked = self.look()
+        nonfinite = 0
+        reason = "completed"
+        while self.step < total and not self.stopping:
+            if self.spec.budget.max_seconds and self.pace.total > self.spec.budget.max_seconds:
+                reason = "time_up"
+                yield Warned(self.step, f"Stopped after {self.spec.budget.max_seconds:g} s, as the budget says.")
+                break
+            done = self.train_step()
+            nonfinite = nonfinite + 1 if not np.isfinite(done.loss) else 0
+            yield done
+            if nonfinite == NONFINITE_LIMIT:
+                raise nonfinite_fault(done)
+            if self.step % every == 0 and self.step < total and (patient or self.watcher.rested):
+                yield from self.finish_look()
+                if not self.stopping:
+                    looked = self.look()
+                    yield from self.save(always=patient)
+            yield from self.seen()
+        yield from self.finish_look()
+        yield from self.save(always=True)
+        if looked < self.step and not self.stopping:
+            self.look()
+            yield from self.finish_look()
+        yield Finished(self.step, "stopped" if self.stopping else reason, round(self.pace.total, 3))
+
+    def look(self) -> int:
+        """Begin to evaluate the present model; returns the step."""
+        self.watcher.look(self.step, self.model, self.loss)
+        return self.step
+
+    def finish_look(self) -> Iterator[Event]:
+        """Wait for the look that is going on, saying how far it is, so that a wish to stop is heard meanwhile.
+
+        After a stop it has a moment more; what it does not finish by then is given up.
+        """
+        while self.watcher.busy and not self.stopping:
+            self.watcher.wait(WORD_EVERY_S)
+            if self.watcher.busy:
+                yield Progress(self.step, "Evaluating", self.watcher.embedded, len(self.table))
+        self.watcher.wait(LAST_MOMENT_S)
+        yield from self.seen()
+
+    def seen(self) -> list[Event]:
+        """What the watcher has seen since the last call."""
+        events = self.watcher.seen() if self.watcher else []
+        self._first_look_told = self._first_look_told or any(event.kind != "snapshot" for event in events)
+        return events
+
+    def save(self, *, always: bool) -> Iterator[Event]:
+        """A checkpoint, unless there is nothing to save or (if not `always`) saving has taken its share of the time.
+
+        A run goes on from its last checkpoint, so what was seen before it must have been told before it: without the
+        look at step 0 there is none.
+        """
+        if self.step > 0 and self._first_look_told and (always or self._saving.allows()):
+            with self._saving:
+                data = checkpoints.pack(self.parts, self.step, self.spec.digest(), self.pace.total)
+                yield Checkpoint(self.step, data)
+
+    def train_step(self) -> StepDone:
+        """One optimizer step; a loss that is not finite changes nothing but is told."""
+        spec, pace = self.spec, self.pace
+        pace.begin()
+        epoch, rows = self.next_batch()
+        labels = torch.from_numpy(self.train_labels[rows]).to(self.device)
+        rates = set_rates(self.optimizer, rate_factor(spec.optimizer, self.step, spec.budget.steps))
+        features = self.source.features(self.model, self.split.train[rows], self.movement())
+        embeddings = self.model.head(features)  # (B, D)
+        loss, tuples, grad_norm = embeddings.new_tensor(float("nan")), None, float("nan")
+        if torch.isfinite(embeddings).all():
+            indices_tuple = self.miner(embeddings.detach(), labels)
+            tuples = None if indices_tuple is None else sum(len(side) for side in indices_tuple[::3])
+            loss = self.loss(embeddings, labels, indices_tuple)
+        if torch.isfinite(loss):
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            grad_norm = self.clip_gradients()
+            self.optimizer.step()
+        self.step += 1
+        pace.end()
+        left = (spec.budget.steps - self.step) * pace.seconds
+        memory = self.process.memory_info().rss / 2**20
+        return StepDone(
+            step=self.step,
+            epoch=epoch,
+            loss=loss.item(),
+            grad_norm=grad_norm,
+            learning_rates=rates,
+            images_per_s=round(pace.images_per_s, 1),
+            memory_mb=round(memory, 1),
+            seconds_left=round(left, 2),
+            tuples=tuples,
+        )
+
+    def clip_gradients(self) -> float:
+        """The norm of all gradients together, before they are clipped (if they are)."""
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
+        if self.spec.optimizer.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.spec.optimizer.clip_norm, norm)
+        return norm.item()
+
+    def next_batch(self) -> tuple[int, np.ndarray]:
+        """The epoch (from 1) and the places in the training split of the next batch.
+
+        Every epoch takes as many steps as the first; should a sampler give fewer batches later, they come again.
+        """
+        epoch, place = self.step // self.batches_per_epoch + 1, self.step % self.batches_per_epoch
+        if self._epoch != epoch:
+            self._epoch, self._batches = epoch, self.sampler.epoch(epoch, self.spec.seed)
+        return epoch, self._batches[place % len(self._batches)]
+
+    def movement(self) -> torch.Generator | None:
+        """The random source of this step's augmentation, or None for none."""
+        if self.spec.augment == "none":
+            return None
+        return torch.Generator().manual_seed(self.spec.seed * 1_000_003 + self.step)
+
+    def make_features(self) -> Iterator[Event]:
+        """Run the frozen backbone over every image once."""
+        kept: list[Tensor] = []
+        total = len(self.table)
+        for rows in chunks(total):
+            if self.stopping:
+                return
+            with torch.inference_mode():
+                kept.append(self.source.features(self.model, rows))
+            yield Progress(self.step, "Computing the frozen backbone's features", int(rows[-1]) + 1, total)
+        self.source = FeatureSource(torch.cat(kept).clone())
+
+    def started(self) -> Started:
+        everything = [*self.model.parameters(), *self.loss.parameters()]
+        held_labels = self.table.labels[self.split.held_out]
+        return Started(
+            step=self.step,
+            from_step=self.step,
+            total_steps=self.spec.budget.steps,
+            train_images=len(self.split.train),
+            held_out_images=len(self.split.held_out),
+            train_classes=len(self.classes),
+            held_out_classes=len(np.unique(held_labels)),
+            parameters=sum(p.numel() for p in everything),
+            trainable=sum(p.numel() for p in everything if p.requires_grad),
+            device=str(self.device),
+            threads=self.threads,
+            fingerprint=self.table.fingerprint,
+            coverage=self.sampler.coverage(),
+        )
+
+
+class Pace:
+    """How fast the steps go: a moving average, without the time between steps (a pause does not count)."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+        self.seconds = 0.0
+        self.total = 0.0
+        self._start = 0.0
+
+    def begin(self) -> None:
+        self._start = time.perf_counter()
+
+    def end(self) -> None:
+        took = time.perf_counter() - self._start
+        self.total += took
+        self.seconds = took if self.seconds == 0.0 else (1 - SMOOTHING) * self.seconds + SMOOTHING * took
+
+    @property
+    def images_per_s(self) -> float:
+        return self.batch_size / self.seconds if self.seconds else 0.0
+
+
+class Share:
+    """Keeps something that costs time to a share of it. Its cost is measured as a context, its consumer included."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+        self.cost = 0.0
+        self.ended = time.perf_counter()
+
+    def allows(self) -> bool:
+        return self.cost <= self.share * (time.perf_counter() - self.ended)
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.ended = time.perf_counter()
+        self.cost = self.ended - self._began
+
+
+def load_table(spec: RunSpec) -> ImageTable:
+    """The run's images; TrainingFault if they are missing, unreadable, or not those that the run was made with."""
+    choice = spec.dataset
+    try:
+        table = load(choice.key, **choice.params)
+    except (ValueError, OSError) as error:
+        text = f"The images of '{choice.key}' cannot be read: {error}"
+        raise TrainingFault("data_missing", text) from error
+    if choice.fingerprint not in ("", table.fingerprint):
+        raise TrainingFault(
+            "data_changed",
+            f"The images of '{choice.key}' are not those that this run was made with. "
+            "Duplicate the run to train on the present ones.",
+        )
+    return table
+
+
+def nonfinite_fault(done: StepDone) -> TrainingFault:
+    rates = ", ".join(f"{name} {rate:g}" for name, rate in done.learning_rates.items())
+    return TrainingFault(
+        "nonfinite_loss",
+        f"The loss was not a number for {NONFINITE_LIMIT} steps in a row, up to step {done.step} "
+        f"(learning rates: {rates}). Try learning rates ten times smaller, or clip the gradients.",
+    )
+
+
+def pick_device(wish: str) -> torch.device:
+    """The wished device, or for "auto" CUDA, then MPS, then the CPU; ValueError if the wished one is not there."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wish == "auto":
+        return torch.device(next(name for name, found in there.items() if found))
+    if not there[wish]:
+        raise ValueError(
+            f"device '{wish}' is not available here; there is {', '.join(n for n, f in there.items() if f)}."
+        )
+    return torch.device(wish)
+
+
+def default_threads() -> int:
+    """One core is left for the page and the projector."""
+    return max(1, (os.cpu_count() or 1) - 1)

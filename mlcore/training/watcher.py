@@ -1,0 +1,249 @@
+"""The watcher: evaluates a copy of the model in a thread beside the training, so that training does not wait."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import queue
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mlcore.data import ImageTable, Split
+from mlcore.evaluation.clustering import nmi
+from mlcore.evaluation.geometry import angle_histograms
+from mlcore.evaluation.retrieval import evaluate_retrieval, nearest
+from mlcore.projection import pca
+from mlcore.training.embedder import Embedder
+from mlcore.training.events import Evaluated, Event, Warned, Watched
+from mlcore.training.source import Source, chunks
+
+REST = 3.0
+HISTOGRAM_POINTS = 1000  # half a million pairs; numpy keeps the training waiting while it counts more
+NEIGHBOURS = 8
+HELD_OUT_SHARE = 0.6
+HALF_LENGTHS = (0.05, 60_000.0)
+
+
+class Abandoned(Exception):
+    """The run was stopped while an evaluation was going on."""
+
+
+@dataclass(frozen=True, eq=False)
+class WatchSample:
+    """The rows that every picture of a run shows, the same at every step.
+
+    Shapes: rows (W,) int64, sorted; labels (W,) int64; held_out (W,) bool.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    held_out: np.ndarray
+    total: int
+
+
+def choose_sample(table: ImageTable, split: Split, points: int, seed: int) -> WatchSample:
+    """At most `points` rows, spread evenly over the classes; up to 60 % of them held out, where both sides abound."""
+    total = len(split.train) + len(split.held_out)
+    places = min(points, total)
+    held = min(len(split.held_out), max(round(places * HELD_OUT_SHARE), places - len(split.train)))
+    generator = np.random.default_rng(seed)
+    chosen = [
+        spread_over_classes(split.held_out, table.labels, held, generator),
+        spread_over_classes(split.train, table.labels, places - held, generator),
+    ]
+    rows = np.sort(np.concatenate(chosen))
+    return WatchSample(rows, table.labels[rows], np.isin(rows, split.held_out), total)
+
+
+def spread_over_classes(rows: np.ndarray, labels: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    """`count` of the rows, taking a first one of every class, then a second one, and so on."""
+    shuffled = generator.permutation(rows)
+    order = np.argsort(labels[shuffled], kind="stable")
+    ordered = shuffled[order]
+    groups = labels[ordered]
+    starts = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]]) if len(groups) else np.zeros(0, int)
+    rank = np.arange(len(groups)) - np.repeat(starts, np.diff(np.r_[starts, len(groups)]))
+    return ordered[np.argsort(rank, kind="stable")[:count]]
+
+
+class Watcher:
+    """Looks at one copy of the model at a time; what it saw comes out of `seen`, oldest first.
+
+    `last_pca` is the principal components' map of the look before (W [+ C], 3), to which the next one is turned.
+    """
+
+    def __init__(
+        self,
+        table: ImageTable,
+        split: Split,
+        sample: WatchSample,
+        source: Source,
+        train_classes: np.ndarray,
+        last_pca: np.ndarray | None = None,
+    ) -> None:
+        self.table = table
+        self.split = split
+        self.sample = sample
+        self.source = source
+        self.train_classes = train_classes
+        self.last_pca = last_pca
+        self.embedded = 0
+        self._events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._abandon = threading.Event()
+        self._ended = self._took = 0.0
+
+    @property
+    def busy(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def rested(self) -> bool:
+        """Whether the last look is over for three times as long as it took: evaluating may take a quarter of a core."""
+        return not self.busy and time.perf_counter() - self._ended >= REST * self._took
+
+    def look(self, step: int, model: Embedder, loss: nn.Module) -> None:
+        """Begin to evaluate the model as it is now. The look before this one must be over."""
+        assert not self.busy, "the watcher looks at one model at a time"
+        self.embedded = 0
+        frozen = copy.deepcopy(model).eval()
+        proxies = proxies_of(loss)
+        lines = [dataclasses.asdict(line) for line in loss.margin_lines()] if hasattr(loss, "margin_lines") else []
+        work = (step, frozen, proxies, lines)
+        self._thread = threading.Thread(target=self._work, args=work, name="watcher", daemon=True)
+        self._thread.start()
+
+    def wait(self, patience_s: float | None = None) -> None:
+        """Wait for the end of the look, or until the patience is at its end."""
+        if self._thread is not None:
+            self._thread.join(patience_s)
+
+    def abandon(self, patience_s: float = 0.5) -> None:
+        """Give up what is being evaluated. A search that does not end in time is left to end by itself, unheard."""
+        self._abandon.set()
+        self.wait(patience_s)
+
+    def seen(self) -> list[Event]:
+        """What has come since the last call; raises what the evaluation raised."""
+        events = []
+        while not self._events.empty():
+            event = self._events.get()
+            if isinstance(event, BaseException):
+                raise event
+            events.append(event)
+        return events
+
+    def _work(self, step: int, model: Embedder, proxies: np.ndarray | None, lines: list[dict[str, Any]]) -> None:
+        start = time.perf_counter()
+        try:
+            features, embeddings = self._embed(model, keep_features=step == 0)
+            if not np.isfinite(embeddings).all():
+                text = f"The embeddings of step {step} hold numbers that are not finite, so there is no picture of it."
+                self._events.put(Warned(step, text))
+                return
+            self._events.put(Watched(step, self._picture(embeddings, proxies)))
+            self._events.put(self._metrics(step, features, embeddings, proxies, lines, start))
+        except Abandoned:
+            return
+        except Exception as error:
+            self._events.put(error)
+        finally:
+            self._ended = time.perf_counter()
+            self._took = self._ended - start
+
+    @torch.inference_mode()
+    def _embed(self, model: Embedder, *, keep_features: bool) -> tuple[np.ndarray | None, np.ndarray]:
+        """Features (if kept) and embeddings of every row of the table, float32."""
+        kept, found = [], []
+        for rows in chunks(len(self.table)):
+            if self._abandon.is_set():
+                raise Abandoned
+            features = self.source.features(model, rows)
+            found.append(model.head(features).float().cpu().numpy())
+            if keep_features and not isinstance(model.head, nn.Identity):
+                kept.append(features.float().cpu().numpy())
+            self.embedded = int(rows[-1]) + 1
+        return (np.concatenate(kept) if kept else None), np.concatenate(found)
+
+    def _picture(self, embeddings: np.ndarray, proxies: np.ndarray | None) -> dict[str, np.ndarray]:
+        """embeddings (W, D) f16, pca (W, 3) f32, neighbours (W, 8) positions in the sample of the same split, -1 for
+        none, with similarities (W, 8) f16; proxies (C, D) f16, proxy_pca (C, 3) f32 and proxy_labels (C,) if any."""
+        sample = self.sample
+        watched = embeddings[sample.rows]
+        stacked = watched if proxies is None else np.concatenate([watched, proxies])
+        alike = self.last_pca is not None and len(self.last_pca) == len(stacked)
+        layout = pca(stacked, 3, previous=self.last_pca if alike else None)
+        self.last_pca = layout
+        neighbours = np.full((len(watched), NEIGHBOURS), -1, dtype=np.int32)
+        similarities = np.zeros((len(watched), NEIGHBOURS), dtype=np.float16)
+        for side in (sample.held_out, ~sample.held_out):
+            places = np.flatnonzero(side)
+            k = min(NEIGHBOURS, len(places) - 1)
+            if k > 0:
+                found, cosines = nearest(watched[places], k)
+                neighbours[places, :k] = places[found]
+                similarities[places, :k] = cosines
+        arrays = {
+            "embeddings": half(watched),
+            "pca": layout[: len(watched)],
+            "neighbours": neighbours,
+            "similarities": similarities,
+        }
+        if proxies is not None:
+            arrays |= {
+                "proxies": half(proxies),
+                "proxy_pca": layout[len(watched) :],
+                "proxy_labels": self.train_classes,
+            }
+        return arrays
+
+    def _metrics(
+        self,
+        step: int,
+        features: np.ndarray | None,
+        embeddings: np.ndarray,
+        proxies: np.ndarray | None,
+        lines: list[dict[str, Any]],
+        start: float,
+    ) -> Evaluated:
+        labels = self.table.labels
+        sides = {"held_out": self.split.held_out, "train": self.split.train}
+        scores, angles = {}, {}
+        for side, rows in sides.items():
+            if self._abandon.is_set():
+                raise Abandoned
+            scores[side] = evaluate_retrieval(embeddings[rows], labels[rows])
+            scores[side]["nmi"] = nmi(embeddings[rows], labels[rows])
+            angles[side] = angle_histograms(
+                embeddings[rows], labels[rows], proxies, self.train_classes, max_points=HISTOGRAM_POINTS
+            )
+        raw = None
+        if step == 0:
+            held = self.split.held_out
+            raw = scores["held_out"] if features is None else evaluate_retrieval(features[held], labels[held])
+        seconds = time.perf_counter() - start
+        return Evaluated(step, seconds, scores["held_out"], scores["train"], raw, angles, lines)
+
+
+def half(rows: np.ndarray) -> np.ndarray:
+    """Rows (N, D) as float16; one that is too long or too short for that comes out with length one.
+
+    Maps and searches look at directions only, and those must survive whatever a learning rate does to the lengths.
+    """
+    lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+    fits = (lengths < HALF_LENGTHS[1]) & ((lengths > HALF_LENGTHS[0]) | (lengths == 0))
+    return (rows / np.where(fits, 1.0, np.maximum(lengths, np.finfo(np.float64).tiny))).astype(np.float16)
+
+
+def proxies_of(loss: nn.Module) -> np.ndarray | None:
+    """The loss's proxies (C, D) float32 on the CPU, if it has one per class."""
+    proxies = getattr(loss, "proxies", None)
+    if proxies is None or proxies.ndim != 2:
+        return None
+    return proxies.detach().float().cpu().numpy().copy()

@@ -1,0 +1,55 @@
+"""The Lab: choose data, backbone and loss, start, and watch the embedding space form."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app.backstage import backstage
+from app.draft import Draft
+from app.follow import follow
+from app.launch import draft_margin_lines, draft_or_fault, preview_of, queue_words, start, start_words
+from app.setup import setup
+from app.view import View
+from app.words import plain
+from mlcore.catalogue import parts
+from mlcore.runs.folder import RunNotFound
+
+stage = backstage()
+view = View.read()
+draft = Draft()
+
+with st.sidebar:
+    setup(draft)
+draft.write_url()
+spec, fault = draft_or_fault(draft)
+
+with st.bottom, st.container(horizontal=True, vertical_alignment="center"):
+    st.button(
+        start_words(stage, spec) if spec else "Start",
+        type="primary",
+        icon=":material/play_arrow:",
+        key="lab.start",
+        disabled=spec is None,
+        on_click=start,
+        args=(stage, spec),
+    )
+    words = [
+        parts("losses")[draft.get("loss")].title,
+        parts("backbones")[draft.get("backbone")].title,
+        draft.get("dataset"),
+    ]
+    st.caption(" · ".join(filter(None, [*words, queue_words()])))
+notices = st.container()
+if fault:
+    notices.error(plain(fault, 600), icon=":material/error:")
+
+run = None
+if view.run is not None:
+    try:
+        run = stage.runs.open(view.run)
+    except RunNotFound:
+        notices.warning("The link names a run that is not here. It may have been deleted, or belong to another lab.")
+if run is not None:
+    follow(stage, run)
+elif spec is not None:
+    follow(stage, preview_of(stage, spec), draft_margin_lines(spec))

@@ -1,0 +1,66 @@
+"""Losses: what each one does to embeddings, before training anything. Every part is read from its declaration."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import explain
+from app.backstage import torch_is_ready
+from app.curves import compares_with
+from app.words import plain
+from mlcore.declare import Spec
+
+CHECK_EVERY = 0.5  # seconds between looks whether torch is there
+
+
+@st.fragment(run_every=CHECK_EVERY)
+def wait() -> None:
+    if torch_is_ready():
+        st.rerun()
+    st.caption("Loading the losses (a few seconds, once)")
+    for column in st.columns(2, gap="medium"):
+        with column:
+            st.skeleton(height=480)
+
+
+def pictures(spec: Spec, values: dict[str, object]) -> None:
+    draw = {"proxies": explain.proxy_pictures, "pairs": explain.pair_pictures}.get(compares_with(spec))
+    if draw is None:
+        st.info("There is no picture of this loss: it compares embeddings with something of its own.")
+    elif not torch_is_ready():
+        wait()
+    else:
+        try:
+            draw(spec, values)
+        except ValueError as error:
+            st.error(plain(str(error), 600), icon=":material/error:")
+
+
+chosen = explain.chosen_loss()
+with st.sidebar:
+    explain.loss_list(chosen)
+
+with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+    st.markdown(f"### {chosen.title}")
+    go = st.button("Try it in the Lab", type="primary", icon=":material/play_arrow:", key="losses.try")
+st.caption(explain.byline(chosen))
+st.markdown(explain.paragraphs(chosen)[0])
+st.latex(chosen.formula)
+legend = st.empty()
+
+side, main = st.columns([1, 3], gap="medium")
+with side:
+    with st.container(border=True):
+        values = explain.knob_values(chosen)
+    if expected := explain.expectation(chosen):
+        st.markdown("**What to expect**")
+        st.markdown(expected)
+    if reasons := explain.reasons(chosen):
+        with st.expander("Why it is shaped so"):
+            st.markdown("\n\n".join(reasons))
+legend.caption(explain.symbol_words(chosen, values), text_alignment="center")
+with main:
+    pictures(chosen, values)
+if go:
+    explain.take_to_the_lab(chosen, values)
+    st.switch_page("../pages/lab.py")

@@ -1,0 +1,197 @@
+"""Runs: all of them, with what they reached; open, stop, resume, download, delete."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from app.archive import zip_of
+from app.backstage import backstage
+from app.runs_table import RunsTable, matching, state_counts
+from app.words import count
+from mlcore.runs.folder import RunFolder, RunNotFound
+
+TRASHED = "runs.trashed"
+TABLE = "runs.table"
+ORDER = "runs.order"
+stage = backstage()
+
+
+@st.cache_resource(show_spinner=False)
+def runs_table(root: str) -> RunsTable:
+    return RunsTable(stage.runs)
+
+
+def on_each(act: str, chosen: list[str]) -> None:
+    """Stop or resume each of the chosen runs; those that cannot be are told."""
+    for run_id in chosen:
+        try:
+            getattr(stage.runs.open(run_id), act)()
+        except ValueError as error:
+            st.toast(str(error), icon=":material/info:")
+    stage.supervisor.wake()
+
+
+def delete(chosen: list[str]) -> None:
+    gone = []
+    for run_id in chosen:
+        try:
+            stage.runs.delete(run_id)
+            gone.append(run_id)
+        except ValueError as error:
+            st.toast(str(error), icon=":material/info:")
+    st.session_state[TRASHED] = gone
+    st.session_state[TABLE] = st.session_state.get(TABLE, 0) + 1
+    st.session_state.pop(ORDER, None)
+
+
+def undo() -> None:
+    for run_id in st.session_state.pop(TRASHED, []):
+        try:
+            stage.runs.restore(run_id)
+        except RunNotFound as error:
+            st.toast(str(error), icon=":material/info:")
+
+
+@st.dialog("Delete runs?")
+def confirm(chosen: list[str]) -> None:
+    runs = [stage.runs.open(run_id) for run_id in chosen]
+    size = sum(run.size_bytes() for run in runs) / 2**20
+    st.write(f"{count(len(runs), 'run')} with everything in them ({size:.1f} MB) go to the trash for a day:")
+    for run in runs[:8]:
+        st.text(f"•  {run.title()}")
+    if len(runs) > 8:
+        st.caption(f"and {len(runs) - 8} more")
+    if st.button("Delete", type="primary", icon=":material/delete:", key="runs.delete.sure"):
+        delete(chosen)
+        st.rerun()
+
+
+@st.fragment
+def download(chosen: list[str]) -> None:
+    runs = [stage.runs.open(run_id) for run_id in chosen]
+    name = f"{chosen[0]}.zip" if len(chosen) == 1 else "runs.zip"
+    st.download_button(
+        "Download",
+        lambda: zip_of(runs),
+        file_name=name,
+        mime="application/zip",
+        icon=":material/download:",
+        key="runs.download",
+        help="A zip of everything in the run's folder.",
+    )
+
+
+def actions(chosen: list[str]) -> None:
+    """What can be done with the selected runs."""
+    with st.container(horizontal=True):
+        if st.button("Open", icon=":material/open_in_new:", disabled=len(chosen) != 1, key="runs.open", type="primary"):
+            st.switch_page("../pages/lab.py", query_params={"run": chosen[0]})
+        states = [RunFolder(stage.runs.root / run_id).state for run_id in chosen]
+        st.button(
+            "Stop",
+            icon=":material/stop:",
+            key="runs.stop",
+            disabled=not any(not state.finished for state in states),
+            on_click=on_each,
+            args=("stop", [run for run, state in zip(chosen, states, strict=True) if not state.finished]),
+        )
+        st.button(
+            "Resume",
+            icon=":material/play_arrow:",
+            key="runs.resume",
+            disabled=not any(state.resumable for state in states),
+            on_click=on_each,
+            args=("resume", [run for run, state in zip(chosen, states, strict=True) if state.resumable]),
+        )
+        download(chosen)
+        if st.button("Delete", icon=":material/delete:", key="runs.delete"):
+            confirm(chosen)
+
+
+def table_key() -> str:
+    """The table's widget; a new one, with nothing selected, after rows have gone."""
+    return f"runs.table.{st.session_state.get(TABLE, 0)}"
+
+
+def held_in_place(shown: pd.DataFrame) -> pd.DataFrame:
+    """While something is selected (by row number), rows neither come nor change places under the person's hand."""
+    selected = st.session_state.get(table_key(), {}).get("selection", {}).get("rows", [])
+    order = st.session_state.get(ORDER)
+    if not selected or order is None:
+        st.session_state[ORDER] = list(shown["id"])
+        return shown
+    return shown.set_index("id", drop=False).reindex(order).dropna(subset=["id"])
+
+
+@st.fragment(run_every=2.0)
+def table_of_runs() -> None:
+    everything = runs_table(str(stage.runs.root)).rows()
+    if everything.empty:
+        st.info("No runs yet. Go to the Lab, choose data and a loss, and press Start.", icon=":material/info:")
+        st.page_link("../pages/lab.py", label="To the Lab", icon=":material/bubble_chart:")
+        return
+    left, right = st.columns([0.5, 0.5], vertical_alignment="bottom")
+    text = left.text_input(
+        "Filter", placeholder="name, data, backbone, loss or note", key="runs.filter", bind="query-params"
+    )
+    counts = state_counts(everything)
+    states = right.pills(
+        "State",
+        list(counts),
+        selection_mode="multi",
+        format_func=lambda state: f"{state} {counts[state]}",
+        key="runs.states",
+    )
+    shown = held_in_place(matching(everything, text, states))
+    best = everything["MAP@R"].max()
+    picked = st.dataframe(
+        shown,
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="multi-row",
+        key=table_key(),
+        height=min(640, 38 + 35 * max(1, len(shown))),
+        placeholder="–",
+        column_order=[
+            "name",
+            "state",
+            "MAP@R",
+            "change",
+            "curve",
+            "loss",
+            "backbone",
+            "data",
+            "started",
+            "seconds",
+            "note",
+        ],
+        column_config={
+            "name": st.column_config.TextColumn("Name", width="medium"),
+            "state": st.column_config.TextColumn("State", width="small"),
+            "MAP@R": st.column_config.NumberColumn("MAP@R", format="%.3f", help=f"Held out. The best here: {best:.3f}"),
+            "change": st.column_config.NumberColumn("Change", format="%+.3f", help="Since before training."),
+            "curve": st.column_config.LineChartColumn("Over the run", y_min=0.0, y_max=1.0, width="small"),
+            "loss": "Loss",
+            "backbone": "Backbone",
+            "data": "Data",
+            "started": st.column_config.DatetimeColumn("Started", format="distance"),
+            "seconds": st.column_config.NumberColumn("Took (s)", format="%.0f"),
+            "note": "Note",
+        },
+    )
+    chosen = [str(shown.iloc[row]["id"]) for row in picked.selection.rows if row < len(shown)]
+    if len(shown) < len(everything):
+        st.caption(f"{len(shown):,} of {count(len(everything), 'run')}")
+    if chosen:
+        actions(chosen)
+    else:
+        st.caption("Select runs at the left edge of their rows to open, stop, resume, download or delete them.")
+
+
+st.title("Runs", anchor=False)
+if st.session_state.get(TRASHED):
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.text(f"{count(len(st.session_state[TRASHED]), 'run')} deleted.")
+        st.button("Undo", icon=":material/undo:", key="runs.undo", on_click=undo)
+table_of_runs()

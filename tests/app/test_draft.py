@@ -1,0 +1,54 @@
+"""Settings: dotted names for a spec, and the same run as a command line and as Python."""
+
+import shlex
+
+import pytest
+
+from app.copies import command_line, differences, python_lines
+from app.draft import settings_of, text, value
+from app.lessons import LESSONS
+from mlcore.__main__ import build_parser, spec_from_options
+from mlcore.runs.spec import RunSpec
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.key)
+def test_every_lesson_is_a_run(lesson):
+    spec = RunSpec.read({}).changed(lesson.settings)
+    for name, wanted in lesson.settings.items():
+        assert settings_of(spec)[name] == wanted
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.key)
+def test_settings_of_a_spec_make_that_spec(lesson):
+    spec = RunSpec.read({}).changed(lesson.settings)
+    assert RunSpec.read({}).changed(settings_of(spec)) == spec
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.key)
+def test_the_copied_command_line_makes_the_same_run(lesson):
+    spec = RunSpec.read({}).changed(lesson.settings | {"name": "it's <mine>"})
+    words = shlex.split(command_line(spec).replace("\\\n", " "))  # as a shell joins continued lines
+    assert words[:3] == ["python", "-m", "mlcore"]
+    assert spec_from_options(build_parser().parse_args(words[3:])) == spec
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.key)
+def test_the_copied_python_makes_the_same_run(lesson):
+    spec = RunSpec.read({}).changed(lesson.settings)
+    lines = python_lines(spec).split("for event")[0]
+    names: dict = {}
+    exec(lines, names)
+    assert names["spec"] == spec
+
+
+def test_only_what_differs_is_copied():
+    spec = RunSpec.read({}).changed({"loss.margin": 0.25})
+    assert differences(spec)["loss.margin"] == 0.25
+    assert "loss.scale" not in differences(spec)
+    assert "optimizer.head_lr" not in differences(spec)
+
+
+@pytest.mark.parametrize("item", [True, False, None, 3, 0.25, 1e-05, "class", "arcface"])
+def test_a_setting_survives_the_url(item):
+    assert value(text(item)) == item
+    assert type(value(text(item))) is type(item)

@@ -1,0 +1,149 @@
+"""Every page opens without an exception, on an empty lab and on one with runs of every state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from app.draft import settings_of
+from mlcore.engines.supervisor import Supervisor
+from mlcore.runs.spec import RunSpec
+from mlcore.runs.states import RunState
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def open_page(runs, monkeypatch):
+    """`open_page(name, **query)` gives the page after its first run; no background process is started."""
+    monkeypatch.setenv("LAB_RUNS", str(runs.root))
+    monkeypatch.setattr(Supervisor, "start", lambda self: None)
+    st.cache_resource.clear()
+    st.cache_data.clear()
+
+    def opened(name: str, **query: str) -> AppTest:
+        test = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=60)
+        for key, value in query.items():
+            test.query_params[key] = value
+        test.run()
+        if name != "lab":
+            test.switch_page(f"../pages/{name}.py").run()
+        assert not test.exception
+        return test
+
+    yield opened
+    st.cache_resource.clear()
+    st.cache_data.clear()
+
+
+def words(test: AppTest) -> str:
+    """All that a page says in words."""
+    kinds = ("title", "subheader", "markdown", "caption", "info", "warning", "error", "text")
+    return "\n".join(str(item.value) for kind in kinds for item in getattr(test, kind))
+
+
+@pytest.fixture
+def many_runs(runs, quick_spec):
+    """A run in every state that a folder can tell of."""
+    made = {}
+    ways = {
+        RunState.QUEUED: [],
+        RunState.RUNNING: [RunState.STARTING, RunState.RUNNING],
+        RunState.DONE: [RunState.STARTING, RunState.RUNNING, RunState.DONE],
+        RunState.CANCELLED: [RunState.CANCELLED],
+        RunState.FAILED: [RunState.STARTING, RunState.FAILED],
+        RunState.LOST: [RunState.STARTING, RunState.RUNNING, RunState.LOST],
+    }
+    for state, way in ways.items():
+        run = runs.create(quick_spec.changed({"name": f"a {state} run"}))
+        for step in way:
+            reason = {"reason_text": "It ended <b>early</b>."} if step in (RunState.FAILED, RunState.LOST) else {}
+            run.move(step, **reason)
+        made[state] = run
+    return made
+
+
+@pytest.mark.parametrize("name", ["lab", "runs", "data"])
+def test_a_page_opens_on_an_empty_lab(open_page, name):
+    open_page(name)
+
+
+def test_the_empty_runs_page_says_how_to_get_one(open_page):
+    assert "press Start" in words(open_page("runs"))
+
+
+def test_the_lab_without_a_run_waits_for_its_preview(open_page, runs):
+    test = open_page("lab")
+    assert "Before training" in words(test)
+    (preview,) = runs.all("preview")
+    assert preview.spec.budget.steps == 0
+
+
+@pytest.mark.parametrize("state", ["queued", "running", "done", "cancelled", "failed", "lost"])
+def test_the_lab_opens_a_run_in_any_state(open_page, many_runs, state):
+    run = many_runs[RunState(state)]
+    said = words(open_page("lab", run=run.run_id))
+    assert run.title() in said
+    if state in ("failed", "lost"):
+        assert r"\<b\>early" in said
+
+
+def test_the_runs_page_lists_every_run_and_no_preview(open_page, many_runs, runs, quick_spec):
+    runs.create(quick_spec, purpose="preview")
+    test = open_page("runs")
+    assert set(test.dataframe[0].value["name"]) == {run.title() for run in many_runs.values()}
+
+
+def test_start_makes_the_run_that_was_set_up(open_page, runs):
+    test = open_page("lab", **{"s.dataset": "digits", "s.loss": "cosface", "s.loss.margin": "0.2"})
+    test.button(key="lab.start").click().run()
+    assert not test.exception
+    (run,) = runs.all()
+    assert (run.spec.loss.key, run.spec.loss.params["margin"], run.state) == ("cosface", 0.2, RunState.QUEUED)
+    assert run.spec.dataset.fingerprint
+    assert run.title() in words(test)
+
+
+def test_a_link_that_makes_no_sense_opens_the_usual_lab(open_page):
+    test = open_page("lab", **{"s.loss": "nothing", "run": "../../etc", "step": "x", "queries": "all"})
+    assert "names a run that is not here" in words(test)
+
+
+def test_choosing_another_loss_keeps_the_knobs_of_the_first(open_page):
+    test = open_page("lab")
+    test.selectbox(key="lab.set.loss").select("arcface").run()
+    test.slider(key="lab.set.loss.arcface.margin").set_value(0.3).run()
+    test.selectbox(key="lab.set.loss").select("supcon").run()
+    assert test.session_state["lab.draft"]["sampler"] == "m_per_class"
+    test.selectbox(key="lab.set.loss").select("arcface").run()
+    assert not test.exception
+    assert test.slider(key="lab.set.loss.arcface.margin").value == 0.3
+    assert test.session_state["lab.draft"]["sampler"] == "shuffle"
+
+
+def test_a_pretrained_backbone_brings_its_own_settings(open_page):
+    test = open_page("lab")
+    test.selectbox(key="lab.set.backbone").select("efficientnet_lite0").run()
+    draft = test.session_state["lab.draft"]
+    assert (draft["backbone.freeze"], draft["optimizer.backbone_lr"]) == ("batch_norm", 3e-4)
+
+
+def test_what_cannot_be_is_said_where_it_arose_and_start_is_closed(open_page):
+    test = open_page("lab", **{"s.sampler": "m_per_class", "s.sampler.m": "4"})
+    test.number_input(key="lab.set.sampler.batch_size").set_value(30).run()
+    assert "multiple of m" in words(test)
+    assert test.button(key="lab.start").disabled
+
+
+def test_the_lab_draws_a_finished_run(open_page, runs, quick_spec):
+    from mlcore.worker import run_folder
+
+    run = runs.create(quick_spec)
+    assert run_folder(run) == 0
+    said = words(open_page("lab", run=run.run_id))
+    assert "What a search returns" in said
+    assert "MAP@R" in said
+    assert settings_of(RunSpec.from_text(run.spec.to_yaml())) == settings_of(quick_spec)

@@ -1,0 +1,56 @@
+"""One sentence about a run, made from its numbers; harm is said in plain words."""
+
+from app.verdict import verdict
+
+
+def evaluation(step, held, train, raw=None):
+    backbone = None if raw is None else {"map_at_r": raw}
+    return {"step": step, "held_out": {"map_at_r": held}, "train": {"map_at_r": train}, "backbone": backbone}
+
+
+def said(first, last, **options):
+    return verdict(first, last, **{"frozen": False, "unseen_classes": True} | options)
+
+
+def test_what_was_learnt_and_carries_over():
+    found = said(evaluation(0, 0.22, 0.26, 0.25), evaluation(200, 0.60, 0.75))
+    assert (
+        found.sentence == "Unseen classes: MAP@R .22 → .60. Training classes: .26 → .75. What was learnt carries over."
+    )
+    assert found.harm == ""
+
+
+def test_a_wide_gap_suggests_over_fitting():
+    found = said(evaluation(0, 0.39, 0.41, 0.39), evaluation(200, 0.45, 0.93))
+    assert "over-fitting" in found.sentence
+
+
+def test_harm_to_unseen_classes_is_said_against_the_untrained_backbone():
+    found = said(evaluation(0, 0.30, 0.31, 0.54), evaluation(40, 0.41, 0.9))
+    assert "worse than with the backbone's own features" in found.harm
+    assert "MAP@R .54 before, .41 now" in found.harm
+    assert "Freeze the backbone" in found.harm
+
+
+def test_a_frozen_backbone_is_given_other_advice():
+    found = said(evaluation(0, 0.30, 0.31, 0.54), evaluation(40, 0.41, 0.9), frozen=True)
+    assert "Freeze" not in found.harm
+    assert "larger embedding" in found.harm
+
+
+def test_worse_than_the_start_is_said_where_the_start_was_better_than_the_backbone():
+    assert "worse than with the start" in said(evaluation(0, 0.6, 0.6, 0.5), evaluation(9, 0.4, 0.9)).harm
+
+
+def test_no_change_is_called_no_change():
+    assert "no change worth the name" in said(evaluation(0, 0.5, 0.5, 0.4), evaluation(9, 0.505, 0.51)).sentence
+
+
+def test_there_is_no_verdict_without_two_evaluations_or_without_a_number():
+    assert said(evaluation(0, 0.5, 0.5), evaluation(0, 0.5, 0.5)) is None
+    assert said(evaluation(0, None, 0.5), evaluation(9, 0.5, 0.5)) is None
+
+
+def test_unseen_images_are_called_so():
+    found = said(evaluation(0, 0.2, 0.2), evaluation(9, 0.6, 0.7), unseen_classes=False)
+    assert found.sentence.startswith("Unseen images")

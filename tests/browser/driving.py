@@ -1,0 +1,51 @@
+"""Driving the real app: what tests and the screenshot script both do with its pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+WAIT_MS = 120_000
+MAPS = (
+    "[...document.querySelectorAll('[data-testid=\"stBidiComponentIsolated\"]')]"
+    '.map((host) => host.shadowRoot?.querySelector(".over")?.labMap)'
+)
+
+
+def open_lab(page: Page, url: str, query: str = "") -> None:
+    """The Lab with a map on it."""
+    page.goto(f"{url}/?{query}")
+    wait_for_map(page)
+
+
+def wait_for_map(page: Page, step: int = 0) -> None:
+    """Until the map shows `step` or a later one."""
+    page.wait_for_function(
+        f"(step) => {MAPS}.some((map) => map?.frame && map.frame.step >= step)", arg=step, timeout=WAIT_MS
+    )
+
+
+def map_value(page: Page, code: str) -> Any:
+    """Value of `code` in which `map` is the page's live map."""
+    return page.evaluate(f"() => {{ const map = {MAPS}.find((map) => map?.frame); return {code}; }}")
+
+
+def shown_step(page: Page) -> int:
+    return map_value(page, "map.frame.step")
+
+
+def places(page: Page) -> list[float]:
+    """Where the first hundred points are on the screen, in CSS pixels."""
+    return map_value(page, "[...map.screenPlaces().slice(0, 300)]")
+
+
+def press_start(page: Page) -> str:
+    """Start the draft; returns the run's id once the page shows it."""
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url("**run=*", timeout=WAIT_MS)
+    return page.url.split("run=")[1].split("&")[0]
+
+
+def wait_for_state(page: Page, word: str) -> None:
+    expect(page.get_by_test_id("stBadge").or_(page.locator(".stBadge")).first).to_contain_text(word, timeout=WAIT_MS)

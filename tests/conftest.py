@@ -1,0 +1,42 @@
+"""Fixtures that more than one room's tests share."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mlcore.runs.folder import Runs
+from mlcore.runs.spec import RunSpec
+
+
+@pytest.fixture(autouse=True)
+def own_cache_folder(tmp_path_factory, monkeypatch):
+    """Listings made by tests stay out of the user's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Small tensors on a few cores: more threads only wait for each other."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return Runs(tmp_path / "runs")
+
+
+@pytest.fixture
+def quick_spec():
+    """A run of a few seconds: 12 steps of a small network on digits."""
+    return RunSpec.read(
+        {
+            "dataset": "digits",
+            "backbone": "mlp",
+            "head": {"embedding_size": 8},
+            "loss": {"key": "arcface", "params": {"scale": 16.0}},
+            "sampler": {"key": "m_per_class", "batch_size": 20},
+            "budget": {"steps": 12},
+            "watch": {"evaluate_every": 4, "points": 200},
+        }
+    )

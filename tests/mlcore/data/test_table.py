@@ -1,0 +1,59 @@
+"""The table's door: what it refuses, and what makes two tables the same."""
+
+import numpy as np
+import pytest
+
+from mlcore.data import ImageTable
+
+
+def table(**changes):
+    columns = {
+        "key": "toy",
+        "title": "Toy",
+        "pixels": np.arange(4 * 2 * 3, dtype=np.uint8).reshape(4, 2, 3, 1),
+        "labels": np.array([0, 1, 0, 1]),
+        "class_names": ("ball", "cube"),
+        "image_names": ("a", "b", "c", "d"),
+        "origin": "Made here.",
+        "licence": "None.",
+    }
+    return ImageTable(**columns | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pixels": np.zeros((4, 2, 3, 1))}, "pixels must be uint8"),
+        ({"pixels": np.zeros((4, 2, 3), np.uint8)}, "pixels must be uint8"),
+        ({"pixels": np.zeros((4, 2, 3, 4), np.uint8)}, "pixels must be uint8"),
+        ({"pixels": np.zeros((0, 2, 3, 1), np.uint8)}, "at least one image"),
+        ({"labels": np.array([0, 1, 0, 1], np.int32)}, "labels must be int64"),
+        ({"labels": np.array([0, 1, 0])}, "one for each of 4 images"),
+        ({"labels": np.array([0, 1, 0, 2])}, r"labels must be 0\.\.1"),
+        ({"labels": np.array([0, 0, 0, 0])}, "each used at least once"),
+        ({"image_names": ("a",)}, "4 images need as many names; got 1"),
+    ],
+)
+def test_column_that_does_not_fit_is_refused(changes, message):
+    with pytest.raises(ValueError, match=f"toy: .*{message}"):
+        table(**changes)
+
+
+def test_size_and_channels_are_read_from_the_pixels():
+    assert len(table()) == 4
+    assert table().image_size == (2, 3)
+    assert table().channels == 1
+
+
+def test_fingerprint_ignores_titles_but_not_what_is_learned_from():
+    first = table().fingerprint
+    assert len(first) == 64
+    assert table(title="Other", image_names=("e", "f", "g", "h")).fingerprint == first
+    assert table(labels=np.array([1, 0, 0, 1])).fingerprint != first
+    assert table(class_names=("ball", "cone")).fingerprint != first
+    assert table(pixels=np.arange(1, 25, dtype=np.uint8).reshape(4, 2, 3, 1)).fingerprint != first
+    assert table(pixels=np.arange(24, dtype=np.uint8).reshape(4, 3, 2, 1)).fingerprint != first
+
+
+def test_fingerprint_is_the_same_in_every_process():
+    assert table().fingerprint == "b3e5b3d68a9ffd38b03c463bec286a30efcdf77770c8619835ff8ed972e15891"

@@ -1,0 +1,47 @@
+"""NMI of k-means clusters and labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mlcore.evaluation import nmi
+
+
+def test_classes_far_apart_are_found_whatever_the_lengths():
+    random = np.random.default_rng(0)
+    labels = np.repeat([7, 2**40, -3], 30)
+    embeddings = np.repeat(np.eye(3), 30, axis=0) + 0.01 * random.normal(size=(90, 3))
+    assert nmi(embeddings * random.uniform(0.1, 50, (90, 1)), labels) == pytest.approx(1.0)
+
+
+def test_labels_without_meaning_score_low():
+    random = np.random.default_rng(0)
+    assert nmi(random.normal(size=(2000, 8)), random.integers(0, 5, 2000)) < 0.02
+
+
+def test_the_same_seed_gives_the_same_value():
+    random = np.random.default_rng(0)
+    embeddings, labels = random.normal(size=(500, 8)), random.integers(0, 40, 500)
+    assert nmi(embeddings, labels, seed=3) == nmi(embeddings, labels, seed=3)
+    assert nmi(embeddings, labels, seed=3) != nmi(embeddings, labels, seed=4)
+
+
+def test_small_and_large_sets_print_nothing(capfd):
+    random = np.random.default_rng(0)
+    nmi(random.normal(size=(12, 4)), np.arange(12) // 2)
+    nmi(random.normal(size=(3000, 4)), np.arange(3000) % 2)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_identical_embeddings_tell_nothing():
+    assert nmi(np.ones((40, 4)), np.arange(40) % 4) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_one_sample_per_class_is_allowed():
+    assert nmi(np.eye(6), np.arange(6)) == pytest.approx(1.0)
+
+
+def test_no_sample_is_refused():
+    with pytest.raises(ValueError, match="at least one sample"):
+        nmi(np.ones((0, 4)), np.ones(0, int))

@@ -1,0 +1,248 @@
+"""The command line: what people type, what scripts read, what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mlcore import __main__ as cli
+from mlcore.catalogue import ROOMS
+from mlcore.engines.local import child_environment
+from mlcore.runs.folder import Runs
+from mlcore.runs.process import boot_id, host
+from mlcore.runs.spec import RunSpec
+from mlcore.runs.states import RunState
+
+QUICK = ["--dataset", "digits", "--backbone", "mlp", "--loss", "arcface", "--steps", "4", "--set", "threads=1"]
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def call(root, capsys):
+    """Run a command; returns exit code, standard output and standard error."""
+
+    def act(*arguments):
+        with_runs = [] if arguments[0] == "list" else ["--runs", str(root)]
+        code = cli.main([*arguments, *with_runs])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return act
+
+
+def strict(text):
+    return json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_room_is_listed_for_people_and_for_scripts(call, room):
+    code, out, _ = call("list", room)
+    records = strict(call("list", room, "--json")[1])
+    assert code == 0
+    assert records
+    for record in records:
+        assert record["key"] in out
+        assert record["title"] in out
+        assert {"params", "family", "formula", "paper"} <= set(record)
+
+
+def test_listing_does_not_import_torch(tmp_path):
+    code = (
+        "import sys; from mlcore.catalogue import write_listing; from mlcore import __main__ as cli\n"
+        "if len(sys.argv) > 1: write_listing()\n"
+        "else: cli.main(['list', 'losses', '--json']); assert 'torch' not in sys.modules"
+    )
+    environment = child_environment() | {"XDG_CACHE_HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code, "write"], env=environment, check=True)
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_trained_run_is_told_in_words(call, root):
+    code, out, err = call("train", *QUICK, "--name", "My run")
+    assert code == 0
+    assert "My run: done at step 4 of 4" in out
+    assert "map_at_r" in out
+    assert str(root) in out
+    assert err == ""
+
+
+def test_with_json_the_last_line_is_the_result(call, root):
+    code, out, _ = call("train", *QUICK, "--json")
+    result = strict(out.splitlines()[-1])
+    assert code == 0
+    assert (result["state"], result["step"], result["steps"]) == ("done", 4, 4)
+    assert result["looks"][0]["step"] == 0
+    assert result["before"]["backbone"]["map_at_r"] > 0
+    assert result["after"]["held_out"]["map_at_r"] > 0
+    assert os.path.isdir(result["folder"])
+    assert Runs(root).ids() == [result["run_id"]]
+
+
+def test_settings_reach_the_run_and_go_over_the_file(call, root, tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text("loss: {key: arcface, params: {margin: 0.1}}\nbudget: {steps: 9}\nseed: 5\n")
+    options = ["--set", "loss.margin=0.3", "--set", "optimizer.head_lr=1e-3", "--set", "head.embedding_size=2"]
+    parsed = cli.build_parser().parse_args(["train", "--config", str(config), "--steps", "2", *options])
+    spec = cli.spec_from_options(parsed)
+    assert (spec.loss.key, spec.loss.params["margin"], spec.budget.steps, spec.seed) == ("arcface", 0.3, 2, 5)
+    assert (spec.optimizer.head_lr, spec.head.embedding_size) == (0.001, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "--loss", "arcfase"], "Did you mean 'arcface'"),
+        (["train", "--set", "loss.margn=0.1"], "Did you mean 'margin'"),
+        (["train", "--set", "loss.margin=28.6"], "If that is degrees, pass 0.499"),
+        (["train", "--set", "loss.margin"], "--set takes SETTING=VALUE"),
+        (["train", "--set", "loss.margin=["], "--set loss.margin: '[' cannot be read"),
+        (["train", "--set", "nothing=1"], "There is no setting 'nothing'"),
+        (["train", "--set", "seed.x=1"], "seed has no parts"),
+        (["train", "--set", "optimizer.name=lion"], "optimizer.name"),
+        (["train", "--config", "no/such/file.yaml"], "cannot be read"),
+        (["show", "nothing"], "There is no run 'nothing'"),
+        (["stop", "nothing"], "There is no run 'nothing'"),
+        (["resume", "nothing"], "There is no run 'nothing'"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence_and_exit_code_two(call, arguments, words, root):
+    code, out, err = call(*arguments)
+    assert code == 2
+    assert out == ""
+    assert words in err
+    assert err.startswith("mlcore: ")
+    assert "Traceback" not in err
+    assert not root.exists() or Runs(root).ids() == []
+
+
+def test_a_runs_folder_that_cannot_be_used_is_one_sentence(tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    assert cli.main(["runs", "--runs", str(tmp_path / "file")]) == 2
+    assert "is a file" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_sentence(call, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device", "spec.json")
+
+    monkeypatch.setattr(Runs, "create", full)
+    code, _, err = call("train", *QUICK)
+    assert code == 2
+    assert "No space left" in err
+    assert "Traceback" not in err
+
+
+def test_a_run_that_fails_says_why_and_is_exit_code_one(call):
+    wild = [f"optimizer.{name}=10" for name in ("backbone_lr", "head_lr", "weight_decay")]
+    options = [part for text in wild for part in ("--set", text)]
+    code, out, _ = call("train", "--json", *QUICK[:4], "--loss", "contrastive", "--steps", "200", *options)
+    result = strict(out.splitlines()[-1])
+    assert code == 1
+    assert result["state"] == "failed"
+    assert "not a number" in result["reason"]
+
+
+def test_no_runs_says_how_to_get_one(call):
+    code, out, _ = call("runs")
+    assert code == 0
+    assert "python -m mlcore train" in out
+    assert strict(call("runs", "--json")[1]) == []
+
+
+def test_runs_and_show_tell_the_same(call, root):
+    call("train", *QUICK, "--name", "One")
+    (listed,) = strict(call("runs", "--json")[1])
+    shown = strict(call("show", "One", "--json")[1])
+    assert {name: shown[name] for name in listed} == listed
+    assert (listed["name"], listed["state"]) == ("One", "done")
+    out = call("runs")[1]
+    assert listed["run_id"][-8:] in out
+    assert "One" in out
+    words = call("show", listed["run_id"][-8:])[1]
+    assert "One: done" in words
+    assert "key: arcface" in words
+
+
+def test_a_damaged_run_does_not_hide_the_others(call, root):
+    call("train", *QUICK, "--name", "Whole")
+    broken = Runs(root).create(RunSpec())
+    (broken.path / "status.json").write_text("{")
+    (broken.path / "label.json").write_text("[")
+    rows = strict(call("runs", "--json")[1])
+    assert sorted(row["state"] for row in rows) == ["done", "lost"]
+    assert call("runs")[0] == 0
+
+
+def dead_run(root, **changes):
+    """A run whose worker is gone, and nobody has written it down."""
+    run = Runs(root).create(RunSpec.read({"backbone": "mlp", "budget": {"steps": 3}, "threads": 1}))
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    run.move(RunState.STARTING, pid=gone.pid, pid_start=1.0, boot_id=boot_id(), host=host(), **changes)
+    run.move(RunState.RUNNING)
+    return run
+
+
+def test_the_state_is_true_when_worker_and_supervisor_are_gone(call, root):
+    run = dead_run(root)
+    (row,) = strict(call("runs", "--json")[1])
+    assert row["state"] == "lost"
+    assert "left no word" in row["reason"]
+    assert "lost" in call("show", run.run_id)[1]
+    code, _, err = call("stop", run.run_id)
+    assert code == 2
+    assert "nothing to stop" in err
+
+
+def test_a_lost_run_is_resumed_here(call, root):
+    run = dead_run(root)
+    code, out, _ = call("resume", run.run_id[-8:], "--json")
+    assert code == 0
+    assert strict(out.splitlines()[-1])["state"] == "done"
+    assert run.stored().attempt == 2
+    code, _, err = call("resume", run.run_id)
+    assert code == 2
+    assert "only a stopped, failed or lost run" in err
+
+
+def test_a_waiting_run_is_stopped_at_once_where_nobody_would_do_it(call, root):
+    run = Runs(root).create(RunSpec())
+    code, out, _ = call("stop", run.run_id, "--json")
+    assert code == 0
+    assert strict(out) == {"run_id": run.run_id, "asked": "stop"}
+    assert run.state == RunState.CANCELLED
+
+
+def test_a_bar_is_drawn_on_a_terminal_only(call, monkeypatch):
+    assert call("train", *QUICK)[2] == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    err = call("train", *QUICK)[2]
+    assert "4/4" in err
+    assert "MAP@R" in err
+
+
+def test_a_reader_that_stops_reading_is_no_error(root):
+    code = "import sys; from mlcore.__main__ import main; sys.exit(main(['list', 'losses', '--json']))"
+    listing = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=child_environment())
+    listing.stdout.close()
+    assert listing.wait(120) == 0
+
+
+def test_the_options_are_explained(capsys):
+    for arguments in (["--help"], ["train", "--help"]):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(arguments)
+        assert ended.value.code == 0
+    assert "--set SETTING=VALUE" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["list", "nonsense"])
+    assert ended.value.code == 2
+    capsys.readouterr()

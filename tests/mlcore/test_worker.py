@@ -1,0 +1,230 @@
+"""Real workers under a real supervisor: started, killed, orphaned, adopted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mlcore.engines.local import Patience, Standby, child_environment, close_input
+from mlcore.engines.supervisor import Supervisor
+from mlcore.runs.folder import Runs
+from mlcore.runs.history import History
+from mlcore.runs.process import lives
+from mlcore.runs.states import RunState
+
+PATIENCE_S = 90.0  # of a busy machine; nothing here takes so long on a quiet one
+SUPERVISE = """
+import sys, time
+from mlcore.engines.supervisor import Supervisor
+from mlcore.runs.folder import Runs
+supervisor = Supervisor(Runs(sys.argv[1]), projector=False)
+supervisor.start()
+print("supervising", flush=True)
+time.sleep(600)
+"""
+
+
+def until(truth, within=PATIENCE_S):
+    deadline = time.monotonic() + within
+    while not truth():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def spec(quick_spec):
+    return quick_spec.changed({"threads": 1, "watch.evaluate_every": 12})
+
+
+@pytest.fixture
+def supervisor(runs):
+    made = Supervisor(runs, slots=1, projector=False)
+    made.start()
+    yield made
+    for run in runs.all():
+        end(run)
+    made.close()
+    for child in made.engine.children.values():
+        child.wait(30)
+
+
+def end(run):
+    """No worker outlives its test."""
+    status = run.stored()
+    if not status.state.finished and lives(status.pid, status.pid_start, status.boot_id):
+        os.kill(status.pid, signal.SIGKILL)
+
+
+def paused(run):
+    """The run, going on but doing nothing, once a worker has it."""
+    until(lambda: run.stored().paused)
+    return run.stored()
+
+
+def steps(run):
+    history = History(run)
+    history.refresh()
+    return [event["step"] for event in history.steps]
+
+
+def test_a_queued_run_is_done_by_the_standby_worker_and_the_next_by_another(runs, spec, supervisor):
+    until(lambda: supervisor.engine.ready)
+    standby = supervisor.engine.standby.process.pid
+    first = runs.create(spec)
+    supervisor.wake()
+    until(lambda: first.state.finished)
+    assert first.state == RunState.DONE
+    assert first.stored().pid == standby
+    second = runs.create(spec)
+    supervisor.wake()
+    until(lambda: second.state.finished)
+    assert second.state == RunState.DONE
+    assert second.stored().pid != standby
+    assert steps(second) == list(range(1, 13))
+    assert first.log_end() == ""
+
+
+def test_a_killed_worker_is_told_within_five_seconds_and_the_run_goes_on_when_resumed(runs, spec, supervisor):
+    run = runs.create(spec)
+    run.ask("pause")
+    worker = paused(run).pid
+    os.kill(worker, signal.SIGKILL)
+    killed = time.monotonic()
+    until(lambda: run.stored().state.finished)
+    assert time.monotonic() - killed < 5.0
+    assert (run.state, run.stored().reason_code) == (RunState.FAILED, "worker_killed")
+    run.resume()
+    supervisor.wake()
+    until(lambda: run.stored().state.finished)
+    assert run.state == RunState.DONE
+    assert steps(run) == list(range(1, 13))
+
+
+def test_a_standby_that_was_killed_is_no_loss(runs, spec, supervisor):
+    until(lambda: supervisor.engine.ready)
+    os.kill(supervisor.engine.standby.process.pid, signal.SIGKILL)
+    run = runs.create(spec)
+    supervisor.wake()
+    until(lambda: run.stored().state.finished)
+    assert run.state == RunState.DONE
+
+
+def test_a_run_outlives_its_server_and_is_adopted_by_the_next(runs, spec):
+    command = [sys.executable, "-c", SUPERVISE, str(runs.root)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, env=child_environment())
+    successor = Supervisor(runs, slots=1, projector=False)
+    run = runs.create(spec)
+    try:
+        assert server.stdout.readline() == b"supervising\n"
+        run.ask("pause")
+        until(lambda: runs.heard("supervisor").get("pid") == server.pid)
+        worker = paused(run).pid
+        successor.start()
+        server.kill()
+        server.wait()
+        until(lambda: successor.in_charge)
+        run.withdraw("pause")
+        until(lambda: run.stored().state.finished)
+        assert run.state == RunState.DONE
+        assert run.stored().pid == worker
+        assert run.stored().attempt == 1
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
+        end(run)
+        successor.close()
+
+
+def test_an_adopted_worker_that_dies_is_told_as_lost(runs, spec):
+    command = [sys.executable, "-m", "mlcore.worker", "--run"]
+    run = runs.create(spec)
+    run.ask("pause")
+    worker = subprocess.Popen([*command, str(run.path)], env=child_environment())
+    supervisor = Supervisor(runs, slots=1, projector=False)
+    try:
+        paused(run)
+        supervisor.start()
+        until(lambda: supervisor.in_charge)
+        worker.kill()
+        worker.wait()
+        until(lambda: run.stored().state.finished, within=5.0)
+        assert (run.state, run.stored().reason_code) == (RunState.LOST, "worker_gone")
+    finally:
+        worker.kill()
+        worker.wait()
+        supervisor.close()
+
+
+def test_without_a_supervisor_a_dead_worker_is_told_all_the_same(runs, spec):
+    run = runs.create(spec)
+    run.ask("pause")
+    worker = subprocess.Popen([sys.executable, "-m", "mlcore.worker", "--run", str(run.path)], env=child_environment())
+    try:
+        paused(run)
+        assert run.state == RunState.RUNNING
+    finally:
+        worker.kill()
+        worker.wait()
+    assert run.stored().state == RunState.RUNNING
+    assert (run.state, run.status().reason_code) == (RunState.LOST, "worker_gone")
+    run.resume()
+    assert (run.stored().state, run.stored().attempt) == (RunState.QUEUED, 2)
+
+
+def test_a_standby_worker_has_the_compiler_of_the_optimizers_imported():
+    """The first optimizer imports torch._dynamo, 1.7 s; a test of speed would not say so plainly."""
+    code = "from mlcore.worker import get_ready; import sys; get_ready(); print('torch._dynamo' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], env=child_environment(), capture_output=True, check=True)
+    assert out.stdout == b"True\n"
+
+
+def test_a_standby_worker_ends_with_its_server(tmp_path):
+    standby = Standby.start(tmp_path / "log")
+    until(standby.ready.is_set)
+    close_input(standby.process)
+    assert standby.process.wait(PATIENCE_S) == 0
+
+
+def test_a_run_is_done_although_its_server_was_gone_before_the_worker_was_ready(tmp_path, spec):
+    run = Runs(tmp_path / "runs").create(spec)
+    command = [sys.executable, "-m", "mlcore.worker", "--standby"]
+    worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=child_environment())
+    worker.stdin.write(json.dumps({"run": str(run.path)}).encode() + b"\n")
+    worker.stdin.close()
+    worker.stdout.close()
+    assert worker.wait(PATIENCE_S) == 0
+    assert run.state == RunState.DONE
+
+
+def test_a_process_that_keeps_ending_is_given_more_and_more_time(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("mlcore.engines.local.time.monotonic", lambda: now[0])
+    patience = Patience()
+    waits = []
+    for _ in range(10):
+        patience.failed()
+        waits.append(patience.not_before - now[0])
+    assert waits == [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]
+    assert not patience.over
+    now[0] += 60.0
+    assert patience.over
+    patience.worked()
+    patience.failed()
+    assert patience.over
+
+
+def test_tokens_and_keys_are_not_handed_to_workers(monkeypatch):
+    monkeypatch.setenv("HUGGING_TOKEN", "x")
+    monkeypatch.setenv("AWS_REGION", "x")
+    monkeypatch.setenv("LAB_RUNS", "kept")
+    environment = child_environment()
+    assert "HUGGING_TOKEN" not in environment
+    assert "AWS_REGION" not in environment
+    assert environment["LAB_RUNS"] == "kept"

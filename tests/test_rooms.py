@@ -1,0 +1,96 @@
+"""Imports run one way: pages -> app -> mlcore; the science knows no screen, and the frame knows no torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ["distances", "reducers", "losses", "miners", "samplers", "backbones", "data", "evaluation"]
+
+
+def imports_of(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def files(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", files("mlcore"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_science_imports_no_screen(path):
+    culprits = {name for name in imports_of(path) if name.split(".")[0] in ("streamlit", "app", "pages")}
+    assert not culprits
+
+
+@pytest.mark.parametrize("path", files("app"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_app_imports_no_page(path):
+    assert not {name for name in imports_of(path) if name.split(".")[0] == "pages"}
+
+
+@pytest.mark.parametrize("path", files("pages"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_page_imports_a_page(path):
+    assert not {name for name in imports_of(path) if name.split(".")[0] == "pages"}
+
+
+def test_only_training_worker_and_projector_bring_runs_and_parts_together():
+    for room in ("losses", "miners", "samplers", "backbones", "evaluation"):
+        for path in files(f"mlcore/{room}"):
+            culprits = {name for name in imports_of(path) if name.startswith(("mlcore.runs", "mlcore.training"))}
+            assert not culprits, f"{path.relative_to(ROOT)} imports {culprits}"
+
+
+def test_only_the_runs_room_touches_run_files():
+    """Opening, replacing or listing files in a run folder happens in mlcore/runs alone."""
+    for path in files("mlcore/training", "mlcore/engines", "mlcore/evaluation"):
+        tree = ast.parse(path.read_text())
+        calls = {
+            node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call)
+        }
+        culprits = calls & {"write_bytes", "write_text", "rename", "unlink", "rmtree"}
+        assert not culprits, f"{path.relative_to(ROOT)} calls {culprits}"
+
+
+def test_pickles_are_never_read_and_torch_load_stands_once():
+    found = []
+    for path in files("mlcore", "app", "pages"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+                found.append((path.name, ast.unparse(node)))
+            assert not (isinstance(node, ast.Import) and any(alias.name == "pickle" for alias in node.names)), path
+            assert not (isinstance(node, ast.keyword) and node.arg == "trust_remote_code"), path
+            if isinstance(node, ast.keyword) and node.arg in ("allow_pickle",):
+                assert ast.unparse(node.value) == "False", path
+    assert len(found) == 1
+    assert "weights_only=True" in found[0][1]
+
+
+def test_no_page_names_a_loss():
+    from mlcore.losses import LOSSES
+
+    for path in files("pages"):
+        words = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+        assert not words & set(LOSSES), path
+
+
+def test_the_runs_room_and_the_frame_import_without_torch_umap_or_timm():
+    code = (
+        "import sys; import app.backstage, app.view, app.draft, app.follow, app.runs_table; "
+        "import mlcore.runs.folder, mlcore.engines.supervisor; "
+        "heavy = {'torch', 'umap', 'timm', 'torchvision', 'sklearn'} & set(sys.modules); "
+        "sys.exit(' '.join(sorted(heavy)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
