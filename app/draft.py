@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+from app.url import mirror
 from mlcore.catalogue import parts
 from mlcore.runs.spec import PART_ROOMS, RunSpec
 
@@ -96,11 +97,7 @@ class Draft:
             and value != plain.get(name)
             and not self.is_default(name, value)
         }
-        for name in [name for name in st.query_params if name.startswith("s.") and name not in wanted]:
-            del st.query_params[name]
-        for name, value in wanted.items():
-            if st.query_params.get(name) != value:
-                st.query_params[name] = value
+        mirror(wanted, lambda name: name.startswith("s."))
 
     def is_default(self, name: str, value: Any) -> bool:
         """Whether a knob has the value that its part declares."""

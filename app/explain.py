@@ -16,6 +16,8 @@ from app.draft import WIDGET, Draft, text, value
 from app.palette import class_colours
 from app.panels import theme
 from app.setup import suggest_what_follows
+from app.url import mirror
+from app.view import look_at
 from app.words import plain
 from mlcore.catalogue import parts
 from mlcore.declare import Param, Spec
@@ -50,8 +52,7 @@ def chosen_loss() -> Spec:
         st.warning(f"The link names a loss that is not here: {plain(named, 60)}.", icon=":material/link_off:")
     key = named if named in room else next(iter(room))
     st.session_state[CHOSEN] = key
-    if st.query_params.get("loss") != key:
-        st.query_params["loss"] = key
+    mirror({"loss": key}, "loss".__eq__)
     return room[key]
 
 
@@ -185,11 +186,7 @@ def write_url(spec: Spec, values: dict[str, Any]) -> None:
     """What differs from the defaults stands in the URL."""
     usual = spec.defaults()
     wanted = {f"{KNOB}{name}": text(setting) for name, setting in values.items() if setting != usual[name]}
-    for name in [name for name in st.query_params if name.startswith(KNOB) and name not in wanted]:
-        del st.query_params[name]
-    for name, words in wanted.items():
-        if st.query_params.get(name) != words:
-            st.query_params[name] = words
+    mirror(wanted, lambda name: name.startswith(KNOB))
     st.session_state[WRITTEN] = wanted
 
 
@@ -219,6 +216,7 @@ def take_to_the_lab(spec: Spec, values: dict[str, Any]) -> None:
         key for key in st.session_state if str(key) == f"{WIDGET}loss" or str(key).startswith(f"{WIDGET}loss.")
     ]:
         del st.session_state[key]
+    look_at(None)
 
 
 def angle_slider(label: str, key: str, usual: int, *, help: str) -> float:

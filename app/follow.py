@@ -36,8 +36,13 @@ PLAYING = "lab.playing"
 MAP_HEIGHT = 440
 
 
-def follow(stage: Backstage, run: RunFolder, draft_lines: list[dict[str, Any]] | None = None) -> None:
-    """Show a run, live while anything about it may change. `draft_lines`: margin lines to draw instead of its own."""
+def follow(
+    stage: Backstage, run: RunFolder, asked: str | None, draft_lines: list[dict[str, Any]] | None = None
+) -> None:
+    """Show a run, live while anything about it may change, until the view asks for another than `asked`.
+
+    `draft_lines`: margin lines to draw instead of the run's own.
+    """
     sample = watched(run)
     atlas = run.atlas() if sample is not None else None
     with st.container():
@@ -45,7 +50,7 @@ def follow(stage: Backstage, run: RunFolder, draft_lines: list[dict[str, Any]] |
             atlas_carrier(StoredAtlas(run.atlas_bytes(), **atlas), key="lab.atlas")
     awaited = is_awaited(run) or atlas is None
     draw = st.fragment(live_picture, run_every=TICK_S if awaited else None)
-    draw(stage, run, atlas, awaited, draft_lines)
+    draw(stage, run, asked, atlas, awaited, draft_lines)
 
 
 def preview_heading(run: RunFolder) -> None:
@@ -69,15 +74,16 @@ def is_awaited(run: RunFolder) -> bool:
 def live_picture(
     stage: Backstage,
     run: RunFolder,
+    asked: str | None,
     atlas: dict[str, Any] | None,
     awaited: bool,
     draft_lines: list[dict[str, Any]] | None,
 ) -> None:
-    if not run.path.exists():
+    view = View.read()
+    if view.run != asked or not run.path.exists():
         st.rerun()
     past = history(run)
     past.refresh()
-    view = View.read()
     preview = run.purpose == "preview"
     # Always the same containers in the same order: what comes or goes in one must not make the browser rebuild the map.
     head, trouble, body = st.container(), st.container(), st.container()

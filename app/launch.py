@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.backstage import Backstage, history, queue, torch_is_ready
 from app.draft import Draft
-from app.view import View
+from app.view import look_at
 from app.words import clock, count
 from mlcore.data import load
 from mlcore.runs.folder import RunFolder, RunNotFound
@@ -28,7 +28,7 @@ def start(stage: Backstage, spec: RunSpec) -> None:
     stage.supervisor.wake()
     st.session_state[NONCE] = uuid.uuid4().hex
     st.session_state.pop("lab.selection", None)
-    View.read().but(run=run.run_id, step=None, picked=None, method=None, pins=(), queries="hardest")
+    look_at(run.run_id)
 
 
 def with_fingerprint(spec: RunSpec) -> RunSpec:
@@ -91,7 +91,7 @@ def seconds_per_step(stage: Backstage, spec: RunSpec) -> float | None:
 def start_words(stage: Backstage, spec: RunSpec) -> str:
     """'Start: 60 steps, about 0:20'."""
     pace = seconds_per_step(stage, spec)
-    about = f", about {clock(pace * spec.budget.steps)}" if pace else ""
+    about = f", about {clock(max(1.0, pace * spec.budget.steps))}" if pace else ""
     return f"Start: {count(spec.budget.steps, 'step')}{about}"
 
 

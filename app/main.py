@@ -17,6 +17,7 @@ from app.chart.widget import CHART  # noqa: E402
 from app.map.widget import MAP  # noqa: E402
 from app.scrubber.widget import SCRUBBER  # noqa: E402
 from app.tiles.widget import TILES  # noqa: E402
+from app.view import note_page  # noqa: E402
 
 st.set_page_config(page_title="Metric Learning Lab", page_icon=":material/bubble_chart:", layout="wide")
 
@@ -38,5 +39,6 @@ page = st.navigation(
 stage = backstage()
 if stage.supervisor.fault:
     st.error(stage.supervisor.fault, icon=":material/error:")
+note_page(page.title)
 page.run()
 spare_the_collector()

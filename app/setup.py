@@ -9,6 +9,7 @@ from app.controls import choice, number, part_choice, part_knobs
 from app.draft import WIDGET, Draft, settings_of
 from app.lessons import LESSONS, lesson
 from app.tiles import Row, Tile, atlas_carrier, image_tiles
+from app.url import mirror
 from mlcore.data import ImageTable, load
 from mlcore.data.thumbnails import Atlas, atlas
 from mlcore.runs.spec import RunSpec, learns_proxies
@@ -52,10 +53,8 @@ def lesson_choice(draft: Draft) -> None:
         on_change=take_lesson,
         args=(draft,),
     )
-    if not chosen:
-        st.query_params.pop("lesson", None)
-    else:
-        st.query_params["lesson"] = chosen
+    mirror({"lesson": chosen} if chosen else {}, "lesson".__eq__)
+    if chosen:
         st.caption(f"{lesson(chosen).text}  \n*{lesson(chosen).look}*")
 
 

@@ -7,7 +7,7 @@ import streamlit as st
 from app.backstage import Backstage, queue
 from app.copies import command_line, python_lines
 from app.draft import Draft, settings_of
-from app.view import View
+from app.view import look_at
 from app.words import STATE_WORDS, clock, count, plain
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import History
@@ -29,6 +29,14 @@ def status_bar(stage: Backstage, run: RunFolder, past: History) -> None:
     top.space("stretch")
     with top:
         buttons(stage, run, status)
+        st.button(
+            "Close",
+            icon=":material/close:",
+            key="lab.close",
+            type="tertiary",
+            on_click=close,
+            help="Back to the untrained picture of what is chosen on the left. The run stays in Runs.",
+        )
     done = status.step / status.total_steps if status.total_steps else float(status.state.finished)
     st.progress(min(1.0, done), text=progress_words(stage, run, status, past))
 
@@ -94,6 +102,11 @@ def buttons(stage: Backstage, run: RunFolder, status: Status) -> None:
         more(stage, run, status)
 
 
+def close() -> None:
+    look_at(None)
+    st.session_state.pop("lab.selection", None)
+
+
 def stop(stage: Backstage, run: RunFolder) -> None:
     run.stop()
     stage.supervisor.wake()
@@ -151,9 +164,8 @@ def delete(stage: Backstage, run: RunFolder) -> None:
         st.toast(str(error), icon=":material/info:")
         return
     st.session_state["runs.trashed"] = [run.run_id]
-    View.read().but(run=None, step=None, picked=None)
+    look_at(None)
     st.toast("Deleted. The Runs page can bring it back.", icon=":material/delete:")
-    st.rerun()
 
 
 def copies(spec: RunSpec) -> None:

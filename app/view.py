@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Self, get_args
 
 import streamlit as st
 
-PENDING = "lab.view"
+from app.url import mirror
+
+HELD = "lab.view"
+PAGE = "lab.page"
+ENTERED = "lab.entered"
+PENDING = "lab.view.changes"
+NAMES = ("run", "step", "map", "queries", "pins", "picked", "side")
 Queries = Literal["hardest", "random", "pinned", "selected"]
 
 
@@ -26,13 +32,28 @@ class View:
 
     @classmethod
     def read(cls) -> Self:
-        """The view of the URL, with what was changed since; what it names wrongly is as if it were not there."""
-        view = cls._of_url()
+        """The view of this session, with what was changed since; what a URL names wrongly is as if it were not there.
+
+        A URL that is neither the session's nor one that it left a moment ago is where the person went: it is followed.
+        A page that was just entered by a URL without a view shows the one that was left.
+        """
+        url = cls._of_url()
+        entered = st.session_state.pop(ENTERED, False)
+        held = st.session_state.setdefault(HELD, Held(url))
+        if url == held.view:
+            held.left.clear()
+        elif entered and url == cls():
+            held.left.add(url)
+        elif url not in held.left:
+            held.view = url
+            held.left.clear()
         changes = st.session_state.pop(PENDING, None)
         if changes:
-            view = dataclasses.replace(view, **changes)
-            view._write()
-        return view
+            held.left.add(held.view)
+            held.view = dataclasses.replace(held.view, **changes)
+        if held.view != url:
+            held.view._write()
+        return held.view
 
     @classmethod
     def _of_url(cls) -> Self:
@@ -60,17 +81,43 @@ class View:
             "picked": None if self.picked is None else str(self.picked),
             "side": None if self.side == "held_out" else self.side,
         }
-        for name, value in values.items():
-            if value is None:
-                if name in st.query_params:
-                    del st.query_params[name]
-            elif st.query_params.get(name) != value:
-                st.query_params[name] = value
+        mirror({name: value for name, value in values.items() if value is not None}, NAMES.__contains__)
 
     def but(self, **changes: object) -> Self:
-        """The view with changes. The URL gets them at the next `read`: what a callback writes to it may be lost."""
+        """The view with changes, which count from the next `read` on: what a callback writes to the URL may be lost."""
         st.session_state[PENDING] = st.session_state.get(PENDING, {}) | changes
         return dataclasses.replace(self, **changes)
+
+
+def note_page(title: str) -> None:
+    """Called by the frame before a page runs."""
+    if st.session_state.get(PAGE) != title:
+        st.session_state[PAGE] = title
+        st.session_state[ENTERED] = True
+
+
+def look_at(run: str | None) -> None:
+    """Show this run from the next `View.read` on, live; None: the untrained preview of what is being chosen."""
+    View().but(run=run, step=None, method=None, queries="hardest", pins=(), picked=None)
+
+
+def look_away_from(runs: list[str]) -> None:
+    """Whoever looked at one of these runs, which are being deleted, looks at the preview instead."""
+    held = st.session_state.get(HELD)
+    if held is not None and held.view.run in runs:
+        look_at(None)
+
+
+@dataclass
+class Held:
+    """The session's view, and those that a browser may still name which has not yet heard of it.
+
+    The browser sends its URL with every message. A message that was under way when the view changed names the old one;
+    taking that for a wish would undo the change.
+    """
+
+    view: View
+    left: set[View] = field(default_factory=set)
 
 
 def whole(text: str) -> int | None:

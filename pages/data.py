@@ -7,6 +7,7 @@ import streamlit as st
 
 from app.browse import browsed, class_rows, classes_named, mosaic, nearest_by_pixels, set_titles, split_of
 from app.tiles import Row, Tile, atlas_carrier, image_tiles
+from app.url import mirror
 from app.words import count, plain
 from mlcore.catalogue import parts
 
@@ -46,7 +47,7 @@ for card, (key, title) in zip(cards, titles.items(), strict=True):
         st.caption(f"{count(len(table), 'image')}, {count(len(table.class_names), 'class', 'classes')}")
 
 key = st.session_state["data.set"]
-st.query_params["set"] = key
+mirror({"set": key}, "set".__eq__)
 table, pictures = browsed(key)
 atlas_carrier(pictures, key="data.atlas")
 spec = parts("datasets")[key]

@@ -50,6 +50,6 @@ if view.run is not None:
     except RunNotFound:
         notices.warning("The link names a run that is not here. It may have been deleted, or belong to another lab.")
 if run is not None:
-    follow(stage, run)
+    follow(stage, run, view.run)
 elif spec is not None:
-    follow(stage, preview_of(stage, spec), draft_margin_lines(spec))
+    follow(stage, preview_of(stage, spec), view.run, draft_margin_lines(spec))

@@ -8,6 +8,7 @@ import streamlit as st
 from app.archive import zip_of
 from app.backstage import backstage
 from app.runs_table import RunsTable, matching, state_counts
+from app.view import look_away_from
 from app.words import count
 from mlcore.runs.folder import RunFolder, RunNotFound
 
@@ -40,6 +41,7 @@ def delete(chosen: list[str]) -> None:
             gone.append(run_id)
         except ValueError as error:
             st.toast(str(error), icon=":material/info:")
+    look_away_from(gone)
     st.session_state[TRASHED] = gone
     st.session_state[TABLE] = st.session_state.get(TABLE, 0) + 1
     st.session_state.pop(ORDER, None)

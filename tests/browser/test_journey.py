@@ -93,6 +93,16 @@ def test_a_person_watches_a_run_from_start_to_verdict(page, server, runs):
     expect(page.get_by_text("Unseen images: MAP@R")).to_be_visible(timeout=WAIT_MS)
     expect(page.get_by_text("Now", exact=True).first).to_be_visible(timeout=WAIT_MS)
 
+    page.get_by_role("link", name="Losses").first.click()
+    page.wait_for_url("**/losses*", timeout=WAIT_MS)
+    page.get_by_role("link", name="Lab").first.click()
+    page.wait_for_url(f"**run={run.run_id}*", timeout=WAIT_MS)
+    wait_for_map(page, 150)
+    page.get_by_role("button", name="Close").click()
+    expect(page.get_by_text("Before training", exact=True).first).to_be_visible(timeout=WAIT_MS)
+    until(lambda: shown_step(page) == 0)
+    assert "run=" not in page.evaluate("location.search")
+
 
 def test_zoom_and_lasso_are_kept_while_the_run_goes_on_and_stop_keeps_everything(page, server, runs):
     open_lab(page, server.url, LONG)
@@ -189,7 +199,7 @@ def test_a_killed_worker_is_told_within_five_seconds_and_resumes_to_its_end(page
     assert time.monotonic() - killed < 5
     expect(page.get_by_text("ended from outside").first).to_be_visible(timeout=WAIT_MS)
     page.get_by_role("button", name="Resume").click()
-    until(lambda: run.state.finished and run.status().attempt == 2, 120)
+    until(lambda: (now := run.status()).attempt == 2 and now.state.finished, 120)
     assert run.state == RunState.DONE
 
 
