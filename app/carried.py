@@ -7,9 +7,10 @@ Streamlit sends a component's JavaScript with every message of that component. S
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ import streamlit as st
 
 STUB = Path(__file__).parent / "carried.js"
 PADDING = 12_000  # bytes, so that a small widget's carrier is large enough to be kept by the browser
-CARRIED = "lab.carried"
+CARRIED = "lab.carried"  # names of the widgets that the frame brings; missing where there is no frame
+FRAMED = "lab.framed"  # whether the whole page is being run, not only a fragment of it
 ENTRY = "export default function (message)"
 
 
@@ -30,6 +32,7 @@ class Carried:
 
     def __init__(self, name: str, files: Sequence[Path], css: Path, *, isolate: bool = True) -> None:
         code = "\n".join(path.read_text(encoding="utf-8") for path in files)
+        self.name = name
         if code.count(ENTRY) != 1:
             raise ValueError(f"{name}: its scripts must hold '{ENTRY}' once")
         self.code = code.replace(ENTRY, "function show(message)")
@@ -45,8 +48,13 @@ class Carried:
 
     def __call__(self, *, key: str, data: Any, **on_changes: Any) -> Any:
         """Mount the widget `key`, or hand it new data; returns Streamlit's result, a mapping of its states."""
-        if not st.session_state.get(CARRIED):
+        carried = st.session_state.get(CARRIED)
+        if carried is None:
             self.carry(f"{key}-code")
+        elif self.name not in carried:
+            carried.add(self.name)
+            if not st.session_state.get(FRAMED):
+                st.rerun()
         return self._widget(key=key, data=data, **on_changes)
 
     def _carrier_code(self) -> str:
@@ -61,11 +69,22 @@ export default function ({{ parentElement }}) {{
 """
 
 
-def carry_all(kinds: Sequence[Carried]) -> None:
-    """Bring every widget's code now, once for the whole page.
+@contextlib.contextmanager
+def frame(at_once: Sequence[Carried], when_used: Sequence[Carried]) -> Iterator[None]:
+    """Bring the widgets' code once for the whole page that is run within; of a large one only when the page uses it.
 
-    Called in the frame: inside a fragment that runs every half second Streamlit would send it each time.
+    Inside a fragment that runs every half second Streamlit would send it each time.
     """
-    for number, kind in enumerate(kinds):
-        kind.carry(f"lab.code.{number}")
-    st.session_state[CARRIED] = True
+    carried = st.session_state.setdefault(CARRIED, {kind.name for kind in at_once})
+    st.session_state[FRAMED] = True
+    for kind in at_once:
+        kind.carry(f"lab.code.{kind.name}")
+    last = st.container()
+    try:
+        yield
+    finally:
+        st.session_state[FRAMED] = False
+    with last:
+        for kind in when_used:
+            if kind.name in carried:
+                kind.carry(f"lab.code.{kind.name}")

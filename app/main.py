@@ -12,7 +12,7 @@ if str(ROOT) not in sys.path:
 import streamlit as st  # noqa: E402
 
 from app.backstage import backstage, spare_the_collector  # noqa: E402
-from app.carried import carry_all  # noqa: E402
+from app.carried import frame  # noqa: E402
 from app.chart.widget import CHART  # noqa: E402
 from app.map.widget import MAP  # noqa: E402
 from app.scrubber.widget import SCRUBBER  # noqa: E402
@@ -22,8 +22,6 @@ from app.view import note_page  # noqa: E402
 st.set_page_config(page_title="Metric Learning Lab", page_icon=":material/bubble_chart:", layout="wide")
 
 st.html(ROOT / "app" / "page.css")
-
-carry_all([MAP, TILES, SCRUBBER, CHART])
 
 PAGES = ROOT / "pages"
 page = st.navigation(
@@ -37,8 +35,9 @@ page = st.navigation(
 )
 
 stage = backstage()
-if stage.supervisor.fault:
-    st.error(stage.supervisor.fault, icon=":material/error:")
-note_page(page.title)
-page.run()
+with frame([MAP, TILES, SCRUBBER], [CHART]):
+    if stage.supervisor.fault:
+        st.error(stage.supervisor.fault, icon=":material/error:")
+    note_page(page.title)
+    page.run()
 spare_the_collector()

@@ -185,7 +185,7 @@ def drag_rectangle(page: Page, box: dict[str, float], *, shift: bool) -> None:
 
 
 def with_server(script: str, measure: Callable[..., dict[str, Any]], points: int, updates: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, sync_playwright() as playwright:
         server = StreamlitServer(DEMOS / script, Path(folder) / "log.txt", {})
         try:
             server.wait_until_ready()

@@ -44,7 +44,7 @@ def main() -> int:
     with sync_playwright() as playwright:
         browser = launch(playwright)
         rows.append(first_page(browser, options.repeats))
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             server = serve(Path(folder))
             try:
                 rows.append(first_map(browser, server, options.repeats))
@@ -70,7 +70,7 @@ def first_page(browser: Browser, repeats: int) -> dict[str, Any]:
     subprocess.run([sys.executable, "-m", "mlcore", "list", "losses"], cwd=ROOT, check=True, capture_output=True)
     times, torch_times = [], []
     for _ in range(repeats + 1):
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             page = browser.new_context(viewport={"width": 1400, "height": 900}).new_page()
             began = time.perf_counter()
             server = StreamlitServer(ROOT / "app" / "main.py", Path(folder) / "log.txt", {"LAB_RUNS": folder + "/runs"})

@@ -76,7 +76,7 @@ def fresh_process(runs: Runs, spec: RunSpec) -> float:
 
 def measure(starts: int, fresh: int) -> list[dict[str, Any]]:
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         runs = Runs(folder)
         supervisor = Supervisor(runs, slots=1, projector=False)
         supervisor.start()

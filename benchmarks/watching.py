@@ -135,7 +135,7 @@ def rates(run: RunFolder, history: History) -> dict[str, float]:
 
 def measure(rounds: int, shorter: int) -> list[dict[str, Any]]:
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         runs = Runs(folder)
         supervisor = Supervisor(runs, slots=1, projector=True)
         supervisor.start()

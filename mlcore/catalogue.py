@@ -34,7 +34,13 @@ def parts(room: str) -> Registry:
     """The declared parts of one of ROOMS."""
     if room not in ROOMS:
         raise ValueError(f"There is no room '{room}'. Known: {', '.join(ROOMS)}.")
-    return imported(room) if "torch" in sys.modules else listed()[room]
+    return imported(room) if is_imported(ROOMS[room][0]) else listed()[room]
+
+
+def is_imported(module: str) -> bool:
+    """Whether a module is there as a whole; one that another thread is still importing would have to be waited for."""
+    found = sys.modules.get(module)
+    return found is not None and not getattr(found.__spec__, "_initializing", False)
 
 
 def imported(room: str) -> Registry:

@@ -52,4 +52,5 @@ if view.run is not None:
 if run is not None:
     follow(stage, run, view.run)
 elif spec is not None:
-    follow(stage, preview_of(stage, spec), view.run, draft_margin_lines(spec))
+    preview = preview_of(stage, spec)
+    follow(stage, preview, view.run, draft_margin_lines(spec) if preview.state.finished else None)

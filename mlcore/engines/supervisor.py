@@ -35,6 +35,7 @@ CANCEL_TERM_S = 5.0
 CANCEL_KILL_S = 8.0
 STALLED_S = 120.0
 SETTLED_S = 15.0
+AT_EASE_S = 4.0
 TRASH_KEPT_S = 24 * 3600.0
 
 
@@ -61,6 +62,7 @@ class Supervisor:
         self.pulses: dict[str, Pulse] = {}
         self.dispatched: dict[str, float] = {}
         self.submitted = -SETTLED_S
+        self.began = time.monotonic()
         self.tries: Counter[tuple[str, int]] = Counter()
         self.fault = ""
         self._wake = threading.Event()
@@ -126,7 +128,8 @@ class Supervisor:
             if self.may_prepare(entries, now):
                 self.engine.keep_ready()
         with noting(faults):
-            self.keep_projector()
+            if self.at_ease(now):
+                self.keep_projector()
         return "; ".join(faults)
 
     def take_charge(self) -> bool:
@@ -164,7 +167,13 @@ class Supervisor:
         Where every slot is taken that would be at the cost of a run that has only just begun, and whose first
         pictures somebody awaits; the standby worker is not needed yet.
         """
+        if not self.at_ease(now):
+            return False
         return now - self.submitted >= SETTLED_S or len(self.going(entries)) < self.engine.slots
+
+    def at_ease(self, now: float) -> bool:
+        """Whether the first page has had time to be drawn; before, only what somebody waits for is started."""
+        return now - self.began >= AT_EASE_S
 
     def watch_waiting(self, entry: Entry) -> None:
         """A waiting run may be called off; one that a worker took and died over is ended."""
