@@ -139,6 +139,7 @@ def moved_points(browser: Browser, server: StreamlitServer, runs: Runs) -> list[
     }
     steps = sorted(step for step in seen if step in written and step > 40)
     waits = [seen[step] - written[step] for step in steps]
+    laid_out = [layout_written(history, step) - written[step] for step in steps]
     between = [
         sum(size for at, size in received if seen[before] < at <= seen[after])
         for before, after in itertools.pairwise(steps)
@@ -151,7 +152,8 @@ def moved_points(browser: Browser, server: StreamlitServer, runs: Runs) -> list[
             statistics.median(waits),
             "s",
             "<= 1.5",
-            f"{len(steps)} snapshots seen, {skipped} overtaken by a newer one; longest {max(waits):.2f} s",
+            f"{len(steps)} snapshots seen, {skipped} overtaken by a newer one; longest {max(waits):.2f} s; "
+            f"of which {statistics.median(laid_out):.2f} s until it was laid out",
         ),
         result(
             "bytes to the browser per snapshot, map, curves and all",
@@ -162,6 +164,11 @@ def moved_points(browser: Browser, server: StreamlitServer, runs: Runs) -> list[
         ),
         message_size(),
     ]
+
+
+def layout_written(history: History, step: int) -> float:
+    attempt, entry = history.layouts["umap-2d", step]
+    return (attempt.path / "layouts" / entry["file"]).stat().st_mtime
 
 
 def message_size() -> dict[str, Any]:

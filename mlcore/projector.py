@@ -165,7 +165,7 @@ class Projector:
         writer = attempt.layout_writer()
         try:
             k = min(FAITH_K, (len(watched) - 1) // 2)
-            for method, places in (("pca-2d", arrays["pca"][:, :2]), ("pca-3d", arrays["pca"]), (METHOD, points)):
+            for method, places in ((METHOD, points), ("pca-2d", arrays["pca"][:, :2]), ("pca-3d", arrays["pca"])):
                 low = places[: len(watched)]
                 faith = {
                     "knn_kept": round(float(knn_kept(watched, low, k).mean), 4),
