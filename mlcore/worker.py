@@ -39,11 +39,10 @@ def stand_by() -> int:
 
 
 def get_ready() -> None:
-    """Import and touch all that makes a first step slow: the optimizers' compiler, sklearn, the sample sets."""
+    """Import and touch all that makes a first step slow: the optimizers' compiler, the sample sets."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     be_nice()
     import torch
-    from sklearn.metrics import normalized_mutual_info_score
 
     from mlcore.catalogue import cache_file, write_listing
     from mlcore.data import DATASETS, load
@@ -55,7 +54,6 @@ def get_ready() -> None:
     optimizer = torch.optim.AdamW(layer.parameters())
     layer(image).square().mean().backward()
     optimizer.step()
-    normalized_mutual_info_score([0, 1], [0, 1])
     for key, spec in DATASETS.items():
         if spec.family == "sample":
             load(key)

@@ -62,7 +62,7 @@ class Supervisor:
         self.pulses: dict[str, Pulse] = {}
         self.dispatched: dict[str, float] = {}
         self.submitted = -SETTLED_S
-        self.began = time.monotonic()
+        self.began: float | None = None
         self.tries: Counter[tuple[str, int]] = Counter()
         self.fault = ""
         self._wake = threading.Event()
@@ -112,6 +112,8 @@ class Supervisor:
         """One look at everything; returns what went wrong, if anything. One run's fault does not harm the others."""
         if self.lock is None and not self.take_charge():
             return ""
+        if self.began is None:
+            self.began = now
         faults = []
         for run_id, code in self.engine.exited().items():
             with noting(faults):

@@ -47,6 +47,7 @@ class Engine:
 def supervisor(runs):
     made = Supervisor(runs, projector=False)
     made.engine = Engine()
+    made.began = 0.0
     yield made
     made.close()
 
@@ -348,6 +349,15 @@ def test_the_next_standby_worker_does_not_get_in_the_way_of_a_run_that_has_just_
     supervisor.tick(101.0)
     assert supervisor.engine.prepared == 0
     supervisor.tick(100.0 + module.SETTLED_S)
+    assert supervisor.engine.prepared == 1
+
+
+def test_nothing_is_prepared_while_the_first_page_is_being_drawn(runs, supervisor):
+    supervisor.began = None
+    supervisor.tick(100.0)
+    supervisor.tick(99.9 + module.AT_EASE_S)
+    assert supervisor.engine.prepared == 0
+    supervisor.tick(100.1 + module.AT_EASE_S)
     assert supervisor.engine.prepared == 1
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mlcore.evaluation import nmi
+from mlcore.evaluation.clustering import mutual_information
 
 
 def test_classes_far_apart_are_found_whatever_the_lengths():
@@ -13,6 +14,16 @@ def test_classes_far_apart_are_found_whatever_the_lengths():
     labels = np.repeat([7, 2**40, -3], 30)
     embeddings = np.repeat(np.eye(3), 30, axis=0) + 0.01 * random.normal(size=(90, 3))
     assert nmi(embeddings * random.uniform(0.1, 50, (90, 1)), labels) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("classes", "clusters"), [(2, 2), (3, 40), (31, 31), (1, 5), (5, 1), (1, 1)])
+def test_mutual_information_is_scikit_learns(classes, clusters):
+    from sklearn.metrics import normalized_mutual_info_score
+
+    random = np.random.default_rng(classes)
+    labels, found = random.integers(0, classes, 300) - 7, random.integers(0, clusters, 300) * 3
+    found = np.where(random.random(300) < 0.5, labels, found)
+    assert mutual_information(labels, found) == pytest.approx(normalized_mutual_info_score(labels, found), abs=1e-12)
 
 
 def test_labels_without_meaning_score_low():
