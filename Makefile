@@ -34,6 +34,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.app: requirements.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install -r requirements.txt
+	$(BIN)/python -m mlcore list losses > /dev/null  # imports torch once, so that the first page need not
 	touch $@
 
 $(VENV)/.dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
