@@ -172,7 +172,7 @@ def optimizer_choice(draft: Draft) -> None:
         "Evaluate at fixed steps",
         key=f"{WIDGET}watch.fixed",
         value=draft.get("watch.evaluate_every") is not None,
-        help="Off: about 15 times over the run, whenever the evaluator is free.",
+        help="Off: 10 to 20 times over the run, as the evaluator is free.",
     )
     if look:
         if draft.get("watch.evaluate_every") is None:

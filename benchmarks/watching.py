@@ -31,7 +31,7 @@ from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.history import History
 from mlcore.runs.spec import RunSpec
 
-TASKS = {"digits": 1500, "glyphs": 600}
+TASKS = {"digits": 4000, "glyphs": 3000}  # about 25 s: a run of a few seconds waits for its ten looks
 POLL_S = 0.5
 PATIENCE_S = 400.0
 NICE = 5  # as a worker has it

@@ -64,12 +64,12 @@ class OptimizerChoice(Record):
 
 
 class Budget(Record):
-    steps: int = Field(200, ge=0, le=1_000_000)
+    steps: int = Field(300, ge=0, le=1_000_000)
     max_seconds: float | None = Field(None, gt=0.0, le=7 * 86_400)
 
 
 class Watching(Record):
-    """`evaluate_every` None: about 15 times over the run, whenever the evaluator is free."""
+    """`evaluate_every` None: 10 to 20 times over the run, as the evaluator is free."""
 
     evaluate_every: int | None = Field(None, ge=1, le=1_000_000)
     points: int = Field(2000, ge=16, le=20_000)

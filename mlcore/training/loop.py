@@ -25,7 +25,7 @@ from mlcore.training.optim import build_optimizer, rate_factor, set_rates
 from mlcore.training.source import FeatureSource, PixelSource, Source, chunks
 from mlcore.training.watcher import Watcher, choose_sample
 
-LOOKS = 15  # by default, evenly over the run, as far as the watcher has rested
+LOOKS = 10  # by default at least, evenly over the run; between them one more, if the watcher has rested
 NONFINITE_LIMIT = 3
 SMOOTHING = 0.1
 WORD_EVERY_S = 0.2
@@ -128,8 +128,9 @@ class Training:
     def run(self) -> Iterator[Event]:
         """The loop itself: look at the start, step, look every so often, look at the end."""
         total = self.spec.budget.steps
-        every = self.spec.watch.evaluate_every or max(1, total // LOOKS)
         patient = self.spec.watch.evaluate_every is not None
+        every = self.spec.watch.evaluate_every or max(1, total // LOOKS)
+        between = every if patient else max(1, every // 2)
         looked = self.last_look.step if self.last_look else -1
         if looked != self.step:
             looked = self.look()
@@ -145,7 +146,8 @@ class Training:
             yield done
             if nonfinite == NONFINITE_LIMIT:
                 raise nonfinite_fault(done)
-            if self.step % every == 0 and self.step < total and (patient or self.watcher.rested):
+            due = self.step % every == 0 or (self.step % between == 0 and self.watcher.rested)
+            if due and self.step < total:
                 yield from self.finish_look()
                 if not self.stopping:
                     looked = self.look()
