@@ -15,6 +15,7 @@ SERIES = {  # Okabe-Ito, the darker ones lifted on a dark ground
     "light": {"blue": "#0072b2", "orange": "#d55e00", "green": "#00815f", "pink": "#b3578b", "grey": "#6b7684"},
     "dark": {"blue": "#56b4e9", "orange": "#f28e4c", "green": "#2ec596", "pink": "#e3a3c6", "grey": "#94a0ae"},
 }
+DASHES = ("solid", "dot", "dash", "dashdot", "longdash")
 ANGLE_KINDS = {
     "proxies": (("own_proxy", "own proxy", "blue"), ("nearest_other_proxy", "nearest other proxy", "orange")),
     "pairs": (("positive_pairs", "same class", "blue"), ("negative_pairs", "different classes", "orange")),
@@ -54,32 +55,34 @@ def thinned(count: int, most: int = 200) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)) if count else np.zeros(0, int)
 
 
-def loss_figure(steps: Sequence[int], losses: Sequence[float | None], total: int, theme: str) -> go.Figure:
-    """The loss of every step and its moving average, over the whole length of the run."""
-    figure = base_figure(theme, 170, x="step", y="loss")
-    values = np.array([math.nan if loss is None else loss for loss in losses], dtype=float)
-    places = thinned(len(values))
-    at, colour = np.asarray(steps, dtype=np.int32)[places], SERIES[theme]["blue"]
-    if len(places):
-        figure.add_scatter(
-            x=at,
-            y=values[places].astype(np.float32),
-            mode="lines",
-            line={"color": colour, "width": 1},
-            opacity=0.35,
-            name="each step",
-            hoverinfo="skip",
-            showlegend=False,
-        )
-        figure.add_scatter(
-            x=at,
-            y=smoothed(values)[places].astype(np.float32),
-            mode="lines",
-            line={"color": colour, "width": 2},
-            name="loss",
-            showlegend=False,
-            hovertemplate="%{y:.4g}",
-        )
+def step_figure(
+    steps: Sequence[int],
+    series: dict[str, Sequence[float | None]],
+    total: int,
+    theme: str,
+    *,
+    smooth: bool = False,
+) -> go.Figure:
+    """One value of every step, or several under their names, over the whole length of the run.
+
+    `smooth`: a moving average, with the values themselves faint behind it.
+    """
+    figure = base_figure(theme, 140, x="step", y="")
+    at = np.asarray(steps, dtype=np.int32)
+    places = thinned(len(at))
+    for (name, measured), colour, dash in zip(series.items(), SERIES[theme].values(), DASHES, strict=False):
+        values = np.array([math.nan if value is None else value for value in measured], dtype=float)
+        for drawn, width, opacity in ((values, 1, 0.35), (smoothed(values), 2, 1.0)) if smooth else ((values, 2, 1.0),):
+            figure.add_scatter(
+                x=at[places],
+                y=drawn[places].astype(np.float32),
+                mode="lines",
+                line={"color": colour, "width": width, "dash": dash},
+                opacity=opacity,
+                name=name,
+                showlegend=len(series) > 1,
+                **({"hovertemplate": "%{y:.4g}"} if opacity == 1.0 else {"hoverinfo": "skip"}),
+            )
     return figure.update_xaxes(range=[0, max(1, total)])
 
 
@@ -87,7 +90,7 @@ def metric_figure(
     evaluations: Sequence[dict[str, Any]], metric: str, label: str, total: int, shown: int | None, theme: str
 ) -> go.Figure:
     """A metric over the run on held-out and training images, with the untrained values as lines across."""
-    figure = base_figure(theme, 190, x="step", y=label)
+    figure = base_figure(theme, 165, x="step", y=label)
     colours = SERIES[theme]
     for side, name, colour, dash in (
         ("held_out", "held out", colours["blue"], "solid"),
@@ -114,7 +117,7 @@ def metric_figure(
             x=[0],
             y=[raw],
             mode="markers",
-            name="untrained backbone",
+            name="untrained",
             hovertemplate="%{y:.3f}",
             marker={"symbol": "diamond-open", "size": 9, "color": colours["grey"]},
         )

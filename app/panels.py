@@ -31,6 +31,15 @@ LOOK = {
     "pairs": "Pairs of one class should move left, away from pairs of different classes.",
 }
 LASSO_SHOWN = 60
+CURVES = {
+    "loss": "Training loss",
+    "grad_norm": "Gradient norm",
+    "learning_rates": "Learning rates",
+    "tuples": "Tuples per batch",
+    "images_per_s": "Images per second",
+    "memory_mb": "Memory (MB)",
+}
+SMOOTHED = ("loss", "grad_norm", "tuples")
 
 
 def theme() -> str:
@@ -100,13 +109,8 @@ def metrics_panel(history: History, shown: dict[str, Any] | None, total: int) ->
         column.metric(
             label, share(value), delta or None, help=metric_help(now, key), delta_arrow="off" if not delta else "auto"
         )
-    steps = history.steps
-    if steps:
-        chart(
-            figures.loss_figure([e["step"] for e in steps], [e["loss"] for e in steps], total, theme()),
-            key="lab.loss",
-            alt="Training loss by step",
-        )
+    if history.steps:
+        training_curve(history.steps, total)
     if len(history.evaluations) > 1:
         chart(
             figures.metric_figure(
@@ -115,6 +119,18 @@ def metrics_panel(history: History, shown: dict[str, Any] | None, total: int) ->
             key="lab.metric",
             alt="MAP@R by step, held out and training",
         )
+
+
+def training_curve(steps: list[dict[str, Any]], total: int) -> None:
+    """The loss of every step, or another number of it."""
+    offered = [name for name in CURVES if steps[-1].get(name) is not None]
+    name = st.selectbox("Curve", offered, format_func=CURVES.get, key="lab.curve", label_visibility="collapsed")
+    if name == "learning_rates":
+        series = {part: [step[name][part] for step in steps] for part in steps[-1][name]}
+    else:
+        series = {CURVES[name]: [step[name] for step in steps]}
+    figure = figures.step_figure([step["step"] for step in steps], series, total, theme(), smooth=name in SMOOTHED)
+    chart(figure, key="lab.loss", alt=f"{CURVES[name]} by step")
 
 
 def metric_help(now: dict[str, Any] | None, key: str) -> str | None:
