@@ -142,6 +142,7 @@ class Supervisor:
         self.runs.say("supervisor", {**identity(), "slots": self.engine.slots})
         self.runs.empty_trash(TRASH_KEPT_S)
         self.runs.sweep_unmade()
+        self.runs.drop_previews()
         return True
 
     def start_waiting(self, entries: list[Entry], now: float) -> None:

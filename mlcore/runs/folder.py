@@ -140,6 +140,13 @@ class Runs:
                 gone += 1
         return gone
 
+    def drop_previews(self, keep: int = 40) -> int:
+        """Remove all but the newest previews for good, which are made again when asked for; returns how many."""
+        old = [run for run in self.all("preview") if run.state.finished][:-keep]
+        for run in old:
+            shutil.rmtree(run.path, ignore_errors=True)
+        return len(old)
+
     def say(self, helper: str, record: dict[str, Any]) -> None:
         """A background process (projector, supervisor) leaves word of itself."""
         replace_json(self.root / f".{helper}.json", record, sync=False)

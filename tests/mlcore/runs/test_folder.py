@@ -84,6 +84,18 @@ def test_deleting_is_refused_while_a_run_goes_on_and_can_be_undone_after(runs, q
         runs.restore(run.run_id)
 
 
+def test_only_the_newest_previews_are_kept_and_a_run_never_goes(runs, quick_spec):
+    previews = [runs.create(quick_spec, purpose="preview", nonce=f"preview-{number}") for number in range(4)]
+    for preview in previews[:3]:
+        preview.move(RunState.CANCELLED)
+    run = runs.create(quick_spec)
+    run.move(RunState.CANCELLED)
+    assert runs.drop_previews(keep=1) == 2
+    assert runs.ids() == [previews[2].run_id, previews[3].run_id, run.run_id]
+    again = runs.create(quick_spec, purpose="preview", nonce="preview-0")
+    assert again.run_id not in [preview.run_id for preview in previews]
+
+
 def test_asking_twice_is_asking_once(runs, quick_spec):
     run = runs.create(quick_spec)
     run.ask("pause")
