@@ -28,10 +28,8 @@ def part_choice(draft: Draft, section: str, label: str, *, help: str | None = No
 def part_knobs(draft: Draft, section: str, spec: Spec) -> None:
     """A widget for every knob of the chosen part, and a way back to its defaults."""
     values = draft.knobs(section)
-    for param in spec.params:
-        key = f"{WIDGET}{section}.{spec.key}.{param.name}"
-        newest = st.session_state.get(key, values[param.name])
-        draft.set(f"{section}.{param.name}", knob_widget(param, newest, key))
+    for name, value in knob_widgets(spec, values, f"{WIDGET}{section}.{spec.key}").items():
+        draft.set(f"{section}.{name}", value)
     if values != spec.defaults():
         st.button(
             "Reset to defaults",
@@ -41,6 +39,22 @@ def part_knobs(draft: Draft, section: str, spec: Spec) -> None:
             on_click=reset_knobs,
             args=(draft, section, spec),
         )
+
+
+def knob_widgets(spec: Spec, values: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """A widget for every knob under the key `prefix.name`, the rare ones folded away; returns their values."""
+    usual, rare = ([param for param in spec.params if param.knob.rare is wanted] for wanted in (False, True))
+    found = {param.name: newest(param, values[param.name], f"{prefix}.{param.name}") for param in usual}
+    if rare:
+        with st.expander("More knobs", icon=":material/tune:"):
+            found |= {param.name: newest(param, values[param.name], f"{prefix}.{param.name}") for param in rare}
+    return found
+
+
+def newest(param: Param, value: Any, key: str) -> Any:
+    """The knob's widget with what was last put into it, else `value`."""
+    held = st.session_state.get(key)
+    return knob_widget(param, value if held is None else held, key)
 
 
 def reset_knobs(draft: Draft, section: str, spec: Spec) -> None:

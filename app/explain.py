@@ -11,7 +11,7 @@ import streamlit as st
 
 from app import curves, loss_figures
 from app.chart import chart
-from app.controls import knob_widget
+from app.controls import knob_widgets
 from app.draft import WIDGET, Draft, text, value
 from app.palette import class_colours
 from app.panels import theme
@@ -149,11 +149,7 @@ def knob_values(spec: Spec) -> dict[str, Any]:
     kept = st.session_state.setdefault(VALUES, {})
     take_linked(spec, kept)
     before = spec.defaults() | kept.get(spec.key, {})
-    values = {}
-    for param in spec.params:
-        key = knob_key(spec, param)
-        now = st.session_state.get(key, before[param.name])
-        values[param.name] = knob_widget(param, before[param.name] if now is None else now, key)
+    values = knob_widgets(spec, before, f"losses.knob.{spec.key}")
     kept[spec.key] = values
     write_url(spec, values)
     if values != spec.defaults():

@@ -29,7 +29,7 @@ class Knob:
     """What a person is told about one argument, and what it may be.
 
     `symbol` is the argument's letter in the part's formula (LaTeX), `log` lets a slider move in powers,
-    `none` is what None means, where None is allowed.
+    `none` is what None means, where None is allowed. A `rare` knob is offered behind the others.
     """
 
     text: str
@@ -40,6 +40,7 @@ class Knob:
     symbol: str = ""
     log: bool = False
     none: str = ""
+    rare: bool = False
 
 
 @dataclass(frozen=True)
