@@ -82,11 +82,11 @@ def test_before_there_is_a_run_the_untrained_data_is_shown(page, server):
 
 def test_a_person_watches_a_run_from_start_to_verdict(page, server, runs):
     open_lab(page, server.url, SHORT)
+    before = places(page)
     run = runs.open(press_start(page))
     wait_for_map(page, 30)
-    before = places(page)
+    until(lambda: places(page) != before)
     wait_for_map(page, 150)
-    assert places(page) != before
     until(lambda: run.state.finished)
     assert run.state == RunState.DONE
     expect(page.get_by_text("MAP@R").first).to_be_visible()
