@@ -24,7 +24,13 @@ from mlcore.declare import Param, Spec
 
 CHOSEN, PRESSED, VALUES, WRITTEN = "losses.chosen", "losses.pressed", "losses.values", "losses.written"
 KNOB = "k."  # a knob's value in the URL: ?loss=...&k.margin=0.3
-FAMILIES = {"proxy": "Proxies, one per class", "pair": "Pairs of a batch", "triplet": "Triplets of a batch"}
+FAMILIES = {
+    "proxy": "Proxies, one per class",
+    "pair": "Pairs of a batch",
+    "triplet": "Triplets of a batch",
+    "list": "Lists: each sample's order of all others",
+    "views": "Two views of each sample",
+}
 EXPECT = "What to expect:"
 SAMPLES = ("A", "B", "C")
 SYMBOLS = {
@@ -33,6 +39,9 @@ SYMBOLS = {
     r"\theta_{xp}": "angle between sample x and proxy p",
     r"d_{ap}": "distance from anchor to positive",
     r"d_{an}": "distance from anchor to negative",
+    r"d_{pn}": "distance from positive to negative",
+    r"\theta_{ap}": "angle between anchor and positive",
+    r"\theta_{an}": "angle between anchor and negative",
     r"s_{ap}": "similarity (cosine) of anchor and positive",
     r"s_{an}": "similarity (cosine) of anchor and negative",
     r"s_{ai}": "similarity (cosine) of anchor and sample i",
