@@ -13,6 +13,7 @@ from mlcore.declare import Param, Spec
 from mlcore.runs.spec import PART_ROOMS
 
 SLIDER_STEPS = 200
+IN_ORDER = 12  # more parts than that are listed by title
 
 
 def part_choice(draft: Draft, section: str, label: str, *, help: str | None = None) -> Spec:
@@ -20,7 +21,8 @@ def part_choice(draft: Draft, section: str, label: str, *, help: str | None = No
     room = parts(PART_ROOMS[section])
     key = f"{WIDGET}{section}"
     st.session_state.setdefault(key, draft.get(section))
-    chosen = st.selectbox(label, list(room), format_func=lambda name: room[name].title, key=key, help=help)
+    keys = sorted(room, key=lambda name: room[name].title.lower()) if len(room) > IN_ORDER else list(room)
+    chosen = st.selectbox(label, keys, format_func=lambda name: room[name].title, key=key, help=help)
     draft.choose(section, chosen)
     return room[chosen]
 

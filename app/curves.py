@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 Moving = Literal["own", "positive", "negative"]
 CURVE = np.arange(1.0, 180.0, 2.0)  # degrees; not 0 and 180, where a turn has no direction and every slope is 0
 PLANE = np.arange(1.5, 180.0, 3.0)
+COARSE_PLANE = np.arange(3.0, 180.0, 6.0)  # where each point is a call of its own
+PROBES = ((20.0, 50.0, 80.0, 110.0, 140.0, 35.0, 95.0), (70.0, 25.0, 115.0, 40.0, 30.0, 150.0, 15.0))
 CIRCLE = np.arange(1.5, 360.0, 3.0)
 BATCH = np.arange(10.0, 171.0, 10.0)
 BLOCK = 64  # problems in one call: matrices of BLOCK x 2 BLOCK
+PICTURED_CLASSES = 2 * BLOCK  # each problem has two of its own
 LEAST = 1e-12  # a batch that is moved less than this in all is at rest
+LATE = 10_000_000  # training steps after which every warm-up is over
 TURNED_IN = 0.25  # degrees between the angles that are tried to find where a margin begins
 
 
@@ -103,6 +107,8 @@ def one_thread() -> Iterator[None]:
 
 def compares_with(spec: Spec) -> Literal["proxies", "pairs", "nothing"]:
     """What a loss compares embeddings with, as far as a picture of it can be made."""
+    if spec.unpictured:
+        return "nothing"
     if "num_classes" in spec.sizes:
         return "proxies"
     return "nothing" if spec.sizes else "pairs"
@@ -114,7 +120,7 @@ def own_proxy_curve(spec: Spec, values: Mapping[str, Any], other: float) -> Curv
     import torch
     from torch.func import functional_call
 
-    loss = built(spec, values, num_classes=2, embedding_size=3)
+    loss = warmed_up(built(spec, values, num_classes=2, embedding_size=3))
     sample, label = along([0.0], 3, 1), torch.tensor([0])
     angles = torch.deg2rad(torch.from_numpy(CURVE)).requires_grad_()
     own, fixed = along(angles, 3, 1), along([math.radians(other)], 3, 2)
@@ -131,9 +137,9 @@ def circle(spec: Spec, values: Mapping[str, Any], apart: float) -> Circle:
     import torch
 
     proxies = np.array([90.0, 90.0 - apart, 270.0 - apart / 2])
-    loss = built(spec, values, num_classes=3, embedding_size=2)
+    loss = warmed_up(built(spec, values, num_classes=3, embedding_size=2))
     with torch.no_grad():
-        loss.proxies.copy_(torch.from_numpy(in_plane(proxies)))
+        place_proxies(loss, proxies)
         samples = torch.from_numpy(in_plane(CIRCLE))
         by_label = [
             alone(spec, values, loss, samples, torch.full((len(CIRCLE),), label)) for label in range(len(proxies))
@@ -154,7 +160,7 @@ def pair_curve(spec: Spec, values: Mapping[str, Any], moving: Moving, fixed: flo
     angles = torch.deg2rad(torch.from_numpy(CURVE)).requires_grad_()
     still = torch.full_like(angles.detach(), math.radians(fixed))
     positive, negative = (angles, still) if moving == "positive" else (still, angles)
-    return curve_of(CURVE, angles, one_by_one(built_to_items(spec, values), positive, negative))
+    return curve_of(CURVE, angles, one_by_one(spec, values, positive, negative))
 
 
 @one_thread()
@@ -162,12 +168,13 @@ def pair_plane(spec: Spec, values: Mapping[str, Any]) -> Plane:
     """Loss, pull and push over the angles of one positive and one negative pair of an anchor."""
     import torch
 
-    side = torch.deg2rad(torch.from_numpy(PLANE))
+    degrees = PLANE if kept_apart(spec, values) else COARSE_PLANE
+    side = torch.deg2rad(torch.from_numpy(degrees))
     negative, positive = (grid.reshape(-1).requires_grad_() for grid in torch.meshgrid(side, side, indexing="ij"))
-    losses = one_by_one(built_to_items(spec, values), positive, negative)
+    losses = one_by_one(spec, values, positive, negative)
     pull, push = slopes(losses.sum(), positive, negative)
-    square = (len(PLANE), len(PLANE))
-    return Plane(PLANE, losses.detach().numpy().reshape(square), pull.reshape(square), 0.0 - push.reshape(square))
+    square = (len(degrees), len(degrees))
+    return Plane(degrees, losses.detach().numpy().reshape(square), pull.reshape(square), 0.0 - push.reshape(square))
 
 
 @one_thread()
@@ -230,14 +237,31 @@ def unmet(lines: tuple[Any, ...], own: np.ndarray, other: np.ndarray) -> np.ndar
 
 
 def built(spec: Spec, values: Mapping[str, Any], **sizes: int) -> nn.Module:
-    return spec.build(sizes, **values).double()
+    return spec.build({"num_classes": PICTURED_CLASSES, **sizes}, **values).double()
 
 
-def built_to_items(spec: Spec, values: Mapping[str, Any], **sizes: int) -> Callable[..., dict[str, Tensor]]:
+def warmed_up(loss: nn.Module) -> nn.Module:
+    """The loss as it is late in training, whatever grows or falls with the steps, and with nothing drawn or tracked."""
+    if getattr(loss, "steps", None) is not None:
+        loss.steps.fill_(LATE)
+    return loss.eval()
+
+
+def place_proxies(loss: nn.Module, degrees: np.ndarray) -> None:
+    """Put the proxies, all sub-centres of a class together, in these directions of the plane."""
+    import torch
+
+    places = torch.from_numpy(in_plane(degrees))
+    loss.proxies.copy_(places if loss.proxies.ndim == 2 else places[:, None])
+
+
+def built_to_items(spec: Spec, values: Mapping[str, Any], **sizes: int) -> nn.Module:
     """The loss giving its parts unreduced: one value per item instead of one number."""
     from mlcore.reducers import DoNothingReducer
 
-    return spec.load()(**sizes, **spec.check(values), reducer=DoNothingReducer()).double()
+    checked = spec.check(values)
+    supplied = spec.supplied({"num_classes": PICTURED_CLASSES, **sizes}, checked)
+    return spec.load()(**supplied, **checked, reducer=DoNothingReducer()).double()
 
 
 def alone(spec: Spec, values: Mapping[str, Any], loss: nn.Module, samples: Tensor, labels: Tensor) -> Tensor:
@@ -251,6 +275,7 @@ def alone(spec: Spec, values: Mapping[str, Any], loss: nn.Module, samples: Tenso
     classes, width = loss.proxies.shape[0], loss.proxies.shape[-1]
     items = built_to_items(spec, values, num_classes=classes, embedding_size=width)
     items.load_state_dict(loss.state_dict())
+    items.train(loss.training)
     parts = items(samples, labels)
     if all(part.shape == labels.shape for part in parts.values()):
         together = sum(parts.values())
@@ -261,25 +286,51 @@ def alone(spec: Spec, values: Mapping[str, Any], loss: nn.Module, samples: Tenso
     return torch.stack([loss(samples[at : at + 1], labels[at : at + 1]) for at in range(len(samples))])
 
 
-def one_by_one(items: Callable[..., dict[str, Tensor]], positive: Tensor, negative: Tensor) -> Tensor:
+def one_by_one(spec: Spec, values: Mapping[str, Any], positive: Tensor, negative: Tensor) -> Tensor:
     """(N,) loss of each pair of angles (radians): one anchor, one positive, one negative, and nothing else.
 
-    Many such problems go into one call, kept apart by the tuples they are given as. Positive and negative leave the
-    anchor at right angles to each other, as directions in a space of many dimensions nearly always do.
+    In few calls where that gives the same, else one after the other. Positive and negative leave the anchor at right
+    angles to each other, as directions in a space of many dimensions nearly always do.
     """
+    positives, negatives = along(positive, 3, 1), along(negative, 3, 2)
+    if kept_apart(spec, values):
+        return in_blocks(built_to_items(spec, values), positives, negatives)
+    return in_turn(built(spec, values), positives, negatives)
+
+
+def kept_apart(spec: Spec, values: Mapping[str, Any]) -> bool:
+    """Whether a loss, given many such problems in one call as tuples, gives each the value that it has alone."""
+    import torch
+
+    positives, negatives = (along(np.radians(angles), 3, axis) for angles, axis in zip(PROBES, (1, 2), strict=True))
+    together = in_blocks(built_to_items(spec, values), positives, negatives)
+    return together is not None and torch.allclose(together, in_turn(built(spec, values), positives, negatives))
+
+
+def in_turn(loss: nn.Module, positives: Tensor, negatives: Tensor) -> Tensor:
+    """(N,) what an anchor loses with each positive and negative, call by call."""
+    import torch
+
+    anchor, labels = along([0.0], 3, 1), torch.tensor([0, 1])
+    others = torch.stack([positives, negatives], dim=1)  # (N, 2, D)
+    return torch.stack([loss(anchor, labels[:1], ref_emb=pair, ref_labels=labels) for pair in others])
+
+
+def in_blocks(items: Callable[..., dict[str, Tensor]], positives: Tensor, negatives: Tensor) -> Tensor | None:
+    """(N,) what an anchor loses with each positive and negative, many in one call; None without a value for each."""
     import torch
 
     from mlcore.tuples import Pairs
 
     each = []
-    for p, n in zip(positive.split(BLOCK), negative.split(BLOCK), strict=True):
+    for p, n in zip(positives.split(BLOCK), negatives.split(BLOCK), strict=True):
         count = len(p)
         own, others = torch.arange(count), torch.arange(count, 2 * count)
         anchors = along([0.0], 3, 1).expand(count, 3)
-        ref_emb = torch.cat([along(p, 3, 1), along(n, 3, 2)])
-        tuples = Pairs(own, own, own, others)
-        parts = items(anchors, own, tuples, ref_emb, torch.cat([own, others]))
-        each.append(sum(part.reshape(count) for part in parts.values()))
+        parts = items(anchors, own, Pairs(own, own, own, others), torch.cat([p, n]), torch.cat([own, others]))
+        if any(part.numel() not in (1, count) for part in parts.values()):
+            return None
+        each.append(sum(part.reshape(-1).expand(count) for part in parts.values()))
     return torch.cat(each)
 
 

@@ -24,7 +24,13 @@ from mlcore.declare import Param, Spec
 
 CHOSEN, PRESSED, VALUES, WRITTEN = "losses.chosen", "losses.pressed", "losses.values", "losses.written"
 KNOB = "k."  # a knob's value in the URL: ?loss=...&k.margin=0.3
-FAMILIES = {"proxy": "Proxies, one per class", "pair": "Pairs of a batch", "triplet": "Triplets of a batch"}
+FAMILIES = {
+    "proxy": "Proxies, one per class",
+    "pair": "Pairs of a batch",
+    "triplet": "Triplets of a batch",
+    "list": "Lists: each sample's order of all others",
+    "views": "Two views of each sample",
+}
 EXPECT = "What to expect:"
 SAMPLES = ("A", "B", "C")
 SYMBOLS = {
@@ -33,6 +39,9 @@ SYMBOLS = {
     r"\theta_{xp}": "angle between sample x and proxy p",
     r"d_{ap}": "distance from anchor to positive",
     r"d_{an}": "distance from anchor to negative",
+    r"d_{pn}": "distance from positive to negative",
+    r"\theta_{ap}": "angle between anchor and positive",
+    r"\theta_{an}": "angle between anchor and negative",
     r"s_{ap}": "similarity (cosine) of anchor and positive",
     r"s_{an}": "similarity (cosine) of anchor and negative",
     r"s_{ai}": "similarity (cosine) of anchor and sample i",
@@ -44,13 +53,16 @@ SYMBOLS = {
 }
 
 
+FIRST = "arcface"
+
+
 def chosen_loss() -> Spec:
     """The loss that was pressed last, else that of the link, else the one looked at before; kept in the URL."""
     room = parts("losses")
     named = st.session_state.pop(PRESSED, None) or st.query_params.get("loss") or st.session_state.get(CHOSEN)
     if named is not None and named not in room:
         st.warning(f"The link names a loss that is not here: {plain(named, 60)}.", icon=":material/link_off:")
-    key = named if named in room else next(iter(room))
+    key = named if named in room else FIRST
     st.session_state[CHOSEN] = key
     mirror({"loss": key}, "loss".__eq__)
     return room[key]

@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m mlcore", description=__doc__)
     acts = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    listing = acts.add_parser("list", help="what is declared: losses, miners, samplers, backbones, datasets")
+    listing = acts.add_parser("list", help=f"what is declared: {', '.join(ROOMS)}")
     listing.add_argument("room", choices=list(ROOMS))
     listing.add_argument("--json", action="store_true", help="everything that is declared, as JSON")
     listing.set_defaults(act=show_list)

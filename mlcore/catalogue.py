@@ -25,6 +25,11 @@ ROOMS = {
     "samplers": ("mlcore.samplers", "SAMPLERS"),
     "backbones": ("mlcore.backbones", "BACKBONES"),
     "datasets": ("mlcore.data", "DATASETS"),
+    "distances": ("mlcore.distances", "DISTANCES"),
+    "reducers": ("mlcore.reducers", "REDUCERS"),
+    "regularizers": ("mlcore.regularizers", "REGULARIZERS"),
+    "wrappers": ("mlcore.losses", "WRAPPERS"),
+    "testers": ("mlcore.evaluation.testers", "TESTERS"),
 }
 KEPT_S = 30 * 86_400.0
 SOURCES = Path(__file__).parent

@@ -29,7 +29,8 @@ class Knob:
     """What a person is told about one argument, and what it may be.
 
     `symbol` is the argument's letter in the part's formula (LaTeX), `log` lets a slider move in powers,
-    `none` is what None means, where None is allowed. A `rare` knob is offered behind the others.
+    `none` is what None means, where None is allowed, `needs` a size (num_classes ...) that the part is given only where
+    the argument is set. A `rare` knob is offered behind the others.
     """
 
     text: str
@@ -40,6 +41,7 @@ class Knob:
     symbol: str = ""
     log: bool = False
     none: str = ""
+    needs: str = ""
     rare: bool = False
 
 
@@ -120,7 +122,7 @@ class Spec:
     """A declared part, readable without importing it: everything but the class itself is plain data.
 
     `sizes` are the constructor's arguments that data and model supply (num_classes, embedding_size ...),
-    `names` what other libraries call the part.
+    `names` what other libraries call the part, `unpictured` why no picture of one anchor and its pairs can be made.
     """
 
     key: str
@@ -133,6 +135,7 @@ class Spec:
     sizes: tuple[str, ...]
     target: str
     names: tuple[str, ...] = field(default=())
+    unpictured: str = ""
 
     def defaults(self) -> dict[str, Any]:
         return {param.name: param.default for param in self.params}
@@ -153,8 +156,13 @@ class Spec:
 
     def build(self, sizes: Mapping[str, Any] | None = None, /, **values: Any) -> Any:
         """Construct the part from `values`, taking from `sizes` what its constructor asks for."""
-        supplied = {name: sizes[name] for name in self.sizes if sizes and name in sizes}
-        return self.load()(**supplied, **self.check(values))
+        checked = self.check(values)
+        return self.load()(**self.supplied(sizes or {}, checked), **checked)
+
+    def supplied(self, sizes: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+        """What of `sizes` the constructor takes with these checked `values`."""
+        needed = [param.knob.needs for param in self.params if param.knob.needs and values[param.name]]
+        return {name: sizes[name] for name in (*self.sizes, *needed) if name in sizes}
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -178,7 +186,15 @@ class Registry(Mapping[str, Spec]):
         self._specs: dict[str, Spec] = {spec.key: spec for spec in specs}
 
     def add(
-        self, key: str, *, title: str, family: str, formula: str = "", paper: str = "", names: tuple[str, ...] = ()
+        self,
+        key: str,
+        *,
+        title: str,
+        family: str,
+        formula: str = "",
+        paper: str = "",
+        names: tuple[str, ...] = (),
+        unpictured: str = "",
     ) -> Callable[[type], type]:
         """Class decorator: declare the class under `key`, and check its knobs whenever it is constructed."""
 
@@ -188,9 +204,9 @@ class Registry(Mapping[str, Spec]):
             params, sizes = read_signature(cls)
             target = f"{cls.__module__}:{cls.__qualname__}"
             text = inspect.getdoc(cls) or ""
-            spec = Spec(key, title, family, text, formula, paper, params, sizes, target, names)
+            spec = Spec(key, title, family, text, formula, paper, params, sizes, target, names, unpictured)
             self._specs[key] = spec
-            cls.__init__ = checked_constructor(cls.__init__, spec)
+            cls.__init__ = checked_constructor(cls, spec)
             return cls
 
         return declare
@@ -211,11 +227,33 @@ class Registry(Mapping[str, Spec]):
         return len(self._specs)
 
 
+def arguments_of(cls: type) -> tuple[inspect.Signature, dict[str, Any]]:
+    """A constructor's signature and type hints; its `**` stands for the base's keyword-only arguments that are left.
+
+    Left are those that it neither names nor lists in the class attribute `sets_itself`.
+    """
+    signature, hints = inspect.signature(cls.__init__), typing.get_type_hints(cls.__init__, include_extras=True)
+    rest = [argument for argument in signature.parameters.values() if argument.kind is argument.VAR_KEYWORD]
+    if rest and cls.__base__ is not object:
+        above, hints_above = arguments_of(cls.__base__)
+        if not any(argument.kind is argument.VAR_KEYWORD for argument in above.parameters.values()):
+            inherited = [
+                argument
+                for argument in above.parameters.values()
+                if argument.kind is argument.KEYWORD_ONLY
+                and argument.name not in signature.parameters
+                and argument.name not in getattr(cls, "sets_itself", ())
+            ]
+            own = [argument for argument in signature.parameters.values() if argument not in rest]
+            signature, hints = signature.replace(parameters=own + inherited), hints_above | hints
+    return signature, hints
+
+
 def read_signature(cls: type) -> tuple[tuple[Param, ...], tuple[str, ...]]:
     """The knobbed arguments of a constructor, and the names of the required ones that carry no knob."""
-    hints = typing.get_type_hints(cls.__init__, include_extras=True)
+    signature, hints = arguments_of(cls)
     params, sizes = [], []
-    for name, argument in list(inspect.signature(cls.__init__).parameters.items())[1:]:
+    for name, argument in list(signature.parameters.items())[1:]:
         if argument.kind in (argument.VAR_KEYWORD, argument.VAR_POSITIONAL):
             raise TypeError(f"{cls.__name__}: a declared part takes no * or ** arguments")
         hint = hints.get(name)
@@ -235,9 +273,9 @@ def kind_of(cls: type, name: str, hint: Any) -> str:
     return kinds[0]
 
 
-def checked_constructor(init: Callable[..., None], spec: Spec) -> Callable[..., None]:
-    """`init`, refusing misspelt arguments and values outside their knob's range, by name and with the cure."""
-    signature = inspect.signature(init)
+def checked_constructor(cls: type, spec: Spec) -> Callable[..., None]:
+    """The class's `__init__`, refusing misspelt arguments and values outside their knob's range, with the cure."""
+    init, (signature, _) = cls.__init__, arguments_of(cls)
     params = {param.name: param for param in spec.params}
 
     @functools.wraps(init)
@@ -252,4 +290,5 @@ def checked_constructor(init: Callable[..., None], spec: Spec) -> Callable[..., 
                 bound.arguments[name] = params[name].check(spec.key, value)
         init(*bound.args, **bound.kwargs)
 
+    checked.__signature__ = signature
     return checked

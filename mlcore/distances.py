@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import torch
@@ -34,6 +35,11 @@ class Distance(nn.Module):
         mat = self.matrix(query, query if ref_emb is None else self.normalize(ref_emb))
         return mat if self.power == 1 else mat**self.power
 
+    def pairwise_distance(self, query_emb: Tensor, ref_emb: Tensor) -> Tensor:
+        """(B, D) and (B, D) to (B,): row by row, the diagonal of `forward` without the rest of the matrix."""
+        dists = self.rows(self.normalize(query_emb), self.normalize(ref_emb))
+        return dists if self.power == 1 else dists**self.power
+
     def normalize(self, embeddings: Tensor) -> Tensor:
         return F.normalize(embeddings, p=self.p) if self.normalize_embeddings else embeddings
 
@@ -45,7 +51,14 @@ class Distance(nn.Module):
         """Entry by entry, the one that means more alike."""
         return torch.maximum(x, y) if self.is_inverted else torch.minimum(x, y)
 
+    def largest_dist(self, x: Tensor, y: Tensor) -> Tensor:
+        """Entry by entry, the one that means less alike."""
+        return torch.minimum(x, y) if self.is_inverted else torch.maximum(x, y)
+
     def matrix(self, query: Tensor, ref: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def rows(self, query: Tensor, ref: Tensor) -> Tensor:
         raise NotImplementedError
 
 
@@ -82,6 +95,9 @@ class LpDistance(Distance):
             apart = mat > (16.0 * torch.finfo(mat.dtype).eps * square).sqrt()
         return torch.where(apart, mat, 0.0)
 
+    def rows(self, query: Tensor, ref: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(query - ref, ord=self.p, dim=1)
+
 
 @DISTANCES.add(
     "dot_product",
@@ -107,6 +123,9 @@ class DotProductSimilarity(Distance):
     def matrix(self, query: Tensor, ref: Tensor) -> Tensor:
         return query @ ref.T
 
+    def rows(self, query: Tensor, ref: Tensor) -> Tensor:
+        return (query * ref).sum(dim=1)
+
 
 @DISTANCES.add(
     "cosine",
@@ -120,3 +139,94 @@ class CosineSimilarity(DotProductSimilarity):
 
     def __init__(self, *, power: Annotated[float, POWER] = 1.0) -> None:
         super().__init__(power=power)
+
+
+@DISTANCES.add(
+    "snr",
+    title="Signal-to-noise ratio",
+    family="distance",
+    formula=r"\frac{\operatorname{var}(q-r)}{\operatorname{var}(q)}",
+    paper="Yuan et al., CVPR 2019, arXiv:1904.02616",
+    names=("SNRDistance (pytorch-metric-learning)",),
+)
+class SNRDistance(Distance):
+    """The variance of the difference over the variance of the query, both over the columns: 0 for identical rows.
+
+    Not symmetric: the row that asks is the signal. A row whose entries are all equal has no signal and no ratio; it is
+    divided by 1, so that its distances stay finite. Written as distances between rows less their own mean, which is
+    the same and needs no (B, N, D) tensor.
+    """
+
+    def __init__(
+        self,
+        *,
+        normalize_embeddings: Annotated[bool, NORMALIZE] = True,
+        p: Annotated[float, NORM] = 2.0,
+        power: Annotated[float, POWER] = 1.0,
+    ) -> None:
+        super().__init__(normalize_embeddings, p, power)
+
+    def matrix(self, query: Tensor, ref: Tensor) -> Tensor:
+        signal, other = centred(query), centred(ref)
+        noise = signal.square().sum(dim=1, keepdim=True) + other.square().sum(dim=1) - 2.0 * signal @ other.T  # (B, N)
+        return noise.clamp_min(0.0) / self.strength(query, signal)[:, None]
+
+    def rows(self, query: Tensor, ref: Tensor) -> Tensor:
+        return centred(query - ref).square().sum(dim=1) / self.strength(query, centred(query))
+
+    def strength(self, query: Tensor, signal: Tensor) -> Tensor:
+        """(B,): the summed squares of each signal, 1 where there is none but rounding."""
+        strength = signal.square().sum(dim=1)
+        with torch.no_grad():
+            speaks = strength > torch.finfo(query.dtype).eps * query.square().sum(dim=1)
+        return torch.where(speaks, strength, 1.0)
+
+
+def centred(rows: Tensor) -> Tensor:
+    return rows - rows.mean(dim=1, keepdim=True)
+
+
+@DISTANCES.add(
+    "batched",
+    title="Batched",
+    family="wrapper",
+    names=("BatchedDistance (pytorch-metric-learning)",),
+)
+class BatchedDistance(nn.Module):
+    """Another distance, computed for a few queries at a time, so that a long gallery needs no whole matrix.
+
+    `iter_fn(mat, start, end)` is given each block of rows and is expected to reduce it; nothing is returned then.
+    Without it the blocks are joined to the whole matrix, which only spares the memory that the distance itself needs
+    on the way. `end` never lies beyond the last query (pytorch-metric-learning's may). All else, such as `margin` and
+    `is_inverted`, is that of `distance`.
+    """
+
+    def __init__(
+        self,
+        distance: nn.Module | None = None,
+        iter_fn: Callable[[Tensor, int, int], None] | None = None,
+        batch_size: Annotated[int, Knob("Queries at a time.", 1, 1_000_000)] = 32,
+    ) -> None:
+        super().__init__()
+        self.distance = distance or LpDistance()
+        self.iter_fn = iter_fn
+        self.batch_size = batch_size
+
+    def forward(self, query_emb: Tensor, ref_emb: Tensor | None = None) -> Tensor | None:
+        """(B, D) and (N, D) to (B, N), or None when `iter_fn` takes the blocks."""
+        reference = query_emb if ref_emb is None else ref_emb
+        blocks = []
+        for start in range(0, len(query_emb), self.batch_size):
+            end = min(start + self.batch_size, len(query_emb))
+            mat = self.distance(query_emb[start:end], reference)
+            if self.iter_fn is None:
+                blocks.append(mat)
+            else:
+                self.iter_fn(mat, start, end)
+        return torch.cat(blocks) if self.iter_fn is None else None
+
+    def __getattr__(self, name: str) -> object:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("distance"), name)

@@ -108,14 +108,21 @@ def tuple_masks(indices_tuple: tuple[Tensor, ...], shape: tuple[int, int]) -> tu
     return positive, negative
 
 
-def sample_weights(indices_tuple: tuple[Tensor, ...] | None, batch_size: int, like: Tensor) -> Tensor:
+def sample_weights(
+    indices_tuple: tuple[Tensor, ...] | None, batch_size: int, like: Tensor, anchors_only: bool = False
+) -> Tensor:
     """(B,) weight of each sample: how often it stands in `indices_tuple`, over the count of the most frequent one.
+
+    `anchors_only` is for tuples whose positives and negatives are positions in a reference, not in the batch.
 
     All ones without a tuple. All zeros for an empty one: a miner that found nothing asks for no step
     (pytorch-metric-learning gives ones there). Dtype and device are those of `like`.
     """
     if indices_tuple is None:
         return like.new_ones(batch_size)
-    positions = torch.cat(as_tuples(indices_tuple))
+    tuples = as_tuples(indices_tuple)
+    if anchors_only:
+        tuples = tuples[:1] if isinstance(tuples, Triplets) else (tuples[0], tuples[2])
+    positions = torch.cat(tuple(tuples))
     counts = torch.bincount(positions, minlength=batch_size).to(like.dtype)
     return counts / counts.max().clamp_min(1.0)

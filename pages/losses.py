@@ -26,7 +26,7 @@ def wait() -> None:
 def pictures(spec: Spec, values: dict[str, object]) -> None:
     draw = {"proxies": explain.proxy_pictures, "pairs": explain.pair_pictures}.get(compares_with(spec))
     if draw is None:
-        st.info("There is no picture of this loss: it compares embeddings with something of its own.")
+        st.info(f"There is no picture of this loss. {spec.unpictured}")
     elif not torch_is_ready():
         wait()
     else:

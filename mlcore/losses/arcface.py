@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any
+from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from mlcore.declare import Knob
-from mlcore.distances import Distance
-from mlcore.losses.door import enter_proxies, full_precision, only_cosine, with_proxies
+from mlcore.losses.margin_softmax import (
+    AngularMargin,
+    Batch,
+    MarginSoftmaxLoss,
+    MarginWarmUp,
+    Scale,
+    TrainableScale,
+    add_angle,
+)
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
-from mlcore.reducers import MeanReducer, Reducer
 
 
 @LOSSES.add(
@@ -25,7 +27,7 @@ from mlcore.reducers import MeanReducer, Reducer
     paper="Deng et al., CVPR 2019, arXiv:1801.07698, eq. 3",
     names=("ArcFaceLoss (pytorch-metric-learning, margin in degrees)", "additive angular margin"),
 )
-class ArcFaceLoss(nn.Module):
+class ArcFaceLoss(MarginSoftmaxLoss):
     """Pulls each embedding to its own class's proxy until it is closer than to any other by an angular margin.
 
     Where angle and margin together pass a half turn, the cosine would turn back up and reward the worst errors. There
@@ -35,61 +37,31 @@ class ArcFaceLoss(nn.Module):
     moves, the margin is too large for the start: try 0.2 rad or a smaller scale. The margin is in radians
     (0.5 is 28.6 degrees), and the proxies need the optimiser too.
 
-    Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes). A miner's tuples
-    become one weight per sample.
+    Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes), or (B, C) shares. A
+    miner's tuples become one weight per sample. What the other arguments do: losses/margin_softmax.py.
     Raises: ValueError at the door (losses/door.py).
     """
+
+    margin_in_radians = True
 
     def __init__(
         self,
         num_classes: int,
         embedding_size: int,
         *,
-        margin: Annotated[float, Knob("Angle added to the true class.", 0.0, 1.5, unit="rad", symbol="m")] = 0.5,
-        scale: Annotated[
-            float, Knob("Sharpness of the softmax: one over its temperature.", 1.0, 256.0, symbol="s", log=True)
-        ] = 64.0,
-        distance: Distance | None = None,
-        reducer: Reducer | None = None,
+        margin: AngularMargin = 0.5,
+        scale: Scale = 64.0,
+        trainable_scale: TrainableScale = False,
+        margin_warm_up_steps: MarginWarmUp = 0,
+        class_margins: Tensor | None = None,
+        **softmax: Any,
     ) -> None:
-        super().__init__()
-        self.margin = margin
-        self.scale = scale
-        self.distance = only_cosine(self, distance)
-        self.reducer = reducer or MeanReducer()
-        self.proxies = nn.Parameter(torch.empty(num_classes, embedding_size))
-        nn.init.normal_(self.proxies)
+        super().__init__(
+            num_classes, embedding_size, margin, scale, trainable_scale, margin_warm_up_steps, class_margins, **softmax
+        )
 
-    @full_precision
-    def forward(
-        self,
-        embeddings: Tensor,
-        labels: Tensor,
-        indices_tuple: tuple[Tensor, ...] | None = None,
-        ref_emb: Tensor | None = None,
-        ref_labels: Tensor | None = None,
-    ) -> Any:
-        """Return the mean loss over the batch, a scalar."""
-        embeddings, labels, proxies, weights = enter_proxies(self, embeddings, labels, indices_tuple, ref_emb)
-        cosines = self.distance(embeddings, proxies)  # (B, C)
-        target = cosines.gather(1, labels[:, None])  # (B, 1)
-        logits = self.scale * cosines.scatter(1, labels[:, None], self.with_margin(target))
-        losses = F.cross_entropy(logits, labels, reduction="none")
-        return self.reducer({"loss": losses if weights is None else losses * weights}, embeddings)
-
-    def with_margin(self, cosine: Tensor) -> Tensor:
-        """cos(angle + margin), written without acos, whose slope is infinite at 0 and pi."""
-        square = 1.0 - cosine.square()
-        least = torch.finfo(cosine.dtype).eps  # below it the square is rounding, and the root's slope unbounded
-        sine = torch.where(square > least, square.clamp_min(least).sqrt(), 0.0)
-        shifted = cosine * math.cos(self.margin) - sine * math.sin(self.margin)
-        beyond = cosine - self.margin * math.sin(self.margin)
-        return torch.where(cosine >= -math.cos(self.margin), shifted, beyond)
-
-    @full_precision
-    def get_logits(self, embeddings: Tensor) -> Tensor:
-        """(B, D) to (B, C): the scaled cosines without margin, for telling the class of a new embedding."""
-        return self.scale * self.distance(*with_proxies(self, embeddings))
+    def target(self, cosine: Tensor, margin: Tensor, batch: Batch) -> Tensor:
+        return add_angle(cosine, margin)
 
     def margin_lines(self) -> tuple[MarginLine, ...]:
         """Where the next proxy must lie beyond, for a typical embedding to count as right."""

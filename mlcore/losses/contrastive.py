@@ -13,7 +13,7 @@ from mlcore.distances import CosineSimilarity, Distance, LpDistance
 from mlcore.losses.door import enter, full_precision
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine, angle_of_cosine, angle_of_distance
-from mlcore.reducers import AvgNonZeroReducer, Part, Reducer, Sums
+from mlcore.reducers import AvgNonZeroReducer, Items, Part, Reducer, Sums
 from mlcore.tuples import label_masks, to_pairs
 
 
@@ -80,12 +80,12 @@ class ContrastiveLoss(nn.Module):
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
         if batch.indices_tuple is None:
             same, different = label_masks(batch.labels, batch.ref_labels)
-            pos_loss = self.over(same, self.too_far(mat))
-            neg_loss = self.over(different, self.too_close(mat))
+            pos_loss = self.over(same, self.too_far(mat), batch.labels)
+            neg_loss = self.over(different, self.too_close(mat), batch.labels)
         else:
-            pairs = to_pairs(batch.indices_tuple)
-            pos_loss = self.too_far(mat[pairs.anchors, pairs.positives])
-            neg_loss = self.too_close(mat[pairs.anchors_of_negatives, pairs.negatives])
+            a1, p, a2, n = to_pairs(batch.indices_tuple)
+            pos_loss = Items(self.too_far(mat[a1, p]), a1, batch.labels)
+            neg_loss = Items(self.too_close(mat[a2, n]), a2, batch.labels)
         return self.reducer({"pos_loss": pos_loss, "neg_loss": neg_loss}, batch.embeddings)
 
     def too_far(self, dists: Tensor) -> Tensor:
@@ -98,10 +98,10 @@ class ContrastiveLoss(nn.Module):
         excess = F.relu(excess)
         return 0.5 * excess.square() if self.squared else excess
 
-    def over(self, mask: Tensor, losses: Tensor) -> Part:
+    def over(self, mask: Tensor, losses: Tensor, labels: Tensor | None) -> Part:
         """The losses under `mask`: their sums, since picking them out costs more than all the rest."""
         if self.reducer.needs_items:
-            return losses[mask]
+            return Items(losses[mask], mask.nonzero()[:, 0], labels)
         losses = losses.masked_fill(~mask, 0.0)
         return Sums(losses.sum(), mask.count_nonzero(), losses.count_nonzero())
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from mlcore.declare import Knob
-from mlcore.distances import Distance
-from mlcore.losses.door import enter_proxies, full_precision, only_cosine, with_proxies
+from mlcore.losses.margin_softmax import (
+    Batch,
+    CosineMargin,
+    MarginSoftmaxLoss,
+    MarginWarmUp,
+    Scale,
+    TrainableScale,
+)
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
-from mlcore.reducers import MeanReducer, Reducer
 
 
 @LOSSES.add(
@@ -24,7 +26,7 @@ from mlcore.reducers import MeanReducer, Reducer
     paper="Wang et al., CVPR 2018, arXiv:1801.09414, eq. 4",
     names=("CosFaceLoss (pytorch-metric-learning)", "AM-Softmax", "large margin cosine loss"),
 )
-class CosFaceLoss(nn.Module):
+class CosFaceLoss(MarginSoftmaxLoss):
     """Pulls each embedding to its own class's proxy until its cosine there beats every other by a margin.
 
     The margin shifts the cosine, not the angle, so it never turns back up: easier to train than ArcFace, and a given
@@ -34,54 +36,31 @@ class CosFaceLoss(nn.Module):
     allows in few dimensions (in 2-D, ten classes are 36 degrees apart: at most 1 - cos 36 = 0.19) keeps the loss from
     zero.
 
-    Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes). A miner's tuples
-    become one weight per sample.
+    Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes), or (B, C) shares. A
+    miner's tuples become one weight per sample. What the other arguments do: losses/margin_softmax.py.
     Raises: ValueError at the door (losses/door.py).
     """
+
+    margin_limit = 1.0
 
     def __init__(
         self,
         num_classes: int,
         embedding_size: int,
         *,
-        margin: Annotated[
-            float, Knob("Taken from the cosine to the true class.", 0.0, 1.0, unit="cosine", symbol="m")
-        ] = 0.35,
-        scale: Annotated[
-            float, Knob("Sharpness of the softmax: one over its temperature.", 1.0, 256.0, symbol="s", log=True)
-        ] = 64.0,
-        distance: Distance | None = None,
-        reducer: Reducer | None = None,
+        margin: CosineMargin = 0.35,
+        scale: Scale = 64.0,
+        trainable_scale: TrainableScale = False,
+        margin_warm_up_steps: MarginWarmUp = 0,
+        class_margins: Tensor | None = None,
+        **softmax: Any,
     ) -> None:
-        super().__init__()
-        self.margin = margin
-        self.scale = scale
-        self.distance = only_cosine(self, distance)
-        self.reducer = reducer or MeanReducer()
-        self.proxies = nn.Parameter(torch.empty(num_classes, embedding_size))
-        nn.init.normal_(self.proxies)
+        super().__init__(
+            num_classes, embedding_size, margin, scale, trainable_scale, margin_warm_up_steps, class_margins, **softmax
+        )
 
-    @full_precision
-    def forward(
-        self,
-        embeddings: Tensor,
-        labels: Tensor,
-        indices_tuple: tuple[Tensor, ...] | None = None,
-        ref_emb: Tensor | None = None,
-        ref_labels: Tensor | None = None,
-    ) -> Any:
-        """Return the mean loss over the batch, a scalar."""
-        embeddings, labels, proxies, weights = enter_proxies(self, embeddings, labels, indices_tuple, ref_emb)
-        cosines = self.distance(embeddings, proxies)  # (B, C)
-        target = cosines.gather(1, labels[:, None])  # (B, 1)
-        logits = self.scale * cosines.scatter(1, labels[:, None], target - self.margin)
-        losses = F.cross_entropy(logits, labels, reduction="none")
-        return self.reducer({"loss": losses if weights is None else losses * weights}, embeddings)
-
-    @full_precision
-    def get_logits(self, embeddings: Tensor) -> Tensor:
-        """(B, D) to (B, C): the scaled cosines without margin, for telling the class of a new embedding."""
-        return self.scale * self.distance(*with_proxies(self, embeddings))
+    def target(self, cosine: Tensor, margin: Tensor, batch: Batch) -> Tensor:
+        return cosine - margin
 
     def margin_lines(self) -> tuple[MarginLine, ...]:
         """Where the next proxy must lie beyond, for a typical embedding to count as right."""

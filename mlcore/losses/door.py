@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mlcore.distances import CosineSimilarity, Distance
-from mlcore.tuples import Pairs, Triplets, as_tuples, sample_weights
+from mlcore.distances import CosineSimilarity, Distance, LpDistance
+from mlcore.tuples import Pairs, Triplets, as_tuples, label_masks, sample_weights, tuple_masks
 
 
 class Entry(NamedTuple):
@@ -22,9 +22,19 @@ class Entry(NamedTuple):
     ref_emb: Tensor | None
     ref_labels: Tensor | None
 
+    def masks(self) -> tuple[Tensor, Tensor]:
+        """(B, N) masks of the positive and the negative pairs: the given ones (repeats count once), else all."""
+        if self.indices_tuple is None:
+            return label_masks(self.labels, self.ref_labels)
+        reference = self.embeddings if self.ref_emb is None else self.ref_emb
+        return tuple_masks(self.indices_tuple, (len(self.embeddings), len(reference)))
+
 
 class ProxyEntry(NamedTuple):
-    """Checked arguments of a proxy loss: embeddings, labels, proxies in the same dtype, a weight per sample."""
+    """Checked arguments of a proxy loss: embeddings, labels, proxies in the same dtype, a weight per sample.
+
+    Where soft labels are allowed and given, `labels` is (B, C) float, each row's shares of the classes.
+    """
 
     embeddings: Tensor
     labels: Tensor
@@ -77,21 +87,50 @@ def enter(
     return Entry(batch, labels, tuples, reference, ref_labels)
 
 
+def enter_with_labels(
+    owner: nn.Module,
+    embeddings: Tensor,
+    labels: Tensor | None,
+    indices_tuple: tuple[Tensor, ...] | None = None,
+    ref_emb: Tensor | None = None,
+    ref_labels: Tensor | None = None,
+) -> Entry:
+    """As `enter`, for a loss that needs labels beside an indices_tuple too.
+
+    Raises: ValueError as `enter` does, and for labels or ref_labels that are missing.
+    """
+    batch = enter(owner, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+    for name, given in (("labels", batch.labels), ("ref_labels", batch.ref_labels)):
+        if given is None and (name == "labels" or batch.ref_emb is not None):
+            raise ValueError(
+                f"{type(owner).__name__}: {name} must be given, also with an indices_tuple; got None. "
+                "Pass one class number per row."
+            )
+    return batch
+
+
 def enter_proxies(
     owner: nn.Module,
     embeddings: Tensor,
     labels: Tensor | None,
     indices_tuple: tuple[Tensor, ...] | None = None,
     ref_emb: Tensor | None = None,
+    *,
+    soft: bool = False,
 ) -> ProxyEntry:
-    """The checked arguments of a loss with `owner.proxies` (C, D), floats in float32 at least.
+    """The checked arguments of a loss with `owner.proxies` (C, D) or (C, K, D), floats in float32 at least.
 
-    Raises: ValueError as `enter` does, and for labels outside [0, C), another embedding size, or a `ref_emb`.
+    Raises: ValueError as `enter` does, and for labels outside [0, C), another embedding size, a `ref_emb`, or soft
+    labels that are not shares.
     """
     who = type(owner).__name__
     if ref_emb is not None and ref_emb is not embeddings:
         raise ValueError(f"{who}: compares embeddings with its proxies and takes no ref_emb. Leave ref_emb out.")
     batch, proxies = with_proxies(owner, embeddings)
+    if soft and labels is not None and labels.ndim == 2 and labels.is_floating_point():
+        require_finite(who, batch)
+        shares = checked_shares(who, labels, batch, len(proxies))
+        return ProxyEntry(batch, shares, proxies, miner_weights(indices_tuple, batch))
     labels = checked_labels(who, "labels", labels, batch, needed=True)
     outside = (labels < 0) | (labels >= len(proxies))
     require_finite(who, batch, alarm=outside.any())
@@ -100,8 +139,11 @@ def enter_proxies(
             f"{who}: labels must lie in [0, {len(proxies)}), one number per class; got {int(labels[outside][0])}. "
             f"Renumber the classes from 0, or build the loss with num_classes={int(labels.max()) + 1}."
         )
-    weights = None if indices_tuple is None else sample_weights(indices_tuple, len(batch), batch)
-    return ProxyEntry(batch, labels, proxies, weights)
+    return ProxyEntry(batch, labels, proxies, miner_weights(indices_tuple, batch))
+
+
+def miner_weights(indices_tuple: tuple[Tensor, ...] | None, batch: Tensor) -> Tensor | None:
+    return None if indices_tuple is None else sample_weights(indices_tuple, len(batch), batch)
 
 
 def with_proxies(owner: nn.Module, embeddings: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,9 +151,9 @@ def with_proxies(owner: nn.Module, embeddings: Tensor) -> tuple[Tensor, Tensor]:
     who = type(owner).__name__
     batch = checked_embeddings(who, "embeddings", embeddings)
     proxies = owner.proxies.to(batch.dtype)
-    if batch.shape[1] != proxies.shape[1]:
+    if batch.shape[1] != proxies.shape[-1]:
         raise ValueError(
-            f"{who}: embeddings must be (batch, {proxies.shape[1]}) as embedding_size says; got {tuple(batch.shape)}. "
+            f"{who}: embeddings must be (batch, {proxies.shape[-1]}) as embedding_size says; got {tuple(batch.shape)}. "
             f"Build the loss with embedding_size={batch.shape[1]}."
         )
     return batch, proxies
@@ -145,6 +187,22 @@ def checked_labels(who: str, name: str, labels: Tensor | None, batch: Tensor, ne
     return labels.to(device=batch.device, dtype=torch.long)
 
 
+def checked_shares(who: str, labels: Tensor, batch: Tensor, num_classes: int) -> Tensor:
+    """Soft labels (B, C) in the batch's dtype: no share below 0, each row's sum 1."""
+    if labels.shape != (len(batch), num_classes):
+        raise ValueError(
+            f"{who}: soft labels must be (batch, classes), {(len(batch), num_classes)}; got {tuple(labels.shape)}. "
+            "Pass a share per class, or one class number per row."
+        )
+    shares = labels.to(batch)
+    if not bool(((shares >= 0).all(dim=1) & ((shares.sum(dim=1) - 1).abs() < 1e-2)).all()):
+        raise ValueError(
+            f"{who}: soft labels must be shares of the classes, none below 0, that add up to 1 in each row; "
+            "got others. Divide each row by its sum."
+        )
+    return shares
+
+
 def require_finite(who: str, *batches: Tensor, alarm: Tensor | None = None) -> None:
     """One look at the device in the usual case; `alarm`, a scalar, asks for the long look too."""
     suspicious = sum(batch.detach().sum() for batch in batches)  # may overflow: then the long look decides
@@ -168,5 +226,18 @@ def only_cosine(owner: nn.Module, distance: Distance | None) -> Distance:
         raise ValueError(
             f"{type(owner).__name__}: distance must be CosineSimilarity(), its margin is an angle or a cosine; "
             f"got {type(distance).__name__}. Leave distance out."
+        )
+    return distance
+
+
+def between_unit_vectors(owner: nn.Module, distance: Distance | None) -> LpDistance:
+    """The Euclidean distance of embeddings scaled to length 1. Raises: ValueError for any other."""
+    if distance is None:
+        return LpDistance()
+    plain = isinstance(distance, LpDistance) and distance.normalize_embeddings
+    if not plain or distance.p != 2 or distance.power != 1:
+        raise ValueError(
+            f"{type(owner).__name__}: distance must be LpDistance() as it is by default; "
+            f"got {type(distance).__name__} with other settings. Leave distance out."
         )
     return distance

@@ -1,7 +1,93 @@
-"""The declared losses."""
+"""The declared losses, and what every one of them takes beside its own arguments: regularizers.
+
+    ArcFaceLoss(10, 64, embedding_regularizer=LpRegularizer(), embedding_reg_weight=0.01,
+                weight_regularizer=RegularFaceRegularizer(), weight_reg_weight=0.1)
+
+They are taken off before the loss's own constructor sees its arguments, and added to what it returns: a scalar grows by
+weight times regularizer; a dict of parts gets them by name.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
 from mlcore.declare import Registry
 
-LOSSES = Registry("loss")
+REGULARIZED = ("embedding_regularizer", "weight_regularizer")
+REG_WEIGHTS = ("embedding_reg_weight", "weight_reg_weight")
+
+
+class LossRegistry(Registry):
+    """Declares losses as any registry does, and lets their constructors take regularizers."""
+
+    def add(self, key: str, **facts: Any) -> Callable[[type], type]:
+        declare_plain = super().add(key, **facts)
+
+        def declare(cls: type) -> type:
+            cls = declare_plain(cls)
+            cls.__init__ = with_regularizers(cls.__init__)
+            return cls
+
+        return declare
+
+
+def with_regularizers(init: Callable[..., None]) -> Callable[..., None]:
+    """A loss's constructor that also takes the four arguments of REGULARIZED and REG_WEIGHTS."""
+
+    @functools.wraps(init)
+    def build(self: nn.Module, *args: Any, **kwargs: Any) -> None:
+        found = {name: kwargs.pop(name, None) for name in REGULARIZED}
+        weights = {name: kwargs.pop(name, 1.0) for name in REG_WEIGHTS}
+        init(self, *args, **kwargs)
+        if any(regularizer is not None for regularizer in found.values()):
+            attach(self, found, weights)
+
+    own = inspect.signature(init)
+    extra = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in REGULARIZED]
+    extra += [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=1.0) for name in REG_WEIGHTS]
+    build.__signature__ = own.replace(
+        parameters=[*own.parameters.values(), *(added for added in extra if added.name not in own.parameters)]
+    )
+    return build
+
+
+def attach(loss: nn.Module, found: dict[str, Any], weights: dict[str, float]) -> None:
+    """Keep the regularizers with the loss and add them to whatever it returns.
+
+    Raises: ValueError for something that is no regularizer, a weight below 0, or proxies asked of a loss without any.
+    """
+    who = type(loss).__name__
+    for name, regularizer in found.items():
+        if regularizer is not None and not isinstance(regularizer, nn.Module):
+            raise ValueError(f"{who}: {name} must be a regularizer, such as LpRegularizer(); got {regularizer!r}.")
+    for name, weight in weights.items():
+        if not math.isfinite(weight) or weight < 0:
+            raise ValueError(f"{who}: {name} must be a number, at least 0; got {weight!r}.")
+    if found["weight_regularizer"] is not None and not hasattr(loss, "proxies"):
+        raise ValueError(
+            f"{who}: has no proxies that weight_regularizer could be about. Pass it as embedding_regularizer, or leave "
+            "it out."
+        )
+    for name, value in (found | weights).items():
+        setattr(loss, name, value)
+    loss.register_forward_hook(add_regularizers, with_kwargs=True)
+
+
+def add_regularizers(loss: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+    """What a loss returns, with its regularizers."""
+    terms = {}
+    if loss.embedding_regularizer is not None:
+        embeddings = args[0] if args else kwargs["embeddings"]
+        terms["embedding_reg_loss"] = loss.embedding_reg_weight * loss.embedding_regularizer(embeddings)
+    if loss.weight_regularizer is not None:
+        terms["weight_reg_loss"] = loss.weight_reg_weight * loss.weight_regularizer(loss.proxies)
+    return output | terms if isinstance(output, dict) else output + sum(terms.values())
+
+
+LOSSES = LossRegistry("loss")

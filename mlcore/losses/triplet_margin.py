@@ -14,8 +14,8 @@ from mlcore.losses.all_triplets import sum_over_all_triplets
 from mlcore.losses.door import Entry, enter, full_precision
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
-from mlcore.reducers import AvgNonZeroReducer, Part, Reducer
-from mlcore.tuples import Triplets, all_triplets, label_masks, to_triplets
+from mlcore.reducers import AvgNonZeroReducer, Items, Part, Reducer
+from mlcore.tuples import Triplets, all_triplets, to_triplets
 
 
 @LOSSES.add(
@@ -74,28 +74,34 @@ class TripletMarginLoss(nn.Module):
     ) -> Any:
         """Return the mean over the triplets that still lose something, a scalar."""
         batch = enter(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        return self.reducer(self.parts(batch), batch.embeddings)
+
+    def parts(self, batch: Entry) -> dict[str, Part]:
         mat = self.far(batch.embeddings, batch.ref_emb)  # (B, N)
         ref_mat = None  # (N, N): positives and negatives are both positions in the reference
         if self.swap:
             ref_mat = mat if batch.ref_emb is None else self.far(batch.ref_emb)
-        return self.reducer({"loss": self.losses(mat, ref_mat, batch)}, batch.embeddings)
+        return {"loss": self.losses(mat, ref_mat, batch)}
 
     def losses(self, mat: Tensor, ref_mat: Tensor | None, batch: Entry) -> Part:
-        if batch.indices_tuple is not None:
-            return self.each(mat, ref_mat, to_triplets(batch.indices_tuple))
+        given = batch.indices_tuple
+        if isinstance(given, Triplets) or (given is not None and self.reducer.needs_items):
+            return self.each(mat, ref_mat, to_triplets(given), batch.labels)
         if self.reducer.needs_items:
-            return self.each(mat, ref_mat, all_triplets(batch.labels, batch.ref_labels))
-        same, different = label_masks(batch.labels, batch.ref_labels)
+            return self.each(mat, ref_mat, all_triplets(batch.labels, batch.ref_labels), batch.labels)
+        same, different = batch.masks()
+        if given is not None and int(same.sum() + different.sum()) < len(given.anchors) + len(given.negatives):
+            return self.each(mat, ref_mat, to_triplets(given), batch.labels)  # a repeated pair counts again
         return sum_over_all_triplets(mat, ref_mat, same, different, self.margin, self.smooth_loss)
 
-    def each(self, mat: Tensor, ref_mat: Tensor | None, triplets: Triplets) -> Tensor:
+    def each(self, mat: Tensor, ref_mat: Tensor | None, triplets: Triplets, labels: Tensor | None) -> Items:
         """One loss per given triplet."""
         anchors, positives, negatives = triplets
         to_negative = mat[anchors, negatives]
         if ref_mat is not None:
             to_negative = torch.minimum(to_negative, ref_mat[positives, negatives])
         violation = mat[anchors, positives] - to_negative + self.margin
-        return F.softplus(violation) if self.smooth_loss else F.relu(violation)
+        return Items(F.softplus(violation) if self.smooth_loss else F.relu(violation), anchors, labels)
 
     def far(self, embeddings: Tensor, ref_emb: Tensor | None = None) -> Tensor:
         """The distances, or the similarities turned round: large always means far."""

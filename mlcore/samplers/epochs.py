@@ -23,6 +23,18 @@ def row_labels(owner: str, labels: Any) -> np.ndarray:
     return array.astype(np.int64)
 
 
+def rows_by_class(labels: np.ndarray) -> list[np.ndarray]:
+    """The positions of each class, in the order of the class numbers."""
+    _, codes = np.unique(labels, return_inverse=True)
+    return np.split(np.argsort(codes, kind="stable"), np.bincount(codes).cumsum()[:-1])
+
+
+def taken(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` of `rows` at random; none comes again before all have come."""
+    rounds = [rng.permutation(rows) for _ in range(-(-count // len(rows)))]
+    return np.concatenate(rounds)[:count] if rounds else rows[:0]
+
+
 def coverage(batches: np.ndarray, labels: np.ndarray) -> dict[str, int]:
     """What one epoch's `batches` visit, against all there is."""
     visited = np.unique(batches)

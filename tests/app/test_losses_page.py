@@ -12,7 +12,7 @@ from app import curves, explain
 from mlcore.losses import LOSSES
 
 PAGE = Path(__file__).resolve().parents[2] / "pages" / "losses.py"
-PICTURES = {"proxies": 2, "pairs": 5}
+PICTURES = {"proxies": 2, "pairs": 5, "nothing": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,8 @@ def test_every_loss_opens_by_its_link_with_formula_knobs_and_pictures(spec, draw
     assert page.latex[0].value.strip("$\n ") == spec.formula
     assert len(drawn) == PICTURES[curves.compares_with(spec)]
     for param in spec.params:
-        assert explain.knob_key(spec, param) in page.session_state
+        switch = ".on" if param.knob.none else ""
+        assert explain.knob_key(spec, param) + switch in page.session_state
     assert not page.error
 
 
@@ -61,7 +62,8 @@ def test_every_letter_of_a_formula_that_is_a_knob_is_explained_with_its_value(sp
     for param in spec.params:
         if param.knob.symbol:
             assert param.knob.symbol in spec.formula
-            assert f"${param.knob.symbol}$ {param.name.replace('_', ' ')} = **{param.default:g}" in words
+            usual = param.knob.none if param.default is None else f"{param.default:g}"
+            assert f"${param.knob.symbol}$ {param.name.replace('_', ' ')} = **{usual}" in words
 
 
 def test_without_a_link_the_first_loss_shows_and_all_are_listed():
@@ -78,7 +80,6 @@ def test_without_a_link_the_first_loss_shows_and_all_are_listed():
         ("khosla", ["SupCon"]),
         ("TripletMarginWithDistance", ["Triplet margin"]),
         ("1904.06627", ["Multi-similarity"]),
-        ("triplet", ["Triplet margin"]),
         ("no such thing", []),
     ],
 )
@@ -86,6 +87,13 @@ def test_a_loss_is_found_by_its_names_its_paper_and_its_family(asked, found):
     page = open_page()
     page.sidebar.text_input[0].set_value(asked).run()
     assert listed(page) == found
+
+
+def test_a_family_is_found_by_its_name():
+    page = open_page(loss="triplet_margin")
+    page.sidebar.text_input[0].set_value("triplet").run()
+    assert {spec.title for spec in LOSSES.values() if spec.family == "triplet"} <= set(listed(page))
+    assert "SupCon" not in listed(page)
 
 
 def test_pressing_a_loss_shows_it_and_puts_it_into_the_link():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 
@@ -133,6 +133,25 @@ class Handle:
         self.width = width
 
 
+class Rows:
+    """Turns."""
+
+    def __init__(
+        self, *, per_class: Annotated[bool, Knob("One each.", needs="num_classes")] = False, num_classes: int = 1
+    ) -> None:
+        self.num_classes = num_classes
+
+
+def test_a_size_that_a_knob_needs_is_given_only_where_it_is_set():
+    registry = Registry("part")
+    registry.add("rows", title="Rows", family="round", unpictured="Too thin.")(Rows)
+    sizes = {"num_classes": 5, "embedding_size": 8}
+    assert registry["rows"].sizes == ()
+    assert registry["rows"].build(sizes).num_classes == 1
+    assert registry["rows"].build(sizes, per_class=True).num_classes == 5
+    assert Spec.from_dict(json.loads(json.dumps(registry["rows"].to_dict()))) == registry["rows"]
+
+
 def test_a_constructor_that_swallows_arguments_is_refused():
     class Loose:
         def __init__(self, **values: float) -> None:
@@ -140,6 +159,30 @@ def test_a_constructor_that_swallows_arguments_is_refused():
 
     with pytest.raises(TypeError, match="takes no"):
         Registry("part").add("loose", title="Loose", family="round")(Loose)
+
+
+class Base:
+    def __init__(self, size: int, *, width: Annotated[float, Knob("How wide.", 0.0)] = 1.0, depth: int = 2) -> None:
+        self.got = (size, width, depth)
+
+
+class Derived(Base):
+    """Turns."""
+
+    def __init__(self, size: int, *, turns: Annotated[int, Knob("How often.", 1)] = 3, **rest: Any) -> None:
+        super().__init__(size, **rest)
+
+
+def test_double_star_stands_for_the_keyword_arguments_of_the_base_and_nothing_else():
+    registry = Registry("part")
+    registry.add("derived", title="Derived", family="round")(Derived)
+    assert registry["derived"].defaults() == {"turns": 3, "width": 1.0}
+    assert registry["derived"].sizes == ("size",)
+    assert registry["derived"].build({"size": 5}, width=2).got == (5, 2.0, 2)
+    with pytest.raises(TypeError, match=r"no argument 'widht'\. Did you mean 'width'"):
+        Derived(5, widht=2)
+    with pytest.raises(ValueError, match="width must be"):
+        Derived(5, width=-1)
 
 
 def test_a_knob_on_another_type_is_refused():

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import pytest
 import pytorch_metric_learning.distances as pml
 import torch
 
-from mlcore.distances import DISTANCES, CosineSimilarity, DotProductSimilarity, LpDistance
+from mlcore.distances import (
+    DISTANCES,
+    BatchedDistance,
+    CosineSimilarity,
+    DotProductSimilarity,
+    LpDistance,
+    SNRDistance,
+)
 
 OURS_AND_THEIRS = [
     (CosineSimilarity(), pml.CosineSimilarity()),
@@ -18,6 +26,8 @@ OURS_AND_THEIRS = [
     (LpDistance(normalize_embeddings=False), pml.LpDistance(normalize_embeddings=False)),
     (LpDistance(p=1), pml.LpDistance(p=1)),
     (LpDistance(p=3, power=2), pml.LpDistance(p=3, power=2)),
+    (SNRDistance(), pml.SNRDistance()),
+    (SNRDistance(normalize_embeddings=False, power=2), pml.SNRDistance(normalize_embeddings=False, power=2)),
 ]
 every_distance = pytest.mark.parametrize("spec", DISTANCES.values(), ids=DISTANCES.keys())
 
@@ -90,8 +100,68 @@ def test_gradient_is_that_of_the_value(spec):
 
 
 @every_distance
-def test_powers_below_one_and_unknown_arguments_are_refused(spec):
-    with pytest.raises(ValueError, match="power must be a number between 1 and 4"):
-        spec.build(power=0.5)
-    with pytest.raises(TypeError, match="Did you mean 'power'"):
-        spec.load()(powr=2.0)
+def test_arguments_out_of_range_and_unknown_ones_are_refused(spec):
+    param = spec.params[-1]
+    with pytest.raises(ValueError, match=f"{param.name} must be"):
+        spec.build(**{param.name: param.knob.low - 0.5})
+    with pytest.raises(TypeError, match=f"Did you mean '{param.name}'"):
+        spec.load()(**{param.name[:-1]: 2})
+
+
+@every_distance
+def test_row_by_row_is_the_diagonal(spec):
+    query, ref = torch.randn(9, 6, dtype=torch.float64), torch.randn(9, 6, dtype=torch.float64)
+    distance = spec.build()
+    torch.testing.assert_close(distance.pairwise_distance(query, ref), distance(query, ref).diagonal())
+
+
+@every_distance
+def test_gradient_row_by_row_is_finite_for_identical_and_zero_rows(spec):
+    rows = torch.cat([torch.randn(3, 6), torch.zeros(1, 6)]).requires_grad_()
+    spec.build().pairwise_distance(rows, rows.detach()).sum().backward()
+    assert torch.isfinite(rows.grad).all()
+
+
+@every_distance
+def test_largest_is_the_one_less_alike(spec):
+    distance = spec.build()
+    x, y = torch.tensor([0.1, 0.9]), torch.tensor([0.5, 0.5])
+    largest, smallest = distance.largest_dist(x, y), distance.smallest_dist(x, y)
+    assert (distance.margin(largest, smallest) > 0).all()
+    torch.testing.assert_close(largest + smallest, x + y)
+
+
+@pytest.mark.parametrize("length", [1e-3, 1.0, 1e3])
+def test_snr_is_the_variance_of_the_noise_over_that_of_the_signal(length):
+    query, ref = length * torch.randn(5, 7), length * torch.randn(6, 7)
+    expected = [
+        [
+            statistics.variance([a - b for a, b in zip(signal, other, strict=True)]) / statistics.variance(signal)
+            for other in ref.tolist()
+        ]
+        for signal in query.tolist()
+    ]
+    mat = SNRDistance(normalize_embeddings=False)(query, ref)
+    torch.testing.assert_close(mat, torch.tensor(expected), rtol=1e-4, atol=1e-5)
+
+
+def test_a_row_without_signal_has_a_finite_distance():
+    flat, other = torch.ones(1, 4), torch.tensor([[1.0, -1.0, 1.0, -1.0]])
+    assert SNRDistance(normalize_embeddings=False)(flat, other).item() == pytest.approx(4.0)
+    assert SNRDistance(normalize_embeddings=False)(torch.zeros(1, 4), other).item() == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize("count", [1, 64, 70])
+def test_batches_join_to_the_whole_matrix(count):
+    query, ref = torch.randn(count, 6), torch.randn(9, 6)
+    batched = BatchedDistance(CosineSimilarity(), batch_size=32)
+    torch.testing.assert_close(batched(query, ref), CosineSimilarity()(query, ref))
+    torch.testing.assert_close(batched(query), CosineSimilarity()(query))
+    assert batched.is_inverted
+
+
+def test_blocks_are_handed_over_with_their_place():
+    places = []
+    batched = BatchedDistance(iter_fn=lambda mat, start, end: places.append((tuple(mat.shape), start, end)))
+    assert batched(torch.randn(70, 6)) is None
+    assert places == [((32, 70), 0, 32), ((32, 70), 32, 64), ((6, 70), 64, 70)]

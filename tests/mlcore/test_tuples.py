@@ -108,3 +108,11 @@ def test_plain_tuples_get_their_names():
 def test_tuples_of_wrong_lengths_are_refused(lengths):
     with pytest.raises(ValueError, match="got lengths"):
         as_tuples(tuple(torch.arange(length) for length in lengths))
+
+
+def test_with_a_reference_only_anchors_weigh_samples():
+    triplets = Triplets(*(torch.tensor(column) for column in ([0, 0, 2], [1, 5, 1], [3, 3, 3])))
+    weights = sample_weights(triplets, 4, torch.zeros(1), anchors_only=True)
+    assert weights.tolist() == [1.0, 0.0, 0.5, 0.0]
+    pairs = Pairs(*(torch.tensor(column) for column in ([0, 1], [7, 8], [1, 1], [9, 9])))
+    assert sample_weights(pairs, 2, torch.zeros(1), anchors_only=True).tolist() == [pytest.approx(1 / 3), 1.0]

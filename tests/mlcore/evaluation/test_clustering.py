@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlcore.evaluation import nmi
-from mlcore.evaluation.clustering import mutual_information
+from mlcore.evaluation import ami, nmi
+from mlcore.evaluation.clustering import adjusted_mutual_information, mutual_information
 
 
 def test_classes_far_apart_are_found_whatever_the_lengths():
@@ -56,3 +56,22 @@ def test_one_sample_per_class_is_allowed():
 def test_no_sample_is_refused():
     with pytest.raises(ValueError, match="at least one sample"):
         nmi(np.ones((0, 4)), np.ones(0, int))
+
+
+@pytest.mark.parametrize(("classes", "clusters"), [(2, 2), (3, 40), (31, 31), (1, 5), (5, 1), (1, 1), (150, 140)])
+@pytest.mark.parametrize("alike", [0.0, 0.5, 1.0])
+def test_adjusted_mutual_information_is_scikit_learns(classes, clusters, alike):
+    from sklearn.metrics import adjusted_mutual_info_score
+
+    random = np.random.default_rng(classes)
+    labels, found = random.integers(0, classes, 300) - 7, random.integers(0, clusters, 300) * 3
+    found = np.where(random.random(300) < alike, labels, found)
+    expected = adjusted_mutual_info_score(labels, found)
+    assert adjusted_mutual_information(labels, found) == pytest.approx(expected, abs=1e-9)
+
+
+def test_chance_scores_nothing_with_many_small_classes():
+    random = np.random.default_rng(0)
+    embeddings, labels = random.normal(size=(600, 8)), random.permutation(600) // 4
+    assert nmi(embeddings, labels) > 0.7
+    assert abs(ami(embeddings, labels)) < 0.05

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from mlcore.losses.lse import log_one_plus_sum_exp, masked_logsumexp
+from mlcore.losses.lse import grouped_logsumexp, log_one_plus_sum_exp, masked_logsumexp
 
 VALUES = torch.tensor([[1.0, 2.0, 500.0], [1.0, 2.0, 500.0], [-400.0, 3.0, 3.0]])
 KEEP = torch.tensor([[True, True, False], [False, False, False], [True, False, False]])
@@ -34,3 +34,18 @@ def test_large_exponents_do_not_overflow():
     kept = torch.ones_like(KEEP)
     assert log_one_plus_sum_exp(VALUES, kept, dim=1)[0].item() == pytest.approx(500.0)
     assert log_one_plus_sum_exp(VALUES, kept, dim=0)[0].item() == pytest.approx(math.log(1 + 2 * math.e))
+
+
+def test_groups_say_what_masked_rows_say():
+    values = (100.0 * torch.randn(5, 7, dtype=torch.float64)).requires_grad_()
+    keep = torch.rand(5, 7) < 0.4
+    keep[2] = False
+    keep[:2, 0] = True
+    filled = keep.any(dim=1)
+    rows, columns = keep.nonzero(as_tuple=True)
+    grouped = grouped_logsumexp(values[rows, columns], rows, 5)
+    masked = masked_logsumexp(values, keep, dim=1)
+    torch.testing.assert_close(grouped[filled], masked[filled])
+    assert grouped[2].item() == -math.inf
+    gradients = [torch.autograd.grad(total[filled].sum(), values)[0] for total in (grouped, masked)]
+    torch.testing.assert_close(*gradients)

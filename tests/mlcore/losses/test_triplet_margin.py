@@ -173,3 +173,13 @@ def test_margin_is_drawn_as_a_distance_beyond_the_positive_pairs():
     assert line.place(0.0) == pytest.approx(math.pi / 3)
     assert line.place(math.pi) == math.pi
     assert TripletMarginLoss(distance=CosineSimilarity()).margin_lines() == ()
+
+
+@pytest.mark.parametrize(("swap", "smooth"), SHAPES)
+@pytest.mark.parametrize("repeats", [0, 3])
+def test_pairs_lose_what_the_triplets_joined_from_them_lose(swap, smooth, repeats):
+    embeddings, labels = sample(13)
+    pairs = MultiSimilarityMiner(epsilon=0.3)(embeddings, labels)
+    again = tuples.Pairs(*(torch.cat([column, column[:repeats]]) for column in pairs))
+    loss = TripletMarginLoss(swap=swap, smooth_loss=smooth, reducer=SumReducer())
+    torch.testing.assert_close(loss(embeddings, labels, again), loss(embeddings, labels, tuples.to_triplets(again)))

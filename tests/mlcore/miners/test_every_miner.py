@@ -8,11 +8,11 @@ import torch
 from mlcore.distances import CosineSimilarity
 from mlcore.losses import TripletMarginLoss
 from mlcore.miners import MINERS
-from mlcore.tuples import Pairs, to_pairs
+from mlcore.tuples import Pairs, Triplets, all_pairs, to_pairs, to_triplets
 
-pytestmark = pytest.mark.parametrize(
-    "spec", [MINERS[key] for key in MINERS if key != "none"], ids=lambda spec: spec.key
-)
+# Those that mine: "none" leaves all to the loss, and "given" takes the batch's order for its triplets.
+MINING = [spec for spec in MINERS.values() if spec.family not in ("none", "given")]
+pytestmark = pytest.mark.parametrize("spec", MINING, ids=lambda spec: spec.key)
 
 
 def batch(count, classes=3):
@@ -38,7 +38,9 @@ def test_positives_share_the_label_and_negatives_differ(spec, own, distance):
     assert not own or (pairs.anchors != pairs.positives).all()
 
 
-def test_no_tuple_comes_twice(spec):
+def test_no_tuple_comes_twice_unless_drawn_with_replacement(spec):
+    if getattr(spec.load(), "draws_with_replacement", False):
+        return
     tuples = spec.build()(*batch(25))
     groups = [tuples[:2], tuples[2:]] if isinstance(tuples, Pairs) else [tuples]
     for group in groups:
@@ -47,13 +49,15 @@ def test_no_tuple_comes_twice(spec):
 
 
 @pytest.mark.parametrize("labels", [[0], [0, 1, 2], [4, 4, 4]], ids=["one sample", "no positives", "no negatives"])
-def test_a_batch_without_triplets_gives_empty_tuples_that_a_loss_takes(spec, labels):
+def test_a_batch_without_triplets_gives_no_impossible_tuple_and_no_triplet_loss(spec, labels):
     embeddings = torch.randn(len(labels), 5, requires_grad=True)
     tuples = spec.build()(embeddings, torch.tensor(labels))
-    assert [len(column) for column in tuples] == [0] * len(tuples)
+    possible = all_pairs(torch.tensor(labels)) if isinstance(tuples, Pairs) else Triplets(*[[]] * 3)
+    assert all(len(column) == 0 for column, pairs in zip(tuples, possible, strict=True) if len(pairs) == 0)
     assert all(column.dtype == torch.long for column in tuples)
     value = TripletMarginLoss()(embeddings, torch.tensor(labels), tuples)
     value.backward()
+    assert len(to_triplets(tuples).anchors) == 0
     assert value.item() == 0.0
 
 
@@ -81,3 +85,24 @@ def test_each_knob_refuses_what_lies_outside_its_range(spec):
         for value in ["unheard of"] if param.kind == "str" else [param.knob.low - 1e-3, param.knob.high + 1e-3]:
             with pytest.raises(ValueError, match=f"{param.name} must be"):
                 spec.build(**{param.name: value})
+
+
+def test_draws_are_the_miners_own_and_go_on_after_a_resume(spec):
+    miner = spec.build()
+    if not isinstance(miner, torch.nn.Module):
+        return
+    embeddings, labels = batch(40)
+    state = torch.get_rng_state()
+    first = miner(embeddings, labels)
+    saved = {name: value.clone() for name, value in miner.state_dict().items()}
+    second = miner(embeddings, labels)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not all(torch.equal(left, right) for left, right in zip(first, second, strict=True))
+    resumed = spec.build()
+    resumed.load_state_dict(saved)
+    assert all(torch.equal(left, right) for left, right in zip(resumed(embeddings, labels), second, strict=True))
+    resumed.eval()
+    fixed = resumed(embeddings, labels)
+    assert all(torch.equal(left, right) for left, right in zip(resumed(embeddings, labels), fixed, strict=True))
+    other = spec.build(seed=1)(embeddings, labels)
+    assert not all(torch.equal(left, right) for left, right in zip(other, first, strict=True))

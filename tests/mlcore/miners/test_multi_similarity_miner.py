@@ -42,3 +42,9 @@ def test_a_sorted_batch_gives_nothing():
     labels = torch.arange(6) % 3
     pairs = MultiSimilarityMiner()(torch.eye(3)[labels], labels)
     assert [len(column) for column in pairs] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2], [4, 4, 4]], ids=["no positives", "no negatives"])
+def test_an_anchor_needs_both_kinds_to_give_any(labels):
+    pairs = MultiSimilarityMiner()(torch.randn(3, 5), torch.tensor(labels))
+    assert [len(column) for column in pairs] == [0, 0, 0, 0]

@@ -1,0 +1,218 @@
+"""Losses and miners over the batches of all processes (torch.distributed), joined in the order of their ranks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from mlcore.declare import Knob
+from mlcore.losses.wrappers.cross_batch_memory import CrossBatchMemory, Miner, without_own
+from mlcore.losses.wrappers.registry import WRAPPERS
+from mlcore.tuples import Pairs, as_tuples, label_masks
+
+EFFICIENT = Knob("Each process takes only its own batch as anchors.")
+
+
+@WRAPPERS.add(
+    "distributed_loss",
+    title="Distributed loss",
+    family="wrapper",
+    formula=r"L\big([x_1,\dots,x_W]\big)",
+    names=("DistributedLossWrapper (pytorch-metric-learning)", "all_gather"),
+)
+class DistributedLossWrapper(nn.Module):
+    """Gives a loss the embeddings of all processes, as if one process had the joined batch.
+
+    The value is that of the joined batch, the same on every rank (pytorch-metric-learning multiplies it by the number
+    of processes). The gradient of a rank's embeddings is multiplied by that number, since DistributedDataParallel
+    averages over ranks: the model then gets that of the joined batch. Proxies get it as it is, on every rank. Without
+    DistributedDataParallel pass `for_ddp=False`: the embeddings then have the joined batch's gradient, to be added up.
+
+    With `efficient` a rank's anchors are its own batch and its reference all embeddings, gradient included: less work
+    on each, and the joined loss is the mean over ranks of equal batches, for losses that are means over anchors.
+
+    What to expect: With one process, or none, it is the plain loss. Batches may differ in length. A miner that draws at
+    random must draw the same on all ranks.
+
+    Shapes: as the loss; a miner's tuples come from DistributedMinerWrapper with the same `efficient`.
+    Raises: ValueError for `efficient` with a memory or with proxies.
+    """
+
+    def __init__(
+        self,
+        loss: nn.Module,
+        efficient: Annotated[bool, EFFICIENT] = False,
+        *,
+        for_ddp: Annotated[bool, Knob("Make up for the averaging of DistributedDataParallel.")] = True,
+    ) -> None:
+        super().__init__()
+        if efficient and (isinstance(loss, CrossBatchMemory) or hasattr(loss, "proxies")):
+            raise ValueError(
+                f"DistributedLossWrapper: efficient needs a loss that takes ref_emb; got {type(loss).__name__}. "
+                "Leave efficient out."
+            )
+        self.loss = loss
+        self.efficient = efficient
+        self.for_ddp = for_ddp
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor | None = None,
+        indices_tuple: tuple[Tensor, ...] | None = None,
+        ref_emb: Tensor | None = None,
+        ref_labels: Tensor | None = None,
+        enqueue_mask: Tensor | None = None,
+    ) -> Any:
+        """Return the loss of the joined batch, or of this rank's part of it."""
+        queued = {} if enqueue_mask is None else {"enqueue_mask": gathered(enqueue_mask)}
+        reference = () if ref_emb is None else (ref_emb, ref_labels)
+        if world_size() == 1:
+            return self.loss(embeddings, labels, indices_tuple, *reference, **queued)
+        if self.efficient:
+            return self.own_anchors(embeddings, labels, indices_tuple, *reference)
+        factor = world_size() if self.for_ddp else 1
+        everyone = [gathered_with_gradient(rows, factor) for rows in (embeddings, *reference[:1])]
+        their_labels = [None if kept is None else gathered(kept) for kept in (labels, *reference[1:])]
+        joined_reference = (everyone[1], their_labels[1]) if reference else ()
+        return self.loss(everyone[0], their_labels[0], indices_tuple, *joined_reference, **queued)
+
+    def own_anchors(
+        self,
+        embeddings: Tensor,
+        labels: Tensor | None,
+        indices_tuple: tuple[Tensor, ...] | None,
+        ref_emb: Tensor | None = None,
+        ref_labels: Tensor | None = None,
+    ) -> Any:
+        alone = ref_emb is None
+        everyone = GatherAll.apply(embeddings if alone else ref_emb, self.for_ddp)
+        kept = labels if alone else ref_labels
+        their_labels = None if kept is None else gathered(kept)
+        if not self.for_ddp:
+            embeddings = Scaled.apply(embeddings, 1.0 / world_size())
+        if alone and indices_tuple is None:
+            indices_tuple = all_but_own(labels.to(their_labels.device), their_labels)
+        return self.loss(embeddings, labels, indices_tuple, everyone, their_labels)
+
+
+@WRAPPERS.add(
+    "distributed_miner",
+    title="Distributed miner",
+    family="wrapper",
+    formula=r"\text{mine}\big([x_1,\dots,x_W]\big)",
+    names=("DistributedMinerWrapper (pytorch-metric-learning)",),
+)
+class DistributedMinerWrapper(nn.Module):
+    """Mines in the joined batch of all processes, for a loss in a DistributedLossWrapper.
+
+    What to expect: Positions are those in the joined batch, in the order of the ranks, the same on every rank. With
+    `efficient`, anchors are positions in the rank's own batch.
+
+    Shapes: as the miner. With one process, or none, it is the plain miner.
+    """
+
+    def __init__(self, miner: Miner, efficient: Annotated[bool, EFFICIENT] = False) -> None:
+        super().__init__()
+        self.miner = miner
+        self.efficient = efficient
+
+    @torch.no_grad()
+    def forward(
+        self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor | None = None, ref_labels: Tensor | None = None
+    ) -> tuple[Tensor, ...] | None:
+        """Return the miner's tuples."""
+        reference = () if ref_emb is None else (ref_emb, ref_labels)
+        if world_size() == 1:
+            return self.miner(embeddings, labels, *reference)
+        if not self.efficient:
+            return self.miner(*(gathered(rows) for rows in (embeddings, labels, *reference)))
+        if reference:
+            return self.miner(embeddings, labels, *(gathered(rows) for rows in reference))
+        mined = self.miner(embeddings, labels, gathered(embeddings), gathered(labels))
+        return None if mined is None else without_own(as_tuples(mined), own_places(len(labels), labels.device))
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def lengths_of_all(count: int, device: torch.device) -> list[int]:
+    lengths = [torch.zeros((), dtype=torch.long, device=device) for _ in range(world_size())]
+    dist.all_gather(lengths, torch.tensor(count, device=device))
+    return [int(length) for length in lengths]
+
+
+def gathered_list(rows: Tensor) -> list[Tensor]:
+    """Everyone's rows, by rank, without gradient; batches may differ in length."""
+    lengths = lengths_of_all(len(rows), rows.device)
+    padded = rows.new_zeros((max(lengths), *rows.shape[1:]))
+    padded[: len(rows)] = rows.detach()
+    received = [torch.empty_like(padded) for _ in lengths]
+    dist.all_gather(received, padded)
+    return [theirs[:length] for theirs, length in zip(received, lengths, strict=True)]
+
+
+def gathered(rows: Tensor) -> Tensor:
+    """Everyone's rows one after the other, without gradient."""
+    if world_size() == 1:
+        return rows
+    if rows.dtype == torch.bool:
+        return torch.cat(gathered_list(rows.to(torch.uint8))).bool()
+    return torch.cat(gathered_list(rows))
+
+
+def gathered_with_gradient(rows: Tensor, factor: float) -> Tensor:
+    """Everyone's rows; the gradient goes to this rank's own, times `factor`, and nothing is sent backward."""
+    received = gathered_list(rows)
+    received[dist.get_rank()] = Scaled.apply(rows, factor)
+    return torch.cat(received)
+
+
+def own_places(count: int, device: torch.device) -> Tensor:
+    """Where this rank's rows stand in the joined batch."""
+    before = sum(lengths_of_all(count, device)[: dist.get_rank()])
+    return before + torch.arange(count, device=device)
+
+
+def all_but_own(labels: Tensor, their_labels: Tensor) -> Pairs:
+    """All pairs of this rank's rows with everyone's, but none of a row with itself."""
+    same, different = label_masks(labels, their_labels)
+    own = own_places(len(labels), labels.device)
+    same[torch.arange(len(labels), device=labels.device), own] = False
+    return Pairs(*same.nonzero(as_tuple=True), *different.nonzero(as_tuple=True))
+
+
+class Scaled(torch.autograd.Function):
+    """The same rows; their gradient times a factor."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, rows: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return rows.view_as(rows)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, upstream: Tensor) -> tuple[Tensor, None]:
+        return upstream * ctx.factor, None
+
+
+class GatherAll(torch.autograd.Function):
+    """Everyone's rows; backward, each rank's rows get the sum of all ranks' gradients (the mean, if not `for_ddp`)."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, rows: Tensor, for_ddp: bool) -> Tensor:
+        received = gathered_list(rows)
+        ctx.begin = sum(len(theirs) for theirs in received[: dist.get_rank()])
+        ctx.count, ctx.factor = len(rows), 1.0 if for_ddp else 1.0 / len(received)
+        return torch.cat(received)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, upstream: Tensor) -> tuple[Tensor, None]:
+        total = upstream.contiguous().clone()
+        dist.all_reduce(total)
+        return total[ctx.begin : ctx.begin + ctx.count] * ctx.factor, None

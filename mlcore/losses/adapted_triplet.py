@@ -1,0 +1,80 @@
+"""Adapted triplet: a triplet loss on mined triplets, and a cost on how unlike the batch the mined samples are."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from mlcore.declare import Knob
+from mlcore.losses.door import Entry
+from mlcore.losses.registry import LOSSES
+from mlcore.losses.triplet_margin import TripletMarginLoss
+from mlcore.reducers import Part
+from mlcore.tuples import to_triplets
+
+
+@LOSSES.add(
+    "adapted_triplet",
+    title="Adapted triplet",
+    family="triplet",
+    formula=(
+        r"\big[d_{ap}-d_{an}+m\big]_+ +\frac{\lambda}{C}\sum_{c}"
+        r"\Big\lVert\operatorname{mean}_{x\in S_c}\hat x-\operatorname{mean}_{x\in B_c}\hat x\Big\rVert^2"
+    ),
+    paper="Yu et al., ECCV 2018, Correcting the Triplet Selection Bias for Triplet Loss",
+    names=("adapted triplet loss", "triplet loss with selection-bias correction"),
+    unpictured="Its correction is about what a miner picks from a batch; the rest is the triplet margin loss.",
+)
+class AdaptedTripletLoss(TripletMarginLoss):
+    """The triplet loss, with the samples that a miner chose held near the mean of their class in the batch.
+
+    Hard triplets are a biased choice, and training on them alone may end in a bad place. The second term is the
+    distance, class by class, between the mean of the chosen samples, each as often as it stands in a triplet, and
+    the mean of all samples of the batch (a maximum mean discrepancy with a linear kernel).
+
+    What to expect: Of use with a miner that picks hard triplets, such as batch hard. Without a miner every triplet is
+    chosen, the two means agree, and what is left is the triplet loss.
+
+    Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,): then
+    the chosen positives and negatives are held near the class means of the reference. The triplets make the part
+    loss, the C classes with a chosen sample the part adaptation_loss.
+    Raises: ValueError at the door (losses/door.py), and for tuples without labels.
+    """
+
+    def __init__(
+        self,
+        *,
+        adaptation_weight: Annotated[float, Knob("Weight of the correction.", 0.0, 10.0, symbol=r"\lambda")] = 1.0,
+        **rest: Any,
+    ) -> None:
+        super().__init__(**rest)
+        self.adaptation_weight = adaptation_weight
+
+    def parts(self, batch: Entry) -> dict[str, Part]:
+        parts = super().parts(batch)
+        if batch.indices_tuple is None or self.adaptation_weight == 0:
+            return parts
+        return parts | {"adaptation_loss": self.adaptation_weight * self.shifts(batch)}
+
+    def shifts(self, batch: Entry) -> Tensor:
+        """(C,): for each class with a chosen sample, the squared distance of the mean chosen one from the mean one."""
+        own = batch.ref_emb is None
+        labels = batch.labels if own else batch.ref_labels
+        if labels is None:
+            raise ValueError(
+                f"{type(self).__name__}: {'labels' if own else 'ref_labels'} must be given, also with an "
+                "indices_tuple; got None. Pass one class number per row."
+            )
+        anchors, positives, negatives = to_triplets(batch.indices_tuple)
+        chosen = torch.cat([anchors, positives, negatives] if own else [positives, negatives])
+        unit = self.distance.normalize(batch.embeddings if own else batch.ref_emb)
+        classes, of_class = labels.unique(return_inverse=True)
+        often = torch.bincount(chosen, minlength=len(labels)).to(unit.dtype)
+        counts = torch.stack([often, torch.ones_like(often)])  # (2, N): chosen, and all
+        per_class = unit.new_zeros(2, len(classes)).index_add_(1, of_class, counts)
+        weights = counts / per_class.clamp_min(1.0)[:, of_class]
+        shift = unit.new_zeros(len(classes), unit.shape[1])
+        shift = shift.index_add(0, of_class, (weights[0] - weights[1])[:, None] * unit)
+        return shift[per_class[0] > 0].square().sum(dim=1)

@@ -1,0 +1,98 @@
+"""CLIP: each image picks its text out of the batch, and each text its image."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor, nn
+
+from mlcore.declare import Knob
+from mlcore.distances import CosineSimilarity, Distance
+from mlcore.losses.door import full_precision, only_cosine
+from mlcore.losses.lse import masked_logsumexp
+from mlcore.losses.ranking import list_masks, near
+from mlcore.losses.registry import LOSSES
+from mlcore.losses.views import enter_views
+from mlcore.reducers import MeanReducer, Reducer
+
+LARGEST_SCALE = 100.0
+
+
+@LOSSES.add(
+    "clip",
+    title="CLIP (image and text)",
+    family="views",
+    formula=(
+        r"-\tfrac12\log\frac{e^{s_{ap}/\tau}}{\sum_i e^{s_{ai}/\tau}}"
+        r"-\tfrac12\log\frac{e^{s_{ap}/\tau}}{\sum_j e^{s_{jp}/\tau}}"
+    ),
+    paper="Radford et al., ICML 2021, arXiv:2103.00020, figure 3",
+    names=("ClipLoss (open_clip)", "InfoNCE, symmetric", "image-text contrastive"),
+)
+class ClipLoss(nn.Module):
+    """Makes each row find its other view by similarity, and each other view its row: a softmax in both directions.
+
+    The temperature is learned as the log of its inverse (`logit_scale`), which the paper keeps from passing 100. Where
+    labels or tuples name several partners of a row, the mean over them is taken, as in SupCon; the paper has one.
+
+    What to expect: Made for two encoders, such as images and texts, with very large batches. With labels and no second
+    view it is SupCon with a learned temperature. Leave `logit_scale` out of weight decay, and save it with the model.
+
+    Shapes: embeddings (B, D) float, not normalised. With ref_emb (B, D) alone row i is the other view of row i; with
+    labels (B,) and ref_labels (N,), or labels alone, rows of one label belong together. A reducer gets one loss per row
+    with a partner (row_loss) and one per other view with a partner (column_loss).
+    Raises: ValueError at the door (losses/door.py, losses/views.py).
+    """
+
+    def __init__(
+        self,
+        *,
+        temperature: Annotated[
+            float,
+            Knob("Divides the similarities: the value at the start.", 0.01, 1.0, symbol=r"\tau", log=True),
+        ] = 0.07,
+        learn_temperature: Annotated[bool, Knob("Train the temperature together with the model.")] = True,
+        distance: Distance | None = None,
+        reducer: Reducer | None = None,
+    ) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.distance: CosineSimilarity = only_cosine(self, distance)
+        self.reducer = reducer or MeanReducer()
+        self.logit_scale = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=learn_temperature)
+
+    @full_precision
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor | None = None,
+        indices_tuple: tuple[Tensor, ...] | None = None,
+        ref_emb: Tensor | None = None,
+        ref_labels: Tensor | None = None,
+    ) -> Any:
+        """Return the mean of the two directions, a scalar."""
+        batch = enter_views(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        cosines = near(self.distance, batch)  # (B, N)
+        positive, negative = list_masks(batch, cosines.shape)
+        logits = self.scale().to(cosines.dtype) * cosines
+        parts = {
+            "row_loss": 0.5 * softmax_losses(logits, positive, positive | negative),
+            "column_loss": 0.5 * softmax_losses(logits.T, positive.T, (positive | negative).T),
+        }
+        return self.reducer(parts, batch.embeddings)
+
+    def scale(self) -> Tensor:
+        """One over the temperature; while training, the parameter itself is kept from passing the largest scale."""
+        if self.training:
+            with torch.no_grad():
+                self.logit_scale.clamp_(max=math.log(LARGEST_SCALE))
+        return self.logit_scale.exp()
+
+
+def softmax_losses(logits: Tensor, positive: Tensor, counted: Tensor) -> Tensor:
+    """One loss per row with a positive: the mean over them of minus the log of their share of the row."""
+    how_many = positive.sum(dim=1)
+    mean_positive = logits.masked_fill(~positive, 0.0).sum(dim=1) / how_many.clamp_min(1)
+    return (masked_logsumexp(logits, counted, dim=1) - mean_positive)[how_many > 0]

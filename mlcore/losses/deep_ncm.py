@@ -1,0 +1,97 @@
+"""DeepNCM: classes are the running means of their own embeddings."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mlcore.declare import Knob
+from mlcore.losses.door import full_precision, with_proxies
+from mlcore.losses.margin_softmax import Batch, MarginSoftmaxLoss, Scale
+from mlcore.losses.registry import LOSSES
+
+
+@LOSSES.add(
+    "deep_ncm",
+    title="Deep nearest class mean",
+    family="proxy",
+    formula=(
+        r"-\log\frac{e^{s\cos(x,\mu_y)}}{\sum_j e^{s\cos(x,\mu_j)}},\quad"
+        r"\mu_c\leftarrow\alpha\mu_c+(1-\alpha)\operatorname{mean}_{y_i=c}x_i"
+    ),
+    paper="Guerriero et al., ICLR 2018 workshop, DeepNCM: Deep Nearest Class Mean Classifiers, eqs. 2 and 4",
+    names=("DeepNCM (metric-learning-layers)",),
+)
+class DeepNCMLoss(MarginSoftmaxLoss):
+    """A softmax over the cosines to class means; the means are tracked, not learned.
+
+    In a training step the means of the batch's classes are updated before they are used, and pass no gradient. A
+    class's mean is that of its first batch when it is first seen, and a random direction until then;
+    metric-learning-layers starts from zeros and uses the means before their update, which gives no gradient at first.
+    The paper compares by half the negative squared distance (`euclidean`), metric-learning-layers by the cosine.
+
+    What to expect: No proxies to train and new classes are easy to add; learns more slowly than losses with proxies,
+    since means only follow. With many classes per batch size they lag behind.
+
+    Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes), or (B, C) shares. A
+    miner's tuples become one weight per sample. What the other arguments do: losses/margin_softmax.py.
+    Raises: ValueError at the door (losses/door.py).
+    """
+
+    has_margin = False
+    tracks_batches = "class means follow every training batch"
+    sets_itself = ("sub_centers", "weight_init_func", "distance")
+
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int,
+        *,
+        alpha: Annotated[float, Knob("Share of the old mean that is kept.", 0.0, 1.0, symbol=r"\alpha")] = 0.9,
+        scale: Scale = None,
+        euclidean: Annotated[bool, Knob("Compare by half the squared distance instead of the scaled cosine.")] = False,
+        **softmax: Any,
+    ) -> None:
+        super().__init__(num_classes, embedding_size, 0.0, scale, **softmax)
+        self.alpha = alpha
+        self.euclidean = euclidean
+        start = self.proxies.detach()
+        del self.proxies
+        self.register_buffer("proxies", start)
+        self.register_buffer("seen", torch.zeros(num_classes, dtype=torch.bool))
+
+    def batch_of(self, embeddings: Tensor, labels: Tensor) -> Batch:
+        """The batch, once the means have learned of it."""
+        if self.training:
+            with torch.no_grad():
+                self.follow(embeddings.detach().to(self.proxies.dtype), labels)
+        return super().batch_of(embeddings, labels)
+
+    def follow(self, embeddings: Tensor, labels: Tensor) -> None:
+        if labels.ndim == 2:
+            shares = labels.to(embeddings)
+            counts, sums = shares.sum(dim=0), shares.T @ embeddings
+        else:
+            counts = torch.bincount(labels, minlength=self.num_classes).to(embeddings)
+            sums = torch.zeros_like(self.proxies).index_add_(0, labels, embeddings)
+        present = counts > 0
+        means = sums[present] / counts[present, None]
+        kept = torch.where(self.seen[present], self.alpha, 0.0).to(means)[:, None]
+        self.proxies[present] = kept * self.proxies[present] + (1.0 - kept) * means
+        self.seen |= present
+
+    def losses(self, batch: Batch, proxies: Tensor) -> Tensor:
+        return self.cross_entropy(self.closeness(batch.embeddings, proxies), None, batch)
+
+    @full_precision
+    def get_logits(self, embeddings: Tensor) -> Tensor:
+        """(B, D) to (B, C): what the softmax sees."""
+        return self.closeness(*with_proxies(self, embeddings))
+
+    def closeness(self, embeddings: Tensor, proxies: Tensor) -> Tensor:
+        if not self.euclidean:
+            return self.scale * F.normalize(embeddings) @ F.normalize(proxies).T
+        return embeddings @ proxies.T - 0.5 * embeddings.square().sum(1, keepdim=True) - 0.5 * proxies.square().sum(1)

@@ -1,0 +1,91 @@
+"""Intra-pair variance: positive pairs alike in their similarity, negative pairs alike in theirs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mlcore.declare import Knob
+from mlcore.distances import CosineSimilarity, Distance
+from mlcore.losses.door import enter, full_precision
+from mlcore.losses.registry import LOSSES
+from mlcore.reducers import MeanReducer, Part, Reducer, Sums
+
+
+@LOSSES.add(
+    "intra_pair_variance",
+    title="Intra-pair variance",
+    family="pair",
+    formula=(
+        r"\Big[(1-\epsilon_p)\operatorname{E}[s_{ap}]-s_{ap}\Big]_+^2"
+        r"+\Big[s_{an}-(1+\epsilon_n)\operatorname{E}[s_{an}]\Big]_+^2"
+    ),
+    paper="Yu and Tao, ICCV 2019, Deep Metric Learning with Tuplet Margin Loss",
+    names=("IntraPairVarianceLoss (pytorch-metric-learning)",),
+    unpictured="It measures pairs by the mean of all of the batch, and a picture has one of each kind.",
+)
+class IntraPairVarianceLoss(nn.Module):
+    """Pulls up the positive pairs that are less similar than the mean one, and down the negatives that are more.
+
+    Only the wrong side of each mean costs, squared. The mean takes part in the gradient.
+
+    What to expect: An addition to another loss, the tuplet margin loss in the paper. On its own it evens out
+    similarities and need not separate anything.
+
+    Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,).
+    A batch without positive or negative pairs loses nothing there. A repeated pair counts once.
+    Raises: ValueError at the door (losses/door.py).
+    """
+
+    needs_a_base_loss = "it evens out similarities, whatever they are"
+
+    def __init__(
+        self,
+        *,
+        pos_eps: Annotated[
+            float, Knob("Share of the mean by which positives may fall short.", 0.0, 1.0, symbol=r"\epsilon_p")
+        ] = 0.01,
+        neg_eps: Annotated[
+            float, Knob("Share of the mean by which negatives may exceed it.", 0.0, 1.0, symbol=r"\epsilon_n")
+        ] = 0.01,
+        distance: Distance | None = None,
+        reducer: Reducer | None = None,
+    ) -> None:
+        super().__init__()
+        self.pos_eps = pos_eps
+        self.neg_eps = neg_eps
+        self.distance = distance or CosineSimilarity()
+        self.reducer = reducer or MeanReducer()
+
+    @full_precision
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor | None = None,
+        indices_tuple: tuple[Tensor, ...] | None = None,
+        ref_emb: Tensor | None = None,
+        ref_labels: Tensor | None = None,
+    ) -> Any:
+        """Return the sum of the positive and the negative mean, a scalar."""
+        batch = enter(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
+        positive, negative = batch.masks()
+        alike = self.distance.is_inverted
+        parts = {
+            "pos_loss": self.over(mat, positive, self.pos_eps, upwards=alike),
+            "neg_loss": self.over(mat, negative, self.neg_eps, upwards=not alike),
+        }
+        return self.reducer(parts, batch.embeddings)
+
+    def over(self, mat: Tensor, mask: Tensor, eps: float, upwards: bool) -> Part:
+        """The losses under `mask`, where entries should rise to the mean, or fall to it."""
+        count = mask.count_nonzero()
+        mean = mat.masked_fill(~mask, 0.0).sum() / count.clamp_min(1)
+        short = (1.0 - eps) * mean - mat if upwards else mat - (1.0 + eps) * mean
+        losses = F.relu(short).square()
+        if self.reducer.needs_items:
+            return losses[mask]
+        losses = losses.masked_fill(~mask, 0.0)
+        return Sums(losses.sum(), count, losses.count_nonzero())

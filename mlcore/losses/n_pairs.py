@@ -1,0 +1,108 @@
+"""N-pairs: one positive pair of each class, every anchor picking its own among all positives."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mlcore.declare import Knob
+from mlcore.distances import Distance, DotProductSimilarity
+from mlcore.losses.door import Entry, enter_with_labels, full_precision
+from mlcore.losses.registry import LOSSES
+from mlcore.reducers import MeanReducer, Part, Reducer
+from mlcore.tuples import to_pairs
+
+ONE_PAIR = "An anchor's negatives are the positives of other anchors, and a picture has one anchor."
+
+
+@LOSSES.add(
+    "n_pairs",
+    title="N-pairs",
+    family="triplet",
+    formula=(
+        r"\log\Big(1+\sum_{j\ne i}e^{a_i\cdot p_j-a_i\cdot p_i}\Big)"
+        r"+\lambda\big(\lVert a_i\rVert^2+\lVert p_i\rVert^2\big)"
+    ),
+    paper="Sohn, NIPS 2016, Improved Deep Metric Learning with Multi-class N-pair Loss Objective",
+    names=("NPairsLoss (pytorch-metric-learning)", "multi-class N-pair loss"),
+    unpictured=ONE_PAIR,
+)
+class NPairsLoss(nn.Module):
+    """Takes one positive pair of each class and asks every anchor to pick its own positive among all of them.
+
+    The first positive pair of each class counts, in the order of the batch or of the tuples; a miner's negatives are
+    not used. Embeddings are compared as they are, by the dot product, and kept short by a cost on their length, as in
+    the paper. pytorch-metric-learning scales them to length 1, which leaves the softmax nearly flat:
+    `distance=DotProductSimilarity(), l2_reg_weight=0` gives the same.
+
+    What to expect: Needs few samples and many classes in a batch: two of each, as the m-per-class sampler gives with
+    m=2, waste nothing. Without the cost on lengths, embeddings only grow.
+
+    Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,): then
+    positives come from there. The mean goes over the pairs; fewer than two classes with a pair give 0.
+    Raises: ValueError at the door (losses/door.py).
+    """
+
+    depends_on_order = "the first pair of each class counts"
+    depends_on_length = "the paper compares embeddings as they are"
+    samples_per_class = 2  # of use in a batch
+
+    def __init__(
+        self,
+        *,
+        l2_reg_weight: Annotated[
+            float, Knob("Cost of the embeddings' squared lengths.", 0.0, 1.0, symbol=r"\lambda")
+        ] = 0.002,
+        distance: Distance | None = None,
+        reducer: Reducer | None = None,
+    ) -> None:
+        super().__init__()
+        self.l2_reg_weight = l2_reg_weight
+        self.distance = distance or DotProductSimilarity(normalize_embeddings=False)
+        self.reducer = reducer or MeanReducer()
+
+    @full_precision
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        indices_tuple: tuple[Tensor, ...] | None = None,
+        ref_emb: Tensor | None = None,
+        ref_labels: Tensor | None = None,
+    ) -> Any:
+        """Return the mean over the pairs, a scalar."""
+        batch = enter_with_labels(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        anchors, positives = pair_rows(batch)
+        parts: dict[str, Part] = {"loss": n_pairs_losses(self.distance, anchors, positives)}
+        if self.l2_reg_weight > 0:
+            lengths = anchors.square().sum(dim=1) + positives.square().sum(dim=1)
+            parts["embedding_reg_loss"] = self.l2_reg_weight * lengths
+        return self.reducer(parts, batch.embeddings)
+
+
+def pair_rows(batch: Entry) -> tuple[Tensor, Tensor]:
+    """(P, D) and (P, D): the first positive pair of each class; none at all where only one class has a pair."""
+    if batch.indices_tuple is None:
+        same, _ = batch.masks()
+        anchors, positives = same.nonzero(as_tuple=True)
+    else:
+        anchors, positives = to_pairs(batch.indices_tuple)[:2]
+    classes, of_class = batch.labels[anchors].unique(return_inverse=True)
+    places = torch.arange(len(anchors), device=anchors.device)
+    first = places.new_full((len(classes),), len(anchors)).scatter_reduce_(0, of_class, places, "amin")
+    if len(first) < 2:
+        first = first[:0]
+    reference = batch.embeddings if batch.ref_emb is None else batch.ref_emb
+    return batch.embeddings[anchors[first]], reference[positives[first]]
+
+
+def n_pairs_losses(distance: Distance, anchors: Tensor, positives: Tensor) -> Tensor:
+    """(P,): cross-entropy of each anchor's own positive among all positives."""
+    if len(anchors) == 0:
+        return anchors.sum(dim=1)
+    mat = distance(anchors, positives)  # (P, P)
+    own = torch.arange(len(anchors), device=anchors.device)
+    return F.cross_entropy(mat if distance.is_inverted else -mat, own, reduction="none")

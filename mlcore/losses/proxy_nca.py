@@ -1,0 +1,106 @@
+"""ProxyNCA: each embedding should be nearer to its own class's proxy than to all others, by squared distance."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from mlcore.declare import Knob
+from mlcore.distances import Distance, LpDistance
+from mlcore.losses.margin_softmax import Batch, MarginSoftmaxLoss
+from mlcore.losses.registry import LOSSES
+
+
+@LOSSES.add(
+    "proxy_nca",
+    title="ProxyNCA",
+    family="proxy",
+    formula=(
+        r"-\log\frac{e^{-\sigma\lVert\hat x-\hat w_y\rVert^2}}"
+        r"{\sum_{j[\ne y]}e^{-\sigma\lVert\hat x-\hat w_j\rVert^2}}"
+    ),
+    paper="Movshovitz-Attias et al., ICCV 2017, arXiv:1703.07464, eq. 4",
+    names=("ProxyNCALoss (pytorch-metric-learning)",),
+)
+class ProxyNCALoss(MarginSoftmaxLoss):
+    """Neighbourhood components analysis with class proxies in the place of neighbours.
+
+    In the paper the true class is left out of the sum below the line (`exclude_positive`): the loss then falls below 0
+    and never stops pulling. The authors' code and pytorch-metric-learning leave it in, which makes it a softmax over
+    cosines of scale 2 sigma. Another `distance` takes the place of the squared one; pytorch-metric-learning's
+    `get_logits` gives distances, ours are what the softmax sees.
+
+    What to expect: At the default sigma of 1 very gentle, the squared distance being at most 4: raise it to 9 (as in
+    ProxyNCA++) or more to separate classes. Proxies want a learning rate far above the model's.
+
+    Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes), or (B, C) shares. A
+    miner's tuples become one weight per sample. What the other arguments do: losses/margin_softmax.py.
+    Raises: ValueError at the door (losses/door.py).
+    """
+
+    has_margin = False
+
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_size: int,
+        *,
+        softmax_scale: Annotated[
+            float, Knob("Multiplies the squared distances.", 0.1, 128.0, symbol=r"\sigma", log=True)
+        ] = 1.0,
+        exclude_positive: Annotated[
+            bool, Knob("Leave the true class out of the sum below the line, as in the paper.")
+        ] = False,
+        **softmax: Any,
+    ) -> None:
+        super().__init__(num_classes, embedding_size, 0.0, softmax_scale, **softmax)
+        self.exclude_positive = exclude_positive
+
+    def accepted_distance(self, distance: Distance | None) -> Distance:
+        return distance or LpDistance(power=2)
+
+    def rows(self, embeddings: Tensor) -> Tensor:
+        return self.distance.normalize(embeddings)
+
+    def columns(self, proxies: Tensor) -> Tensor:
+        return self.distance.normalize(proxies.flatten(0, -2)).view_as(proxies)
+
+    def cosines(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """(B, S) the negative of the distance, or the similarity, to the nearest of each class's proxies."""
+        flat, distance = columns.flatten(0, -2), self.distance
+        if isinstance(distance, LpDistance) and distance.p == 2 and distance.power == 2:
+            closeness = 2.0 * rows @ flat.T - rows.square().sum(dim=1, keepdim=True) - flat.square().sum(dim=1)
+        else:
+            mat = distance(rows, flat)
+            closeness = mat if distance.is_inverted else -mat
+        return closeness if columns.ndim == 2 else closeness.unflatten(1, columns.shape[:2]).max(dim=2).values
+
+    def losses(self, batch: Batch, proxies: Tensor) -> Tensor:
+        logits = self.scale * self.cosines(self.rows(batch.embeddings), self.columns(proxies))
+        return self.cross_entropy(logits, None, batch)
+
+    def cross_entropy(self, logits: Tensor, target: Tensor | None, batch: Batch) -> Tensor:
+        losses = super().cross_entropy(logits, target, batch)
+        if not self.exclude_positive:
+            return losses
+        if logits.shape[1] == 1:
+            return losses * 0.0
+        return losses + self.without_positive(logits, batch)
+
+    def without_positive(self, logits: Tensor, batch: Batch) -> Tensor:
+        """(B,) what the log of the sum loses with the true class; with soft labels the mean by shares."""
+        weights = 1.0 if self.class_weights is None else self.class_weights.to(logits)
+        if not isinstance(weights, float) and batch.classes is not None:
+            weights = weights[batch.classes]
+        total = logits.logsumexp(dim=1)
+        if batch.labels is not None:
+            least = torch.finfo(logits.dtype).min
+            rest = logits.scatter(1, batch.labels[:, None], least).logsumexp(dim=1)
+            return (rest - total) * (weights if isinstance(weights, float) else weights[batch.labels])
+        at = logits.argmax(dim=1, keepdim=True)
+        rest_of_top = logits.scatter(1, at, torch.finfo(logits.dtype).min).logsumexp(dim=1, keepdim=True)
+        others = total[:, None] + torch.log1p(-(logits - total[:, None]).exp().scatter(1, at, 0.0))
+        rest = others.scatter(1, at, rest_of_top)
+        return (batch.shares * weights * (rest - total[:, None])).sum(dim=1)

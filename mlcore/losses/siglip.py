@@ -1,0 +1,82 @@
+"""SigLIP: every pair of two views is a yes-or-no question of its own."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mlcore.declare import Knob
+from mlcore.distances import CosineSimilarity, Distance
+from mlcore.losses.door import full_precision, only_cosine
+from mlcore.losses.ranking import list_masks, near
+from mlcore.losses.registry import LOSSES
+from mlcore.losses.views import enter_views
+from mlcore.reducers import Items, MeanReducer, Reducer
+
+
+@LOSSES.add(
+    "siglip",
+    title="SigLIP (sigmoid, image and text)",
+    family="views",
+    formula=r"\sum_p\log\big(1+e^{-(t\,s_{ap}+b)}\big)+\sum_n\log\big(1+e^{t\,s_{an}+b}\big)",
+    paper="Zhai et al., ICCV 2023, arXiv:2303.15343, eq. 1 of section 3.2",
+    names=("SigLipLoss (open_clip)", "sigmoid loss for language-image pre-training"),
+)
+class SigLipLoss(nn.Module):
+    """Asks of every pair on its own whether the two belong together, from a learned scale and offset of their cosine.
+
+    No softmax over the batch: pairs do not compete, and a small batch does no harm. The offset starts far below zero,
+    since nearly all pairs do not belong together.
+
+    What to expect: For two encoders, such as images and texts, it does well with moderate batches. With labels and no
+    second view, class mates belong together. The sum over a row grows with the batch. Save the loss with the model,
+    since scale (`logit_scale`, its log) and offset (`logit_bias`) are learned.
+
+    Shapes: embeddings (B, D) float, not normalised. With ref_emb (B, D) alone row i is the other view of row i; with
+    labels (B,) and ref_labels (N,), or labels alone, rows of one label belong together. A reducer gets one loss per
+    row. Where tuples are given, only their pairs are asked about.
+    Raises: ValueError at the door (losses/door.py, losses/views.py).
+    """
+
+    def __init__(
+        self,
+        *,
+        scale: Annotated[
+            float, Knob("Multiplies the cosines: the value at the start.", 1.0, 100.0, symbol="t", log=True)
+        ] = 10.0,
+        bias: Annotated[
+            float,
+            Knob("Added after: the value at the start. Below zero: no is the usual answer.", -20.0, 20.0, symbol="b"),
+        ] = -10.0,
+        distance: Distance | None = None,
+        reducer: Reducer | None = None,
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        self.bias = bias
+        self.distance: CosineSimilarity = only_cosine(self, distance)
+        self.reducer = reducer or MeanReducer()
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(scale)))
+        self.logit_bias = nn.Parameter(torch.tensor(float(bias)))
+
+    @full_precision
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor | None = None,
+        indices_tuple: tuple[Tensor, ...] | None = None,
+        ref_emb: Tensor | None = None,
+        ref_labels: Tensor | None = None,
+    ) -> Any:
+        """Return the mean over the rows of the sum over their pairs, a scalar."""
+        batch = enter_views(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        cosines = near(self.distance, batch)  # (B, N)
+        positive, negative = list_masks(batch, cosines.shape)
+        logits = self.logit_scale.exp().to(cosines.dtype) * cosines + self.logit_bias.to(cosines.dtype)
+        losses = F.softplus(torch.where(positive, -logits, logits)).masked_fill(~(positive | negative), 0.0)
+        rows = torch.arange(len(losses), device=losses.device)
+        return self.reducer({"loss": Items(losses.sum(dim=1), rows, batch.labels)}, batch.embeddings)
