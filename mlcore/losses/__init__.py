@@ -57,8 +57,8 @@ from mlcore.losses.vicreg import VICRegLoss
 from mlcore.losses.vpl import VPLLoss
 from mlcore.losses.wrappers.cross_batch_memory import CrossBatchMemory
 from mlcore.losses.wrappers.multiple import MultipleLosses
-from mlcore.losses.wrappers.self_supervised import SelfSupervisedLoss
 from mlcore.losses.wrappers.registry import WRAPPERS
+from mlcore.losses.wrappers.self_supervised import SelfSupervisedLoss
 
 __all__ = [
     "LOSSES",

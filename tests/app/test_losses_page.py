@@ -68,14 +68,14 @@ def test_every_letter_of_a_formula_that_is_a_knob_is_explained_with_its_value(sp
 
 def test_without_a_link_the_first_loss_shows_and_all_are_listed():
     page = open_page()
-    assert page.query_params["loss"] == next(iter(LOSSES))
+    assert page.query_params["loss"] == explain.FIRST
     assert sorted(listed(page)) == sorted(spec.title for spec in LOSSES.values())
 
 
 @pytest.mark.parametrize(
     ("asked", "found"),
     [
-        ("arc face", ["ArcFace"]),
+        ("curricular face", ["CurricularFace"]),
         ("AM-Softmax", ["CosFace"]),
         ("khosla", ["SupCon"]),
         ("TripletMarginWithDistance", ["Triplet margin"]),
@@ -107,7 +107,7 @@ def test_pressing_a_loss_shows_it_and_puts_it_into_the_link():
 def test_an_unknown_loss_in_the_link_is_said_and_another_shown():
     page = open_page(loss="nothing_like_it")
     assert "not here" in page.warning[0].value
-    assert page.query_params["loss"] == next(iter(LOSSES))
+    assert page.query_params["loss"] == explain.FIRST
 
 
 def test_a_knob_moves_the_pictures_the_legend_and_the_link_at_once(drawn):
@@ -181,7 +181,7 @@ def test_trying_a_loss_puts_it_with_its_values_into_the_labs_draft_and_keeps_the
     page = AppTest.from_function(lab_after_trying, default_timeout=60).run()
     assert not page.exception
     knobs, loss, seed, left = page.session_state["seen"]
-    assert knobs == loss.params == {"margin": 0.2, "scale": 32.0}
+    assert knobs == loss.params == LOSSES["arcface"].defaults() | {"margin": 0.2, "scale": 32.0}
     assert loss.key == "arcface"
     assert seed == 7
     assert left == []

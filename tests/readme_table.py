@@ -1,0 +1,48 @@
+"""The README's table of parts, made from the declarations: `python tests/readme_table.py` renews it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from mlcore.catalogue import parts  # noqa: E402
+from mlcore.declare import Spec  # noqa: E402
+
+README = ROOT / "README.md"
+BEGIN, END = "<!-- parts: made by tests/readme_table.py -->\n", "<!-- end of parts -->\n"
+FAMILIES = {
+    "proxy": "Proxy losses",
+    "pair": "Pair losses",
+    "triplet": "Triplet losses",
+    "list": "List losses",
+    "views": "Two-view losses",
+}
+ROOMS = ("miners", "samplers", "distances", "reducers", "regularizers", "wrappers", "testers", "backbones", "datasets")
+
+
+def table() -> str:
+    """One row a room; losses have a row a family."""
+    losses = sorted(parts("losses").values(), key=lambda spec: (list(FAMILIES).index(spec.family), spec.title.lower()))
+    rows = [row(FAMILIES[family], specs) for family, specs in groupby(losses, key=lambda spec: spec.family)]
+    rows += [row({"datasets": "Data sets"}.get(room, room.capitalize()), parts(room).values()) for room in ROOMS]
+    return "\n".join(["| | |", "|---|---|", *rows]) + "\n"
+
+
+def row(name: str, specs: Iterable[Spec]) -> str:
+    titles = [spec.title for spec in specs]
+    return f"| {name} ({len(titles)}) | {', '.join(titles)} |"
+
+
+def renewed(text: str) -> str:
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}{table()}{END}{after}"
+
+
+if __name__ == "__main__":
+    README.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8")
