@@ -28,7 +28,7 @@ ROOMS = {
     "distances": ("mlcore.distances", "DISTANCES"),
     "reducers": ("mlcore.reducers", "REDUCERS"),
     "regularizers": ("mlcore.regularizers", "REGULARIZERS"),
-    "wrappers": ("mlcore.losses", "WRAPPERS"),
+    "wrappers": ("mlcore.distributed", "WRAPPERS"),
     "testers": ("mlcore.evaluation.testers", "TESTERS"),
 }
 KEPT_S = 30 * 86_400.0
