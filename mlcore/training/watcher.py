@@ -23,7 +23,7 @@ from mlcore.training.embedder import Embedder
 from mlcore.training.events import Evaluated, Event, Warned, Watched
 from mlcore.training.source import Source, chunks
 
-REST = 3.0
+REST = 6.0
 HISTOGRAM_POINTS = 1000  # half a million pairs; numpy keeps the training waiting while it counts more
 NEIGHBOURS = 8
 HELD_OUT_SHARE = 0.6
@@ -105,7 +105,7 @@ class Watcher:
 
     @property
     def rested(self) -> bool:
-        """Whether the last look is over for three times as long as it took: evaluating may take a quarter of a core."""
+        """Whether the last look is over for six times as long as it took: evaluating may take a seventh of a core."""
         return not self.busy and time.perf_counter() - self._ended >= REST * self._took
 
     def look(self, step: int, model: Embedder, loss: nn.Module) -> None:
