@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from dataclasses import dataclass, field
 from typing import Literal, Self, get_args
 
@@ -13,6 +14,7 @@ from app.url import mirror
 HELD = "lab.view"
 PAGE = "lab.page"
 ENTERED = "lab.entered"
+STALE_S = 20.0
 PENDING = "lab.view.changes"
 NAMES = ("run", "step", "map", "queries", "pins", "picked", "side")
 Queries = Literal["hardest", "random", "pinned", "selected"]
@@ -40,16 +42,14 @@ class View:
         url = cls._of_url()
         entered = st.session_state.pop(ENTERED, False)
         held = st.session_state.setdefault(HELD, Held(url))
-        if url == held.view:
-            held.left.clear()
-        elif entered and url == cls():
-            held.left.add(url)
-        elif url not in held.left:
+        held.forget(time.monotonic() - STALE_S)
+        if entered and url == cls():
+            held.leave(url)
+        elif entered or url not in held.left:
             held.view = url
-            held.left.clear()
         changes = st.session_state.pop(PENDING, None)
         if changes:
-            held.left.add(held.view)
+            held.leave(held.view)
             held.view = dataclasses.replace(held.view, **changes)
         if held.view != url:
             held.view._write()
@@ -112,12 +112,18 @@ def look_away_from(runs: list[str]) -> None:
 class Held:
     """The session's view, and those that a browser may still name which has not yet heard of it.
 
-    The browser sends its URL with every message. A message that was under way when the view changed names the old one;
-    taking that for a wish would undo the change.
+    The browser sends its URL with every message, and Streamlit may hold a message back and join it with later ones. One
+    that was under way when the view changed names the old one; taking that for a wish would undo the change.
     """
 
     view: View
-    left: set[View] = field(default_factory=set)
+    left: dict[View, float] = field(default_factory=dict)
+
+    def leave(self, view: View) -> None:
+        self.left[view] = time.monotonic()
+
+    def forget(self, before: float) -> None:
+        self.left = {view: at for view, at in self.left.items() if at > before and view != self.view}
 
 
 def whole(text: str) -> int | None:

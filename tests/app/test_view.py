@@ -67,10 +67,28 @@ def test_a_message_of_a_browser_that_has_not_heard_of_the_change_does_not_undo_i
         assert shown(test.run()) == "r1 umap-2d None"
 
 
-def test_once_the_browser_has_heard_going_back_is_followed(test):
+def test_a_message_that_was_held_back_does_not_undo_a_change_that_the_browser_has_confirmed(test):
     press(test, "start").run()
     url_is(test)
+    assert shown(test.run()) == "r1 None None"
+    assert url_of(test) == {"run": "r1"}
+
+
+def test_going_back_is_followed_after_a_while(test, monkeypatch):
+    press(test, "start").run()
+    monkeypatch.setattr("app.view.STALE_S", 0.0)
+    url_is(test)
     assert shown(test.run()) == "None None None"
+
+
+def test_opening_a_run_again_from_another_page_is_followed_at_once(test):
+    press(test, "start").run()
+    press(test, "delete").run()
+    test.session_state["page"] = "Runs"
+    test.run()
+    test.session_state["page"] = "Lab"
+    url_is(test, run="r1")
+    assert shown(test.run()) == "r1 None None"
 
 
 def test_a_link_is_followed_at_once(test):
