@@ -22,7 +22,9 @@ from mlcore.declare import Registry, Spec
 ROOMS = {
     "losses": ("mlcore.losses", "LOSSES"),
     "miners": ("mlcore.miners", "MINERS"),
+    "subset_miners": ("mlcore.miners", "SUBSET_MINERS"),
     "samplers": ("mlcore.samplers", "SAMPLERS"),
+    "methods": ("mlcore.training.methods", "METHODS"),
     "backbones": ("mlcore.backbones", "BACKBONES"),
     "datasets": ("mlcore.data", "DATASETS"),
     "distances": ("mlcore.distances", "DISTANCES"),

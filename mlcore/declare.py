@@ -122,7 +122,9 @@ class Spec:
     """A declared part, readable without importing it: everything but the class itself is plain data.
 
     `sizes` are the constructor's arguments that data and model supply (num_classes, embedding_size ...),
-    `names` what other libraries call the part, `unpictured` why no picture of one anchor and its pairs can be made.
+    `names` what other libraries call the part, `unpictured` why no picture of one anchor and its pairs can be made,
+    `traits` words that others go by (their room's registry says which there are), `takes` the arguments that want a
+    part of another room, each with the keys that it accepts.
     """
 
     key: str
@@ -136,6 +138,8 @@ class Spec:
     target: str
     names: tuple[str, ...] = field(default=())
     unpictured: str = ""
+    traits: tuple[str, ...] = ()
+    takes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def defaults(self) -> dict[str, Any]:
         return {param.name: param.default for param in self.params}
@@ -154,10 +158,12 @@ class Spec:
         module, _, name = self.target.partition(":")
         return getattr(importlib.import_module(module), name)
 
-    def build(self, sizes: Mapping[str, Any] | None = None, /, **values: Any) -> Any:
-        """Construct the part from `values`, taking from `sizes` what its constructor asks for."""
+    def build(
+        self, sizes: Mapping[str, Any] | None = None, parts: Mapping[str, Any] | None = None, /, **values: Any
+    ) -> Any:
+        """Construct the part from `values`, taking from `sizes` what its constructor asks for, and all of `parts`."""
         checked = self.check(values)
-        return self.load()(**self.supplied(sizes or {}, checked), **checked)
+        return self.load()(**self.supplied(sizes or {}, checked), **(parts or {}), **checked)
 
     def supplied(self, sizes: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
         """What of `sizes` the constructor takes with these checked `values`."""
@@ -174,8 +180,9 @@ class Spec:
             Param(p["name"], p["kind"], p["default"], Knob(**{**p["knob"], "choices": tuple(p["knob"]["choices"])}))
             for p in record["params"]
         )
-        sequences = {"params": params, "sizes": tuple(record["sizes"]), "names": tuple(record["names"])}
-        return Spec(**{**record, **sequences})
+        sequences = {name: tuple(record[name]) for name in ("sizes", "names", "traits")}
+        takes = {name: tuple(keys) for name, keys in record["takes"].items()}
+        return Spec(**{**record, **sequences, "params": params, "takes": takes})
 
 
 class Registry(Mapping[str, Spec]):
@@ -195,6 +202,7 @@ class Registry(Mapping[str, Spec]):
         paper: str = "",
         names: tuple[str, ...] = (),
         unpictured: str = "",
+        traits: tuple[str, ...] = (),
     ) -> Callable[[type], type]:
         """Class decorator: declare the class under `key`, and check its knobs whenever it is constructed."""
 
@@ -204,7 +212,7 @@ class Registry(Mapping[str, Spec]):
             params, sizes = read_signature(cls)
             target = f"{cls.__module__}:{cls.__qualname__}"
             text = inspect.getdoc(cls) or ""
-            spec = Spec(key, title, family, text, formula, paper, params, sizes, target, names, unpictured)
+            spec = Spec(key, title, family, text, formula, paper, params, sizes, target, names, unpictured, traits)
             self._specs[key] = spec
             cls.__init__ = checked_constructor(cls, spec)
             return cls

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob, Registry, nearest_word
 
-REDUCERS = Registry("reducer")
+REDUCERS = Registry("reducer")  # trait "in a run": gives one number, and needs no more than a run can supply
 
 
 class Sums(NamedTuple):
@@ -75,7 +75,7 @@ class Reducer(nn.Module):
         raise NotImplementedError
 
 
-@REDUCERS.add("mean", title="Mean", family="reducer", formula=r"\frac{1}{N}\sum_i \ell_i")
+@REDUCERS.add("mean", title="Mean", family="reducer", formula=r"\frac{1}{N}\sum_i \ell_i", traits=("in a run",))
 class MeanReducer(Reducer):
     """Averages over all items, so the step shrinks as more of them are solved."""
 
@@ -86,7 +86,7 @@ class MeanReducer(Reducer):
         return sums.total / sums.count.clamp_min(1)
 
 
-@REDUCERS.add("sum", title="Sum", family="reducer", formula=r"\sum_i \ell_i")
+@REDUCERS.add("sum", title="Sum", family="reducer", formula=r"\sum_i \ell_i", traits=("in a run",))
 class SumReducer(Reducer):
     """Adds all items, so the step grows with the batch."""
 
@@ -98,7 +98,11 @@ class SumReducer(Reducer):
 
 
 @REDUCERS.add(
-    "avg_non_zero", title="Mean of the non-zero", family="reducer", formula=r"\frac{\sum_i \ell_i}{|\{i:\ell_i>0\}|}"
+    "avg_non_zero",
+    title="Mean of the non-zero",
+    family="reducer",
+    formula=r"\frac{\sum_i \ell_i}{|\{i:\ell_i>0\}|}",
+    traits=("in a run",),
 )
 class AvgNonZeroReducer(Reducer):
     """Averages over the items that still lose something, so the step stays large while few are left."""
@@ -129,6 +133,7 @@ class DoNothingReducer(Reducer):
     family="reducer",
     formula=r"\operatorname{mean}\{\ell_i: l<\ell_i<h\}",
     names=("ThresholdReducer (pytorch-metric-learning)",),
+    traits=("in a run",),
 )
 class ThresholdReducer(Reducer):
     """Averages over the items whose loss lies strictly between two limits; the others take no part.
@@ -169,6 +174,7 @@ class ThresholdReducer(Reducer):
     family="reducer",
     formula=r"\frac{1}{Z}\sum_i \ell_i",
     names=("DivisorReducer (pytorch-metric-learning)",),
+    traits=("in a run",),
 )
 class DivisorReducer(Reducer):
     """Adds all items and divides by what the loss's formula names, such as its number of anchors; 0 where that is 0.
@@ -190,6 +196,7 @@ class DivisorReducer(Reducer):
     family="reducer",
     formula=r"\frac{1}{N}\sum_i w_{y_i}\ell_i",
     names=("ClassWeightedReducer (pytorch-metric-learning)",),
+    traits=("in a run",),
 )
 class ClassWeightedReducer(Reducer):
     """Multiplies each item by the weight of its anchor's class and averages over all items.
@@ -233,6 +240,7 @@ class ClassWeightedReducer(Reducer):
     family="reducer",
     formula=r"\operatorname{red}_a\frac{1}{|I_a|}\sum_{i\in I_a}\ell_i",
     names=("PerAnchorReducer (pytorch-metric-learning)",),
+    traits=("in a run",),
 )
 class PerAnchorReducer(Reducer):
     """Averages over each anchor's items first, so that an anchor with many pairs counts no more than one with few.

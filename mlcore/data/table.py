@@ -1,4 +1,4 @@
-"""The one format of every data set: pixels, labels and names, row by row."""
+"""The one format of every data set: pixels, labels and names, row by row, and which classes belong together."""
 
 from __future__ import annotations
 
@@ -16,8 +16,13 @@ class ImageTable:
     `origin` and `licence` are sentences to show beside the images. The arrays are made read-only,
     because one table is shared by all who load it.
 
-    Shapes: pixels (N, H, W, C) uint8 with C 1 (grey) or 3 (RGB); labels (N,) int64 in [0, len(class_names)).
-    Raises: ValueError if a column has the wrong type or length, or a label has no class name or a class no image.
+    Classes may belong to parents (species to genera, digits and letters to kinds of character): then `parents` has the
+    parent's number of each class and `parent_names` their names. Without them `parents` is None.
+
+    Shapes: pixels (N, H, W, C) uint8 with C 1 (grey) or 3 (RGB); labels (N,) int64 in [0, len(class_names)); parents
+    (len(class_names),) int64 in [0, len(parent_names)).
+    Raises: ValueError if a column has the wrong type or length, a label has no class name or a class no image, or a
+    parent has no name or no class.
     """
 
     key: str
@@ -28,6 +33,8 @@ class ImageTable:
     image_names: tuple[str, ...]
     origin: str
     licence: str
+    parents: np.ndarray | None = None
+    parent_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         pixels, labels = self.pixels, self.labels
@@ -50,8 +57,27 @@ class ImageTable:
                 f"{self.key}: labels must be 0..{len(self.class_names) - 1}, each used at least once, as there are "
                 f"{len(self.class_names)} class names; got {labels.min()}..{labels.max()}. Renumber the classes."
             )
-        pixels.setflags(write=False)
-        labels.setflags(write=False)
+        self._check_parents()
+        for column in (pixels, labels, self.parents):
+            if column is not None:
+                column.setflags(write=False)
+
+    def _check_parents(self) -> None:
+        classes, parents = len(self.class_names), self.parents
+        if parents is None:
+            if self.parent_names:
+                raise ValueError(f"{self.key}: {len(self.parent_names)} parent names need parents; got none.")
+            return
+        if parents.dtype != np.int64 or parents.shape != (classes,):
+            raise ValueError(
+                f"{self.key}: parents must be int64, one for each of {classes} classes; got {parents.dtype} "
+                f"{parents.shape}."
+            )
+        if not np.array_equal(np.unique(parents), np.arange(len(self.parent_names))):
+            raise ValueError(
+                f"{self.key}: parents must be 0..{len(self.parent_names) - 1}, each used at least once, as there are "
+                f"{len(self.parent_names)} parent names; got {parents.min()}..{parents.max()}. Renumber the parents."
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -66,9 +92,17 @@ class ImageTable:
         """1 for grey, 3 for RGB."""
         return self.pixels.shape[3]
 
+    @property
+    def label_levels(self) -> np.ndarray:
+        """(N, 1) the labels, or (N, 2) with each image's parent beside its class: what takes a hierarchy takes this."""
+        return np.stack([self.labels] if self.parents is None else [self.labels, self.parents[self.labels]], axis=1)
+
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 of pixels, labels and class names: equal fingerprints train equal models."""
+        """sha256 of pixels, labels and class names: equal fingerprints train equal models.
+
+        Parents are left out: they came later, and sets that were trained on before are still the same.
+        """
         digest = hashlib.sha256(repr((self.pixels.shape, self.class_names)).encode())
         digest.update(np.ascontiguousarray(self.pixels))
         digest.update(np.ascontiguousarray(self.labels, dtype="<i8"))

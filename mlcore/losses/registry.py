@@ -9,16 +9,22 @@ weight times regularizer; a dict of parts gets them by name.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import math
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 
-from mlcore.declare import Registry
+from mlcore.declare import Registry, Spec
+from mlcore.distances import DISTANCES
+from mlcore.reducers import REDUCERS
+from mlcore.regularizers import REGULARIZERS
 
+STAND_INS = {"num_classes": 4, "embedding_size": 8}
 REGULARIZED = ("embedding_regularizer", "weight_regularizer")
 REG_WEIGHTS = ("embedding_reg_weight", "weight_reg_weight")
 
@@ -32,9 +38,38 @@ class LossRegistry(Registry):
         def declare(cls: type) -> type:
             cls = declare_plain(cls)
             cls.__init__ = with_regularizers(cls.__init__)
+            self._specs[key] = dataclasses.replace(self._specs[key], takes=what_it_takes(self._specs[key], cls))
             return cls
 
         return declare
+
+
+def what_it_takes(spec: Spec, cls: type) -> dict[str, tuple[str, ...]]:
+    """The distances, reducers and regularizers that go with a loss; distances are tried, for each loss has its reasons.
+
+    Left out are those that give no scalar, or that need more than a training run can supply.
+    """
+    arguments = inspect.signature(cls.__init__).parameters
+    found = {}
+    with torch.random.fork_rng(devices=[]):
+        if "distance" in arguments:
+            found["distance"] = tuple(key for key in DISTANCES if is_built(spec, cls, distance=DISTANCES[key].build()))
+        if "reducer" in arguments:
+            found["reducer"] = tuple(key for key, part in REDUCERS.items() if "in a run" in part.traits)
+        found["embedding_regularizer"] = tuple(key for key, part in REGULARIZERS.items() if part.family == "embeddings")
+        if "num_classes" in spec.sizes:
+            found["weight_regularizer"] = tuple(
+                key for key, part in REGULARIZERS.items() if part.family == "proxies" and "in a run" in part.traits
+            )
+    return found
+
+
+def is_built(spec: Spec, cls: type, **parts: Any) -> bool:
+    try:
+        cls(**{name: STAND_INS[name] for name in spec.sizes if name in STAND_INS}, **parts)
+    except ValueError:
+        return False
+    return True
 
 
 def with_regularizers(init: Callable[..., None]) -> Callable[..., None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -27,6 +27,12 @@ class Part(Record):
 
     key: str
     params: dict[str, Value] = {}
+
+
+class WeightedPart(Part):
+    """`weight`: what it is multiplied by before it is added to the loss."""
+
+    weight: float = Field(1.0, ge=0.0, le=1e6)
 
 
 class DataChoice(Part):
@@ -78,6 +84,8 @@ class Watching(Record):
 class RunSpec(Record):
     """One training run.
 
+    A part that may be left out is None: no distance or reducer is the loss's own, no wrapper the loss as it is.
+
     Raises ValueError (pydantic's, with every fault listed) for unknown names, values outside their range, or a
     part that does not exist; `RunSpec.read` turns it into one sentence a fault.
     """
@@ -87,8 +95,16 @@ class RunSpec(Record):
     backbone: BackboneChoice = BackboneChoice()
     head: HeadChoice = HeadChoice()
     loss: Part = Part(key="arcface")
+    distance: Part | None = None
+    reducer: Part | None = None
+    embedding_regularizer: WeightedPart | None = None
+    weight_regularizer: WeightedPart | None = None
+    second_loss: WeightedPart | None = None
+    wrapper: Part | None = None
     miner: Part = Part(key="none")
+    subset_miner: Part | None = None
     sampler: SamplerChoice = SamplerChoice()
+    method: Part = Part(key="metric_only")
     optimizer: OptimizerChoice = OptimizerChoice()
     augment: Literal["none", "light"] = "none"
     budget: Budget = Budget()
@@ -106,7 +122,10 @@ class RunSpec(Record):
             return record
         filled = dict(record)
         for section, room in PART_ROOMS.items():
-            choice = filled.get(section, {})
+            choice = filled.get(section, None if section in OPTIONAL else {})
+            if choice is None and section in OPTIONAL:
+                filled[section] = None
+                continue
             if isinstance(choice, str):
                 choice = {"key": choice}
             if isinstance(choice, BaseModel):
@@ -114,15 +133,20 @@ class RunSpec(Record):
             if not isinstance(choice, dict):
                 raise ValueError(f"{section} must be a name, or a record with 'key' and 'params'; got {choice!r}")
             key = choice.get("key") or usual_key(section, filled)
+            if key is None:
+                raise ValueError(f"{section} is not chosen yet: name one with 'key'. Known: {', '.join(parts(room))}.")
             spec = parts(room)[str(key)]
             given = choice.get("params") or {}
             if not isinstance(given, dict):
                 raise ValueError(f"{section}.params must be a record of values; got {given!r}")
             filled[section] = {**choice, "key": spec.key, "params": spec.check(given)}
+        filled.setdefault("augment", usual_augment(filled["method"]["key"]))
         return with_fitting_defaults(filled)
 
     @model_validator(mode="after")
     def check_together(self) -> Self:
+        check_loss_parts(self)
+        check_method(self)
         frozen = self.backbone.freeze == "everything"
         if frozen and self.head.kind == "none" and not learns_proxies(self.loss.key):
             raise ValueError(
@@ -176,12 +200,18 @@ PRETRAINED_RATE = 3e-4
 SCRATCH_RATE = 1e-3
 
 
-def usual_key(section: str, record: dict[str, Any]) -> str:
+def usual_key(section: str, record: dict[str, Any]) -> str | None:
     """The part that is taken where none is named. Losses with proxies want plain batches, the others m per class."""
     if section == "sampler":
         loss = record["loss"]
         return "shuffle" if learns_proxies(loss["key"] if isinstance(loss, dict) else loss) else "m_per_class"
-    return RunSpec.model_fields[section].default.key
+    usual = RunSpec.model_fields[section].default
+    return usual and usual.key
+
+
+def usual_augment(method_key: str) -> str:
+    """Two views of an image are the same without augmentation."""
+    return "light" if "two views" in parts("methods")[method_key].traits else "none"
 
 
 def with_fitting_defaults(record: dict[str, Any]) -> dict[str, Any]:
@@ -198,9 +228,60 @@ PART_ROOMS = {
     "dataset": "datasets",
     "backbone": "backbones",
     "loss": "losses",
+    "distance": "distances",
+    "reducer": "reducers",
+    "embedding_regularizer": "regularizers",
+    "weight_regularizer": "regularizers",
+    "second_loss": "losses",
+    "wrapper": "wrappers",
     "miner": "miners",
+    "subset_miner": "subset_miners",
     "sampler": "samplers",
+    "method": "methods",
 }
+LOSS_PARTS = ("distance", "reducer", "embedding_regularizer", "weight_regularizer")
+OPTIONAL = (*LOSS_PARTS, "second_loss", "wrapper", "subset_miner")
+
+
+def fitting_keys(section: str, loss_key: str) -> list[str]:
+    """The parts of a section that can be used with a loss."""
+    room = parts(PART_ROOMS[section])
+    takes = parts("losses")[loss_key].takes
+    if section in LOSS_PARTS:
+        return [key for key in room if key in takes.get(section, ())]
+    if section == "wrapper":
+        return [key for key, part in room.items() if "in a run" in part.traits and not learns_proxies(loss_key)]
+    return list(room)
+
+
+def check_loss_parts(spec: RunSpec) -> None:
+    """Raises: ValueError for a distance, reducer, regularizer or wrapper that the loss does not go with."""
+    title = parts("losses")[spec.loss.key].title
+    for section in (*LOSS_PARTS, "wrapper"):
+        choice, fitting = getattr(spec, section), fitting_keys(section, spec.loss.key)
+        if choice is not None and choice.key not in fitting:
+            cure = f"It goes with {', '.join(fitting)}." if fitting else "Leave it out."
+            raise ValueError(f"{section}: {title} does not take '{choice.key}'. {cure}")
+
+
+def check_method(spec: RunSpec) -> None:
+    """Raises: ValueError for a training method that does not go with the loss or the images that it would see."""
+    method = parts("methods")[spec.method.key]
+    if "no proxies" in method.traits:
+        for key in [spec.loss.key, *([spec.second_loss.key] if spec.second_loss else [])]:
+            if learns_proxies(key):
+                title = parts("losses")[key].title
+                raise ValueError(
+                    f"method: {method.title} compares images with each other, {title} with proxies of their classes. "
+                    "Choose a pair or triplet loss, such as ntxent."
+                )
+    if "two views" in method.traits and spec.augment == "none":
+        raise ValueError(
+            f"method: {method.title} shows each image in two renderings, which are the same without augmentation. "
+            "Set augment to 'light'."
+        )
+    if spec.subset_miner is not None and {"two views", "slices"} & set(method.traits):
+        raise ValueError(f"method: {method.title} goes without a subset miner. Leave subset_miner out.")
 
 
 def learns_proxies(loss_key: str) -> bool:
@@ -217,21 +298,27 @@ def apply_settings(record: dict[str, Any], settings: dict[str, Any]) -> dict[str
         if section not in RunSpec.model_fields:
             raise ValueError(f"There is no setting '{path}'.{nearest_word(section, RunSpec.model_fields)}")
         if not name:
-            exchanged = section in PART_ROOMS and not isinstance(value, dict)
+            left_out = value is None and section in OPTIONAL
+            exchanged = section in PART_ROOMS and not isinstance(value, dict) and not left_out
             changed[section] = {"key": value} | kept_fields(section, changed) if exchanged else value
             continue
-        model = RunSpec.model_fields[section].annotation
-        fields = getattr(model, "model_fields", None)
+        fields = getattr(model_of(RunSpec.model_fields[section].annotation), "model_fields", None)
         if fields is None:
             raise ValueError(f"There is no setting '{path}': {section} has no parts. Write {section}={value!r}.")
-        choice = changed.setdefault(section, {})
+        choice = changed[section] = changed.get(section) or {}
         if name in fields:
             choice[name] = value
         elif section in PART_ROOMS:
-            choice.setdefault("params", {})[name] = value
+            choice["params"] = {**(choice.get("params") or {}), name: value}
         else:
             raise ValueError(f"There is no setting '{path}'.{nearest_word(name, fields)}")
     return changed
+
+
+def model_of(hint: Any) -> Any:
+    """A field's type without the None of an optional one."""
+    models = [option for option in get_args(hint) if hasattr(option, "model_fields")]
+    return models[0] if models else hint
 
 
 def forget_what_follows(record: dict[str, Any], settings: dict[str, Any]) -> None:
@@ -240,6 +327,8 @@ def forget_what_follows(record: dict[str, Any], settings: dict[str, Any]) -> Non
     sampler = record.get("sampler", {})
     if "loss" in settings and "sampler" not in named and sampler.get("key") == usual_key("sampler", record):
         record["sampler"] = {name: value for name, value in sampler.items() if name not in ("key", "params")}
+    if "method" in settings and record.get("augment") == usual_augment(record["method"]["key"]):
+        del record["augment"]
     if "backbone" in settings:
         usual = with_fitting_defaults({"backbone": {"params": record.get("backbone", {}).get("params", {})}})
         if record.get("backbone", {}).get("freeze") == usual["backbone"]["freeze"]:
@@ -261,7 +350,7 @@ def fault_sentence(model: type[BaseModel], fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         known: Any = model
         for step in fault["loc"][:-1]:
-            known = known.model_fields[step].annotation
+            known = model_of(known.model_fields[step].annotation)
         return f"There is no setting '{place}'.{nearest_word(str(fault['loc'][-1]), known.model_fields)}"
     if not place:
         return message

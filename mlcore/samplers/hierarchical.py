@@ -9,14 +9,15 @@ import numpy as np
 
 from mlcore.declare import Knob
 from mlcore.samplers.epochs import coverage, generator, row_labels, rows_by_class, taken
-from mlcore.samplers.registry import CODE_SAMPLERS
+from mlcore.samplers.registry import SAMPLERS
 
 
-@CODE_SAMPLERS.add(
+@SAMPLERS.add(
     "hierarchical",
     title="Hierarchical",
     family="hierarchy",
     names=("HierarchicalSampler (pytorch-metric-learning)",),
+    traits=("parent labels",),
 )
 class HierarchicalSampler:
     """Fills each batch from a few super classes, so that the negatives of a class are mostly its close relations.
@@ -35,7 +36,6 @@ class HierarchicalSampler:
     """
 
     visits_everyone = False
-    label_levels = 2
 
     def __init__(
         self,

@@ -4,5 +4,4 @@ from __future__ import annotations
 
 from mlcore.declare import Registry
 
-SAMPLERS = Registry("sampler")
-CODE_SAMPLERS = Registry("sampler for code")  # need more than one label per row: a hierarchy, or the model
+SAMPLERS = Registry("sampler")  # traits: "parent labels" wants two columns of them, "looks at the model" wants embed

@@ -11,15 +11,16 @@ from torch import Tensor
 
 from mlcore.declare import Knob
 from mlcore.samplers.epochs import coverage, generator, row_labels
-from mlcore.samplers.registry import CODE_SAMPLERS
+from mlcore.samplers.registry import SAMPLERS
 from mlcore.tuples import sample_weights
 
 
-@CODE_SAMPLERS.add(
+@SAMPLERS.add(
     "tuples_to_weights",
     title="Tuples to weights",
     family="mined",
     names=("TuplesToWeightsSampler (pytorch-metric-learning)",),
+    traits=("looks at the model",),
 )
 class TuplesToWeightsSampler:
     """At the start of an epoch, embeds samples, mines them as one batch, and draws those in many tuples most often.

@@ -15,10 +15,15 @@ HEADER_LIMIT = 1024 * 1024
 
 @dataclass
 class Parts:
-    """What is saved and restored; `modules` by name (model, loss, miner)."""
+    """What is saved and restored; `modules` by name (model, method).
+
+    `plan`, the batches of the present epoch, is kept where they could not be drawn again (they were made by looking at
+    the model as it was then).
+    """
 
     modules: dict[str, nn.Module]
     optimizer: torch.optim.Optimizer
+    plan: Tensor | None = None
 
 
 def pack(parts: Parts, step: int, spec_sha256: str, seconds: float = 0.0) -> bytes:
@@ -27,6 +32,8 @@ def pack(parts: Parts, step: int, spec_sha256: str, seconds: float = 0.0) -> byt
     for name, module in parts.modules.items():
         for key, value in module.state_dict().items():
             tensors[f"{name}/{key}"] = value
+    if parts.plan is not None:
+        tensors["plan"] = parts.plan
     scalars: dict[str, dict[str, Any]] = {}
     for index, state in parts.optimizer.state_dict()["state"].items():
         for key, value in state.items():
@@ -61,6 +68,7 @@ def unpack(data: bytes, parts: Parts, spec_sha256: str) -> tuple[int, float]:
             state.setdefault(int(index), {})[name] = value
     groups = parts.optimizer.state_dict()["param_groups"]
     parts.optimizer.load_state_dict({"state": state, "param_groups": groups})
+    parts.plan = tensors.get("plan")
     torch.set_rng_state(tensors["rng"])
     return int(facts["step"]), float(facts.get("seconds", 0.0))
 

@@ -54,7 +54,10 @@ class Progress(Event):
 
 @dataclass(frozen=True)
 class StepDone(Event):
-    """`images_per_s` and `seconds_left` from a moving average; `tuples` None when the miner chose none."""
+    """`images_per_s` and `seconds_left` from a moving average; `tuples` None without a miner.
+
+    `parts`: the finite shares of the loss by name, where the training method adds several.
+    """
 
     kind = "step"
     epoch: int
@@ -65,6 +68,7 @@ class StepDone(Event):
     memory_mb: float
     seconds_left: float
     tuples: int | None
+    parts: dict[str, float]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -12,14 +13,11 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from mlcore.backbones import BACKBONES
+from mlcore.catalogue import parts
 from mlcore.data import ImageTable, load, split
-from mlcore.losses import LOSSES
-from mlcore.miners import MINERS
 from mlcore.runs.spec import RunSpec
-from mlcore.samplers import SAMPLERS
 from mlcore.training import checkpoint as checkpoints
-from mlcore.training.embedder import Embedder
+from mlcore.training.build import TrainingRows, build_method, build_model, build_sampler, build_subset_miner, pictured
 from mlcore.training.events import Checkpoint, Event, Finished, Progress, Started, StepDone, TrainingFault, Warned
 from mlcore.training.optim import build_optimizer, rate_factor, set_rates
 from mlcore.training.source import FeatureSource, PixelSource, Source, chunks
@@ -91,21 +89,20 @@ class Training:
         self.split = split(self.table.labels, choice.split, choice.held_out, choice.split_seed)
         self.classes, self.train_labels = np.unique(self.table.labels[self.split.train], return_inverse=True)
         self.sample = choose_sample(self.table, self.split, spec.watch.points, choice.split_seed)
-        sizes = {"image_size": self.table.image_size, "channels": self.table.channels}
-        backbone = BACKBONES[spec.backbone.key].build(sizes, **spec.backbone.params)
-        self.model = Embedder(backbone, spec.head, spec.backbone.freeze).to(self.device)
-        sizes = {"num_classes": len(self.classes), "embedding_size": self.model.embedding_size}
-        self.loss = LOSSES[spec.loss.key].build(sizes, **spec.loss.params).to(self.device)
-        self.miner = MINERS[spec.miner.key].build(sizes, **spec.miner.params)
-        sizes = {"labels": self.train_labels, "batch_size": spec.sampler.batch_size}
-        self.sampler = SAMPLERS[spec.sampler.key].build(sizes, **spec.sampler.params)
-        self.batches_per_epoch = len(self.sampler.epoch(1, spec.seed))
-        self.optimizer = build_optimizer(spec.optimizer, self.model, self.loss)
-        modules = {"model": self.model, "loss": self.loss}
-        if isinstance(self.miner, nn.Module):
-            modules["miner"] = self.miner
+        parents = None if self.table.parents is None else self.table.parents[self.table.labels[self.split.train]]
+        rows = TrainingRows(self.train_labels, parents)
+        self.model = build_model(spec, self.table).to(self.device)
+        self.method = build_method(spec, rows, self.model).to(self.device)
+        self.subset_miner = build_subset_miner(spec, self.method)
+        self.sampler = build_sampler(spec, rows, self.embed_now, self.method)
+        self.sampler_looks = "looks at the model" in parts("samplers")[spec.sampler.key].traits
+        self.optimizer = build_optimizer(spec.optimizer, self.model, self.method)
+        modules: dict[str, nn.Module] = {"model": self.model, "method": self.method}
+        if self.subset_miner is not None:
+            modules["subset_miner"] = self.subset_miner
         self.parts = checkpoints.Parts(modules, self.optimizer)
         self.source: Source = PixelSource(self.table, self.device)
+        self.batches_per_epoch = len(self.sampler.epoch(1, spec.seed))
         if self.resume_from is not None:
             self.step, self.pace.total = checkpoints.unpack(self.resume_from, self.parts, spec.digest())
             self._first_look_told = True
@@ -162,7 +159,7 @@ class Training:
 
     def look(self) -> int:
         """Begin to evaluate the present model; returns the step."""
-        self.watcher.look(self.step, self.model, self.loss)
+        self.watcher.look(self.step, self.model, pictured(self.method.loss))
         return self.step
 
     def finish_look(self) -> Iterator[Event]:
@@ -201,16 +198,14 @@ class Training:
         epoch, rows = self.next_batch()
         labels = torch.from_numpy(self.train_labels[rows]).to(self.device)
         rates = set_rates(self.optimizer, rate_factor(spec.optimizer, self.step, spec.budget.steps))
-        features = self.source.features(self.model, self.split.train[rows], self.movement())
-        embeddings = self.model.head(features)  # (B, D)
-        loss, tuples, grad_norm = embeddings.new_tensor(float("nan")), None, float("nan")
-        if torch.isfinite(embeddings).all():
-            indices_tuple = self.miner(embeddings.detach(), labels)
-            tuples = None if indices_tuple is None else sum(len(side) for side in indices_tuple[::3])
-            loss = self.loss(embeddings, labels, indices_tuple)
-        if torch.isfinite(loss):
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.subset_miner is not None:
+            rows, labels = self.hardest(rows, labels)
+        features = tuple(self.features(rows, view) for view in range(self.method.views))
+        outcome = self.method(self.model.head, features, labels)
+        loss, grad_norm = outcome.loss.item(), math.nan
+        if math.isfinite(loss):
+            outcome.loss.backward()
             grad_norm = self.clip_gradients()
             self.optimizer.step()
         self.step += 1
@@ -220,18 +215,41 @@ class Training:
         return StepDone(
             step=self.step,
             epoch=epoch,
-            loss=loss.item(),
+            loss=loss,
             grad_norm=grad_norm,
             learning_rates=rates,
             images_per_s=round(pace.images_per_s, 1),
             memory_mb=round(memory, 1),
             seconds_left=round(left, 2),
-            tuples=tuples,
+            tuples=outcome.tuples,
+            parts={name: share for name, share in outcome.parts.items() if math.isfinite(share)},
         )
+
+    def features(self, rows: np.ndarray, view: int = 0) -> Tensor:
+        """The backbone's features (B, F) of places in the training split, in one rendering of the images."""
+        return self.source.features(self.model, self.split.train[rows], self.movement(view))
+
+    @torch.no_grad()
+    def hardest(self, rows: np.ndarray, labels: Tensor) -> tuple[np.ndarray, Tensor]:
+        """Those of a batch that the subset miner picks, by a look at all of it without gradient."""
+        chosen = self.subset_miner(self.model.head(self.features(rows)), labels)
+        return rows[chosen.cpu().numpy()], labels[chosen]
+
+    @torch.no_grad()
+    def embed_now(self, rows: np.ndarray) -> Tensor:
+        """Embeddings of places in the training split by the model as it is, for samplers that look at it."""
+        self.model.eval()
+        try:
+            places = [self.split.train[rows[part]] for part in chunks(len(rows))]
+            return torch.cat([self.model.head(self.source.features(self.model, part)) for part in places])
+        finally:
+            self.model.train()
 
     def clip_gradients(self) -> float:
         """The norm of all gradients together, before they are clipped (if they are)."""
         parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if not parameters:
+            return 0.0
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
         if self.spec.optimizer.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.spec.optimizer.clip_norm, norm)
@@ -244,14 +262,22 @@ class Training:
         """
         epoch, place = self.step // self.batches_per_epoch + 1, self.step % self.batches_per_epoch
         if self._epoch != epoch:
-            self._epoch, self._batches = epoch, self.sampler.epoch(epoch, self.spec.seed)
+            self._epoch, self._batches = epoch, self.plan(epoch, place)
         return epoch, self._batches[place % len(self._batches)]
 
-    def movement(self) -> torch.Generator | None:
-        """The random source of this step's augmentation, or None for none."""
+    def plan(self, epoch: int, place: int) -> np.ndarray:
+        """The batches of an epoch. Those that hang on the model as it was are kept until the epoch ends."""
+        if not self.sampler_looks:
+            return self.sampler.epoch(epoch, self.spec.seed)
+        if place == 0 or self.parts.plan is None:
+            self.parts.plan = torch.from_numpy(self.sampler.epoch(epoch, self.spec.seed))
+        return self.parts.plan.numpy()
+
+    def movement(self, view: int) -> torch.Generator | None:
+        """The random source of this step's augmentation for a view, or None for none."""
         if self.spec.augment == "none":
             return None
-        return torch.Generator().manual_seed(self.spec.seed * 1_000_003 + self.step)
+        return torch.Generator().manual_seed((self.spec.seed * 1_000_003 + self.step) * self.method.views + view)
 
     def make_features(self) -> Iterator[Event]:
         """Run the frozen backbone over every image once."""
@@ -266,7 +292,7 @@ class Training:
         self.source = FeatureSource(torch.cat(kept).clone())
 
     def started(self) -> Started:
-        everything = [*self.model.parameters(), *self.loss.parameters()]
+        everything = [*self.model.parameters(), *self.method.parameters()]
         held_labels = self.table.labels[self.split.held_out]
         return Started(
             step=self.step,

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import nn
 
 from mlcore.runs.spec import OptimizerChoice
 from mlcore.training.embedder import Embedder
+from mlcore.training.methods import TrainingMethod
 
 
-def build_optimizer(choice: OptimizerChoice, model: Embedder, loss: nn.Module) -> torch.optim.Optimizer:
-    """One optimizer over all that trains. Weight decay is for matrices, never for biases, norms or proxies."""
+def build_optimizer(choice: OptimizerChoice, model: Embedder, method: TrainingMethod) -> torch.optim.Optimizer:
+    """One optimizer over all that trains. Weight decay is for matrices, never for biases, norms or proxies.
+
+    What the losses learn trains at the proxies' rate, what else the method learns (a classifier ...) at the head's.
+    """
     rates = {"backbone": choice.backbone_lr, "head": choice.head_lr, "proxies": choice.proxies_lr}
-    members = {"backbone": model.backbone.parameters(), "head": model.head.parameters(), "proxies": loss.parameters()}
+    of_losses = unique(parameter for loss in method.losses() for parameter in loss.parameters())
+    of_method = [parameter for parameter in method.parameters() if all(parameter is not other for other in of_losses)]
+    members = {
+        "backbone": model.backbone.parameters(),
+        "head": [*model.head.parameters(), *of_method],
+        "proxies": of_losses,
+    }
     groups = []
     for name, parameters in members.items():
         training = [parameter for parameter in parameters if parameter.requires_grad]
@@ -32,6 +43,10 @@ def build_optimizer(choice: OptimizerChoice, model: Embedder, loss: nn.Module) -
     if choice.name == "sgd":
         return torch.optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True, fused=fused)
     return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[choice.name](groups, lr=0.0, fused=fused)
+
+
+def unique(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    return list({id(parameter): parameter for parameter in parameters}.values())
 
 
 def rate_factor(choice: OptimizerChoice, step: int, total_steps: int) -> float:

@@ -113,7 +113,7 @@ class Watcher:
         assert not self.busy, "the watcher looks at one model at a time"
         self.embedded = 0
         frozen = copy.deepcopy(model).eval()
-        proxies = proxies_of(loss)
+        proxies = proxies_of(loss, model.embedding_size)
         lines = [dataclasses.asdict(line) for line in loss.margin_lines()] if hasattr(loss, "margin_lines") else []
         work = (step, frozen, proxies, lines)
         self._thread = threading.Thread(target=self._work, args=work, name="watcher", daemon=True)
@@ -241,9 +241,9 @@ def half(rows: np.ndarray) -> np.ndarray:
     return (rows / np.where(fits, 1.0, np.maximum(lengths, np.finfo(np.float64).tiny))).astype(np.float16)
 
 
-def proxies_of(loss: nn.Module) -> np.ndarray | None:
-    """The loss's proxies (C, D) float32 on the CPU, if it has one per class."""
+def proxies_of(loss: nn.Module, embedding_size: int) -> np.ndarray | None:
+    """The loss's proxies (C, D) float32 on the CPU, if it has one per class that is as long as an embedding."""
     proxies = getattr(loss, "proxies", None)
-    if proxies is None or proxies.ndim != 2:
+    if proxies is None or proxies.ndim != 2 or proxies.shape[1] != embedding_size:
         return None
     return proxies.detach().float().cpu().numpy().copy()

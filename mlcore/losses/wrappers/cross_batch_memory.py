@@ -23,6 +23,7 @@ Miner = Callable[..., tuple[Tensor, ...] | None]
     formula=r"L\big(\text{batch},\ \text{last } M \text{ embeddings}\big)",
     paper="Wang et al., CVPR 2020, arXiv:1912.06798, algorithm 1",
     names=("CrossBatchMemory (pytorch-metric-learning)", "XBM", "memory queue"),
+    traits=("in a run",),
 )
 class CrossBatchMemory(nn.Module):
     """Keeps the last embeddings with their labels, and gives them to a pair or triplet loss as its reference.

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from mlcore.miners import NoMiner
 from mlcore.samplers import SAMPLERS
 
 LABELS = np.repeat(np.arange(9), [3, 5, 8, 8, 4, 1, 12, 7, 16])
@@ -14,11 +15,15 @@ pytestmark = pytest.mark.parametrize("spec", SAMPLERS.values(), ids=SAMPLERS.key
 
 
 def sizes_of(spec, batch_size=8, labels=LABELS):
-    """Labels with the levels that the sampler asks for, and the nearest batch of whole groups."""
+    """What the sampler's traits ask for, and the nearest batch of whole groups."""
     together = getattr(spec.load(), "rows_together", 1)
-    if getattr(spec.load(), "label_levels", 1) > 1 and np.ndim(labels) == 1:
+    if "parent labels" in spec.traits and np.ndim(labels) == 1:
         labels = np.stack([labels, labels // 3], axis=1)
-    return {"labels": labels, "batch_size": batch_size - batch_size % together}
+    sizes = {"labels": labels, "batch_size": batch_size - batch_size % together}
+    if "looks at the model" in spec.traits:
+        points = torch.randn(len(LABELS), 5, generator=torch.Generator().manual_seed(0))
+        sizes |= {"embed": lambda rows: points[torch.from_numpy(rows)], "miner": NoMiner()}
+    return sizes
 
 
 @pytest.mark.parametrize("batch_size", [8, 16, 24])

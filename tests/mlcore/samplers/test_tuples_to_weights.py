@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mlcore.samplers import CODE_SAMPLERS, TuplesToWeightsSampler
+from mlcore.samplers import SAMPLERS, TuplesToWeightsSampler
 from mlcore.tuples import Triplets
 
 LABELS = np.arange(40) % 4
@@ -60,6 +60,6 @@ def test_an_embed_of_another_size_is_refused():
 
 
 def test_it_is_declared_apart_since_it_needs_the_model():
-    spec = CODE_SAMPLERS["tuples_to_weights"]
+    spec = SAMPLERS["tuples_to_weights"]
     assert spec.sizes == ("labels", "batch_size", "embed", "miner")
     assert "What to expect: " in spec.text

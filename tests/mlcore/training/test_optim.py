@@ -10,6 +10,7 @@ from torch import nn
 
 from mlcore.runs.spec import HeadChoice, OptimizerChoice
 from mlcore.training.embedder import Embedder
+from mlcore.training.methods import MetricLossOnly, TrainWithClassifier
 from mlcore.training.optim import build_optimizer, rate_factor, set_rates
 
 
@@ -32,7 +33,17 @@ class Loss(nn.Module):
 
 def built(choice=OptimizerChoice(), kind="linear", freeze="nothing", loss=None):  # noqa: B008 - it is frozen
     model = Embedder(Backbone(), HeadChoice(kind=kind, embedding_size=2), freeze)
-    return model, build_optimizer(choice, model, loss or Loss())
+    return model, build_optimizer(choice, model, MetricLossOnly(lambda size: loss or Loss(), None, 2))
+
+
+def test_what_a_method_learns_beside_its_losses_trains_at_the_heads_rate():
+    model = Embedder(Backbone(), HeadChoice(embedding_size=2), "nothing")
+    method = TrainWithClassifier(lambda size: Loss(), None, num_classes=3, embedding_size=2)
+    optimizer = build_optimizer(OptimizerChoice(head_lr=0.2, proxies_lr=0.3), model, method)
+    rates = {id(p): group["base_lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert {rates.pop(id(p)) for p in method.loss.parameters()} == {0.3}
+    assert {rates[id(p)] for p in method.parameters() if id(p) in rates} == {0.2}
+    assert all(id(p) in rates for name, p in method.named_parameters() if not name.startswith("loss."))
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])

@@ -1,0 +1,124 @@
+"""From a RunSpec to the parts that train: sampler, embedder, losses, miners, method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mlcore.backbones import BACKBONES
+from mlcore.data import ImageTable
+from mlcore.declare import Registry
+from mlcore.distances import DISTANCES
+from mlcore.distributed import WRAPPERS
+from mlcore.losses import LOSSES
+from mlcore.losses.wrappers.multiple import MultipleLosses
+from mlcore.miners import MINERS, SUBSET_MINERS
+from mlcore.reducers import REDUCERS
+from mlcore.regularizers import REGULARIZERS
+from mlcore.runs.spec import Part, RunSpec, WeightedPart
+from mlcore.samplers import SAMPLERS
+from mlcore.training.embedder import Embedder
+from mlcore.training.methods import METHODS, TrainingMethod
+
+Embed = Callable[[np.ndarray], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRows:
+    """What is trained on: each training row's class, renumbered from 0, and its parent class where there are any.
+
+    Shapes: labels (N,) int64, parents (N,) int64.
+    """
+
+    labels: np.ndarray
+    parents: np.ndarray | None
+
+    @property
+    def num_classes(self) -> int:
+        return int(self.labels.max()) + 1
+
+    def class_weights(self) -> Tensor:
+        """(C,) weights that give every class the same part in a mean over samples."""
+        counts = np.bincount(self.labels)
+        return torch.from_numpy(len(self.labels) / (len(counts) * counts)).float()
+
+
+def build_model(spec: RunSpec, table: ImageTable) -> Embedder:
+    sizes = {"image_size": table.image_size, "channels": table.channels}
+    backbone = BACKBONES[spec.backbone.key].build(sizes, **spec.backbone.params)
+    return Embedder(backbone, spec.head, spec.backbone.freeze)
+
+
+def build_method(spec: RunSpec, rows: TrainingRows, model: Embedder) -> TrainingMethod:
+    """The method with its losses and its miner; where the wrapper wants the miner, it has it instead."""
+    miner = MINERS[spec.miner.key].build({}, **spec.miner.params)
+    wrapped = spec.wrapper is not None
+    sizes = {
+        "make_loss": lambda size: build_loss(spec, rows, size, miner),
+        "miner": None if wrapped else miner,
+        "num_classes": rows.num_classes,
+        "embedding_size": model.embedding_size,
+        "feature_size": model.backbone.feature_size,
+    }
+    return METHODS[spec.method.key].build(sizes, **spec.method.params)
+
+
+def build_loss(spec: RunSpec, rows: TrainingRows, embedding_size: int, miner: Any) -> nn.Module:
+    """The loss for embeddings of a size with all its parts, a second one added, and the wrapper around both."""
+    sizes = {"num_classes": rows.num_classes, "embedding_size": embedding_size}
+    extras = {
+        "distance": built(DISTANCES, spec.distance),
+        "reducer": built(REDUCERS, spec.reducer, {"weights": rows.class_weights()}),
+    }
+    for name in ("embedding_regularizer", "weight_regularizer"):
+        choice: WeightedPart | None = getattr(spec, name)
+        extras[name] = built(REGULARIZERS, choice)
+        extras[name.replace("regularizer", "reg_weight")] = 1.0 if choice is None else choice.weight
+    given = {name: part for name, part in extras.items() if part is not None}
+    loss = LOSSES[spec.loss.key].build(sizes, given, **spec.loss.params)
+    if spec.second_loss is not None:
+        second = LOSSES[spec.second_loss.key].build(sizes, **spec.second_loss.params)
+        loss = MultipleLosses([loss, second], weights=[1.0, spec.second_loss.weight])
+    if spec.wrapper is not None:
+        sizes = {"loss": loss, "embedding_size": embedding_size}
+        loss = WRAPPERS[spec.wrapper.key].build(sizes, {"miner": miner}, **spec.wrapper.params)
+    return loss
+
+
+def built(registry: Registry, choice: Part | None, sizes: dict[str, Any] | None = None) -> Any:
+    return None if choice is None else registry[choice.key].build(sizes, **choice.params)
+
+
+def build_subset_miner(spec: RunSpec, method: TrainingMethod) -> nn.Module | None:
+    """What picks the rows of a batch that are trained on, by the method's own loss and miner."""
+    if spec.subset_miner is None:
+        return None
+    part = SUBSET_MINERS[spec.subset_miner.key]
+    return part.build({"loss": method.loss}, {"miner": method.miner}, **spec.subset_miner.params)
+
+
+def build_sampler(spec: RunSpec, rows: TrainingRows, embed: Embed, method: TrainingMethod) -> Any:
+    """The sampler. Raises: ValueError where it wants parent classes and the data has none."""
+    part = SAMPLERS[spec.sampler.key]
+    labels = rows.labels
+    if "parent labels" in part.traits:
+        if rows.parents is None:
+            raise ValueError(
+                f"{part.title}: needs data whose classes have parent classes, and '{spec.dataset.key}' has none. "
+                "Choose another sampler, or data with parents, such as glyphs."
+            )
+        labels = np.stack([rows.labels, rows.parents], axis=1)
+    sizes = {"labels": labels, "batch_size": spec.sampler.batch_size, "embed": embed, "miner": method.miner}
+    return part.build(sizes, **spec.sampler.params)
+
+
+def pictured(loss: nn.Module) -> nn.Module:
+    """The loss whose proxies and margins are drawn: what a wrapper wraps, and the first of several."""
+    if isinstance(loss, MultipleLosses):
+        return pictured(loss.losses[0])
+    return pictured(loss.loss) if isinstance(getattr(loss, "loss", None), nn.Module) else loss

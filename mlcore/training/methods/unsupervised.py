@@ -1,0 +1,77 @@
+"""Training without labels: two renderings of an image belong together, and all else apart."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from mlcore.declare import Knob
+from mlcore.training.methods.method import (
+    Batch,
+    MakeLoss,
+    Miner,
+    Outcome,
+    TrainingMethod,
+    one_number,
+    outcome_of,
+    refuse_proxies,
+    refuse_without_reference,
+)
+from mlcore.training.methods.registry import METHODS
+
+
+@METHODS.add(
+    "unsupervised",
+    title="Unsupervised, from augmentations",
+    family="training method",
+    formula=r"L\big([z, z'],\ [1..B,\ 1..B]\big)",
+    paper="Ye et al., CVPR 2019, arXiv:1904.03436",
+    names=("UnsupervisedEmbeddingsUsingAugmentations (pytorch-metric-learning before 1.0)", "instance discrimination"),
+    traits=("two views", "own labels", "no proxies"),
+)
+class UnsupervisedEmbeddingsUsingAugmentations(TrainingMethod):
+    """Renders each image twice and labels both by the image: the labels of the data are not looked at.
+
+    An image's number goes on from batch to batch (`seen`, which is saved), so that a loss with a memory never takes two
+    images for one. A loss that is made for two views (`compares_views`) gets them as such; any other gets both
+    in one batch.
+
+    What to expect: As good as the augmentation: what it changes is what embeddings learn to overlook. Two images of a
+    class in one batch are pushed apart, so take large batches, a shuffle rather than m per class, and a loss that
+    forgives some wrong negatives (NT-Xent, SupCon, VICReg).
+
+    Shapes: two views of features (B, F), the same images in the same order; labels (B,) of any kind.
+    Raises: ValueError for a loss with proxies, or one without ref_emb where `symmetric` is off.
+    """
+
+    views = 2
+
+    def __init__(
+        self,
+        make_loss: MakeLoss,
+        miner: Miner | None,
+        embedding_size: int,
+        *,
+        symmetric: Annotated[
+            bool, Knob("Every rendering is an anchor; otherwise the first asks and the second answers.")
+        ] = True,
+    ) -> None:
+        super().__init__(make_loss, miner, embedding_size)
+        self.joined = symmetric and not getattr(self.loss, "compares_views", "")
+        (refuse_proxies if self.joined else refuse_without_reference)("unsupervised", self.loss)
+        self.symmetric = symmetric
+        self.seen: Tensor
+        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+
+    def outcome(self, batch: Batch) -> Outcome:
+        one, other = batch.embeddings
+        images = self.seen + torch.arange(len(one), device=one.device)
+        if self.training:
+            self.seen += len(one)
+        if not self.joined:
+            return self.across(one, other, images)
+        embeddings, labels = torch.cat([one, other]), images.repeat(2)
+        tuples = self.mine(embeddings, labels)
+        return outcome_of({"metric": one_number(self.loss, embeddings, labels, tuples)}, tuples)
