@@ -8,11 +8,13 @@ import numpy as np
 import streamlit as st
 
 from app.tiles import Row, Tile
+from app.words import count, plain
 from mlcore.catalogue import parts
 from mlcore.data import ImageTable, Split, load, split
 from mlcore.data.thumbnails import MAX_SIDE, Atlas, atlas
 
 NEAREST = 8
+GROUPS = 20
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -56,6 +58,17 @@ def class_rows(table: ImageTable, held_out: np.ndarray, classes: Sequence[int], 
         tiles = tuple(Tile(int(place), int(place), "none", table.image_names[place]) for place in shown)
         rows.append(Row(table.class_names[label], f"{len(places)} images, {side}{more}", tiles))
     return rows
+
+
+def groups_text(table: ImageTable) -> str:
+    """'Groups: digits (10 classes), capital letters (26).' where classes have parents, else ''."""
+    if table.parents is None:
+        return ""
+    (name, number), *others = zip(table.parent_names, np.bincount(table.parents).tolist(), strict=True)
+    told = [f"{plain(name)} ({count(number, 'class', 'classes')})"]
+    told += [f"{plain(name)} ({number})" for name, number in others[: GROUPS - 1]]
+    more = f" and {len(others) + 1 - GROUPS:,} more" if len(others) >= GROUPS else ""
+    return f"Groups: {', '.join(told)}{more}."
 
 
 def classes_named(table: ImageTable, text: str) -> list[int]:

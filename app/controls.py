@@ -10,7 +10,7 @@ import streamlit as st
 from app.draft import WIDGET, Draft
 from mlcore.catalogue import parts
 from mlcore.declare import Param, Spec
-from mlcore.runs.spec import PART_ROOMS
+from mlcore.runs.spec import PART_ROOMS, WEIGHTED
 
 SLIDER_STEPS = 200
 IN_ORDER = 12  # more parts than that are listed by title
@@ -25,6 +25,36 @@ def part_choice(draft: Draft, section: str, label: str, *, help: str | None = No
     chosen = st.selectbox(label, keys, format_func=lambda name: room[name].title, key=key, help=help)
     draft.choose(section, chosen)
     return room[chosen]
+
+
+def optional_part(draft: Draft, section: str, label: str, without: str, keys: list[str], *, help: str) -> None:
+    """A list of the parts that fit, after `without` (none of them), with the knobs of the chosen one.
+
+    A part that does not fit any more is left out; where none fits, nothing is offered.
+    """
+    room, key = parts(PART_ROOMS[section]), f"{WIDGET}{section}"
+    if draft.get(section) is not None and draft.get(section) not in keys:
+        draft.choose(section, None)
+        st.session_state.pop(key, None)
+    if not keys:
+        return
+    st.session_state.setdefault(key, draft.get(section))
+    ordered = sorted(keys, key=lambda name: room[name].title.lower())
+    chosen = st.selectbox(
+        label,
+        [None, *ordered],
+        format_func=lambda name: without if name is None else room[name].title,
+        key=key,
+        help=help,
+    )
+    draft.choose(section, chosen)
+    if chosen is None:
+        return
+    st.caption(room[chosen].text.split("\n\n")[0])
+    if section in WEIGHTED:
+        draft.settings.setdefault(f"{section}.weight", 1.0)
+        number(draft, f"{section}.weight", "Weight", 0.0, 1e6, step=None, format="%.4g", help="Times this, then added.")
+    part_knobs(draft, section, room[chosen])
 
 
 def part_knobs(draft: Draft, section: str, spec: Spec) -> None:

@@ -11,7 +11,7 @@ from mlcore.runs.spec import PART_ROOMS, RunSpec
 def differences(spec: RunSpec) -> dict[str, Any]:
     """The settings in which a spec differs from the defaults of the parts that it names."""
     settings = settings_of(spec)
-    chosen = {name: settings[name] for name in PART_ROOMS}
+    chosen = {name: settings[name] for name in PART_ROOMS if settings[name] is not None}
     plain_settings = settings_of(RunSpec.read({}).changed(chosen))
     return chosen | {name: value for name, value in settings.items() if plain_settings.get(name) != value}
 

@@ -8,6 +8,7 @@ import streamlit as st
 
 from app.url import mirror
 from mlcore.catalogue import parts
+from mlcore.declare import Param, Spec
 from mlcore.runs.spec import PART_ROOMS, RunSpec
 
 KEY = "lab.draft"
@@ -19,7 +20,7 @@ def settings_of(spec: RunSpec) -> dict[str, Any]:
     """Every setting of a spec under its dotted name; a part's own name is its key."""
     flat: dict[str, Any] = {}
     for section, choice in spec.model_dump(mode="json").items():
-        if not isinstance(choice, dict):
+        if not isinstance(choice, dict):  # a plain value, or None for a part that is left out
             flat[section] = choice
             continue
         if section in PART_ROOMS:
@@ -60,18 +61,30 @@ class Draft:
             )
         return values
 
-    def choose(self, section: str, key: str) -> None:
-        """Take another part; the present one's knobs are remembered under its name."""
+    def choose(self, section: str, key: str | None) -> None:
+        """Take another part, or None to leave it out; the present one's knobs are remembered under its name."""
         before = self.settings[section]
         if key == before:
             return
-        for param in parts(PART_ROOMS[section])[before].params:
+        for param in self.params(section):
             kept = self.settings.setdefault(f"@{section}.{before}", {})
             kept[param.name] = self.settings.pop(f"{section}.{param.name}", param.default)
         self.settings[section] = key
+        if key is None:
+            for name in [name for name in self.settings if name.startswith(f"{section}.")]:
+                del self.settings[name]
         kept = self.settings.get(f"@{section}.{key}", {})
-        for param in parts(PART_ROOMS[section])[key].params:
+        for param in self.params(section):
             self.settings[f"{section}.{param.name}"] = kept.get(param.name, param.default)
+
+    def part(self, section: str) -> Spec | None:
+        """The chosen part of a section; None where it is left out."""
+        key = self.settings.get(section)
+        return None if key is None else parts(PART_ROOMS[section])[key]
+
+    def params(self, section: str) -> tuple[Param, ...]:
+        part = self.part(section)
+        return () if part is None else part.params
 
     def replace(self, settings: dict[str, Any]) -> None:
         """Take over a lesson's or a run's settings; everything it does not name is as usual."""
@@ -104,7 +117,7 @@ class Draft:
         section, _, knob = name.partition(".")
         if section not in PART_ROOMS or not knob:
             return False
-        params = {param.name: param for param in parts(PART_ROOMS[section])[self.settings[section]].params}
+        params = {param.name: param for param in self.params(section)}
         return knob in params and params[knob].default == value
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from app.controls import choice, number, part_choice, part_knobs
+from app.controls import choice, number, optional_part, part_choice, part_knobs
 from app.draft import WIDGET, Draft, settings_of
 from app.lessons import LESSONS, lesson
 from app.tiles import Row, Tile, atlas_carrier, image_tiles
 from app.url import mirror
 from mlcore.data import ImageTable, load
 from mlcore.data.thumbnails import Atlas, atlas
-from mlcore.runs.spec import RunSpec, learns_proxies
+from mlcore.runs.spec import RunSpec, fitting_keys, learns_proxies, usual_augment
 
 STRIP = 6
 SIZES = (2, 3, 16, 32, 64, 128, 256, 512)
@@ -23,14 +23,49 @@ def setup(draft: Draft) -> None:
     data_choice(draft)
     backbone_choice(draft)
     loss_choice(draft)
-    with st.expander("Miner and sampler", icon=":material/filter_alt:"):
-        part_knobs(draft, "miner", part_choice(draft, "miner", "Miner", help="Which tuples of a batch the loss sees."))
-        sampler = part_choice(draft, "sampler", "Sampler", help="How batches are put together.")
-        part_knobs(draft, "sampler", sampler)
-        number(draft, "sampler.batch_size", "Batch size (images)", 2, 4096, step=4)
-        choice(draft, "augment", "Augmentation", {"none": "None", "light": "Light"}, help=AUGMENT_HELP)
+    with st.expander("Distance, regularisers, memory", icon=":material/layers:"):
+        loss_parts(draft)
+    with st.expander("Miner, sampler, method", icon=":material/filter_alt:"):
+        batch_choice(draft)
     with st.expander("Optimiser and length", icon=":material/tune:"):
         optimizer_choice(draft)
+
+
+def loss_parts(draft: Draft) -> None:
+    """What goes with the loss, each left out unless chosen."""
+    for section, label, without, help in (
+        ("distance", "Distance", "The loss's own", "How alike two embeddings are. Only what fits the loss is offered."),
+        ("reducer", "Reducer", "The loss's own", "How one number is made of many."),
+        ("embedding_regularizer", "Regulariser of embeddings", "None", "Added to the loss."),
+        ("weight_regularizer", "Regulariser of proxies", "None", "Added to the loss."),
+        ("second_loss", "Second loss", "None", "Added to the first. Both see the same tuples."),
+        ("wrapper", "Memory", "None", "What the loss sees beside the batch. It goes with losses without proxies."),
+    ):
+        optional_part(draft, section, label, without, fitting_keys(section, draft.get("loss")), help=help)
+
+
+def batch_choice(draft: Draft) -> None:
+    part_knobs(draft, "miner", part_choice(draft, "miner", "Miner", help="Which tuples of a batch the loss sees."))
+    sampler = part_choice(draft, "sampler", "Sampler", help="How batches are put together.")
+    part_knobs(draft, "sampler", sampler)
+    number(draft, "sampler.batch_size", "Batch size (images)", 2, 4096, step=4)
+    optional_part(
+        draft,
+        "subset_miner",
+        "Subset miner",
+        "None: train on the whole batch",
+        fitting_keys("subset_miner", draft.get("loss")),
+        help="Looks at a batch without gradient and trains on a part of it.",
+    )
+    before = draft.get("method")
+    method = part_choice(draft, "method", "Training method", help="What a step does with the batch and the loss.")
+    if method.key != before and draft.get("augment") == usual_augment(before):
+        draft.set("augment", usual_augment(method.key))
+        st.session_state.pop(f"{WIDGET}augment", None)
+    if method.key != RunSpec.model_fields["method"].default.key:
+        st.caption(method.text.split("\n\n")[0])
+    part_knobs(draft, "method", method)
+    choice(draft, "augment", "Augmentation", {"none": "None", "light": "Light"}, help=AUGMENT_HELP)
 
 
 AUGMENT_HELP = "Light: each image is shifted, scaled and turned a little, anew in every step."

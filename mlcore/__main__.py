@@ -1,4 +1,4 @@
-"""The lab without a browser: `python -m mlcore list | train | runs | show | stop | resume`."""
+"""The lab without a browser: `python -m mlcore list | train | runs | show | evaluate | spread | stop | resume`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from mlcore.runs.spec import PART_ROOMS, RunSpec, plain_yaml
 from mlcore.runs.states import RunState
 
 METRICS = ("map_at_r", "recall_at_1", "r_precision", "nmi")
+RUN_HELP = "the run's id, the end of its id, or its name"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         training.add_argument(f"--{section}", metavar="KEY", help=f"one of: python -m mlcore list {room}")
     training.add_argument("--steps", type=int, help="optimizer steps")
     training.add_argument("--seed", type=int, help="of weights, batches and augmentation")
+    training.add_argument("--seeds", type=int, metavar="N", help="N runs, of this seed and the next ones; their spread")
     training.add_argument("--name", help="what the run is called")
     training.add_argument(
         "--set",
@@ -76,13 +78,43 @@ def build_parser() -> argparse.ArgumentParser:
     table.add_argument("--json", action="store_true")
     table.set_defaults(act=show_runs)
 
+    testing = acts.add_parser(
+        "evaluate",
+        help="a run's model again, from its last checkpoint, with every metric",
+        description="Rebuild a run's model from its last checkpoint, embed a side of its split, print every metric.",
+        epilog="Example: python -m mlcore evaluate gk3v --tester same_parent --untrained --per-class",
+    )
+    testing.add_argument("run", help=RUN_HELP)
+    testing.add_argument(
+        "--tester",
+        default="global",
+        help="global, same_parent (among classes of one parent), two_streams (the first half of each class among the "
+        "second), or a key of: list testers",
+    )
+    testing.add_argument(
+        "--reference", default="self", help="what is searched: self, sets_combined (both sides) or training"
+    )
+    testing.add_argument("--side", default="held_out", help="of the split: held_out or train")
+    testing.add_argument("--pca", type=int, metavar="N", help="reduce to N principal components first")
+    testing.add_argument("--per-class", action="store_true", help="also each class, the worst first")
+    testing.add_argument("--untrained", action="store_true", help="also the weights of step 0, beside")
+    add_runs_option(testing)
+    testing.add_argument("--json", action="store_true")
+    testing.set_defaults(act=evaluate_again)
+
+    spreading = acts.add_parser("spread", help="mean and standard deviation over runs that differ in their seed only")
+    spreading.add_argument("run", nargs="+", help=RUN_HELP)
+    add_runs_option(spreading)
+    spreading.add_argument("--json", action="store_true")
+    spreading.set_defaults(act=show_spread)
+
     for name, act, text in (
         ("show", show_run, "one run: state, metrics over time, settings"),
         ("stop", stop_run, "ask a run to stop; everything up to then is kept"),
         ("resume", resume_here, "go on with a stopped, failed or lost run, here and now"),
     ):
         command = acts.add_parser(name, help=text)
-        command.add_argument("run", help="the run's id, the end of its id, or its name")
+        command.add_argument("run", help=RUN_HELP)
         add_runs_option(command)
         command.add_argument("--json", action="store_true")
         command.set_defaults(act=act)
@@ -109,8 +141,31 @@ def show_list(options: argparse.Namespace) -> int:
 
 def train_here(options: argparse.Namespace) -> int:
     spec = spec_from_options(options)
+    if options.seeds is not None:
+        return train_seeds(spec, options)
     run = Runs(options.runs).create(spec, state=RunState.DRAFT)
     return work(run, as_json=options.json)
+
+
+def train_seeds(spec: RunSpec, options: argparse.Namespace) -> int:
+    """One run a seed, one after the other; the last line is their spread. It ends early where a run does."""
+    from mlcore.seeds import spread_of_runs
+
+    if options.seeds < 2:
+        raise ValueError(f"--seeds must be at least 2, for a spread over them; got {options.seeds}.")
+    wanted = range(spec.seed, spec.seed + options.seeds)
+    specs = [spec.changed({"seed": seed, "name": f"{spec.title()[:100]}, seed {seed}"}) for seed in wanted]
+    done = []
+    for one in specs:
+        run = Runs(options.runs).create(one, state=RunState.DRAFT)
+        code = work(run, as_json=options.json)
+        if run.state != RunState.DONE:
+            told = f"{run.title()} is {run.state}; {len(done)} of {len(specs)} seeds are done, so there is no spread."
+            print(f"mlcore: {told}", file=sys.stderr)
+            return code or 1
+        done.append(run)
+    tell_spread(spread_of_runs(done), as_json=options.json)
+    return 0
 
 
 def spec_from_options(options: argparse.Namespace) -> RunSpec:
@@ -207,6 +262,31 @@ def show_run(options: argparse.Namespace) -> int:
         if result["state"] in (RunState.FAILED, RunState.LOST):
             print(run.log_end(20))
     return 0
+
+
+def evaluate_again(options: argparse.Namespace) -> int:
+    from mlcore.again import evaluate_run
+    from mlcore.telling import evaluation_in_words
+
+    question = {name: getattr(options, name) for name in ("tester", "reference", "side", "pca")}
+    run = Runs(options.runs).find(options.run)
+    result = evaluate_run(run, **question, per_class=options.per_class, untrained=options.untrained)
+    print(json.dumps(result, indent=2, allow_nan=False) if options.json else evaluation_in_words(result))
+    return 0
+
+
+def show_spread(options: argparse.Namespace) -> int:
+    from mlcore.seeds import spread_of_runs
+
+    runs = Runs(options.runs)
+    tell_spread(spread_of_runs([runs.find(text) for text in options.run]), as_json=options.json)
+    return 0
+
+
+def tell_spread(result: dict[str, Any], *, as_json: bool) -> None:
+    from mlcore.telling import spread_in_words
+
+    print(json.dumps(result, allow_nan=False) if as_json else spread_in_words(result))
 
 
 def stop_run(options: argparse.Namespace) -> int:

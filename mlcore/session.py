@@ -123,7 +123,8 @@ class Session:
 
         try:
             checkpoint, last_look = self.last_checkpoint()
-            training = Training(self.run_folder.spec, resume_from=checkpoint, last_look=last_look)
+            folder = self.run_folder
+            training = Training(folder.spec, resume_from=checkpoint, last_look=last_look, digest=folder.birth.sha256)
             try:
                 training.prepare()
             except ValueError as error:

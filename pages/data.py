@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from app.browse import browsed, class_rows, classes_named, mosaic, nearest_by_pixels, set_titles, split_of
+from app.browse import (
+    browsed,
+    class_rows,
+    classes_named,
+    groups_text,
+    mosaic,
+    nearest_by_pixels,
+    set_titles,
+    split_of,
+)
 from app.tiles import Row, Tile, atlas_carrier, image_tiles
 from app.url import mirror
 from app.words import count, plain
@@ -63,6 +72,8 @@ facts[2].metric(
     "Images per class", f"{sizes.min()}" if sizes.min() == sizes.max() else f"{sizes.min()} to {sizes.max()}"
 )
 facts[3].metric("Size", f"{width} × {height} px, {'grey' if table.channels == 1 else 'colour'}")
+if groups := groups_text(table):
+    st.caption(groups)
 with st.expander("Origin and licence", icon=":material/copyright:"):
     st.markdown(plain(table.origin, 2000))
     st.markdown(plain(table.licence, 2000))

@@ -126,7 +126,7 @@ def build_glyphs(unpacked: Path, into: Path) -> None:
         for tile, path in enumerate(fonts):
             font = ImageFont.truetype(path, FONT_SIZE, layout_engine=ImageFont.Layout.BASIC)
             draw.text(((tile + 0.5) * GLYPH_SIDE, BASELINE), character, fill=0, font=font, anchor="ms")
-            rows.append((sheet, tile, character, f"{character} in {face_name(path)}"))
+            rows.append((sheet, tile, character, f"{character} in {face_name(path)}", kind_of(character)))
         strip.save(into / sheet, optimize=True)
     write_table(into, rows)
 
@@ -136,6 +136,13 @@ def sheet_name(character: str) -> str:
     if character.isdigit():
         return f"digit_{character}.png"
     return f"{'capital' if character.isupper() else 'small'}_{character.lower()}.png"
+
+
+def kind_of(character: str) -> str:
+    """The parent of a character's class."""
+    if character.isdigit():
+        return "digits"
+    return "capital letters" if character.isupper() else "small letters"
 
 
 def face_name(path: Path) -> str:
@@ -163,7 +170,7 @@ def build_emoji(unpacked: Path, into: Path) -> None:
             source = folder / "img" / ("google" if designer == "Noto" else "twitter") / "64"
             for tone, file in zip(TONE_NAMES, files, strict=True):
                 strip.paste(on_white(source / file), (tile * EMOJI_SIDE, 0))
-                rows.append((sheet, tile, name, f"{name}, {tone}, {designer}"))
+                rows.append((sheet, tile, name, f"{name}, {tone}, {designer}", group_name(record)))
                 tile += 1
         few = strip.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
         few.save(into / sheet, optimize=True)
@@ -190,6 +197,11 @@ def class_name(record: dict) -> str:
     return RENAMED.get(name, name)
 
 
+def group_name(record: dict) -> str:
+    """The parent of an emoji's class: Unicode's subgroup, such as 'person role' or 'hand fingers open'."""
+    return record["subcategory"].replace("-", " ")
+
+
 def on_white(path: Path) -> Image.Image:
     with Image.open(path) as drawing:
         picture = Image.new("RGBA", drawing.size, "white")
@@ -197,10 +209,10 @@ def on_white(path: Path) -> Image.Image:
     return picture.convert("RGB").resize((EMOJI_SIDE, EMOJI_SIDE), Image.Resampling.LANCZOS)
 
 
-def write_table(folder: Path, rows: list[tuple[str, int, str, str]]) -> None:
+def write_table(folder: Path, rows: list[tuple[str, int, str, str, str]]) -> None:
     with open(folder / "table.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("sheet", "tile", "class", "image"))
+        writer.writerow(("sheet", "tile", "class", "image", "parent"))
         writer.writerows(rows)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -82,8 +83,9 @@ def read_strips(
 ) -> ImageTable:
     """A table from strips of square tiles, row by row as `table.csv` names them: sheet, tile, class, image.
 
-    Classes are numbered in the order of their first row. `mode` is Pillow's "L" or "RGB".
-    Raises: ValueError if a strip is missing or has fewer tiles than the table says.
+    A fifth column, `parent`, may name the parent of each row's class. Classes and parents are numbered in the order of
+    their first row. `mode` is Pillow's "L" or "RGB".
+    Raises: ValueError if a strip is missing or has fewer tiles than the table says, or a class has two parents.
     """
     folder = sample_folder(key) if folder is None else folder
     with open(folder / "table.csv", newline="", encoding="utf-8") as file:
@@ -94,6 +96,7 @@ def read_strips(
         tiles = [strips[row["sheet"]][int(row["tile"])] for row in rows]
     except IndexError:
         raise ValueError(f"{key}: a strip must have every tile of table.csv; one is too short. Restore it.") from None
+    parents, parent_names = parents_of(key, [(row["class"], row["parent"]) for row in rows if row.get("parent")])
     return ImageTable(
         key=key,
         title=title,
@@ -103,7 +106,25 @@ def read_strips(
         image_names=tuple(row["image"] for row in rows),
         origin=origin,
         licence=licence,
+        parents=parents,
+        parent_names=parent_names,
     )
+
+
+def parents_of(key: str, pairs: Sequence[tuple[str, str]]) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Each class's parent number and the parents' names, from (class, parent) of every row; None and () for no rows.
+
+    Classes must come in the order of their numbers; parents are numbered in the order they first come in.
+    Raises: ValueError if a class has two parents.
+    """
+    of_class: dict[str, str] = {}
+    for name, parent in pairs:
+        if of_class.setdefault(name, parent) != parent:
+            raise ValueError(f"{key}: a class must have one parent; '{name}' has '{of_class[name]}' and '{parent}'.")
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(of_class.values()))}
+    if not numbers:
+        return None, ()
+    return np.array([numbers[parent] for parent in of_class.values()], dtype=np.int64), tuple(numbers)
 
 
 def read_tiles(path: Path, mode: str) -> np.ndarray:

@@ -13,6 +13,9 @@ import numpy as np
 from mlcore.evaluation.rows import finite_rows, unit_rows, whole_labels
 from mlcore.evaluation.search import METRIC_L2, knn
 
+# Every figure, in the order in which it is told; the last two are of clustering.py.
+FIGURES = ("precision_at_1", "r_precision", "map_at_r", "map", "mrr",
+           "recall_at_1", "recall_at_2", "recall_at_4", "recall_at_8", "nmi", "ami")  # fmt: skip
 # Similarities ranked at once: 2**21 take about 60 MB.
 BLOCK = 2**21
 

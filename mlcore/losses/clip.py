@@ -46,6 +46,8 @@ class ClipLoss(nn.Module):
     Raises: ValueError at the door (losses/door.py, losses/views.py).
     """
 
+    compares_views = "each view picks its partner out of the other"
+
     def __init__(
         self,
         *,

@@ -42,6 +42,8 @@ class SigLipLoss(nn.Module):
     Raises: ValueError at the door (losses/door.py, losses/views.py).
     """
 
+    compares_views = "each view is asked about the other"
+
     def __init__(
         self,
         *,

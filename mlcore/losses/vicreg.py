@@ -49,6 +49,7 @@ class VICRegLoss(nn.Module):
     Raises: ValueError at the door (losses/door.py, losses/views.py).
     """
 
+    compares_views = "each view has variance and covariance terms of its own"
     depends_on_length = "every dimension is spread to a standard deviation of 1"
     overflows = "squared covariances are fourth powers of the lengths"
 

@@ -118,3 +118,10 @@ class History(Pictures):
             self.steps = [event for event in self.steps if event["step"] <= step]
             self.evaluations = [event for event in self.evaluations if event["step"] <= step]
         super()._go_on_from(step, attempt)
+
+
+def trained_on(run: RunFolder) -> str:
+    """The fingerprint of the images that a run has seen, or is to see; '' if it has not begun and names none."""
+    history = History(run)
+    history.refresh()
+    return history.started.get("fingerprint", "") or run.spec.dataset.fingerprint

@@ -241,6 +241,7 @@ PART_ROOMS = {
 }
 LOSS_PARTS = ("distance", "reducer", "embedding_regularizer", "weight_regularizer")
 OPTIONAL = (*LOSS_PARTS, "second_loss", "wrapper", "subset_miner")
+WEIGHTED = ("embedding_regularizer", "weight_regularizer", "second_loss")
 
 
 def fitting_keys(section: str, loss_key: str) -> list[str]:
@@ -267,6 +268,9 @@ def check_loss_parts(spec: RunSpec) -> None:
 def check_method(spec: RunSpec) -> None:
     """Raises: ValueError for a training method that does not go with the loss or the images that it would see."""
     method = parts("methods")[spec.method.key]
+    per_class = [param.name for param in parts("losses")[spec.loss.key].params if param.knob.needs == "num_classes"]
+    if "own labels" in method.traits and any(spec.loss.params[name] for name in per_class):
+        raise ValueError(f"method: {method.title} knows no classes. Switch off {' and '.join(per_class)} of the loss.")
     if "no proxies" in method.traits:
         for key in [spec.loss.key, *([spec.second_loss.key] if spec.second_loss else [])]:
             if learns_proxies(key):

@@ -30,13 +30,13 @@ Embed = Callable[[np.ndarray], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class TrainingRows:
-    """What is trained on: each training row's class, renumbered from 0, and its parent class where there are any.
+    """What is trained on: each training row's class, renumbered from 0, and its label levels as the table has them.
 
-    Shapes: labels (N,) int64, parents (N,) int64.
+    Shapes: labels (N,) int64; levels (N, 1) int64, or (N, 2) where classes have parents.
     """
 
     labels: np.ndarray
-    parents: np.ndarray | None
+    levels: np.ndarray
 
     @property
     def num_classes(self) -> int:
@@ -107,12 +107,12 @@ def build_sampler(spec: RunSpec, rows: TrainingRows, embed: Embed, method: Train
     part = SAMPLERS[spec.sampler.key]
     labels = rows.labels
     if "parent labels" in part.traits:
-        if rows.parents is None:
+        if rows.levels.shape[1] < 2:
             raise ValueError(
                 f"{part.title}: needs data whose classes have parent classes, and '{spec.dataset.key}' has none. "
                 "Choose another sampler, or data with parents, such as glyphs."
             )
-        labels = np.stack([rows.labels, rows.parents], axis=1)
+        labels = rows.levels
     sizes = {"labels": labels, "batch_size": spec.sampler.batch_size, "embed": embed, "miner": method.miner}
     return part.build(sizes, **spec.sampler.params)
 

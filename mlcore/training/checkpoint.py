@@ -66,11 +66,21 @@ def unpack(data: bytes, parts: Parts, spec_sha256: str) -> tuple[int, float]:
         if key.startswith("optimizer/"):
             _, index, name = key.split("/", 2)
             state.setdefault(int(index), {})[name] = value
+    lay_out_as_parameters(state, parts.optimizer)
     groups = parts.optimizer.state_dict()["param_groups"]
     parts.optimizer.load_state_dict({"state": state, "param_groups": groups})
     parts.plan = tensors.get("plan")
     torch.set_rng_state(tensors["rng"])
     return int(facts["step"]), float(facts.get("seconds", 0.0))
+
+
+def lay_out_as_parameters(state: dict[int, dict[str, Any]], optimizer: torch.optim.Optimizer) -> None:
+    """A fused optimizer walks through memory, so its tensors must lie there in the order of their parameter's."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, values in state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameters[index].shape:
+                values[name] = torch.empty_like(parameters[index], dtype=value.dtype).copy_(value)
 
 
 def read_facts(data: bytes) -> dict[str, str]:

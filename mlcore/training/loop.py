@@ -52,10 +52,21 @@ class LastLook:
 
 
 class Training:
-    """One run in the making. `stop()` may be called from outside; `events()` is the run."""
+    """One run in the making. `stop()` may be called from outside; `events()` is the run.
 
-    def __init__(self, spec: RunSpec, *, resume_from: bytes | None = None, last_look: LastLook | None = None) -> None:
+    Checkpoints carry `digest`, by which they are known again: the spec's, as it was when the run was born.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        *,
+        resume_from: bytes | None = None,
+        last_look: LastLook | None = None,
+        digest: str | None = None,
+    ) -> None:
         self.spec = spec
+        self.digest = digest or spec.digest()
         self.resume_from = resume_from
         self.last_look = last_look
         self.device = pick_device(spec.device)
@@ -89,8 +100,7 @@ class Training:
         self.split = split(self.table.labels, choice.split, choice.held_out, choice.split_seed)
         self.classes, self.train_labels = np.unique(self.table.labels[self.split.train], return_inverse=True)
         self.sample = choose_sample(self.table, self.split, spec.watch.points, choice.split_seed)
-        parents = None if self.table.parents is None else self.table.parents[self.table.labels[self.split.train]]
-        rows = TrainingRows(self.train_labels, parents)
+        rows = TrainingRows(self.train_labels, self.table.label_levels[self.split.train])
         self.model = build_model(spec, self.table).to(self.device)
         self.method = build_method(spec, rows, self.model).to(self.device)
         self.subset_miner = build_subset_miner(spec, self.method)
@@ -104,7 +114,7 @@ class Training:
         self.source: Source = PixelSource(self.table, self.device)
         self.batches_per_epoch = len(self.sampler.epoch(1, spec.seed))
         if self.resume_from is not None:
-            self.step, self.pace.total = checkpoints.unpack(self.resume_from, self.parts, spec.digest())
+            self.step, self.pace.total = checkpoints.unpack(self.resume_from, self.parts, self.digest)
             self._first_look_told = True
 
     def events(self) -> Iterator[Event]:
@@ -130,7 +140,7 @@ class Training:
         between = every if patient else max(1, every // 2)
         looked = self.last_look.step if self.last_look else -1
         if looked != self.step:
-            looked = self.look()
+            looked = self.look(whole=self.step == 0)
         nonfinite = 0
         reason = "completed"
         while self.step < total and not self.stopping:
@@ -153,13 +163,14 @@ class Training:
         yield from self.finish_look()
         yield from self.save(always=True)
         if looked < self.step and not self.stopping:
-            self.look()
+            self.look(whole=True)
             yield from self.finish_look()
         yield Finished(self.step, "stopped" if self.stopping else reason, round(self.pace.total, 3))
 
-    def look(self) -> int:
-        """Begin to evaluate the present model; returns the step."""
-        self.watcher.look(self.step, self.model, pictured(self.method.loss))
+    def look(self, *, whole: bool = False) -> int:
+        """Begin to evaluate the present model (`whole`: with the figures that take long); returns the step."""
+        sliced = "slices" in parts("methods")[self.spec.method.key].traits
+        self.watcher.look(self.step, self.model, None if sliced else pictured(self.method.loss), whole=whole)
         return self.step
 
     def finish_look(self) -> Iterator[Event]:
@@ -188,7 +199,7 @@ class Training:
         """
         if self.step > 0 and self._first_look_told and (always or self._saving.allows()):
             with self._saving:
-                data = checkpoints.pack(self.parts, self.step, self.spec.digest(), self.pace.total)
+                data = checkpoints.pack(self.parts, self.step, self.digest, self.pace.total)
                 yield Checkpoint(self.step, data)
 
     def train_step(self) -> StepDone:

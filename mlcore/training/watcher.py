@@ -18,6 +18,7 @@ from mlcore.data import ImageTable, Split
 from mlcore.evaluation.clustering import nmi
 from mlcore.evaluation.geometry import angle_histograms
 from mlcore.evaluation.retrieval import evaluate_retrieval, nearest
+from mlcore.evaluation.slow import slow_figures
 from mlcore.projection import pca
 from mlcore.training.embedder import Embedder
 from mlcore.training.events import Evaluated, Event, Warned, Watched
@@ -108,14 +109,17 @@ class Watcher:
         """Whether the last look is over for six times as long as it took: evaluating may take a seventh of a core."""
         return not self.busy and time.perf_counter() - self._ended >= REST * self._took
 
-    def look(self, step: int, model: Embedder, loss: nn.Module) -> None:
-        """Begin to evaluate the model as it is now. The look before this one must be over."""
+    def look(self, step: int, model: Embedder, loss: nn.Module | None, *, whole: bool = False) -> None:
+        """Begin to evaluate the model as it is now. The look before this one must be over.
+
+        `loss`: whose proxies and margins are drawn, None for none; `whole`: also the figures that take long.
+        """
         assert not self.busy, "the watcher looks at one model at a time"
         self.embedded = 0
         frozen = copy.deepcopy(model).eval()
         proxies = proxies_of(loss, model.embedding_size)
         lines = [dataclasses.asdict(line) for line in loss.margin_lines()] if hasattr(loss, "margin_lines") else []
-        work = (step, frozen, proxies, lines)
+        work = (step, frozen, proxies, lines, whole)
         self._thread = threading.Thread(target=self._work, args=work, name="watcher", daemon=True)
         self._thread.start()
 
@@ -139,7 +143,9 @@ class Watcher:
             events.append(event)
         return events
 
-    def _work(self, step: int, model: Embedder, proxies: np.ndarray | None, lines: list[dict[str, Any]]) -> None:
+    def _work(
+        self, step: int, model: Embedder, proxies: np.ndarray | None, lines: list[dict[str, Any]], whole: bool
+    ) -> None:
         start = time.perf_counter()
         try:
             features, embeddings = self._embed(model, keep_features=step == 0)
@@ -148,7 +154,7 @@ class Watcher:
                 self._events.put(Warned(step, text))
                 return
             self._events.put(Watched(step, self._picture(embeddings, proxies)))
-            self._events.put(self._metrics(step, features, embeddings, proxies, lines, start))
+            self._events.put(self._metrics(step, features, embeddings, proxies, lines, start, whole))
         except Abandoned:
             return
         except Exception as error:
@@ -211,6 +217,7 @@ class Watcher:
         proxies: np.ndarray | None,
         lines: list[dict[str, Any]],
         start: float,
+        whole: bool,
     ) -> Evaluated:
         labels = self.table.labels
         sides = {"held_out": self.split.held_out, "train": self.split.train}
@@ -220,6 +227,8 @@ class Watcher:
                 raise Abandoned
             scores[side] = evaluate_retrieval(embeddings[rows], labels[rows])
             scores[side]["nmi"] = nmi(embeddings[rows], labels[rows])
+            if whole:
+                scores[side] |= slow_figures(embeddings[rows], labels[rows])
             angles[side] = angle_histograms(
                 embeddings[rows], labels[rows], proxies, self.train_classes, max_points=HISTOGRAM_POINTS
             )
@@ -241,7 +250,7 @@ def half(rows: np.ndarray) -> np.ndarray:
     return (rows / np.where(fits, 1.0, np.maximum(lengths, np.finfo(np.float64).tiny))).astype(np.float16)
 
 
-def proxies_of(loss: nn.Module, embedding_size: int) -> np.ndarray | None:
+def proxies_of(loss: nn.Module | None, embedding_size: int) -> np.ndarray | None:
     """The loss's proxies (C, D) float32 on the CPU, if it has one per class that is as long as an embedding."""
     proxies = getattr(loss, "proxies", None)
     if proxies is None or proxies.ndim != 2 or proxies.shape[1] != embedding_size:

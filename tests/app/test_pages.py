@@ -138,6 +138,12 @@ def test_what_cannot_be_is_said_where_it_arose_and_start_is_closed(open_page):
     assert test.button(key="lab.start").disabled
 
 
+def test_the_data_page_tells_groups_of_classes_where_there_are_any(open_page):
+    groups = "Groups: digits (10 classes), capital letters (26), small letters (26)."
+    assert groups in words(open_page("data", set="glyphs"))
+    assert "Groups:" not in words(open_page("data", set="digits"))
+
+
 def test_the_lab_draws_a_finished_run(open_page, runs, quick_spec):
     from mlcore.worker import run_folder
 

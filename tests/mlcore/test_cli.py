@@ -111,6 +111,10 @@ def test_settings_reach_the_run_and_go_over_the_file(call, root, tmp_path):
         (["show", "nothing"], "There is no run 'nothing'"),
         (["stop", "nothing"], "There is no run 'nothing'"),
         (["resume", "nothing"], "There is no run 'nothing'"),
+        (["evaluate", "nothing"], "There is no run 'nothing'"),
+        (["spread", "nothing", "else"], "There is no run 'nothing'"),
+        (["train", "--seeds", "1"], "--seeds must be at least 2"),
+        (["train", "--seeds", "3", "--seed", "2147483646"], "seed"),
     ],
 )
 def test_what_is_wrong_is_one_sentence_and_exit_code_two(call, arguments, words, root):
@@ -179,6 +183,48 @@ def test_a_damaged_run_does_not_hide_the_others(call, root):
     rows = strict(call("runs", "--json")[1])
     assert sorted(row["state"] for row in rows) == ["done", "lost"]
     assert call("runs")[0] == 0
+
+
+def test_seeds_are_trained_one_after_the_other_and_their_spread_is_told_last(call, root):
+    code, out, _ = call("train", *QUICK, "--seeds", "2", "--seed", "5", "--json")
+    *summaries, told = map(strict, out.splitlines())
+    assert code == 0
+    assert [summary["name"] for summary in summaries] == ["ArcFace on digits, seed 5", "ArcFace on digits, seed 6"]
+    assert told["run_ids"] == [summary["run_id"] for summary in summaries] == Runs(root).ids()
+    assert told["seeds"] == [5, 6]
+    for when in ("before", "after"):
+        values = [summary[when]["held_out"]["map_at_r"] for summary in summaries]
+        assert told[when]["map_at_r"]["values"] == values
+        assert told[when]["map_at_r"]["mean"] == pytest.approx(sum(values) / 2)
+    ends = [run_id[-8:] for run_id in told["run_ids"]]
+    assert strict(call("spread", *ends, "--json")[1]) == told
+    words = call("spread", *ends)[1]
+    assert "seeds 5, 6" in words
+    assert "±" in words
+
+
+def test_seeds_end_early_where_a_run_fails(call, root):
+    wild = [f"optimizer.{name}=10" for name in ("backbone_lr", "head_lr", "weight_decay")]
+    options = [part for text in wild for part in ("--set", text)]
+    code, _, err = call("train", "--seeds", "2", *QUICK[:4], "--loss", "contrastive", "--steps", "200", *options)
+    assert code == 1
+    assert "is failed; 0 of 2 seeds are done" in err
+    assert len(Runs(root).ids()) == 1
+
+
+def test_a_run_is_evaluated_again_for_people_and_for_scripts(call):
+    call("train", *QUICK, "--name", "One")
+    options = ["evaluate", "One", "--untrained", "--per-class", "--side", "train", "--pca", "4"]
+    code, out, err = call(*options)
+    record = strict(call(*options, "--json")[1])
+    assert (code, err) == (0, "")
+    assert (record["name"], record["step"], record["side"], record["pca"]) == ("One", 4, "train", 4)
+    lines = [line.split() for line in out.splitlines()]
+    for name in ("precision_at_1", "r_precision", "map_at_r", "map", "mrr", "recall_at_8", "nmi", "ami"):
+        before, after = record["untrained"][name], record["figures"][name]
+        assert [name, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}"] in lines
+    assert [line[0] for line in lines[-5:]] == [one["class"] for one in record["per_class"]]
+    assert call("evaluate", "One", "--tester", "same_parent")[2].endswith("'digits' has none. Use global.\n")
 
 
 def dead_run(root, **changes):

@@ -53,8 +53,10 @@ class DeepAdversarialMetricLearning(TrainingMethod):
     scales features to length 1); D is the distance of embeddings at length 1, also squared, with a margin of its own.
 
     What to expect: A slow start that wants some steps of the metric alone, then of the generator alone, in which head
-    and backbone stand still. Twice the work of a step, so compare at equal time. More triplets per anchor than a
-    handful cost much and add little. With a frozen backbone the generator only learns where the head is.
+    and backbone stand still. Without them a contrastive loss collapsed on the glyphs sample (MAP@R .04 after 300 steps,
+    with them .69, without a generator .67; one run each): what an untrained generator makes is far from any image.
+    Large weights of the synthetic negatives harm too. Twice the work of a step, so compare at equal time. More triplets
+    per anchor than a handful cost much and add little.
 
     Shapes: one view of features (B, F); labels (B,). Triplets are drawn for each anchor among those its labels
     allow, none twice, from a generator of its own that depends on the seed and the count of steps; that count is saved
@@ -73,7 +75,7 @@ class DeepAdversarialMetricLearning(TrainingMethod):
         g_triplets_per_anchor: Annotated[int, Knob("Synthetic negatives for each anchor, at most.", 1, 1000)] = 8,
         synth_weight: Annotated[
             float, Knob("Weight of the loss on synthetic negatives.", 0.0, 100.0, symbol=r"\lambda_0")
-        ] = 1.0,
+        ] = 0.3,
         hard_weight: Annotated[
             float, Knob("Weight of the nearness to the anchor.", 0.0, 100.0, symbol=r"\lambda_h")
         ] = 1.0,
@@ -143,7 +145,7 @@ class DeepAdversarialMetricLearning(TrainingMethod):
     def objectives(self, batch: Batch, negatives: Tensor, triplets: Triplets) -> dict[str, Tensor]:
         """What the generator is trained on; nothing else gets a gradient from it."""
         features, embeddings = precise(batch.features[0].detach()), precise(batch.embeddings[0].detach())
-        length = features.square().sum(dim=1).mean().clamp_min(torch.finfo(features.dtype).tiny)
+        length = features.square().sum(dim=1).mean().clamp_min(1e-6)
         to_anchor, to_negative = (
             (precise(negatives) - features[rows]).square().sum(dim=1) / length
             for rows in (triplets.anchors, triplets.negatives)

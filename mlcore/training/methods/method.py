@@ -20,8 +20,8 @@ Miner = Callable[..., Any]
 class Outcome:
     """What a method makes of a batch.
 
-    `loss` is a scalar; one backward pass gives every part its gradient. `tuples` is how many the miner gave, None
-    without a miner. `parts` are the named shares that the loss is the sum of, {} where there is only one.
+    `loss` is a scalar; one backward pass gives every part its gradient. `tuples` is how many the miner gave, None where
+    none was asked. `parts` are the named shares that the loss is the sum of, {} where there is only one.
     """
 
     loss: Tensor

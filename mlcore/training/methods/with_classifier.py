@@ -27,8 +27,8 @@ class TrainWithClassifier(TrainingMethod):
     steady gradient from the first step on, while a loss on tuples may find few.
 
     What to expect: Helps where tuples are scarce, such as triplet losses with small batches. Beside a loss with proxies
-    it adds little: that is a classifier already. A weight that is too large makes it a plain classifier whose
-    embeddings suit the training classes only.
+    it adds little: that is a classifier already. Cross-entropy is large beside a triplet loss, so look at the two
+    shares: a weight that is too large makes it a plain classifier, whose embeddings suit the training classes.
 
     Shapes: one view of features (B, F); labels (B,) whole numbers in [0, num_classes).
     Raises: ValueError for labels outside.

@@ -42,6 +42,36 @@ def test_tiles_come_in_the_order_of_the_table(tmp_path):
     assert table.image_names == ("second", "first", "third")
 
 
+def write_grouped(folder, *lines):
+    made = write_set(folder, "", b=[CROSS, CROSS + 10, CROSS + 20])
+    (made / "table.csv").write_text("\n".join(["sheet,tile,class,image,parent", *lines]), encoding="utf-8")
+    return made
+
+
+def test_parents_are_numbered_as_they_come_and_stand_by_class(tmp_path):
+    table = read(write_grouped(tmp_path / "toy", "b.png,0,pear,a,fruit", "b.png,1,ball,b,toy", "b.png,2,apple,c,fruit"))
+    assert table.parent_names == ("fruit", "toy")
+    assert table.parents.tolist() == [0, 1, 0]
+
+
+def test_without_a_parent_column_there_are_no_parents(tmp_path):
+    table = read(write_set(tmp_path / "toy", "b.png,0,ball,first\n", b=[CROSS]))
+    assert table.parents is None
+    assert table.parent_names == ()
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (("b.png,0,pear,a,fruit", "b.png,1,pear,b,toy"), "'pear' has 'fruit' and 'toy'"),
+        (("b.png,0,pear,a,fruit", "b.png,1,ball,b,"), "one for each of 2 classes"),
+    ],
+)
+def test_class_with_two_parents_or_none_is_refused(tmp_path, lines, words):
+    with pytest.raises(ValueError, match=words):
+        read(write_grouped(tmp_path / "toy", *lines))
+
+
 def test_strip_shorter_than_the_table_is_refused(tmp_path):
     folder = write_set(tmp_path / "toy", "b.png,2,ball,third\n", b=[CROSS, CROSS])
     with pytest.raises(ValueError, match="one is too short"):
@@ -71,6 +101,31 @@ def test_glyphs_are_every_digit_and_letter_once_per_typeface():
     table = load("glyphs")
     assert table.class_names == tuple(string.digits + string.ascii_uppercase + string.ascii_lowercase)
     assert np.bincount(table.labels).tolist() == [36] * 62
+
+
+def test_glyphs_are_grouped_by_the_kind_of_character():
+    table = load("glyphs")
+    assert table.parent_names == ("digits", "capital letters", "small letters")
+    kinds = {name: table.parent_names[parent] for name, parent in zip(table.class_names, table.parents, strict=True)}
+    assert (kinds["7"], kinds["c"], kinds["C"]) == ("digits", "small letters", "capital letters")
+    assert np.bincount(table.parents).tolist() == [10, 26, 26]
+
+
+def test_emoji_are_grouped_as_unicode_groups_them():
+    table = load("emoji")
+    kinds = {name: table.parent_names[parent] for name, parent in zip(table.class_names, table.parents, strict=True)}
+    assert kinds["thumbs up"] == "hand fingers closed"
+    assert kinds["astronaut"] == "person role"
+    assert kinds["nose"] == "body parts"
+    assert (np.diff(table.parents) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("key", "fingerprint"),
+    [("glyphs", "b086e72a4d9297ae"), ("emoji", "1a04ed9d4f521500"), ("digits", "f8380e433da2c905")],
+)
+def test_samples_are_those_that_older_runs_were_trained_on(key, fingerprint):
+    assert load(key).fingerprint.startswith(fingerprint)
 
 
 def test_capital_and_small_letter_of_one_face_differ_in_height():

@@ -32,6 +32,11 @@ def table(**changes):
         ({"labels": np.array([0, 1, 0, 2])}, r"labels must be 0\.\.1"),
         ({"labels": np.array([0, 0, 0, 0])}, "each used at least once"),
         ({"image_names": ("a",)}, "4 images need as many names; got 1"),
+        ({"parent_names": ("thing",)}, "1 parent names need parents; got none"),
+        ({"parents": np.array([0, 0], np.int32), "parent_names": ("thing",)}, "parents must be int64"),
+        ({"parents": np.array([0, 0, 0, 0]), "parent_names": ("thing",)}, "one for each of 2 classes"),
+        ({"parents": np.array([0, 1]), "parent_names": ("thing",)}, r"parents must be 0\.\.0"),
+        ({"parents": np.array([0, 0]), "parent_names": ("thing", "being")}, "each used at least once"),
     ],
 )
 def test_column_that_does_not_fit_is_refused(changes, message):
@@ -43,6 +48,19 @@ def test_size_and_channels_are_read_from_the_pixels():
     assert len(table()) == 4
     assert table().image_size == (2, 3)
     assert table().channels == 1
+
+
+def test_levels_are_the_class_and_where_there_is_one_its_parent():
+    assert table().parents is None
+    assert table().label_levels.tolist() == [[0], [1], [0], [1]]
+    grouped = table(parents=np.array([1, 0]), parent_names=("box", "round"))
+    assert grouped.label_levels.tolist() == [[0, 1], [1, 0], [0, 1], [1, 0]]
+    with pytest.raises(ValueError, match="read-only"):
+        grouped.parents[0] = 0
+
+
+def test_parents_change_no_fingerprint_so_that_older_runs_still_know_their_images():
+    assert table(parents=np.array([0, 0]), parent_names=("thing",)).fingerprint == table().fingerprint
 
 
 def test_fingerprint_ignores_titles_but_not_what_is_learned_from():

@@ -123,7 +123,9 @@ def test_step_zero_is_evaluated_and_compared_with_the_bare_backbone(spec):
     looks = of_kind(events, "evaluated")
     assert [look.step for look in looks] == [0, 4, 8, 12]
     assert [shot.step for shot in of_kind(events, "snapshot")] == [0, 4, 8, 12]
-    assert looks[0].backbone.keys() == looks[0].held_out.keys() - {"nmi"}
+    taking_long = {"map", "mrr", "ami"}
+    assert looks[0].backbone.keys() == looks[0].held_out.keys() - {"nmi"} - taking_long
+    assert [taking_long <= look.held_out.keys() for look in looks] == [True, False, False, True]
     assert looks[0].backbone != looks[0].held_out
     assert all(look.backbone is None for look in looks[1:])
     assert looks[0].held_out["queries"] + looks[0].train["queries"] == len(load("digits"))

@@ -1,0 +1,81 @@
+"""How far figures lie apart when only the seed differs: means, standard deviations, and whether runs may be pooled."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+MAY_DIFFER = ("seed", "name")
+
+
+class Spread(NamedTuple):
+    """One figure over several runs: mean, standard deviation with n - 1, and the values it is made of.
+
+    `std` is None for a single value; both are None where a run has no such figure.
+    """
+
+    mean: float | None
+    std: float | None
+    values: list[float | None]
+
+    def in_words(self) -> str:
+        if self.mean is None:
+            return "-"
+        return f"{self.mean:.3f}" if self.std is None else f"{self.mean:.3f} ± {self.std:.3f}"
+
+
+def spread(values: Sequence[float | None]) -> Spread:
+    """The mean and standard deviation (n - 1) of one figure over runs.
+
+    Raises: ValueError for no values, or one that is not finite.
+    """
+    if not values:
+        raise ValueError("spread: there must be at least one value; got none.")
+    there = [float(value) for value in values if value is not None]
+    if not all(map(math.isfinite, there)):
+        raise ValueError(f"spread: values must be finite; got {list(values)}.")
+    if len(there) < len(values):
+        return Spread(None, None, list(values))
+    return Spread(statistics.fmean(there), statistics.stdev(there) if len(there) > 1 else None, there)
+
+
+def spread_of(records: Sequence[Mapping[str, Any]]) -> dict[str, Spread]:
+    """The spread of every figure that all records have, by name, in the order of the first."""
+    names = [name for name in records[0] if all(name in record for record in records)] if records else []
+    return {name: spread([record[name] for record in records]) for name in names}
+
+
+def gains(after: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]]) -> list[dict[str, float | None]]:
+    """What each run has gained in each figure: of every record in `after`, less its own in `before`."""
+    return [
+        {
+            name: None if late[name] is None or early[name] is None else late[name] - early[name]
+            for name in late
+            if name in early
+        }
+        for late, early in zip(after, before, strict=True)
+    ]
+
+
+def differing(specs: Sequence[Mapping[str, Any]], may_differ: Sequence[str] = MAY_DIFFER) -> dict[str, list[Any]]:
+    """The settings in which runs differ though they should not: dotted name -> each run's value, None where absent.
+
+    `specs` are nested plain records, such as `RunSpec.model_dump(mode="json")`. Where runs have different parts, the
+    part's `key` says so and its `params` are not named.
+    """
+    flat = [dict(leaves(spec)) for spec in specs]
+    names = dict.fromkeys(name for one in flat for name in one)
+    values = {name: [one.get(name) for one in flat] for name in names if name not in may_differ}
+    found = {name: each for name, each in values.items() if any(value != each[0] for value in each)}
+    return {name: each for name, each in found.items() if f"{name.partition('.params.')[0]}.key" not in found}
+
+
+def leaves(record: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of a nested record with its dotted name."""
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
