@@ -28,7 +28,7 @@ def part_choice(draft: Draft, section: str, label: str, *, help: str | None = No
 
 
 def optional_part(draft: Draft, section: str, label: str, without: str, keys: list[str], *, help: str) -> None:
-    """A list of the parts that fit, after `without` (none of them), with the knobs of the chosen one.
+    """A list of the parts that fit, saying `without` while none is chosen, with the knobs of the chosen one.
 
     A part that does not fit any more is left out; where none fits, nothing is offered.
     """
@@ -40,13 +40,8 @@ def optional_part(draft: Draft, section: str, label: str, without: str, keys: li
         return
     st.session_state.setdefault(key, draft.get(section))
     ordered = sorted(keys, key=lambda name: room[name].title.lower())
-    chosen = st.selectbox(
-        label,
-        [None, *ordered],
-        format_func=lambda name: without if name is None else room[name].title,
-        key=key,
-        help=help,
-    )
+    title = {name: room[name].title for name in ordered}.get
+    chosen = st.selectbox(label, ordered, index=None, format_func=title, key=key, help=help, placeholder=without)
     draft.choose(section, chosen)
     if chosen is None:
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.draft import settings_of
+from mlcore.__main__ import option
 from mlcore.runs.spec import PART_ROOMS, RunSpec
 
 
@@ -20,7 +21,7 @@ def command_line(spec: RunSpec) -> str:
     lines = ["python -m mlcore train"]
     for name, value in differences(spec).items():
         if name in PART_ROOMS:
-            lines.append(f"--{name} {value}")
+            lines.append(f"{option(name)} {value}")
         elif name == "budget.steps":
             lines.append(f"--steps {value}")
         elif name == "name":

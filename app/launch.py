@@ -19,6 +19,7 @@ from mlcore.runs.states import RunState
 NONCE = "lab.nonce"
 PREVIEW = "lab.preview"
 NEAR_RUNS = 40
+SEEN_UNTRAINED = ("dataset", "backbone", "head", "watch", "seed", "deterministic", "device", "threads")
 
 
 def start(stage: Backstage, spec: RunSpec) -> None:
@@ -37,9 +38,8 @@ def with_fingerprint(spec: RunSpec) -> RunSpec:
 
 def preview_of(stage: Backstage, spec: RunSpec) -> RunFolder:
     """The chosen data through the chosen backbone, untrained: a run of no steps, made once for each such choice."""
-    settings = spec.model_dump(mode="json")
-    settings |= {"budget": {"steps": 0}, "loss": {"key": "contrastive"}, "miner": {"key": "none"}, "name": ""}
-    settings |= {"sampler": {"key": "shuffle", "batch_size": 2}, "optimizer": {}, "augment": "none"}
+    settings = spec.model_dump(mode="json", include=set(SEEN_UNTRAINED))
+    settings |= {"budget": {"steps": 0}, "loss": "contrastive", "sampler": {"key": "shuffle", "batch_size": 2}}
     settings["backbone"] |= {"freeze": "nothing"}
     settings["watch"] |= {"evaluate_every": None}
     bare = with_fingerprint(RunSpec.read(settings))

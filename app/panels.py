@@ -31,8 +31,10 @@ LOOK = {
     "pairs": "Pairs of one class should move left, away from pairs of different classes.",
 }
 LASSO_SHOWN = 60
+TAKE_LONG = ("map", "mrr", "ami")
 CURVES = {
     "loss": "Training loss",
+    "parts": "Parts of the loss",
     "grad_norm": "Gradient norm",
     "learning_rates": "Learning rates",
     "tuples": "Tuples per batch",
@@ -105,7 +107,7 @@ def metrics_panel(history: History, shown: dict[str, Any] | None, total: int) ->
     ):
         value = now["held_out"].get(key) if now else None
         start = first["held_out"].get(key) if first else None
-        delta = change(value, start) if now is not first else ""
+        delta = change(value, start).replace("−", "-") if now is not first else ""  # only "-" turns the arrow
         column.metric(
             label, share(value), delta or None, help=metric_help(now, key), delta_arrow="off" if not delta else "auto"
         )
@@ -123,10 +125,12 @@ def metrics_panel(history: History, shown: dict[str, Any] | None, total: int) ->
 
 def training_curve(steps: list[dict[str, Any]], total: int) -> None:
     """The loss of every step, or another number of it."""
-    offered = [name for name in CURVES if steps[-1].get(name) is not None]
+    offered = [name for name in CURVES if steps[-1].get(name) not in (None, {})]
     name = st.selectbox("Curve", offered, format_func=CURVES.get, key="lab.curve", label_visibility="collapsed")
     if name == "learning_rates":
         series = {part: [step[name][part] for step in steps] for part in steps[-1][name]}
+    elif name == "parts":
+        series = {part: [step.get(name, {}).get(part) for step in steps] for part in steps[-1][name]}
     else:
         series = {CURVES[name]: [step[name] for step in steps]}
     figure = figures.step_figure([step["step"] for step in steps], series, total, theme(), smooth=name in SMOOTHED)
@@ -147,7 +151,12 @@ def metric_help(now: dict[str, Any] | None, key: str) -> str | None:
         ("r_precision", "R-precision"),
         ("map_at_r", "MAP@R"),
         ("nmi", "NMI"),
+        ("map", "MAP"),
+        ("mrr", "MRR"),
+        ("ami", "AMI"),
     ):
+        if name in TAKE_LONG and held.get(name) is None:
+            continue  # only the first and the last look have them
         lines.append(f"{label}: held out {share(held.get(name))}, training {share(now['train'].get(name))}")
     return "  \n".join(lines)
 

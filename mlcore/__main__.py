@@ -57,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     training.add_argument("--config", type=Path, help="a YAML or JSON file with the settings; options here go over it")
     for section, room in PART_ROOMS.items():
-        training.add_argument(f"--{section}", metavar="KEY", help=f"one of: python -m mlcore list {room}")
+        training.add_argument(option(section), metavar="KEY", help=f"one of: python -m mlcore list {room}")
     training.add_argument("--steps", type=int, help="optimizer steps")
     training.add_argument("--seed", type=int, help="of weights, batches and augmentation")
     training.add_argument("--seeds", type=int, metavar="N", help="N runs, of this seed and the next ones; their spread")
@@ -119,6 +119,10 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true")
         command.set_defaults(act=act)
     return parser
+
+
+def option(section: str) -> str:
+    return "--" + section.replace("_", "-")
 
 
 def add_runs_option(parser: argparse.ArgumentParser) -> None:

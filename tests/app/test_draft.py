@@ -3,9 +3,10 @@
 import shlex
 
 import pytest
+import streamlit as st
 
 from app.copies import command_line, differences, python_lines
-from app.draft import settings_of, text, value
+from app.draft import KEY, Draft, settings_of, text, value
 from app.lessons import LESSONS
 from mlcore.__main__ import build_parser, spec_from_options
 from mlcore.runs.spec import RunSpec
@@ -52,3 +53,38 @@ def test_only_what_differs_is_copied():
 def test_a_setting_survives_the_url(item):
     assert value(text(item)) == item
     assert type(value(text(item))) is type(item)
+
+
+PARTS = {
+    "loss": "contrastive",
+    "distance": "lp",
+    "distance.p": 1.0,
+    "embedding_regularizer": "zero_mean",
+    "embedding_regularizer.weight": 0.5,
+    "second_loss": "ntxent",
+    "wrapper": "cross_batch_memory",
+    "method": "with_classifier",
+    "method.classifier_weight": 0.25,
+}
+
+
+def test_the_parts_that_may_be_left_out_are_copied_too():
+    spec = RunSpec.read({}).changed(PARTS)
+    assert RunSpec.read({}).changed(settings_of(spec)) == spec
+    words = shlex.split(command_line(spec).replace("\\\n", " "))
+    assert "--embedding-regularizer" in words
+    assert spec_from_options(build_parser().parse_args(words[3:])) == spec
+    names: dict = {}
+    exec(python_lines(spec).split("for event")[0], names)
+    assert names["spec"] == spec
+
+
+def test_a_part_that_is_left_out_again_takes_its_settings_with_it(monkeypatch):
+    monkeypatch.setattr(st, "session_state", {KEY: settings_of(RunSpec.read({}).changed(PARTS))})
+    draft = Draft()
+    draft.set("distance.p", 3.0)
+    draft.choose("distance", None)
+    draft.choose("embedding_regularizer", None)
+    assert draft.spec() == RunSpec.read({}).changed(PARTS).changed({"distance": None, "embedding_regularizer": None})
+    draft.choose("distance", "lp")
+    assert draft.spec().distance.params["p"] == 3.0

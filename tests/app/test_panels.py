@@ -1,0 +1,39 @@
+"""The numbers beside the map: their change points the way it went, and the help names all there are."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app.panels import metric_help
+
+
+def evaluation(step: int, map_at_r: float, **more: float) -> dict:
+    scores = {"recall_at_1": 0.5, "map_at_r": map_at_r, "nmi": 0.4, "queries": 1000} | more
+    return {"step": step, "held_out": scores, "train": scores}
+
+
+def page(before: float, now: float) -> AppTest:
+    def script(history, shown):
+        from app.panels import metrics_panel
+
+        metrics_panel(history, shown, 100)
+
+    looks = [evaluation(0, before), evaluation(10, now)]
+    history = SimpleNamespace(evaluations=looks[:1], steps=[])
+    return AppTest.from_function(script, kwargs={"history": history, "shown": looks[1]}, default_timeout=60).run()
+
+
+@pytest.mark.parametrize(("now", "delta", "colour"), [(0.62, "+.212", "GREEN"), (0.39, "-.018", "RED")])
+def test_a_change_for_the_worse_is_shown_as_one(now, delta, colour):
+    metric = page(0.408, now).metric[1]
+    assert metric.label == "MAP@R"
+    assert metric.delta == delta
+    assert metric.proto.MetricColor.Name(metric.proto.color) == colour
+
+
+def test_the_help_names_what_takes_long_only_where_it_was_measured():
+    assert "AMI" not in metric_help(evaluation(4, 0.5), "nmi")
+    assert "AMI: held out .250" in metric_help(evaluation(0, 0.5, map=0.5, mrr=0.9, ami=0.25), "nmi")
