@@ -22,14 +22,26 @@ FAMILIES = {
     "list": "List losses",
     "views": "Two-view losses",
 }
-ROOMS = ("miners", "samplers", "distances", "reducers", "regularizers", "wrappers", "testers", "backbones", "datasets")
+ROOMS = {
+    "miners": "Miners",
+    "subset_miners": "Subset miners",
+    "samplers": "Samplers",
+    "methods": "Training methods",
+    "distances": "Distances",
+    "reducers": "Reducers",
+    "regularizers": "Regularizers",
+    "wrappers": "Wrappers",
+    "testers": "Testers",
+    "backbones": "Backbones",
+    "datasets": "Data sets",
+}
 
 
 def table() -> str:
     """One row a room; losses have a row a family."""
     losses = sorted(parts("losses").values(), key=lambda spec: (list(FAMILIES).index(spec.family), spec.title.lower()))
     rows = [row(FAMILIES[family], specs) for family, specs in groupby(losses, key=lambda spec: spec.family)]
-    rows += [row({"datasets": "Data sets"}.get(room, room.capitalize()), parts(room).values()) for room in ROOMS]
+    rows += [row(name, parts(room).values()) for room, name in ROOMS.items()]
     return "\n".join(["| | |", "|---|---|", *rows]) + "\n"
 
 
