@@ -124,7 +124,7 @@ class Spec:
     `sizes` are the constructor's arguments that data and model supply (num_classes, embedding_size ...),
     `names` what other libraries call the part, `unpictured` why no picture of one anchor and its pairs can be made,
     `traits` words that others go by (their room's registry says which there are), `takes` the arguments that want a
-    part of another room, each with the keys that it accepts.
+    part of another room, each with the keys that it accepts, `one_of` arguments of which one must be set at least.
     """
 
     key: str
@@ -140,6 +140,7 @@ class Spec:
     unpictured: str = ""
     traits: tuple[str, ...] = ()
     takes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    one_of: tuple[str, ...] = ()
 
     def defaults(self) -> dict[str, Any]:
         return {param.name: param.default for param in self.params}
@@ -151,6 +152,8 @@ class Spec:
             if name not in params:
                 raise ValueError(f"{self.key}: there is no '{name}'.{nearest_word(name, params)}")
         given = self.defaults() | dict(values)
+        if self.one_of and all(given[name] is None for name in self.one_of):
+            raise ValueError(f"{self.key}: {' or '.join(self.one_of)} must be set, or more of them; got none.")
         return {name: params[name].check(self.key, value) for name, value in given.items()}
 
     def load(self) -> type:
@@ -180,7 +183,7 @@ class Spec:
             Param(p["name"], p["kind"], p["default"], Knob(**{**p["knob"], "choices": tuple(p["knob"]["choices"])}))
             for p in record["params"]
         )
-        sequences = {name: tuple(record[name]) for name in ("sizes", "names", "traits")}
+        sequences = {name: tuple(record[name]) for name in ("sizes", "names", "traits", "one_of")}
         takes = {name: tuple(keys) for name, keys in record["takes"].items()}
         return Spec(**{**record, **sequences, "params": params, "takes": takes})
 
@@ -203,6 +206,7 @@ class Registry(Mapping[str, Spec]):
         names: tuple[str, ...] = (),
         unpictured: str = "",
         traits: tuple[str, ...] = (),
+        one_of: tuple[str, ...] = (),
     ) -> Callable[[type], type]:
         """Class decorator: declare the class under `key`, and check its knobs whenever it is constructed."""
 
@@ -212,7 +216,21 @@ class Registry(Mapping[str, Spec]):
             params, sizes = read_signature(cls)
             target = f"{cls.__module__}:{cls.__qualname__}"
             text = inspect.getdoc(cls) or ""
-            spec = Spec(key, title, family, text, formula, paper, params, sizes, target, names, unpictured, traits)
+            spec = Spec(
+                key,
+                title,
+                family,
+                text,
+                formula,
+                paper,
+                params,
+                sizes,
+                target,
+                names,
+                unpictured,
+                traits,
+                one_of=one_of,
+            )
             self._specs[key] = spec
             cls.__init__ = checked_constructor(cls, spec)
             return cls

@@ -134,6 +134,7 @@ class DoNothingReducer(Reducer):
     formula=r"\operatorname{mean}\{\ell_i: l<\ell_i<h\}",
     names=("ThresholdReducer (pytorch-metric-learning)",),
     traits=("in a run",),
+    one_of=("low", "high"),
 )
 class ThresholdReducer(Reducer):
     """Averages over the items whose loss lies strictly between two limits; the others take no part.

@@ -140,6 +140,7 @@ def test_class_weights_give_every_class_the_same_part():
         ({"loss": "ntxent", "method": "unsupervised", "augment": "none"}, "Set augment to 'light'"),
         ({"loss": "contrastive", "method": "cascaded", "subset_miner": "maximum_loss"}, "without a subset miner"),
         ({"loss": "margin", "loss.beta_per_class": True, "method": "unsupervised"}, "no classes"),
+        ({"loss": "contrastive", "reducer": "threshold"}, "low or high must be set"),
         ({"distance.p": 2.0}, "distance is not chosen yet"),
         ({"loss": "contrastive", "distance": "lpp"}, "Did you mean 'lp'?"),
         ({"wrapper.memory": 3}, "wrapper is not chosen yet"),
