@@ -135,7 +135,7 @@ def optional_widget(param: Param, value: Any, key: str) -> Any:
 
 def knob_label(param: Param, value: Any) -> str:
     """'Margin (rad; 28.6 deg)', with the unit where there is one."""
-    name = param.name.replace("_", " ").capitalize()
+    name = param.title
     unit = param.knob.unit
     if unit == "rad" and isinstance(value, int | float):
         unit = f"rad; {math.degrees(value):.1f} deg"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
+import unicodedata
 from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
 
-from app import curves, loss_figures
+from app import curves, loss_figures, pair_weights
 from app.chart import chart
 from app.controls import knob_widgets
 from app.draft import WIDGET, Draft, text, value
@@ -31,6 +33,8 @@ FAMILIES = {
     "list": "Lists: each sample's order of all others",
     "views": "Two views of each sample",
 }
+NOISE = frozenset({"and", "et", "al", "by", "of", "the", "loss", "losses", "paper", "arxiv"})  # words that tell nothing
+NEAR = 0.75  # how alike two words are, at the least, for one to be the other misspelt
 EXPECT = "What to expect:"
 SAMPLES = ("A", "B", "C")
 SYMBOLS = {
@@ -74,15 +78,24 @@ def loss_list(chosen: Spec) -> None:
         "Search",
         key="losses.search",
         placeholder="Name, alias or paper",
-        help="Its name here or in another library, or its paper.",
+        help="Its name here or in another library, or its paper: author, year, arXiv number. Typing errors are "
+        "forgiven.",
         icon=":material/search:",
         persist_state="session",
     )
-    found = [spec for spec in parts("losses").values() if fits(spec, asked)]
+    room = list(parts("losses").values())
+    found, exact = search(room, asked)
     if not found:
-        st.caption("No loss fits. Try a part of its name, of its paper's authors, or a year.")
+        st.caption(
+            f"No loss fits “{plain(asked, 40)}”. Ask for less: one name, one author or a year. An empty search lists "
+            f"all {len(room)}."
+        )
+    elif not exact:
+        st.caption(f"Nothing is called “{plain(asked, 40)}”. Nearest to it:")
     for family in dict.fromkeys(spec.family for spec in found):
-        st.caption(FAMILIES.get(family, family.replace("_", " ").capitalize()))
+        title = FAMILIES.get(family, family.replace("_", " ").capitalize())
+        fitting, of_all = (sum(spec.family == family for spec in specs) for specs in (found, room))
+        st.caption(f"{title} ({fitting if fitting == of_all else f'{fitting} of {of_all}'})")
         with st.container(gap="xxsmall"):
             for spec in found:
                 if spec.family == family:
@@ -98,14 +111,43 @@ def loss_list(chosen: Spec) -> None:
                     )
 
 
-def fits(spec: Spec, asked: str) -> bool:
-    """Whether every word of a search stands in a loss's names, family or paper, whatever the case and hyphens."""
-    everything = plain_letters(" ".join([spec.title, spec.key, spec.family, spec.paper, *spec.names]))
-    return all(plain_letters(word) in everything for word in asked.split())
+def search(room: list[Spec], asked: str) -> tuple[list[Spec], bool]:
+    """The losses that fit a search, and whether they do to the letter; those with the nearest words where none does."""
+    asked = re.sub(r"\S*?(\d{4}\.\d{4,5})\S*", r"\1", asked)  # of an address or "arXiv:...v2" the number
+    words = [plain_letters(word.strip(".")) for word in re.split(r"[\s,;:&()]+", asked)]
+    words = [word for word in words if word not in NOISE] or words
+    found = [spec for spec in room if all(word in plain_letters(all_names(spec)) for word in words)]
+    if found:
+        return found, True
+    likeness = {spec.key: min(likest(word, spec) for word in words) for spec in room}
+    least = max(NEAR, max(likeness.values(), default=0.0) - 0.1)
+    return [spec for spec in room if likeness[spec.key] >= least], False
+
+
+def all_names(spec: Spec) -> str:
+    """Everything that a loss may be looked for by: its names here and elsewhere, its class, family and paper."""
+    return " ".join([spec.title, spec.key, spec.family, spec.target.rpartition(":")[2], spec.paper, *spec.names])
+
+
+def likest(word: str, spec: Spec) -> float:
+    """How like a word is to the likest of a loss's words, from 0 to 1; a word that stands in them is just that."""
+    names = all_names(spec)
+    if word in plain_letters(names):
+        return 1.0
+    known = {*re.split(r"[^\w.]+|_", names), *re.split(r"\s", names), spec.title, spec.key}
+    close = difflib.SequenceMatcher(None, "", word, autojunk=False)
+    best = 0.0
+    for one in {plain_letters(one) for one in known}:
+        close.set_seq1(one)
+        if close.real_quick_ratio() > best and close.quick_ratio() > best:
+            best = max(best, close.ratio())
+    return best
 
 
 def plain_letters(words: str) -> str:
-    return re.sub(r"[\s_-]", "", words).lower()
+    """Small letters without accents, spaces and hyphens."""
+    bare = (letter for letter in unicodedata.normalize("NFKD", words) if not unicodedata.combining(letter))
+    return re.sub(r"[\s_-]", "", "".join(bare)).casefold()
 
 
 def paragraphs(spec: Spec) -> list[str]:
@@ -133,7 +175,7 @@ def byline(spec: Spec) -> str:
 def symbol_words(spec: Spec, values: dict[str, Any]) -> str:
     """Each letter of the formula: first the knobs with their values, then what is measured."""
     knobs = [
-        f"${param.knob.symbol}$ {param.name.replace('_', ' ')} = **{amount(param, values[param.name])}**"
+        f"${param.knob.symbol}$ {param.title[0].lower()}{param.title[1:]} = **{amount(param, values[param.name])}**"
         for param in spec.params
         if param.knob.symbol
     ]
@@ -333,55 +375,130 @@ def proxy_pictures(spec: Spec, values: dict[str, Any]) -> None:
         )
 
 
+VIEWS = ("One pair moves", "Both move", "Weight of every pair")
+PAIR_ANGLES = {"positive": 40, "negative": 60}  # degrees at which one is held still, at first
+CLASSES_APART = 50  # per cent, at first
+
+
 def pair_pictures(spec: Spec, values: dict[str, Any]) -> None:
-    shade = theme()
-    fixed: dict[str, float] = {}
-    for column, (moving, other, usual, look) in zip(
+    """One of three screens: an anchor with one pair that moves, with both, or a whole batch."""
+    view = st.segmented_control(
+        "Pictures",
+        VIEWS,
+        default=VIEWS[0],
+        required=True,
+        key="losses.view",
+        label_visibility="collapsed",
+        bind="query-params",
+        persist_state="session",
+    )
+    {VIEWS[0]: moving_pictures, VIEWS[1]: plane_pictures, VIEWS[2]: batch_pictures}[view](spec, values)
+
+
+def still_slider(which: str) -> float:
+    return angle_slider(
+        f"Angle to the {which}", f"losses.{which}", PAIR_ANGLES[which], help=f"From the anchor to its {which}."
+    )
+
+
+def moving_pictures(spec: Spec, values: dict[str, Any]) -> None:
+    for column, (moving, other, look) in zip(
         st.columns(2, gap="medium"),
         (
-            ("positive", "negative", 60, "Rising to the right: a far positive costs. Flat: it is left alone."),
-            ("negative", "positive", 40, "Falling to the right: a near negative costs. Flat: it teaches nothing."),
+            ("positive", "negative", "Rising to the right: a far positive costs. Flat: it is left alone."),
+            ("negative", "positive", "Falling to the right: a near negative costs. Flat: it teaches nothing."),
         ),
         strict=True,
     ):
         with column:
             st.markdown(f"**The {moving} moves**")
-            fixed[other] = angle_slider(
-                f"Angle to the {other}", f"losses.{other}", usual, help=f"From the anchor to its {other}, held still."
-            )
-            figure, shaded = penalty(spec.key, values, moving, fixed[other], shade)
+            figure, shaded = penalty(spec.key, values, moving, still_slider(other), theme())
             show(
                 figure,
                 f"losses.penalty.{moving}",
                 f"Loss and its gradient against the angle between the anchor and its {moving}",
                 look + (SHADED if shaded else ""),
             )
-    here = (fixed["positive"], fixed["negative"])
-    for column, (which, title, look) in zip(
-        st.columns(2, gap="medium"),
+
+
+def plane_pictures(spec: Spec, values: dict[str, Any]) -> None:
+    columns = st.columns(2, gap="medium")
+    shown = (
         (
-            (
-                "pull",
-                "How hard the positive is pulled in",
-                "One colour from bottom to top: the negative has no say in it.",
-            ),
-            ("push", "How hard the negative is pushed away", "Strongest at the bottom: near negatives are hard."),
+            "positive",
+            "pull",
+            "How hard the positive is pulled in",
+            "One colour from bottom to top: the negative has no say in it.",
         ),
-        strict=True,
-    ):
+        (
+            "negative",
+            "push",
+            "How hard the negative is pushed away",
+            "Strongest at the bottom: near negatives are hard.",
+        ),
+    )
+    here = []
+    for column, (which, _, title, _) in zip(columns, shown, strict=True):
         with column:
             st.markdown(f"**{title}**")
+            here.append(still_slider(which))
+    for column, (_, force, title, look) in zip(columns, shown, strict=True):
+        with column:
             show(
-                pushes(spec.key, values, which, here, shade),
-                f"losses.{which}",
+                pushes(spec.key, values, force, (here[0], here[1]), theme()),
+                f"losses.{force}",
                 f"{title}, over the angles of positive and negative",
-                f"{look} Dotted: the angles set above.",
+                f"{look} Dotted: the two angles set above.",
             )
-    st.markdown("**Who gets the attention in a batch**")
+
+
+def batch_pictures(spec: Spec, values: dict[str, Any]) -> None:
+    every, one = st.columns([3, 2], gap="medium")
+    with every:
+        weight_pictures(spec, values)
+    with one:
+        st.markdown("**Who gets one anchor's attention**")
+        show(
+            shares(spec.key, values, theme()),
+            "losses.shares",
+            "Each positive's share of the pull and each negative's share of the push",
+            "One anchor with a positive and a negative every 10 degrees. A peak: the loss picks the hard ones; level: "
+            "it treats all alike. Below zero: moved the other way.",
+        )
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def weights(key: str, values: dict[str, Any], apart: float, shade: str) -> tuple[go.Figure, str] | None:
+    """The picture and its sentence; None for a loss that gives single pairs no weight."""
+    found = pair_weights.pair_weights(parts("losses")[key], values, apart)
+    return None if found is None else (loss_figures.weights_figure(found, shade), pair_weights.summary(found))
+
+
+def weight_pictures(spec: Spec, values: dict[str, Any]) -> None:
+    """How hard the loss pulls on each pair of one batch."""
+    shade = theme()
+    if weights(spec.key, values, CLASSES_APART / 100, shade) is None:
+        st.caption("It gives single pairs no weight: it looks at more than how similar two embeddings are.")
+        return
+    st.markdown("**How hard each pair of a batch is pulled on**")
+    apart = st.slider(
+        "Classes apart",
+        0,
+        90,
+        CLASSES_APART,
+        step=10,
+        key="losses.classes",
+        help=f"A batch of {pair_weights.CLASSES} classes with {pair_weights.MATES} samples each. 0 %: they lie mixed, "
+        "as before training. 90 %: each class is a heap of its own.",
+        format="%d %%",
+        bind="query-params",
+        persist_state="session",
+    )
+    figure, sentence = weights(spec.key, values, apart / 100, shade)
     show(
-        shares(spec.key, values, shade),
-        "losses.shares",
-        "Each positive's share of the pull and each negative's share of the push",
-        "One anchor with a positive and a negative every 10 degrees. A peak: the loss picks the hard ones; level: it "
-        "treats all alike. Below zero: moved the other way.",
+        figure,
+        "losses.weights",
+        "Each pair's share of all weight, against its angle",
+        f"**{sentence}** Weight: the loss's gradient by a pair's cosine (general pair weighting). On one line: the "
+        "pair's own angle decides; a cloud: the others of the batch have a say.",
     )

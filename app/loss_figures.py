@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from app.curves import Circle, Curve, Margin, Shares
 from app.figures import INK, SERIES, base_figure, escape, faded
+from app.pair_weights import PairWeights
 
 GROUND = {"light": "#f3f5f8", "dark": "#1a212b"}  # the quiet end of a colour scale
 STRONG = {"light": "#00304f", "dark": "#d9f0ff"}  # its loud end, past blue
@@ -52,12 +53,17 @@ def penalty_figure(
     lowest = min((at for at, _ in margin.lines), default=0.0)
     rows = [(*still, "dot", 100)]
     rows += [(at, text, "dash", 65 if at == lowest else 115) for at, text in margin.lines]  # words outside the band
+    stand(figure, rows, theme)
+    return figure.update_xaxes(range=[0, 180], dtick=30).update_yaxes(rangemode="tozero", nticks=5)
+
+
+def stand(figure: go.Figure, rows: Sequence[tuple[float, str, str, float]], theme: str) -> None:
+    """Lines across an axis of angles: at (degrees), words on the line's right up to the angle `most`, else left."""
     for row, (at, text, dash, most) in enumerate(rows):
         figure.add_vline(at, line={"color": INK[theme], "width": 1, "dash": dash})
         figure.add_annotation(
             **beside(at, text, left=at > most), bgcolor=VEIL[theme], y=0.99 - 0.07 * row, yref="paper", yanchor="top"
         )
-    return figure.update_xaxes(range=[0, 180], dtick=30).update_yaxes(rangemode="tozero", nticks=5)
 
 
 def beside(at: float, text: str, *, left: bool) -> dict[str, Any]:
@@ -208,3 +214,36 @@ def shares_figure(shares: Shares, theme: str) -> go.Figure:
             hovertemplate="%{y:.1%}",
         )
     return figure.update_xaxes(range=[0, 180], dtick=30).update_yaxes(tickformat=".0%", rangemode="tozero")
+
+
+def weights_figure(weights: PairWeights, theme: str) -> go.Figure:
+    """Each pair's share of all weight against its angle, positives and negatives apart, those let alone faint; margins
+    as lines, with room for their words above the points."""
+    figure = base_figure(theme, 330, x="angle between the two (degrees)", y="share of all weight")
+    for positive, name, colour, symbol in (
+        (False, "negative pairs, pushed away", "orange", "x"),
+        (True, "positive pairs, pulled in", "blue", "circle"),
+    ):
+        side = weights.positive == positive
+        named = False
+        for shown, opacity in ((side & weights.moved, 0.8), (side & ~weights.moved, 0.25)):
+            if not shown.any():
+                continue
+            figure.add_scatter(
+                x=weights.degrees[shown],
+                y=weights.share[shown],
+                mode="markers",
+                name=name,
+                legendgroup=name,
+                showlegend=not named,
+                marker={"symbol": symbol, "size": 7, "color": SERIES[theme][colour], "opacity": opacity},
+                customdata=np.cos(np.radians(weights.degrees[shown])),
+                hovertemplate="%{x:.0f} degrees, cosine %{customdata:.2f}<br>%{y:.2%} of all weight",
+            )
+            named = True
+    stand(figure, [(at, text, "dash", 115) for at, text in sorted(weights.lines)], theme)
+    low, high = min(0.0, float(weights.share.min())), float(weights.share.max()) or 1.0
+    room = high - low
+    figure.update_layout(hovermode="closest")
+    figure.update_yaxes(range=[low - 0.05 * room, high + (0.06 + 0.1 * len(weights.lines)) * room])
+    return figure.update_xaxes(range=[0, 180], dtick=30).update_yaxes(tickformat=".2~%", nticks=6)

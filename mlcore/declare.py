@@ -30,7 +30,8 @@ class Knob:
 
     `symbol` is the argument's letter in the part's formula (LaTeX), `log` lets a slider move in powers,
     `none` is what None means, where None is allowed, `needs` a size (num_classes ...) that the part is given only where
-    the argument is set. A `rare` knob is offered behind the others.
+    the argument is set. A `rare` knob is offered behind the others. `title` is what the argument is called before
+    people, where its name says little (`m`, `gamma`).
     """
 
     text: str
@@ -43,6 +44,7 @@ class Knob:
     none: str = ""
     needs: str = ""
     rare: bool = False
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ class Param:
     kind: str
     default: Any
     knob: Knob
+
+    @property
+    def title(self) -> str:
+        """What it is called before people: the knob's title, else its name in words."""
+        return self.knob.title or self.name.replace("_", " ").capitalize()
 
     def check(self, owner: str, value: Any) -> Any:
         """Return `value` in the argument's own type, or raise ValueError that says what it must be."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob, Registry, nearest_word
 
-REDUCERS = Registry("reducer")  # trait "in a run": gives one number, and needs no more than a run can supply
+REDUCERS = Registry("reducer")  # traits: "in a run" gives one number and needs no more than a run has, "wants anchors"
 
 
 class Sums(NamedTuple):
@@ -33,6 +33,7 @@ class Sums(NamedTuple):
 class Items(NamedTuple):
     """A part's losses (n,) with each one's anchor, a position in the batch (n,), and the labels of the batch (B,).
 
+    Where the anchors are others than the batch (its reference, proxies), positions and labels are those of the others.
     `labels` is None where the loss was given none; `divisor` as in `Sums`.
     """
 
@@ -43,6 +44,11 @@ class Items(NamedTuple):
 
 
 Part = Tensor | Items | Sums
+
+
+def row_items(losses: Tensor, labels: Tensor | None) -> Items:
+    """One loss for each row of the batch."""
+    return Items(losses, torch.arange(len(losses), device=losses.device), labels)
 
 
 def sums_of(part: Part) -> Sums:
@@ -65,8 +71,10 @@ class Reducer(nn.Module):
     needs_items = False
 
     def forward(self, parts: dict[str, Part], embeddings: Tensor) -> Any:
-        zero = (embeddings * 0.0).sum()
-        return zero + sum(self.reduce_part(part, embeddings) for part in parts.values())
+        value = sum(self.reduce_part(part, embeddings) for part in parts.values())
+        if isinstance(value, Tensor) and value.requires_grad:
+            return value
+        return value + (embeddings * 0.0).sum()
 
     def reduce_part(self, part: Part, embeddings: Tensor) -> Tensor:
         return self.reduce(sums_of(part))
@@ -82,8 +90,11 @@ class MeanReducer(Reducer):
     def __init__(self) -> None:
         super().__init__()
 
-    def reduce(self, sums: Sums) -> Tensor:
-        return sums.total / sums.count.clamp_min(1)
+    def reduce_part(self, part: Part, embeddings: Tensor) -> Tensor:
+        if isinstance(part, Sums):
+            return part.total / part.count.clamp_min(1)
+        losses = losses_of(part)
+        return losses.sum() / max(1, losses.numel())
 
 
 @REDUCERS.add("sum", title="Sum", family="reducer", formula=r"\sum_i \ell_i", traits=("in a run",))
@@ -197,7 +208,7 @@ class DivisorReducer(Reducer):
     family="reducer",
     formula=r"\frac{1}{N}\sum_i w_{y_i}\ell_i",
     names=("ClassWeightedReducer (pytorch-metric-learning)",),
-    traits=("in a run",),
+    traits=("in a run", "wants anchors"),
 )
 class ClassWeightedReducer(Reducer):
     """Multiplies each item by the weight of its anchor's class and averages over all items.
@@ -241,7 +252,7 @@ class ClassWeightedReducer(Reducer):
     family="reducer",
     formula=r"\operatorname{red}_a\frac{1}{|I_a|}\sum_{i\in I_a}\ell_i",
     names=("PerAnchorReducer (pytorch-metric-learning)",),
-    traits=("in a run",),
+    traits=("in a run", "wants anchors"),
 )
 class PerAnchorReducer(Reducer):
     """Averages over each anchor's items first, so that an anchor with many pairs counts no more than one with few.
@@ -264,8 +275,9 @@ class PerAnchorReducer(Reducer):
 
     def reduce_part(self, part: Part, embeddings: Tensor) -> Tensor:
         items = owned("per_anchor", part)
-        counts = torch.bincount(items.anchors, minlength=len(embeddings))
-        most = int(counts.max())
+        anchors = len(embeddings) if items.labels is None else len(items.labels)
+        counts = torch.bincount(items.anchors, minlength=anchors)
+        most = int(counts.max()) if len(counts) else 0
         order = items.anchors.argsort(stable=True)
         start = counts.cumsum(0) - counts
         slot = torch.empty_like(order)

@@ -64,7 +64,7 @@ class LpRegularizer(Regularizer):
         self,
         *,
         p: Annotated[
-            float, Knob("Which norm: 2 is Euclidean, 1 sums the absolute values.", 1.0, 10.0, symbol="p")
+            float, Knob("2 is Euclidean, 1 sums the absolute values.", 1.0, 10.0, symbol="p", title="Norm")
         ] = 2.0,
         power: Annotated[float, Knob("The norm is raised to this power.", 1.0, 4.0, symbol="q")] = 1.0,
         reducer: Reducer | None = None,

@@ -7,6 +7,7 @@ import streamlit as st
 from app import explain
 from app.backstage import torch_is_ready
 from app.curves import compares_with
+from app.pair_weights import weighs_pairs
 from app.words import plain
 from mlcore.declare import Spec
 
@@ -26,14 +27,18 @@ def wait() -> None:
 def pictures(spec: Spec, values: dict[str, object]) -> None:
     draw = {"proxies": explain.proxy_pictures, "pairs": explain.pair_pictures}.get(compares_with(spec))
     if draw is None:
-        st.info(f"There is no picture of this loss. {spec.unpictured}")
-    elif not torch_is_ready():
+        whole = weighs_pairs(spec)
+        st.info(f"There is no picture of {'one anchor and its pairs' if whole else 'this loss'}. {spec.unpictured}")
+        if not whole:
+            return
+        draw = explain.weight_pictures
+    if not torch_is_ready():
         wait()
-    else:
-        try:
-            draw(spec, values)
-        except ValueError as error:
-            st.error(plain(str(error), 600), icon=":material/error:")
+        return
+    try:
+        draw(spec, values)
+    except ValueError as error:
+        st.error(plain(str(error), 600), icon=":material/error:")
 
 
 chosen = explain.chosen_loss()

@@ -27,6 +27,7 @@ from mlcore.losses.intra_pair_variance import IntraPairVarianceLoss
 from mlcore.losses.large_margin_softmax import LargeMarginSoftmaxLoss
 from mlcore.losses.lifted_structure import LiftedStructureLoss
 from mlcore.losses.magface import MagFaceLoss
+from mlcore.losses.manifold import ManifoldLoss
 from mlcore.losses.margin import MarginLoss
 from mlcore.losses.multi_similarity import MultiSimilarityLoss
 from mlcore.losses.n_pairs import NPairsLoss
@@ -91,6 +92,7 @@ __all__ = [
     "LargeMarginSoftmaxLoss",
     "LiftedStructureLoss",
     "MagFaceLoss",
+    "ManifoldLoss",
     "MarginLoss",
     "MultiSimilarityLoss",
     "MultipleLosses",

@@ -22,7 +22,7 @@ LEAST_SCALE = 1.0
         r"-\log\frac{e^{s_t\cos\theta_y}}{\sum_j e^{s_t\cos\theta_j}},\quad s_t=\frac{\ln B_t}{\cos(\min(\pi/4,"
         r"\operatorname{med}\theta_y))},\quad B_t=\frac1N\sum_i\sum_{j\ne y_i}e^{s_{t-1}\cos\theta_{ij}}"
     ),
-    paper="Zhang et al., CVPR 2019, arXiv:1905.00292, eqs. 12 to 15",
+    paper="Zhang et al., CVPR 2019, arXiv:1905.00292",
     names=("AdaCos (metric-learning-layers, easy_metric_learning, tf-simple-metric-learning)",),
 )
 class AdaCosLoss(MarginSoftmaxLoss):

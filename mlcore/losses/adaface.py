@@ -23,7 +23,7 @@ LEAST_SPREAD = 1e-3
         r"-\log\frac{e^{s(\cos(\theta_y-m\hat n)-m\hat n-m)}}{e^{s(\cos(\theta_y-m\hat n)-m\hat n-m)}"
         r"+\sum_{j\ne y}e^{s\cos\theta_j}},\quad\hat n=\Big[h\,\frac{\lVert x\rVert-\mu}{\sigma}\Big]_{-1}^{1}"
     ),
-    paper="Kim et al., CVPR 2022, arXiv:2204.00964, eqs. 14 to 18",
+    paper="Kim et al., CVPR 2022, arXiv:2204.00964",
     names=("AdaFace (easy_metric_learning)",),
 )
 class AdaFaceLoss(MarginSoftmaxLoss):
@@ -31,9 +31,9 @@ class AdaFaceLoss(MarginSoftmaxLoss):
 
     Long embeddings, taken as good images, get a margin in the cosine that is larger where they are far off; short ones
     get ArcFace's angle, which eases there. Length is compared with its running mean and spread: they are saved with
-    the loss, set by the first training batch, then follow slowly (the paper's 0.01; the authors' code has 1, this batch
-    alone), and stand still in eval(). Lengths pass no gradient. Where angle and margin pass a half turn the rule is
-    ArcFace's; where the margin would turn past the proxy the cosine is 1.
+    the loss, set by the first training batch, then follow slowly (0.01, as the authors train; their class's own
+    default is 1, this batch alone), and stand still in eval(). Lengths pass no gradient. Where angle and margin pass a
+    half turn the rule is ArcFace's; where the margin would turn past the proxy the cosine is 1.
 
     What to expect: Like a mix of ArcFace and CosFace on clean images; its worth shows on images of uneven quality. It
     needs embeddings as the model gives them: normalise them first and all margins are alike.
@@ -58,10 +58,19 @@ class AdaFaceLoss(MarginSoftmaxLoss):
             float, Knob("Size of the margins, in the angle and in the cosine.", 0.0, 1.0, symbol="m")
         ] = 0.4,
         h: Annotated[
-            float, Knob("How much lengths matter: at 0.333 most lie within -1 and 1.", 0.0, 2.0, symbol="h")
+            float,
+            Knob(
+                "How much lengths matter: at 0.333 most lie within -1 and 1.",
+                0.0,
+                2.0,
+                symbol="h",
+                title="Weight of lengths",
+            ),
         ] = 0.333,
         scale: Scale = 64.0,
-        t_alpha: Annotated[float, Knob("Share of this batch in the running mean and spread.", 0.0, 1.0)] = 0.01,
+        t_alpha: Annotated[
+            float, Knob("Share of this batch in the running mean and spread.", 0.0, 1.0, title="Share of this batch")
+        ] = 0.01,
         trainable_scale: TrainableScale = False,
         margin_warm_up_steps: MarginWarmUp = 0,
         class_margins: Tensor | None = None,

@@ -11,8 +11,8 @@ from mlcore.declare import Knob
 from mlcore.losses.door import Entry
 from mlcore.losses.registry import LOSSES
 from mlcore.losses.triplet_margin import TripletMarginLoss
-from mlcore.reducers import Part
-from mlcore.tuples import to_triplets
+from mlcore.reducers import Items, Part, row_items
+from mlcore.tuples import Pairs, Triplets
 
 
 @LOSSES.add(
@@ -56,10 +56,10 @@ class AdaptedTripletLoss(TripletMarginLoss):
         parts = super().parts(batch)
         if batch.indices_tuple is None or self.adaptation_weight == 0:
             return parts
-        return parts | {"adaptation_loss": self.adaptation_weight * self.shifts(batch)}
+        return parts | {"adaptation_loss": self.shifts(batch)}
 
-    def shifts(self, batch: Entry) -> Tensor:
-        """(C,): for each class with a chosen sample, the squared distance of the mean chosen one from the mean one."""
+    def shifts(self, batch: Entry) -> Items:
+        """For each class with a chosen sample, the squared distance of the mean chosen one from the mean, weighted."""
         own = batch.ref_emb is None
         labels = batch.labels if own else batch.ref_labels
         if labels is None:
@@ -67,14 +67,28 @@ class AdaptedTripletLoss(TripletMarginLoss):
                 f"{type(self).__name__}: {'labels' if own else 'ref_labels'} must be given, also with an "
                 "indices_tuple; got None. Pass one class number per row."
             )
-        anchors, positives, negatives = to_triplets(batch.indices_tuple)
-        chosen = torch.cat([anchors, positives, negatives] if own else [positives, negatives])
         unit = self.distance.normalize(batch.embeddings if own else batch.ref_emb)
         classes, of_class = labels.unique(return_inverse=True)
-        often = torch.bincount(chosen, minlength=len(labels)).to(unit.dtype)
+        often = standings(batch.indices_tuple, len(batch.embeddings), len(labels), own).to(unit.dtype)
         counts = torch.stack([often, torch.ones_like(often)])  # (2, N): chosen, and all
         per_class = unit.new_zeros(2, len(classes)).index_add_(1, of_class, counts)
         weights = counts / per_class.clamp_min(1.0)[:, of_class]
         shift = unit.new_zeros(len(classes), unit.shape[1])
         shift = shift.index_add(0, of_class, (weights[0] - weights[1])[:, None] * unit)
-        return shift[per_class[0] > 0].square().sum(dim=1)
+        found = per_class[0] > 0
+        return row_items(self.adaptation_weight * shift[found].square().sum(dim=1), classes[found])
+
+
+def standings(tuples: Pairs | Triplets, rows: int, columns: int, own: bool) -> Tensor:
+    """(columns,): how often each sample stands in a triplet; as an anchor too, where the batch is its `own` reference.
+
+    Pairs are not joined to triplets for that: a positive pair stands in as many as its anchor has negative pairs.
+    """
+    if isinstance(tuples, Triplets):
+        return torch.bincount(torch.cat(tuples if own else tuples[1:]), minlength=columns)
+    anchors, positives, anchors_of_negatives, negatives = tuples
+    with_positives = torch.bincount(anchors, minlength=rows).double()
+    with_negatives = torch.bincount(anchors_of_negatives, minlength=rows).double()
+    counts = torch.bincount(positives, weights=with_negatives[anchors], minlength=columns)
+    counts = counts + torch.bincount(negatives, weights=with_positives[anchors_of_negatives], minlength=columns)
+    return counts + with_positives * with_negatives if own else counts

@@ -13,10 +13,10 @@ from mlcore.declare import Knob
 from mlcore.distances import Distance
 from mlcore.losses.door import between_unit_vectors, enter, full_precision
 from mlcore.losses.registry import LOSSES
-from mlcore.reducers import MeanReducer, Reducer
+from mlcore.reducers import Items, MeanReducer, Reducer
 
 SINGLE_SPAN = 60.0  # exponents this far apart still add up in float32
-ALPHA = Knob("Largest angle at the negative.", 0.0, 1.4, unit="rad", symbol=r"\alpha")
+ALPHA = Knob("Largest angle at the negative.", 0.0, 1.4, unit="rad", symbol=r"\alpha", title="Angle")
 
 
 @LOSSES.add(
@@ -79,7 +79,7 @@ class AngularLoss(nn.Module):
         crowd = log_sum_products(4.0 * square * cosines, 4.0 * square * among, negative, 16.0 * square)
         exponent = crowd[anchors, positives] - 2.0 * (1.0 + square) * cosines[anchors, positives]
         losses = F.softplus(exponent).masked_fill(~negative.any(dim=1)[anchors], 0.0)
-        return self.reducer({"loss": losses}, batch.embeddings)
+        return self.reducer({"loss": Items(losses, anchors, batch.labels)}, batch.embeddings)
 
 
 def log_sum_products(left: Tensor, right: Tensor, keep: Tensor, span: float) -> Tensor:

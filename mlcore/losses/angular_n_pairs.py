@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlcore.declare import Knob
-from mlcore.distances import Distance, DotProductSimilarity
+from mlcore.distances import Distance
 from mlcore.losses.angular import ALPHA
-from mlcore.losses.door import enter_with_labels, full_precision
 from mlcore.losses.lse import masked_logsumexp
-from mlcore.losses.n_pairs import ONE_PAIR, n_pairs_losses, pair_rows
+from mlcore.losses.n_pairs import ONE_PAIR, NPairsLoss, n_pairs_losses
 from mlcore.losses.registry import LOSSES
-from mlcore.reducers import MeanReducer, Part, Reducer
+from mlcore.reducers import Reducer
 
 
 @LOSSES.add(
@@ -31,7 +30,7 @@ from mlcore.reducers import MeanReducer, Part, Reducer
     names=("AngularNPairsLoss (pytorch-metric-learning, until 2019)", "N-pair and angular loss"),
     unpictured=ONE_PAIR,
 )
-class AngularNPairsLoss(nn.Module):
+class AngularNPairsLoss(NPairsLoss):
     """Takes one positive pair of each class; each anchor picks its own positive, and no negative may see a wide angle.
 
     The sum of the two that the paper calls best. The negatives of a pair are the anchors and positives of all other
@@ -45,44 +44,28 @@ class AngularNPairsLoss(nn.Module):
     Raises: ValueError at the door (losses/door.py).
     """
 
-    depends_on_order = "the first pair of each class counts"
     depends_on_length = "the N-pairs part compares embeddings as they are"
-    samples_per_class = 2  # of use in a batch
 
     def __init__(
         self,
         *,
         alpha: Annotated[float, ALPHA] = 0.7,
         angular_weight: Annotated[float, Knob("Weight of the angular part.", 0.0, 10.0, symbol=r"\lambda")] = 2.0,
-        l2_reg_weight: Annotated[float, Knob("Cost of the embeddings' squared lengths.", 0.0, 1.0)] = 0.002,
+        l2_reg_weight: Annotated[
+            float, Knob("Cost of the embeddings' squared lengths.", 0.0, 1.0, title="Cost of lengths")
+        ] = 0.002,
         distance: Distance | None = None,
         reducer: Reducer | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(l2_reg_weight=l2_reg_weight, distance=distance, reducer=reducer)
         self.alpha = alpha
         self.angular_weight = angular_weight
-        self.l2_reg_weight = l2_reg_weight
-        self.distance = distance or DotProductSimilarity(normalize_embeddings=False)
-        self.reducer = reducer or MeanReducer()
 
-    @full_precision
-    def forward(
-        self,
-        embeddings: Tensor,
-        labels: Tensor,
-        indices_tuple: tuple[Tensor, ...] | None = None,
-        ref_emb: Tensor | None = None,
-        ref_labels: Tensor | None = None,
-    ) -> Any:
-        """Return the sum of the means over the pairs, a scalar."""
-        batch = enter_with_labels(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
-        anchors, positives = pair_rows(batch)
-        parts: dict[str, Part] = {"n_pairs_loss": n_pairs_losses(self.distance, anchors, positives)}
-        parts["angular_loss"] = self.angular_weight * self.angular(F.normalize(anchors), F.normalize(positives))
-        if self.l2_reg_weight > 0:
-            lengths = anchors.square().sum(dim=1) + positives.square().sum(dim=1)
-            parts["embedding_reg_loss"] = self.l2_reg_weight * lengths
-        return self.reducer(parts, batch.embeddings)
+    def losses(self, anchors: Tensor, positives: Tensor) -> dict[str, Tensor]:
+        return {
+            "n_pairs_loss": n_pairs_losses(self.distance, anchors, positives),
+            "angular_loss": self.angular_weight * self.angular(F.normalize(anchors), F.normalize(positives)),
+        }
 
     def angular(self, anchors: Tensor, positives: Tensor) -> Tensor:
         """(P,): the angular loss of each pair of unit vectors, the other pairs' both ends being the negatives."""

@@ -24,7 +24,7 @@ from mlcore.margins import MarginLine
     title="ArcFace",
     family="proxy",
     formula=r"-\log\frac{e^{s\cos(\theta_y+m)}}{e^{s\cos(\theta_y+m)}+\sum_{j\ne y}e^{s\cos\theta_j}}",
-    paper="Deng et al., CVPR 2019, arXiv:1801.07698, eq. 3",
+    paper="Deng et al., CVPR 2019, arXiv:1801.07698",
     names=("ArcFaceLoss (pytorch-metric-learning, margin in degrees)", "additive angular margin"),
 )
 class ArcFaceLoss(MarginSoftmaxLoss):

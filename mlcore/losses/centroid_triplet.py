@@ -12,7 +12,7 @@ from mlcore.declare import Knob
 from mlcore.distances import Distance, LpDistance
 from mlcore.losses.door import Entry, enter_with_labels, full_precision
 from mlcore.losses.registry import LOSSES
-from mlcore.reducers import AvgNonZeroReducer, Reducer
+from mlcore.reducers import AvgNonZeroReducer, Items, Reducer
 
 
 @LOSSES.add(
@@ -83,7 +83,7 @@ class CentroidTripletLoss(nn.Module):
         anchors, others = self.compared(batch, of_class, len(classes)).nonzero(as_tuple=True)
         violation = to_own[anchors] - to_means[anchors, others] + self.margin
         losses = F.softplus(violation) if self.smooth_loss else F.relu(violation)
-        return self.reducer({"loss": losses}, batch.embeddings)
+        return self.reducer({"loss": Items(losses, anchors, batch.labels)}, batch.embeddings)
 
     def compared(self, batch: Entry, of_class: Tensor, count: int) -> Tensor:
         """(B, C): the anchors that have a positive, with each class in which they have a negative."""

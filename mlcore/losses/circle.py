@@ -13,7 +13,7 @@ from mlcore.losses.door import enter, full_precision, only_cosine
 from mlcore.losses.lse import masked_logsumexp
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine, angle_of_cosine
-from mlcore.reducers import AvgNonZeroReducer, Reducer
+from mlcore.reducers import AvgNonZeroReducer, Reducer, row_items
 
 
 @LOSSES.add(
@@ -50,10 +50,10 @@ class CircleLoss(nn.Module):
         *,
         m: Annotated[
             float,
-            Knob("Positives rest above 1 - m, negatives below m.", 0.0, 1.0, unit="cosine", symbol="m"),
+            Knob("Positives rest above 1 - m, negatives below m.", 0.0, 1.0, unit="cosine", symbol="m", title="Margin"),
         ] = 0.4,
         gamma: Annotated[
-            float, Knob("How much more the worst pairs count.", 1.0, 512.0, symbol=r"\gamma", log=True)
+            float, Knob("How much more the worst pairs count.", 1.0, 512.0, symbol=r"\gamma", log=True, title="Scale")
         ] = 80.0,
         distance: Distance | None = None,
         reducer: Reducer | None = None,
@@ -81,7 +81,7 @@ class CircleLoss(nn.Module):
         push = F.relu(mat.detach() + self.m) * (mat - self.m)
         pulls = masked_logsumexp(self.gamma * pull, positive, dim=1)  # (B,)
         pushes = masked_logsumexp(self.gamma * push, negative, dim=1)
-        return self.reducer({"loss": F.softplus(pulls + pushes)}, batch.embeddings)
+        return self.reducer({"loss": row_items(F.softplus(pulls + pushes), batch.labels)}, batch.embeddings)
 
     def margin_lines(self) -> tuple[MarginLine, ...]:
         """Where the pull on positives and the push on negatives change sign."""

@@ -21,7 +21,7 @@ from mlcore.margins import MarginLine
         r"-\log\frac{e^{\gamma[1+m-c_y]_+(c_y-1+m)}}{e^{\gamma[1+m-c_y]_+(c_y-1+m)}"
         r"+\sum_{j\ne y}e^{\gamma[c_j+m]_+(c_j-m)}},\quad c_j=\cos\theta_j"
     ),
-    paper="Sun et al., CVPR 2020, arXiv:2002.10857, eqs. 5 to 8",
+    paper="Sun et al., CVPR 2020, arXiv:2002.10857",
     names=("CircleLossCL (tf-simple-metric-learning)", "circle loss with class labels"),
 )
 class CircleLossCL(MarginSoftmaxLoss):
@@ -51,7 +51,9 @@ class CircleLossCL(MarginSoftmaxLoss):
         margin: Annotated[
             float, Knob("How much slack: own cosine above 1 - m, others below m.", 0.0, 1.0, unit="cosine", symbol="m")
         ] = 0.25,
-        gamma: Annotated[float, Knob("Scale of the weighted logits.", 1.0, 512.0, symbol=r"\gamma", log=True)] = 256.0,
+        gamma: Annotated[
+            float, Knob("Scale of the weighted logits.", 1.0, 512.0, symbol=r"\gamma", log=True, title="Scale")
+        ] = 256.0,
         margin_warm_up_steps: MarginWarmUp = 0,
         class_margins: Tensor | None = None,
         **softmax: Any,

@@ -12,10 +12,10 @@ from mlcore.declare import Knob
 from mlcore.distances import CosineSimilarity, Distance
 from mlcore.losses.door import full_precision, only_cosine
 from mlcore.losses.lse import masked_logsumexp
-from mlcore.losses.ranking import list_masks, near
+from mlcore.losses.ranking import items_of, list_masks, near
 from mlcore.losses.registry import LOSSES
 from mlcore.losses.views import enter_views
-from mlcore.reducers import MeanReducer, Reducer
+from mlcore.reducers import Items, MeanReducer, Reducer
 
 LARGEST_SCALE = 100.0
 
@@ -79,9 +79,10 @@ class ClipLoss(nn.Module):
         cosines = near(self.distance, batch)  # (B, N)
         positive, negative = list_masks(batch, cosines.shape)
         logits = self.scale().to(cosines.dtype) * cosines
+        other_labels = batch.labels if batch.ref_emb is None else batch.ref_labels
         parts = {
-            "row_loss": 0.5 * softmax_losses(logits, positive, positive | negative),
-            "column_loss": 0.5 * softmax_losses(logits.T, positive.T, (positive | negative).T),
+            "row_loss": softmax_losses(logits, positive, positive | negative, batch.labels),
+            "column_loss": softmax_losses(logits.T, positive.T, (positive | negative).T, other_labels),
         }
         return self.reducer(parts, batch.embeddings)
 
@@ -93,8 +94,8 @@ class ClipLoss(nn.Module):
         return self.logit_scale.exp()
 
 
-def softmax_losses(logits: Tensor, positive: Tensor, counted: Tensor) -> Tensor:
-    """One loss per row with a positive: the mean over them of minus the log of their share of the row."""
+def softmax_losses(logits: Tensor, positive: Tensor, counted: Tensor, labels: Tensor | None) -> Items:
+    """One loss per row with a positive: half the mean over them of minus the log of their share of the row."""
     how_many = positive.sum(dim=1)
     mean_positive = logits.masked_fill(~positive, 0.0).sum(dim=1) / how_many.clamp_min(1)
-    return (masked_logsumexp(logits, counted, dim=1) - mean_positive)[how_many > 0]
+    return items_of(0.5 * (masked_logsumexp(logits, counted, dim=1) - mean_positive), how_many > 0, labels)

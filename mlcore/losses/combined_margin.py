@@ -22,7 +22,7 @@ from mlcore.margins import MarginLine
         r"-\log\frac{e^{s(\cos(m_1\theta_y+m_2)-m_3)}}{e^{s(\cos(m_1\theta_y+m_2)-m_3)}"
         r"+\sum_{j\ne y}e^{s\cos\theta_j}}"
     ),
-    paper="Deng et al., CVPR 2019, arXiv:1801.07698, eq. 4",
+    paper="Deng et al., CVPR 2019, arXiv:1801.07698",
     names=("CombinedMarginLoss (InsightFace)", "Combined (easy_metric_learning, without m1)", "ArcFace m1 m2 m3"),
 )
 class CombinedMarginLoss(MarginSoftmaxLoss):
@@ -48,9 +48,15 @@ class CombinedMarginLoss(MarginSoftmaxLoss):
         num_classes: int,
         embedding_size: int,
         *,
-        m1: Annotated[float, Knob("Multiplies the angle to the true class.", 0.5, 4.0, symbol="m_1")] = 1.0,
-        m2: Annotated[float, Knob("Added to that angle.", 0.0, 1.5, unit="rad", symbol="m_2")] = 0.5,
-        m3: Annotated[float, Knob("Taken from its cosine.", 0.0, 1.0, unit="cosine", symbol="m_3")] = 0.0,
+        m1: Annotated[
+            float, Knob("Multiplies the angle to the true class.", 0.5, 4.0, symbol="m_1", title="Factor of the angle")
+        ] = 1.0,
+        m2: Annotated[
+            float, Knob("Added to that angle.", 0.0, 1.5, unit="rad", symbol="m_2", title="Added angle")
+        ] = 0.5,
+        m3: Annotated[
+            float, Knob("Taken from its cosine.", 0.0, 1.0, unit="cosine", symbol="m_3", title="Cosine margin")
+        ] = 0.0,
         scale: Scale = 64.0,
         trainable_scale: TrainableScale = False,
         margin_warm_up_steps: MarginWarmUp = 0,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -22,7 +21,7 @@ from mlcore.tuples import label_masks, to_pairs
     title="Contrastive",
     family="pair",
     formula=r"\big[d_{ap}-m_p\big]_+ + \big[m_n-d_{an}\big]_+",
-    paper="Hadsell, Chopra and LeCun, CVPR 2006, eq. 4",
+    paper="Hadsell, Chopra and LeCun, CVPR 2006",
     names=("ContrastiveLoss (pytorch-metric-learning)",),
 )
 class ContrastiveLoss(nn.Module):
@@ -45,10 +44,26 @@ class ContrastiveLoss(nn.Module):
         self,
         *,
         pos_margin: Annotated[
-            float, Knob("Positive pairs closer than this are left alone.", -1.0, 2.0, unit="distance", symbol="m_p")
+            float,
+            Knob(
+                "Positive pairs closer than this are left alone.",
+                -1.0,
+                2.0,
+                unit="distance",
+                symbol="m_p",
+                title="Positive margin",
+            ),
         ] = 0.0,
         neg_margin: Annotated[
-            float, Knob("Negative pairs farther than this are left alone.", -1.0, 4.0, unit="distance", symbol="m_n")
+            float,
+            Knob(
+                "Negative pairs farther than this are left alone.",
+                -1.0,
+                4.0,
+                unit="distance",
+                symbol="m_n",
+                title="Negative margin",
+            ),
         ] = 1.0,
         squared: Annotated[bool, Knob("Square and halve both terms, as in the paper.")] = False,
         distance: Distance | None = None,
@@ -80,8 +95,9 @@ class ContrastiveLoss(nn.Module):
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
         if batch.indices_tuple is None:
             same, different = label_masks(batch.labels, batch.ref_labels)
-            pos_loss = self.over(same, self.too_far(mat), batch.labels)
-            neg_loss = self.over(different, self.too_close(mat), batch.labels)
+            anchors, positives = same.nonzero(as_tuple=True)
+            pos_loss = Items(self.too_far(mat[anchors, positives]), anchors, batch.labels)
+            neg_loss = self.over_negatives(mat, different, batch.labels)
         else:
             a1, p, a2, n = to_pairs(batch.indices_tuple)
             pos_loss = Items(self.too_far(mat[a1, p]), a1, batch.labels)
@@ -89,21 +105,24 @@ class ContrastiveLoss(nn.Module):
         return self.reducer({"pos_loss": pos_loss, "neg_loss": neg_loss}, batch.embeddings)
 
     def too_far(self, dists: Tensor) -> Tensor:
-        return self.hinge(self.distance.margin(dists, torch.full_like(dists, self.pos_margin)))
+        return self.hinge(self.distance.margin(dists, dists.new_tensor(self.pos_margin)))
 
-    def too_close(self, dists: Tensor) -> Tensor:
-        return self.hinge(self.distance.margin(torch.full_like(dists, self.neg_margin), dists))
+    def too_close(self, dists: Tensor, solved: Tensor | None = None) -> Tensor:
+        """What each distance loses, nothing where it is `solved` for other reasons."""
+        excess = self.distance.margin(dists.new_tensor(self.neg_margin), dists)
+        return self.hinge(excess if solved is None else excess.masked_fill_(solved, 0.0))
 
     def hinge(self, excess: Tensor) -> Tensor:
-        excess = F.relu(excess)
+        excess = F.relu(excess, inplace=True)
         return 0.5 * excess.square() if self.squared else excess
 
-    def over(self, mask: Tensor, losses: Tensor, labels: Tensor | None) -> Part:
-        """The losses under `mask`: their sums, since picking them out costs more than all the rest."""
+    def over_negatives(self, mat: Tensor, different: Tensor, labels: Tensor | None) -> Part:
+        """Their sums, since picking most of a matrix out costs more than all the rest."""
         if self.reducer.needs_items:
-            return Items(losses[mask], mask.nonzero()[:, 0], labels)
-        losses = losses.masked_fill(~mask, 0.0)
-        return Sums(losses.sum(), mask.count_nonzero(), losses.count_nonzero())
+            anchors, negatives = different.nonzero(as_tuple=True)
+            return Items(self.too_close(mat[anchors, negatives]), anchors, labels)
+        losses = self.too_close(mat, solved=~different)
+        return Sums(losses.sum(), different.count_nonzero(), losses.count_nonzero())
 
     def margin_lines(self) -> tuple[MarginLine, ...]:
         """Fixed angles, where the distance or similarity belongs to one angle."""

@@ -23,7 +23,7 @@ from mlcore.margins import MarginLine
     title="CosFace",
     family="proxy",
     formula=r"-\log\frac{e^{s(\cos\theta_y-m)}}{e^{s(\cos\theta_y-m)}+\sum_{j\ne y}e^{s\cos\theta_j}}",
-    paper="Wang et al., CVPR 2018, arXiv:1801.09414, eq. 4",
+    paper="Wang et al., CVPR 2018, arXiv:1801.09414",
     names=("CosFaceLoss (pytorch-metric-learning)", "AM-Softmax", "large margin cosine loss"),
 )
 class CosFaceLoss(MarginSoftmaxLoss):

@@ -30,7 +30,7 @@ from mlcore.margins import MarginLine
         r"-\log\frac{e^{s\cos(\theta_y+m)}}{e^{s\cos(\theta_y+m)}+\sum_{j\ne y}e^{sN(t,\cos\theta_j)}},\quad "
         r"N(t,c)=\begin{cases}c&c\le\cos(\theta_y+m)\\c(t+c)&\text{else}\end{cases}"
     ),
-    paper="Huang et al., CVPR 2020, arXiv:2004.00288, eqs. 6 to 10",
+    paper="Huang et al., CVPR 2020, arXiv:2004.00288",
     names=("CurricularFace (easy_metric_learning)",),
 )
 class CurricularFaceLoss(MarginSoftmaxLoss):

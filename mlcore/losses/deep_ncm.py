@@ -22,7 +22,7 @@ from mlcore.losses.registry import LOSSES
         r"-\log\frac{e^{s\cos(x,\mu_y)}}{\sum_j e^{s\cos(x,\mu_j)}},\quad"
         r"\mu_c\leftarrow\alpha\mu_c+(1-\alpha)\operatorname{mean}_{y_i=c}x_i"
     ),
-    paper="Guerriero et al., ICLR 2018 workshop, DeepNCM: Deep Nearest Class Mean Classifiers, eqs. 2 and 4",
+    paper="Guerriero et al., ICLR 2018 workshop, DeepNCM: Deep Nearest Class Mean Classifiers",
     names=("DeepNCM (metric-learning-layers)",),
 )
 class DeepNCMLoss(MarginSoftmaxLoss):
@@ -50,7 +50,10 @@ class DeepNCMLoss(MarginSoftmaxLoss):
         num_classes: int,
         embedding_size: int,
         *,
-        alpha: Annotated[float, Knob("Share of the old mean that is kept.", 0.0, 1.0, symbol=r"\alpha")] = 0.9,
+        alpha: Annotated[
+            float,
+            Knob("Share of the old mean that is kept.", 0.0, 1.0, symbol=r"\alpha", title="Share of the old mean"),
+        ] = 0.9,
         scale: Scale = None,
         euclidean: Annotated[bool, Knob("Compare by half the squared distance instead of the scaled cosine.")] = False,
         **softmax: Any,

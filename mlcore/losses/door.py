@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -117,8 +118,11 @@ def enter_proxies(
     ref_emb: Tensor | None = None,
     *,
     soft: bool = False,
+    num_classes: int | None = None,
 ) -> ProxyEntry:
     """The checked arguments of a loss with `owner.proxies` (C, D) or (C, K, D), floats in float32 at least.
+
+    `num_classes` is how many classes labels may name, where that is not the number of proxies.
 
     Raises: ValueError as `enter` does, and for labels outside [0, C), another embedding size, a `ref_emb`, or soft
     labels that are not shares.
@@ -132,11 +136,13 @@ def enter_proxies(
         shares = checked_shares(who, labels, batch, len(proxies))
         return ProxyEntry(batch, shares, proxies, miner_weights(indices_tuple, batch))
     labels = checked_labels(who, "labels", labels, batch, needed=True)
-    outside = (labels < 0) | (labels >= len(proxies))
-    require_finite(who, batch, alarm=outside.any())
-    if bool(outside.any()):
+    require_finite(who, batch)
+    lowest, highest = (end.item() for end in labels.aminmax())
+    classes = len(proxies) if num_classes is None else num_classes
+    if lowest < 0 or highest >= classes:
+        outside = (labels < 0) | (labels >= classes)
         raise ValueError(
-            f"{who}: labels must lie in [0, {len(proxies)}), one number per class; got {int(labels[outside][0])}. "
+            f"{who}: labels must lie in [0, {classes}), one number per class; got {int(labels[outside][0])}. "
             f"Renumber the classes from 0, or build the loss with num_classes={int(labels.max()) + 1}."
         )
     return ProxyEntry(batch, labels, proxies, miner_weights(indices_tuple, batch))
@@ -203,11 +209,9 @@ def checked_shares(who: str, labels: Tensor, batch: Tensor, num_classes: int) ->
     return shares
 
 
-def require_finite(who: str, *batches: Tensor, alarm: Tensor | None = None) -> None:
-    """One look at the device in the usual case; `alarm`, a scalar, asks for the long look too."""
-    suspicious = sum(batch.detach().sum() for batch in batches)  # may overflow: then the long look decides
-    quiet = torch.isfinite(suspicious) if alarm is None else torch.isfinite(suspicious) & ~alarm
-    if bool(quiet):
+def require_finite(who: str, *batches: Tensor) -> None:
+    """Raises: ValueError for NaN or infinity. One look at each sum in the usual case."""
+    if all(math.isfinite(batch.detach().sum().item()) for batch in batches):  # a sum may overflow: then look longer
         return
     for batch in batches:
         bad = ~torch.isfinite(batch).all(dim=1)

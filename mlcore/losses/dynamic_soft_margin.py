@@ -11,7 +11,7 @@ from mlcore.declare import Knob
 from mlcore.distances import Distance
 from mlcore.losses.door import between_unit_vectors, enter, full_precision
 from mlcore.losses.registry import LOSSES
-from mlcore.reducers import MeanReducer, Reducer
+from mlcore.reducers import Items, MeanReducer, Reducer
 
 
 @LOSSES.add(
@@ -79,7 +79,8 @@ class DynamicSoftMarginLoss(nn.Module):
         closest = torch.minimum(from_anchor[anchors], from_positive[positives])
         known = closest.isfinite()
         leads = mat[anchors[known], positives[known]] - closest[known]
-        return self.reducer({"loss": self.shares(leads.detach()) * leads}, batch.embeddings)
+        losses = self.shares(leads.detach()) * leads
+        return self.reducer({"loss": Items(losses, anchors[known], batch.labels)}, batch.embeddings)
 
     @torch.no_grad()
     def shares(self, leads: Tensor) -> Tensor:

@@ -20,9 +20,22 @@ from mlcore.losses.margin_softmax import (
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
 
-Sigma = Annotated[float, Knob("Spread of the drawn margins, in the margin's own unit.", 0.0, 0.5, symbol=r"\sigma")]
+Sigma = Annotated[
+    float,
+    Knob(
+        "Spread of the drawn margins, in the margin's own unit.",
+        0.0,
+        0.5,
+        symbol=r"\sigma",
+        title="Spread of the margin",
+    ),
+]
 Plus = Annotated[
-    bool, Knob("ElasticFace+: the samples farthest from their proxy get the largest of the drawn margins.")
+    bool,
+    Knob(
+        "ElasticFace+: the samples farthest from their proxy get the largest of the drawn margins.",
+        title="Largest to the farthest",
+    ),
 ]
 
 
@@ -34,7 +47,7 @@ Plus = Annotated[
         r"-\log\frac{e^{s\cos(\theta_y+m_i)}}{e^{s\cos(\theta_y+m_i)}+\sum_{j\ne y}e^{s\cos\theta_j}},"
         r"\quad m_i\sim N(m,\sigma)"
     ),
-    paper="Boutros et al., CVPRW 2022, arXiv:2109.09416, eq. 5",
+    paper="Boutros et al., CVPRW 2022, arXiv:2109.09416",
     names=("ElasticArcFace (authors, easy_metric_learning)", "ElasticFace-Arc+"),
 )
 class ElasticFaceArcLoss(MarginSoftmaxLoss):

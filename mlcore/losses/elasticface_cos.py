@@ -27,7 +27,7 @@ from mlcore.margins import MarginLine
         r"-\log\frac{e^{s(\cos\theta_y-m_i)}}{e^{s(\cos\theta_y-m_i)}+\sum_{j\ne y}e^{s\cos\theta_j}},"
         r"\quad m_i\sim N(m,\sigma)"
     ),
-    paper="Boutros et al., CVPRW 2022, arXiv:2109.09416, eq. 6",
+    paper="Boutros et al., CVPRW 2022, arXiv:2109.09416",
     names=("ElasticCosFace (authors, easy_metric_learning)", "ElasticFace-Cos+"),
 )
 class ElasticFaceCosLoss(MarginSoftmaxLoss):

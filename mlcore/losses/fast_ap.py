@@ -20,10 +20,10 @@ from mlcore.reducers import MeanReducer, Reducer
     title="FastAP",
     family="list",
     formula=(
-        r"1-\frac{1}{|P(a)|}\sum_{j=0}^{Q}\frac{h^+_jH^+_j}{H_j},\quad"
+        r"1-\frac{1}{|P(a)|}\sum_{j=0}^{Q}\frac{h^+_jH^+_j}{H_j},\quad "
         r"h_j=\sum_i\Big[1-\frac{|d_{ai}^2-z_j|}{4/Q}\Big]_+,\quad H_j=\sum_{k\le j}h_k"
     ),
-    paper="Cakir et al., CVPR 2019, eqs. 5 to 8",
+    paper="Cakir et al., CVPR 2019",
     names=("FastAPLoss (pytorch-metric-learning)",),
 )
 class FastAPLoss(nn.Module):

@@ -13,7 +13,7 @@ from mlcore.losses.registry import LOSSES
     title="Fixed AdaCos",
     family="proxy",
     formula=r"-\log\frac{e^{\tilde s\cos\theta_y}}{\sum_j e^{\tilde s\cos\theta_j}},\quad\tilde s=\sqrt2\,\ln(C-1)",
-    paper="Zhang et al., CVPR 2019, arXiv:1905.00292, eq. 12",
+    paper="Zhang et al., CVPR 2019, arXiv:1905.00292",
     names=("FixedAdaCos (metric-learning-layers)",),
 )
 class FixedAdaCosLoss(MarginSoftmaxLoss):

@@ -12,7 +12,7 @@ from mlcore.distances import Distance, LpDistance
 from mlcore.losses.door import enter, full_precision
 from mlcore.losses.lse import masked_logsumexp
 from mlcore.losses.registry import LOSSES
-from mlcore.reducers import MeanReducer, Reducer
+from mlcore.reducers import MeanReducer, Reducer, row_items
 
 
 @LOSSES.add(
@@ -68,4 +68,4 @@ class GeneralizedLiftedStructureLoss(nn.Module):
         positive, negative = batch.masks()
         pulls = masked_logsumexp(self.distance.margin(mat, self.pos_margin), positive, dim=1)  # (B,)
         pushes = masked_logsumexp(self.distance.margin(self.neg_margin, mat), negative, dim=1)
-        return self.reducer({"loss": F.relu(pulls + pushes)}, batch.embeddings)
+        return self.reducer({"loss": row_items(F.relu(pulls + pushes), batch.labels)}, batch.embeddings)

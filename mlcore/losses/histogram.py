@@ -40,10 +40,14 @@ class HistogramLoss(nn.Module):
     that contradict each other.
     """
 
+    without_anchors = "its one value is that of the whole batch"
+
     def __init__(
         self,
         *,
-        n_bins: Annotated[int | None, Knob("Steps of the histograms from -1 to 1.", 2, 1000, none=f"{BINS}")] = None,
+        n_bins: Annotated[
+            int | None, Knob("Steps of the histograms from -1 to 1.", 2, 1000, none=f"{BINS}", title="Steps")
+        ] = None,
         delta: float | None = None,
         distance: Distance | None = None,
         reducer: Reducer | None = None,

@@ -14,7 +14,7 @@ from mlcore.losses.registry import LOSSES
     title="Instance",
     family="proxy",
     formula=r"-\log\frac{e^{\gamma\cos\theta_y}}{\sum_j e^{\gamma\cos\theta_j}}",
-    paper="Zheng et al., ACM TOMM 2020, arXiv:1711.05535, eqs. 2 and 3",
+    paper="Zheng et al., ACM TOMM 2020, arXiv:1711.05535",
     names=("InstanceLoss (pytorch-metric-learning)", "dual-path instance loss"),
 )
 class InstanceLoss(MarginSoftmaxLoss):
@@ -40,7 +40,9 @@ class InstanceLoss(MarginSoftmaxLoss):
         num_classes: int,
         embedding_size: int,
         *,
-        gamma: Annotated[float, Knob("Sharpness of the softmax.", 1.0, 256.0, symbol=r"\gamma", log=True)] = 64.0,
+        gamma: Annotated[
+            float, Knob("Sharpness of the softmax.", 1.0, 256.0, symbol=r"\gamma", log=True, title="Scale")
+        ] = 64.0,
         **softmax: Any,
     ) -> None:
         super().__init__(num_classes, embedding_size, 0.0, gamma, **softmax)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import CosineSimilarity, Distance
 from mlcore.losses.door import enter, full_precision
 from mlcore.losses.registry import LOSSES
-from mlcore.reducers import MeanReducer, Part, Reducer, Sums
+from mlcore.reducers import Items, MeanReducer, Part, Reducer, Sums
 
 
 @LOSSES.add(
@@ -45,10 +44,24 @@ class IntraPairVarianceLoss(nn.Module):
         self,
         *,
         pos_eps: Annotated[
-            float, Knob("Share of the mean by which positives may fall short.", 0.0, 1.0, symbol=r"\epsilon_p")
+            float,
+            Knob(
+                "Share of the mean by which positives may fall short.",
+                0.0,
+                1.0,
+                symbol=r"\epsilon_p",
+                title="Room for positives",
+            ),
         ] = 0.01,
         neg_eps: Annotated[
-            float, Knob("Share of the mean by which negatives may exceed it.", 0.0, 1.0, symbol=r"\epsilon_n")
+            float,
+            Knob(
+                "Share of the mean by which negatives may exceed it.",
+                0.0,
+                1.0,
+                symbol=r"\epsilon_n",
+                title="Room for negatives",
+            ),
         ] = 0.01,
         distance: Distance | None = None,
         reducer: Reducer | None = None,
@@ -73,19 +86,26 @@ class IntraPairVarianceLoss(nn.Module):
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
         positive, negative = batch.masks()
         alike = self.distance.is_inverted
-        parts = {
-            "pos_loss": self.over(mat, positive, self.pos_eps, upwards=alike),
-            "neg_loss": self.over(mat, negative, self.neg_eps, upwards=not alike),
-        }
+        parts: dict[str, Part] = {"pos_loss": self.each(mat, positive, self.pos_eps, alike, batch.labels)}
+        if self.reducer.needs_items:
+            parts["neg_loss"] = self.each(mat, negative, self.neg_eps, not alike, batch.labels)
+        else:
+            parts["neg_loss"] = self.over(mat, negative, self.neg_eps, upwards=not alike)
         return self.reducer(parts, batch.embeddings)
 
-    def over(self, mat: Tensor, mask: Tensor, eps: float, upwards: bool) -> Part:
-        """The losses under `mask`, where entries should rise to the mean, or fall to it."""
-        count = mask.count_nonzero()
-        mean = mat.masked_fill(~mask, 0.0).sum() / count.clamp_min(1)
-        short = (1.0 - eps) * mean - mat if upwards else mat - (1.0 + eps) * mean
-        losses = F.relu(short).square()
-        if self.reducer.needs_items:
-            return losses[mask]
-        losses = losses.masked_fill(~mask, 0.0)
-        return Sums(losses.sum(), count, losses.count_nonzero())
+    def each(self, mat: Tensor, mask: Tensor, eps: float, upwards: bool, labels: Tensor | None) -> Items:
+        """The losses of the entries under `mask`, which should rise to their mean, or fall to it."""
+        anchors, others = mask.nonzero(as_tuple=True)
+        entries = mat[anchors, others]
+        short = self.short(entries, entries.sum() / max(1, len(entries)), eps, upwards)
+        return Items(short.relu_().square(), anchors, labels)
+
+    def over(self, mat: Tensor, mask: Tensor, eps: float, upwards: bool) -> Sums:
+        """The same by their sums, since picking most of a matrix out costs more."""
+        count, others = mask.count_nonzero(), ~mask
+        mean = mat.masked_fill(others, 0.0).sum() / count.clamp_min(1)
+        short = self.short(mat, mean, eps, upwards).masked_fill_(others, 0.0).relu_()
+        return Sums(short.square().sum(), count, short.count_nonzero())
+
+    def short(self, entries: Tensor, mean: Tensor, eps: float, upwards: bool) -> Tensor:
+        return (1.0 - eps) * mean - entries if upwards else entries - (1.0 + eps) * mean

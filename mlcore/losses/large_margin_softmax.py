@@ -15,7 +15,7 @@ from mlcore.losses.sphereface import (
     LengthScale,
     Multiple,
     annealed,
-    multiple_angle,
+    mixed_multiple_angle,
 )
 
 
@@ -27,7 +27,7 @@ from mlcore.losses.sphereface import (
         r"-\log\frac{e^{\lVert w_y\rVert\lVert x\rVert\psi(\theta_y)}}{e^{\lVert w_y\rVert\lVert x\rVert"
         r"\psi(\theta_y)}+\sum_{j\ne y}e^{w_j\cdot x}},\quad\psi(\theta)=(-1)^k\cos m\theta-2k"
     ),
-    paper="Liu et al., ICML 2016, arXiv:1612.02295, eqs. 4 to 6",
+    paper="Liu et al., ICML 2016, arXiv:1612.02295",
     names=("LargeMarginSoftmaxLoss (pytorch-metric-learning)", "L-Softmax"),
 )
 class LargeMarginSoftmaxLoss(MarginSoftmaxLoss):
@@ -72,7 +72,7 @@ class LargeMarginSoftmaxLoss(MarginSoftmaxLoss):
 
     def target(self, cosine: Tensor, margin: Tensor, batch: Batch) -> Tensor:
         weight = annealed(self.steps, self.lambda_start, self.lambda_end, self.lambda_decay)
-        return (weight.to(cosine) * cosine + multiple_angle(cosine, self.margin)) / (1.0 + weight.to(cosine))
+        return mixed_multiple_angle(cosine, self.margin, weight)
 
     def factor(self, embeddings: Tensor) -> Tensor:
         return self.scale * embeddings.norm(dim=1, keepdim=True)

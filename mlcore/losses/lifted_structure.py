@@ -13,7 +13,7 @@ from mlcore.distances import Distance, LpDistance
 from mlcore.losses.door import enter, full_precision
 from mlcore.losses.lse import masked_logsumexp
 from mlcore.losses.registry import LOSSES
-from mlcore.reducers import MeanReducer, Reducer
+from mlcore.reducers import Items, MeanReducer, Reducer
 
 
 @LOSSES.add(
@@ -75,4 +75,5 @@ class LiftedStructureLoss(nn.Module):
         anchors, positives = positive.nonzero(as_tuple=True)
         negatives = torch.logaddexp(of_anchor[anchors], of_positive[positives])
         too_far = self.distance.margin(mat[anchors, positives], self.pos_margin)
-        return self.reducer({"loss": 0.5 * F.relu(negatives + too_far).square()}, batch.embeddings)
+        losses = 0.5 * F.relu(negatives + too_far).square()
+        return self.reducer({"loss": Items(losses, anchors, batch.labels)}, batch.embeddings)

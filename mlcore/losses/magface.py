@@ -19,7 +19,7 @@ from mlcore.losses.registry import LOSSES
         r"-\log\frac{e^{s\cos(\theta_y+m(a))}}{e^{s\cos(\theta_y+m(a))}+\sum_{j\ne y}e^{s\cos\theta_j}}"
         r"+\lambda_g\Big(\frac1a+\frac{a}{u_a^2}\Big),\quad m(a)=l_m+(u_m-l_m)\frac{a-l_a}{u_a-l_a},\ a=\lVert x\rVert"
     ),
-    paper="Meng et al., CVPR 2021, arXiv:2103.06627, eqs. 2 and 3",
+    paper="Meng et al., CVPR 2021, arXiv:2103.06627",
     names=("MagFace (authors)",),
 )
 class MagFaceLoss(MarginSoftmaxLoss):
@@ -47,15 +47,32 @@ class MagFaceLoss(MarginSoftmaxLoss):
         embedding_size: int,
         *,
         l_a: Annotated[
-            float, Knob("Length at which the margin is smallest.", 0.01, 1000.0, symbol="l_a", log=True)
+            float,
+            Knob(
+                "Length at which the margin is smallest.", 0.01, 1000.0, symbol="l_a", log=True, title="Shortest length"
+            ),
         ] = 10.0,
         u_a: Annotated[
-            float, Knob("Length at which the margin is largest.", 0.02, 2000.0, symbol="u_a", log=True)
+            float,
+            Knob(
+                "Length at which the margin is largest.", 0.02, 2000.0, symbol="u_a", log=True, title="Longest length"
+            ),
         ] = 110.0,
-        l_m: Annotated[float, Knob("Smallest margin.", 0.0, 1.5, unit="rad", symbol="l_m")] = 0.45,
-        u_m: Annotated[float, Knob("Largest margin.", 0.0, 1.5, unit="rad", symbol="u_m")] = 0.8,
+        l_m: Annotated[
+            float, Knob("Smallest margin.", 0.0, 1.5, unit="rad", symbol="l_m", title="Smallest margin")
+        ] = 0.45,
+        u_m: Annotated[
+            float, Knob("Largest margin.", 0.0, 1.5, unit="rad", symbol="u_m", title="Largest margin")
+        ] = 0.8,
         lambda_g: Annotated[
-            float, Knob("Weight of the term that wants long embeddings.", 0.0, 200.0, symbol=r"\lambda_g")
+            float,
+            Knob(
+                "Weight of the term that wants long embeddings.",
+                0.0,
+                200.0,
+                symbol=r"\lambda_g",
+                title="Weight of length",
+            ),
         ] = 35.0,
         scale: Scale = 64.0,
         trainable_scale: TrainableScale = False,

@@ -13,7 +13,7 @@ from mlcore.distances import CosineSimilarity, Distance, LpDistance
 from mlcore.losses.door import Entry, enter, full_precision
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine, angle_of_distance
-from mlcore.reducers import AvgNonZeroReducer, Part, Reducer, Sums
+from mlcore.reducers import AvgNonZeroReducer, Items, Part, Reducer, Sums
 from mlcore.tuples import Triplets, all_triplets, to_triplets
 
 
@@ -50,9 +50,13 @@ class MarginLoss(nn.Module):
         margin: Annotated[
             float, Knob("Room on either side of the boundary.", 0.0, 2.0, unit="distance", symbol="m")
         ] = 0.2,
-        nu: Annotated[float, Knob("Cost of a learned boundary: pulls it down.", 0.0, 1.0, symbol=r"\nu")] = 0.0,
+        nu: Annotated[
+            float,
+            Knob("Cost of a learned boundary: pulls it down.", 0.0, 1.0, symbol=r"\nu", title="Cost of the boundary"),
+        ] = 0.0,
         beta: Annotated[
-            float, Knob("The boundary, or where it starts.", -1.0, 4.0, unit="distance", symbol=r"\beta")
+            float,
+            Knob("The boundary, or where it starts.", -1.0, 4.0, unit="distance", symbol=r"\beta", title="Boundary"),
         ] = 1.2,
         learn_beta: Annotated[bool, Knob("Learn the boundary.")] = False,
         beta_per_class: Annotated[
@@ -122,7 +126,7 @@ class MarginLoss(nn.Module):
         triplets = as_positive * as_negative
         above = too_far.count_nonzero(dim=1) * as_positive + too_close.count_nonzero(dim=1) * as_negative
         total = too_far.sum(dim=1) * as_positive + too_close.sum(dim=1) * as_negative
-        return self.with_cost(Sums(total.sum(), triplets.sum(), above.sum()), (beta * triplets).sum())
+        return self.with_cost(Sums(total.sum(), triplets.sum(), above.sum(), above.sum()), (beta * triplets).sum())
 
     def listed(self, too_far: Tensor, too_close: Tensor, beta: Tensor, batch: Entry) -> dict[str, Part]:
         """Triplet by triplet."""
@@ -131,12 +135,16 @@ class MarginLoss(nn.Module):
         else:
             anchors, positives, negatives = to_triplets(batch.indices_tuple)
         far, close = too_far[anchors, positives], too_close[anchors, negatives]
-        if self.reducer.needs_items:
-            costs = beta[anchors] if len(self.beta) > 1 else self.beta[: len(anchors)]
-            return {"margin_loss": far + close} | ({"beta_reg_loss": self.nu * costs} if self.has_cost else {})
-        count = torch.tensor(len(anchors), device=far.device)
         above = far.count_nonzero() + close.count_nonzero()
-        return self.with_cost(Sums(far.sum() + close.sum(), count, above), beta[anchors].sum())
+        if self.reducer.needs_items:
+            hinges = Items(far + close, anchors, batch.labels, above)
+            if not self.has_cost:
+                return {"margin_loss": hinges}
+            if len(self.beta) > 1:
+                return {"margin_loss": hinges, "beta_reg_loss": hinges._replace(losses=self.nu * beta[anchors])}
+            return {"margin_loss": hinges, "beta_reg_loss": self.nu * self.beta[: len(anchors)]}
+        count = torch.tensor(len(anchors), device=far.device)
+        return self.with_cost(Sums(far.sum() + close.sum(), count, above, above), beta[anchors].sum())
 
     def with_cost(self, hinges: Sums, summed_beta: Tensor) -> dict[str, Part]:
         if not self.has_cost:

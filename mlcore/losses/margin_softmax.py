@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlcore.declare import Knob
-from mlcore.distances import Distance
+from mlcore.distances import Distance, at_length_one
 from mlcore.losses.door import enter_proxies, full_precision, only_cosine, with_proxies
-from mlcore.reducers import MeanReducer, Reducer
+from mlcore.reducers import MeanReducer, Part, Reducer, row_items
 
 FEW = 2  # classes per dimension, up to which the whole matrix costs less than rows of own proxies
 AUTO = "from the number of classes"
@@ -61,10 +61,11 @@ class Batch(NamedTuple):
 class MarginSoftmaxLoss(nn.Module):
     """A softmax over the scaled cosines to class proxies, with a margin on the true class.
 
-    Subclasses override `target`, and where they need more: `others`, `factor`, `observe`, `more_losses`. With hard
-    labels the logits are one matrix product and only their target column is touched. Soft labels (B, C), as from mixup
-    or cutmix, put on each class its share of the margin; where a margin cannot be scaled (`blends`), logits with it and
-    without are mixed in those shares. Label smoothing is for the cross-entropy alone: margins stay on the true class.
+    Subclasses override `target`, and where they need more: `others`, `factor`, `observe`, `more_losses`, `parts`. With
+    hard labels the logits are one matrix product and only their target column is touched. Soft labels (B, C), as from
+    mixup or cutmix, put on each class its share of the margin; where a margin cannot be scaled (`blends`), logits with
+    it and without are mixed in those shares. Label smoothing is for the cross-entropy alone: margins stay on the true
+    class.
 
     A sample's loss is multiplied by its class's weight; the reducer's mean is over samples, not over weights. Under
     `sample_rate` a training step sees the classes in the batch and a random share of the others; in `eval()` all are
@@ -136,10 +137,7 @@ class MarginSoftmaxLoss(nn.Module):
         batch = self.batch_of(embeddings, labels)
         if batch.classes is not None:
             proxies = proxies.index_select(0, batch.classes)
-        losses = self.losses(batch, proxies)
-        parts = {"loss": losses} | self.more_losses(batch)
-        if weights is not None:
-            parts = {name: part * weights for name, part in parts.items()}
+        parts = self.parts(batch, proxies, weights)
         if self.training and self.steps is not None:
             self.steps.add_(1)
         return self.reducer(parts, embeddings)
@@ -150,6 +148,12 @@ class MarginSoftmaxLoss(nn.Module):
         embeddings, proxies = with_proxies(self, embeddings)
         cosines = self.cosines(self.rows(embeddings), self.columns(proxies))
         return self.factor(embeddings) * cosines * self.proxy_factor(proxies)
+
+    def parts(self, batch: Batch, proxies: Tensor, weights: Tensor | None) -> dict[str, Part]:
+        """The loss of each sample, times its weight (B,), by the name of the part."""
+        labels = batch.labels if batch.labels is None or batch.classes is None else batch.classes[batch.labels]
+        losses = {"loss": self.losses(batch, proxies)} | self.more_losses(batch)
+        return {name: row_items(each if weights is None else each * weights, labels) for name, each in losses.items()}
 
     def target(self, cosine: Tensor, margin: Tensor, batch: Batch) -> Tensor:
         """The true class's cosine after the margin, shape of `cosine`: (B, 1), or (B, S) with soft labels.
@@ -212,7 +216,8 @@ class MarginSoftmaxLoss(nn.Module):
                 self.observe(batch, cosines)
         factor, proxy_factor = self.factor(batch.embeddings), self.proxy_factor(proxies)
         if dense:
-            return self.cross_entropy(factor * self.with_margin(cosines, batch) * proxy_factor, None, batch)
+            logits = factor * self.with_margin(cosines, batch)
+            return self.cross_entropy(logits if isinstance(proxy_factor, float) else logits * proxy_factor, None, batch)
         scaled = (
             columns if isinstance(proxy_factor, float) else columns * proxy_factor.view(-1, *[1] * (columns.ndim - 1))
         )
@@ -343,11 +348,6 @@ def sine_of(cosine: Tensor) -> Tensor:
     return torch.where(square > least, square.clamp_min(least).sqrt(), 0.0)
 
 
-def at_length_one(proxies: Tensor) -> Tensor:
-    """As F.normalize, with half as many passes over many proxies in the gradient."""
-    return proxies * torch.linalg.vector_norm(proxies, dim=-1, keepdim=True).clamp_min(1e-12).reciprocal()
-
-
 def start_at_length_one(proxies: Tensor) -> None:
     """Random directions. Where lengths count, normal numbers would start with logits of the size of D."""
     with torch.no_grad():
@@ -365,7 +365,7 @@ def add_angle(cosine: Tensor, margin: Tensor) -> Tensor:
 
 
 def auto_scale(num_classes: int) -> float:
-    """sqrt(2) ln(C - 1) (AdaCos, arXiv:1905.00292, eq. 12), as for five classes where there are fewer.
+    """sqrt(2) ln(C - 1) (AdaCos, arXiv:1905.00292), as for five classes where there are fewer.
 
     The paper's value is 0 for two classes, where no logit would depend on anything.
     """
@@ -373,7 +373,7 @@ def auto_scale(num_classes: int) -> float:
 
 
 def margins_by_count(counts: Tensor, *, low: float = 0.05, height: float = 0.5, power: float = 0.25) -> Tensor:
-    """A margin per class that is larger for rare classes: height * count ** -power + low (arXiv:2010.05350, eq. 4).
+    """A margin per class that is larger for rare classes: height * count ** -power + low (arXiv:2010.05350).
 
     For `class_margins`, in the loss's own unit. Raises: ValueError for a class without samples.
     """

@@ -13,8 +13,7 @@ from mlcore.losses.door import enter, full_precision
 from mlcore.losses.lse import log_one_plus_sum_exp
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine, angle_of_cosine
-from mlcore.reducers import MeanReducer, Reducer
-from mlcore.tuples import label_masks, tuple_masks
+from mlcore.reducers import MeanReducer, Reducer, row_items
 
 
 @LOSSES.add(
@@ -25,7 +24,7 @@ from mlcore.tuples import label_masks, tuple_masks
         r"\frac{1}{\alpha}\log\Big(1+\sum_{p}e^{-\alpha(s_{ap}-\lambda)}\Big)"
         r"+\frac{1}{\beta}\log\Big(1+\sum_{n}e^{\beta(s_{an}-\lambda)}\Big)"
     ),
-    paper="Wang et al., CVPR 2019, arXiv:1904.06627, eq. 15",
+    paper="Wang et al., CVPR 2019, arXiv:1904.06627",
     names=("MultiSimilarityLoss (pytorch-metric-learning)",),
 )
 class MultiSimilarityLoss(nn.Module):
@@ -46,8 +45,14 @@ class MultiSimilarityLoss(nn.Module):
     def __init__(
         self,
         *,
-        alpha: Annotated[float, Knob("Sharpness among positives.", 0.1, 100.0, symbol=r"\alpha", log=True)] = 2.0,
-        beta: Annotated[float, Knob("Sharpness among negatives.", 0.1, 200.0, symbol=r"\beta", log=True)] = 50.0,
+        alpha: Annotated[
+            float,
+            Knob("Sharpness among positives.", 0.1, 100.0, symbol=r"\alpha", log=True, title="Sharpness, positives"),
+        ] = 2.0,
+        beta: Annotated[
+            float,
+            Knob("Sharpness among negatives.", 0.1, 200.0, symbol=r"\beta", log=True, title="Sharpness, negatives"),
+        ] = 50.0,
         base: Annotated[
             float,
             Knob(
@@ -56,6 +61,7 @@ class MultiSimilarityLoss(nn.Module):
                 1.0,
                 unit="cosine",
                 symbol=r"\lambda",
+                title="Threshold",
             ),
         ] = 0.5,
         distance: Distance | None = None,
@@ -80,14 +86,11 @@ class MultiSimilarityLoss(nn.Module):
         """Return the mean loss over the anchors, a scalar."""
         batch = enter(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
-        if batch.indices_tuple is None:
-            positive, negative = label_masks(batch.labels, batch.ref_labels)
-        else:
-            positive, negative = tuple_masks(batch.indices_tuple, mat.shape)
+        positive, negative = batch.masks()
         beyond = self.distance.margin(mat, torch.full_like(mat, self.base))
         pos_losses = log_one_plus_sum_exp(self.alpha * beyond, positive, dim=1) / self.alpha  # (B,)
         neg_losses = log_one_plus_sum_exp(-self.beta * beyond, negative, dim=1) / self.beta
-        return self.reducer({"loss": pos_losses + neg_losses}, batch.embeddings)
+        return self.reducer({"loss": row_items(pos_losses + neg_losses, batch.labels)}, batch.embeddings)
 
     def margin_lines(self) -> tuple[MarginLine, ...]:
         """The threshold as an angle."""

@@ -12,9 +12,10 @@ from mlcore.declare import Knob
 from mlcore.distances import Distance, DotProductSimilarity
 from mlcore.losses.door import Entry, enter_with_labels, full_precision
 from mlcore.losses.registry import LOSSES
-from mlcore.reducers import MeanReducer, Part, Reducer
+from mlcore.reducers import Items, MeanReducer, Part, Reducer
 from mlcore.tuples import to_pairs
 
+NEGLIGIBLE = 70.0  # logits so far below the largest: their slopes would be denormal, and slow
 ONE_PAIR = "An anchor's negatives are the positives of other anchors, and a picture has one anchor."
 
 
@@ -54,7 +55,8 @@ class NPairsLoss(nn.Module):
         self,
         *,
         l2_reg_weight: Annotated[
-            float, Knob("Cost of the embeddings' squared lengths.", 0.0, 1.0, symbol=r"\lambda")
+            float,
+            Knob("Cost of the embeddings' squared lengths.", 0.0, 1.0, symbol=r"\lambda", title="Cost of lengths"),
         ] = 0.002,
         distance: Distance | None = None,
         reducer: Reducer | None = None,
@@ -75,16 +77,24 @@ class NPairsLoss(nn.Module):
     ) -> Any:
         """Return the mean over the pairs, a scalar."""
         batch = enter_with_labels(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
-        anchors, positives = pair_rows(batch)
-        parts: dict[str, Part] = {"loss": n_pairs_losses(self.distance, anchors, positives)}
+        places, anchors, positives = pair_rows(batch)
+        losses = self.losses(anchors, positives)
         if self.l2_reg_weight > 0:
             lengths = anchors.square().sum(dim=1) + positives.square().sum(dim=1)
-            parts["embedding_reg_loss"] = self.l2_reg_weight * lengths
+            losses["embedding_reg_loss"] = self.l2_reg_weight * lengths
+        parts: dict[str, Part] = {name: Items(part, places, batch.labels) for name, part in losses.items()}
         return self.reducer(parts, batch.embeddings)
 
+    def losses(self, anchors: Tensor, positives: Tensor) -> dict[str, Tensor]:
+        """Each part's losses (P,) of the pairs."""
+        return {"loss": n_pairs_losses(self.distance, anchors, positives)}
 
-def pair_rows(batch: Entry) -> tuple[Tensor, Tensor]:
-    """(P, D) and (P, D): the first positive pair of each class; none at all where only one class has a pair."""
+
+def pair_rows(batch: Entry) -> tuple[Tensor, Tensor, Tensor]:
+    """The first positive pair of each class: its anchor's place (P,), its anchor and its positive (P, D).
+
+    None at all where only one class has a pair.
+    """
     if batch.indices_tuple is None:
         same, _ = batch.masks()
         anchors, positives = same.nonzero(as_tuple=True)
@@ -96,7 +106,7 @@ def pair_rows(batch: Entry) -> tuple[Tensor, Tensor]:
     if len(first) < 2:
         first = first[:0]
     reference = batch.embeddings if batch.ref_emb is None else batch.ref_emb
-    return batch.embeddings[anchors[first]], reference[positives[first]]
+    return anchors[first], batch.embeddings[anchors[first]], reference[positives[first]]
 
 
 def n_pairs_losses(distance: Distance, anchors: Tensor, positives: Tensor) -> Tensor:
@@ -104,5 +114,10 @@ def n_pairs_losses(distance: Distance, anchors: Tensor, positives: Tensor) -> Te
     if len(anchors) == 0:
         return anchors.sum(dim=1)
     mat = distance(anchors, positives)  # (P, P)
+    logits = mat if distance.is_inverted else -mat
+    with torch.no_grad():
+        adds_nothing = logits < logits.amax(dim=1, keepdim=True) - NEGLIGIBLE
+        adds_nothing.fill_diagonal_(False)
+    logits = logits.masked_fill(adds_nothing, -torch.inf)
     own = torch.arange(len(anchors), device=anchors.device)
-    return F.cross_entropy(mat if distance.is_inverted else -mat, own, reduction="none")
+    return F.cross_entropy(logits, own, reduction="none")

@@ -12,7 +12,7 @@ from mlcore.distances import Distance, LpDistance
 from mlcore.losses.door import enter, full_precision
 from mlcore.losses.lse import grouped_logsumexp
 from mlcore.losses.registry import LOSSES
-from mlcore.reducers import MeanReducer, Reducer
+from mlcore.reducers import Items, MeanReducer, Reducer
 from mlcore.tuples import label_masks, sample_weights
 
 
@@ -67,7 +67,6 @@ class NCALoss(nn.Module):
     ) -> Any:
         """Return the mean over the anchors that have a positive, a scalar."""
         batch = enter(self, embeddings, labels, None, ref_emb, ref_labels)
-        weights = sample_weights(indices_tuple, len(batch.embeddings), batch.embeddings, batch.ref_emb is not None)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
         nearness = mat * (self.softmax_scale if self.distance.is_inverted else -self.softmax_scale)
         positive, _ = label_masks(batch.labels, batch.ref_labels)
@@ -79,4 +78,7 @@ class NCALoss(nn.Module):
             nearness = nearness[paired]
         chances = nearness.log_softmax(dim=1)[of_pair, positives]
         losses = -grouped_logsumexp(chances, of_pair, len(paired))
-        return self.reducer({"loss": losses * weights[paired]}, batch.embeddings)
+        if indices_tuple is not None:
+            weights = sample_weights(indices_tuple, len(batch.embeddings), batch.embeddings, batch.ref_emb is not None)
+            losses = losses * weights[paired]
+        return self.reducer({"loss": Items(losses, paired, batch.labels)}, batch.embeddings)

@@ -17,7 +17,7 @@ from mlcore.losses.registry import LOSSES
     title="Normalized softmax",
     family="proxy",
     formula=r"-\log\frac{e^{\cos\theta_y/T}}{\sum_j e^{\cos\theta_j/T}}",
-    paper="Zhai and Wu, BMVC 2019, arXiv:1811.12649, eq. 4",
+    paper="Zhai and Wu, BMVC 2019, arXiv:1811.12649",
     names=("NormalizedSoftmaxLoss (pytorch-metric-learning)", "NormFace"),
 )
 class NormalizedSoftmaxLoss(MarginSoftmaxLoss):

@@ -12,7 +12,7 @@ from mlcore.distances import CosineSimilarity, Distance
 from mlcore.losses.door import enter, full_precision
 from mlcore.losses.lse import masked_logsumexp
 from mlcore.losses.registry import LOSSES
-from mlcore.reducers import MeanReducer, Reducer
+from mlcore.reducers import Items, MeanReducer, Reducer
 
 
 @LOSSES.add(
@@ -20,7 +20,7 @@ from mlcore.reducers import MeanReducer, Reducer
     title="NT-Xent",
     family="pair",
     formula=r"-\log\frac{e^{s_{ap}/\tau}}{e^{s_{ap}/\tau}+\sum_{n}e^{s_{an}/\tau}}",
-    paper="Chen et al., ICML 2020, arXiv:2002.05709, eq. 1; van den Oord et al., 2018, arXiv:1807.03748",
+    paper="Chen et al., ICML 2020, arXiv:2002.05709; van den Oord et al., 2018, arXiv:1807.03748",
     names=("NTXentLoss (pytorch-metric-learning)", "InfoNCE", "SimCLR loss"),
 )
 class NTXentLoss(nn.Module):
@@ -70,4 +70,4 @@ class NTXentLoss(nn.Module):
         negatives = masked_logsumexp(similarities, negative, dim=1)  # (B,)
         anchors, positives = positive.nonzero(as_tuple=True)
         losses = F.softplus(negatives[anchors] - similarities[anchors, positives])
-        return self.reducer({"loss": losses}, batch.embeddings)
+        return self.reducer({"loss": Items(losses, anchors, batch.labels)}, batch.embeddings)

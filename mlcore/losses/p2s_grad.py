@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mlcore.distances import CosineSimilarity
-from mlcore.losses.door import enter_proxies, full_precision, with_proxies
-from mlcore.losses.margin_softmax import at_length_one, require_sizes
+from mlcore.losses.margin_softmax import Batch, MarginSoftmaxLoss
 from mlcore.losses.registry import LOSSES
-from mlcore.reducers import MeanReducer, Reducer
 
 
 @LOSSES.add(
@@ -19,50 +16,50 @@ from mlcore.reducers import MeanReducer, Reducer
     title="P2SGrad",
     family="proxy",
     formula=r"\tfrac12\sum_j(\cos\theta_j-[j=y])^2",
-    paper="Zhang et al., CVPR 2019, arXiv:1905.02479, eqs. 9 to 11",
+    paper="Zhang et al., CVPR 2019, arXiv:1905.02479",
     names=("P2SGradLoss (pytorch-metric-learning)",),
+    renamed={"descriptors_dim": "embedding_size"},
 )
-class P2SGradLoss(nn.Module):
+class P2SGradLoss(MarginSoftmaxLoss):
     """Moves each embedding by how far its cosines are from 1 to its own proxy and 0 to the others; nothing to set.
 
     The paper gives the gradient; this is the loss it belongs to: half a sum over the classes. pytorch-metric-learning
     averages over the classes too, which makes its value, and the step, 2 / C of this. It also writes over its proxies
     to keep their length 1; here they are normalised in passing. The order of its sizes is (embedding_size,
-    num_classes), as in pytorch-metric-learning, which calls the first descriptors_dim.
+    num_classes), as in pytorch-metric-learning, which calls the first descriptors_dim; that name is taken too.
+
+    Of the arguments that proxy losses share, soft labels and label smoothing take the place of 1 and 0 as what the
+    cosines should be, and under `sample_rate` the sum is over the sampled classes. There is no probability that focal
+    weights could go by, and no other distance than the cosine.
 
     What to expect: Steady and slow, with no scale and no margin to search for. Proxies come to rest at right angles, so
     it needs at least as many dimensions as classes to reach 0.
 
-    Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes). A miner's tuples
-    become one weight per sample (pytorch-metric-learning refuses them).
+    Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes), or (B, C) shares. A
+    miner's tuples become one weight per sample (pytorch-metric-learning refuses them). What the other arguments do:
+    losses/margin_softmax.py.
     Raises: ValueError at the door (losses/door.py).
     """
 
-    def __init__(self, embedding_size: int, num_classes: int, *, reducer: Reducer | None = None) -> None:
-        super().__init__()
-        require_sizes(self, num_classes, embedding_size)
-        self.distance = CosineSimilarity()
-        self.reducer = reducer or MeanReducer()
-        self.proxies = nn.Parameter(torch.empty(num_classes, embedding_size))
-        nn.init.normal_(self.proxies)
+    has_margin = False
+    sets_itself = ("focal_gamma", "distance")
 
-    @full_precision
-    def forward(
-        self,
-        embeddings: Tensor,
-        labels: Tensor,
-        indices_tuple: tuple[Tensor, ...] | None = None,
-        ref_emb: Tensor | None = None,
-        ref_labels: Tensor | None = None,
-    ) -> Any:
-        """Return the mean loss over the batch, a scalar."""
-        embeddings, labels, proxies, weights = enter_proxies(self, embeddings, labels, indices_tuple, ref_emb)
-        cosines = at_length_one(embeddings) @ at_length_one(proxies).T  # (B, C)
-        own = cosines.gather(1, labels[:, None]).squeeze(1)
-        losses = 0.5 * (cosines.square().sum(dim=1) - 2.0 * own + 1.0)
-        return self.reducer({"loss": losses if weights is None else losses * weights}, embeddings)
+    def __init__(self, embedding_size: int, num_classes: int, **softmax: Any) -> None:
+        super().__init__(num_classes, embedding_size, 0.0, 1.0, **softmax)
 
-    @full_precision
-    def get_logits(self, embeddings: Tensor) -> Tensor:
-        """(B, D) to (B, C): the cosines."""
-        return self.distance(*with_proxies(self, embeddings))
+    def losses(self, batch: Batch, proxies: Tensor) -> Tensor:
+        cosines = self.cosines(self.rows(batch.embeddings), self.columns(proxies))  # (B, S)
+        if batch.labels is not None and self.label_smoothing == 0:
+            minus_one = cosines.new_full((len(cosines), 1), -1.0)
+            losses = 0.5 * cosines.scatter_add_(1, batch.labels[:, None], minus_one).square().sum(dim=1)
+        else:
+            wanted = batch.shares
+            if wanted is None:
+                wanted = torch.zeros_like(cosines).scatter_(1, batch.labels[:, None], 1.0)
+            wanted = (1.0 - self.label_smoothing) * wanted + self.label_smoothing / cosines.shape[1]
+            losses = 0.5 * (cosines - wanted).square().sum(dim=1)
+        if self.class_weights is None:
+            return losses
+        weights = self.class_weights.to(losses)
+        weights = weights if batch.classes is None else weights[batch.classes]
+        return losses * (batch.shares @ weights if batch.labels is None else weights[batch.labels])

@@ -20,10 +20,10 @@ from mlcore.reducers import MeanReducer, Reducer
     title="PNP (penalising negatives before positives)",
     family="list",
     formula=(
-        r"\frac{1}{|P(a)|}\sum_{p\in P(a)}f(R_p),\quad R_p=\sum_{n}\sigma\big((s_{an}-s_{ap})/\tau\big),\quad"
+        r"\frac{1}{|P(a)|}\sum_{p\in P(a)}f(R_p),\quad R_p=\sum_{n}\sigma\big((s_{an}-s_{ap})/\tau\big),\quad "
         r"f:\ R;\ \log(1+R);\ 1-(1+R)^{-\alpha};\ (1+R)\log(1+R);\ \tfrac{bR-\log(1+bR)}{b^2}"
     ),
-    paper="Li et al., AAAI 2022, arXiv:2102.04640, eqs. 6 to 12",
+    paper="Li et al., AAAI 2022, arXiv:2102.04640",
     names=("PNPLoss (pytorch-metric-learning)", "PNP-O", "PNP-Iu", "PNP-Ib", "PNP-Ds", "PNP-Dq"),
 )
 class PNPLoss(nn.Module):
@@ -46,9 +46,12 @@ class PNPLoss(nn.Module):
     def __init__(
         self,
         *,
-        b: Annotated[float, Knob("Variant Ib: how soon its penalty turns steep.", 0.1, 10.0, symbol="b")] = 2.0,
+        b: Annotated[
+            float, Knob("Variant Ib: how soon its penalty turns steep.", 0.1, 10.0, symbol="b", title="Steepness of Ib")
+        ] = 2.0,
         alpha: Annotated[
-            float, Knob("Variant Dq: how soon its penalty levels off.", 0.1, 10.0, symbol=r"\alpha")
+            float,
+            Knob("Variant Dq: how soon its penalty levels off.", 0.1, 10.0, symbol=r"\alpha", title="Levelling of Dq"),
         ] = 1.0,
         anneal: Annotated[
             float,

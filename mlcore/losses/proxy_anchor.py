@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import CosineSimilarity, Distance
-from mlcore.losses.door import enter_proxies, full_precision, with_proxies
 from mlcore.losses.lse import log_one_plus_sum_exp
+from mlcore.losses.margin_softmax import Batch, MarginSoftmaxLoss, MarginWarmUp
+from mlcore.losses.ranking import items_of
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine, angle_of_cosine
-from mlcore.reducers import MeanReducer, Reducer
+from mlcore.reducers import Part, row_items
 
 
 @LOSSES.add(
@@ -24,23 +25,32 @@ from mlcore.reducers import MeanReducer, Reducer
         r"\frac{1}{|P^+|}\sum_{p\in P^+}\log\Big(1+\sum_{x\in X_p^+}e^{-\alpha(\cos\theta_{xp}-\delta)}\Big)"
         r"+\frac{1}{|P|}\sum_{p\in P}\log\Big(1+\sum_{x\in X_p^-}e^{\alpha(\cos\theta_{xp}+\delta)}\Big)"
     ),
-    paper="Kim et al., CVPR 2020, arXiv:2003.13911, eq. 4",
+    paper="Kim et al., CVPR 2020, arXiv:2003.13911",
     names=("ProxyAnchorLoss (pytorch-metric-learning)",),
 )
-class ProxyAnchorLoss(nn.Module):
+class ProxyAnchorLoss(MarginSoftmaxLoss):
     """Lets each class's proxy pull its own embeddings in and push all others out, the worst placed ones hardest.
 
     The log of a sum makes samples compete: the farther a positive lies than its class mates, the larger its share of
     the pull. A weight from a miner multiplies the sample's term in the sum (its log is added to the exponent);
-    pytorch-metric-learning adds the weight minus 1 instead. Without a miner both are the paper's loss.
+    pytorch-metric-learning adds the weight minus 1 instead. Without a miner both are the paper's loss. So does a soft
+    label: with a share of a class the sample stands in that share among its positives, in the rest among the negatives.
+
+    Of the arguments that proxy losses share, a class weight multiplies both terms of the class's proxy, and under
+    `sample_rate` only the sampled proxies push, the mean being over them. Label smoothing and focal weights are about
+    the probability of a class, which this loss has not.
 
     What to expect: Learns fast, also with few samples of a class in a batch, and needs no miner and no special sampler.
     It wants a high learning rate for the proxies (the paper: 100 times the model's).
 
-    Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes). A reducer gets one
-    loss per proxy with a positive in the batch (pos_loss), and one per proxy (neg_loss).
+    Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes), or (B, C) shares. A
+    reducer gets one loss per proxy with a positive in the batch (pos_loss), and one per proxy (neg_loss): to it the
+    proxies are the anchors. What the other arguments do: losses/margin_softmax.py.
     Raises: ValueError at the door (losses/door.py).
     """
+
+    sets_itself = ("label_smoothing", "focal_gamma")
+    margin_limit = 0.5
 
     def __init__(
         self,
@@ -58,49 +68,70 @@ class ProxyAnchorLoss(nn.Module):
             ),
         ] = 0.1,
         alpha: Annotated[
-            float, Knob("How much harder the worst placed samples are moved.", 1.0, 128.0, symbol=r"\alpha", log=True)
+            float,
+            Knob(
+                "How much harder the worst placed samples are moved.",
+                1.0,
+                128.0,
+                symbol=r"\alpha",
+                log=True,
+                title="Sharpness",
+            ),
         ] = 32.0,
-        distance: Distance | None = None,
-        reducer: Reducer | None = None,
+        margin_warm_up_steps: MarginWarmUp = 0,
+        class_margins: Tensor | None = None,
+        **softmax: Any,
     ) -> None:
-        super().__init__()
-        self.margin = margin
+        super().__init__(
+            num_classes, embedding_size, margin, alpha, False, margin_warm_up_steps, class_margins, **softmax
+        )
         self.alpha = alpha
-        self.distance = distance or CosineSimilarity()
-        self.reducer = reducer or MeanReducer()
-        self.proxies = nn.Parameter(torch.empty(num_classes, embedding_size))
-        nn.init.kaiming_normal_(self.proxies, mode="fan_out")
 
-    @full_precision
-    def forward(
-        self,
-        embeddings: Tensor,
-        labels: Tensor,
-        indices_tuple: tuple[Tensor, ...] | None = None,
-        ref_emb: Tensor | None = None,
-        ref_labels: Tensor | None = None,
-    ) -> Any:
-        """Return the sum of the two means, a scalar."""
-        embeddings, labels, proxies, weights = enter_proxies(self, embeddings, labels, indices_tuple, ref_emb)
-        mat = self.distance(embeddings, proxies)  # (B, C)
-        positive = torch.zeros_like(mat, dtype=torch.bool).scatter_(1, labels[:, None], True)
-        pull = self.alpha * self.distance.margin(mat, torch.full_like(mat, self.margin))
-        push = self.alpha * self.distance.margin(torch.full_like(mat, -self.margin), mat)
-        negative = ~positive
+    def parts(self, batch: Batch, proxies: Tensor, weights: Tensor | None) -> dict[str, Part]:
+        closeness = self.cosines(batch.embeddings, proxies)  # (B, S)
+        margin = self.margins(batch._replace(labels=None, shares=None))  # of each proxy: a scalar, or (S,)
+        margin = margin if self.distance.is_inverted else -margin
+        pull, push = self.alpha * (margin - closeness), self.alpha * (closeness + margin)
+        if batch.shares is None:
+            positive = torch.zeros_like(closeness, dtype=torch.bool).scatter_(1, batch.labels[:, None], True)
+            negative = ~positive
+        else:
+            positive, negative = batch.shares > 0, batch.shares < 1
+            pull = pull + torch.where(positive, batch.shares, 1.0).log()
+            push = push + torch.where(negative, 1.0 - batch.shares, 1.0).log()
         if weights is not None:
             asked = (weights > 0)[:, None]
             positive, negative = positive & asked, negative & asked
             shift = torch.where(asked, weights[:, None], 1.0).log()
             pull, push = pull + shift, push + shift
-        pos_losses = log_one_plus_sum_exp(pull, positive, dim=0)  # (C,)
+        pos_losses = log_one_plus_sum_exp(pull, positive, dim=0)  # (S,)
         neg_losses = log_one_plus_sum_exp(push, negative, dim=0)
-        return self.reducer({"pos_loss": pos_losses[positive.any(dim=0)], "neg_loss": neg_losses}, embeddings)
+        classes = torch.arange(len(proxies), device=proxies.device) if batch.classes is None else batch.classes
+        if self.class_weights is not None:
+            of_class = self.class_weights.to(pos_losses)[classes]
+            pos_losses, neg_losses = of_class * pos_losses, of_class * neg_losses
+        return {
+            "pos_loss": items_of(pos_losses, positive.any(dim=0), classes),
+            "neg_loss": row_items(neg_losses, classes),
+        }
 
-    @full_precision
-    def get_logits(self, embeddings: Tensor) -> Tensor:
-        """(B, D) to (B, C): alpha times the similarity to each proxy (pytorch-metric-learning leaves alpha out)."""
-        mat = self.distance(*with_proxies(self, embeddings))
-        return self.alpha * (mat if self.distance.is_inverted else -mat)
+    def accepted_distance(self, distance: Distance | None) -> Distance:
+        return distance or CosineSimilarity()
+
+    def start_proxies(self, proxies: Tensor) -> None:
+        nn.init.kaiming_normal_(proxies.view(-1, proxies.shape[-1]), mode="fan_out")
+
+    def rows(self, embeddings: Tensor) -> Tensor:
+        return embeddings
+
+    def columns(self, proxies: Tensor) -> Tensor:
+        return proxies
+
+    def cosines(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """(B, S) the similarity, or minus the distance, to the nearest of each class's proxies."""
+        mat = self.distance(rows, columns.flatten(0, -2))
+        closeness = mat if self.distance.is_inverted else -mat
+        return closeness if columns.ndim == 2 else closeness.unflatten(1, columns.shape[:2]).max(dim=2).values
 
     def margin_lines(self) -> tuple[MarginLine, ...]:
         """Positives are pulled to the left of the first, negatives pushed to the right of the second."""

@@ -21,7 +21,7 @@ from mlcore.losses.registry import LOSSES
         r"-\log\frac{e^{-\sigma\lVert\hat x-\hat w_y\rVert^2}}"
         r"{\sum_{j[\ne y]}e^{-\sigma\lVert\hat x-\hat w_j\rVert^2}}"
     ),
-    paper="Movshovitz-Attias et al., ICCV 2017, arXiv:1703.07464, eq. 4",
+    paper="Movshovitz-Attias et al., ICCV 2017, arXiv:1703.07464",
     names=("ProxyNCALoss (pytorch-metric-learning)",),
 )
 class ProxyNCALoss(MarginSoftmaxLoss):

@@ -16,7 +16,7 @@ from mlcore.losses.registry import LOSSES
     title="ProxyNCA++",
     family="proxy",
     formula=r"-\log\frac{e^{-\lVert\hat x-\hat w_y\rVert^2/T}}{\sum_j e^{-\lVert\hat x-\hat w_j\rVert^2/T}}",
-    paper="Teh et al., ECCV 2020, arXiv:2004.01113, eqs. 5 and 6",
+    paper="Teh et al., ECCV 2020, arXiv:2004.01113",
     names=("ProxyNCA++ (authors)", "ProxyNCA_prob"),
 )
 class ProxyNCAPlusPlusLoss(MarginSoftmaxLoss):

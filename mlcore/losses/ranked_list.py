@@ -14,7 +14,7 @@ from mlcore.losses.door import enter, full_precision
 from mlcore.losses.ranking import list_masks
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine, angle_of_distance
-from mlcore.reducers import Items, MeanReducer, Reducer
+from mlcore.reducers import MeanReducer, Reducer, row_items
 
 
 @LOSSES.add(
@@ -23,10 +23,10 @@ from mlcore.reducers import Items, MeanReducer, Reducer
     family="list",
     formula=(
         r"(1-\lambda)\,\frac{\sum_p w_p\big[d_{ap}-(\alpha-m)\big]_+}{\sum_p w_p}"
-        r"+\lambda\,\frac{\sum_n w_n\big[\alpha-d_{an}\big]_+}{\sum_n w_n},\quad"
+        r"+\lambda\,\frac{\sum_n w_n\big[\alpha-d_{an}\big]_+}{\sum_n w_n},\quad "
         r"w_p=e^{T_p(d_{ap}-\alpha+m)},\ w_n=e^{T_n(\alpha-d_{an})}"
     ),
-    paper="Wang et al., CVPR 2019, arXiv:1903.03238, eqs. 4 to 10",
+    paper="Wang et al., CVPR 2019, arXiv:1903.03238",
     names=("RankedListLoss (pytorch-metric-learning)", "RLL"),
 )
 class RankedListLoss(nn.Module):
@@ -52,10 +52,18 @@ class RankedListLoss(nn.Module):
         *,
         margin: Annotated[float, Knob("Gap between the two radii.", 0.0, 2.0, unit="distance", symbol="m")] = 0.4,
         Tn: Annotated[
-            float, Knob("How much more the closest negatives weigh; 0 is all alike.", 0.0, 100.0, symbol="T_n")
+            float,
+            Knob(
+                "How much more the closest negatives weigh; 0 is all alike.",
+                0.0,
+                100.0,
+                symbol="T_n",
+                title="Sharpness, negatives",
+            ),
         ] = 10.0,
         imbalance: Annotated[
-            float, Knob("Share of the negatives' half in the loss.", 0.0, 1.0, symbol=r"\lambda")
+            float,
+            Knob("Share of the negatives' half in the loss.", 0.0, 1.0, symbol=r"\lambda", title="Negatives' share"),
         ] = 0.5,
         alpha: Annotated[
             float | None,
@@ -66,10 +74,18 @@ class RankedListLoss(nn.Module):
                 unit="distance",
                 symbol=r"\alpha",
                 none="1 + margin / 2",
+                title="Outer radius",
             ),
         ] = None,
         Tp: Annotated[
-            float, Knob("How much more the farthest positives weigh; 0 is all alike.", 0.0, 100.0, symbol="T_p")
+            float,
+            Knob(
+                "How much more the farthest positives weigh; 0 is all alike.",
+                0.0,
+                100.0,
+                symbol="T_p",
+                title="Sharpness, positives",
+            ),
         ] = 0.0,
         distance: Distance | None = None,
         reducer: Reducer | None = None,
@@ -104,9 +120,7 @@ class RankedListLoss(nn.Module):
         pos_losses = weighted_mean(mat - (self.alpha - self.margin), positive, self.Tp)  # (B,)
         neg_losses = weighted_mean(self.alpha - mat, negative, self.Tn)
         losses = (1.0 - self.imbalance) * pos_losses + self.imbalance * neg_losses
-        return self.reducer(
-            {"loss": Items(losses, torch.arange(len(losses), device=losses.device), batch.labels)}, batch.embeddings
-        )
+        return self.reducer({"loss": row_items(losses, batch.labels)}, batch.embeddings)
 
     def margin_lines(self) -> tuple[MarginLine, ...]:
         """The two radii as angles."""

@@ -22,7 +22,7 @@ from mlcore.reducers import MeanReducer, Reducer
         r"1-\frac{1}{|K|}\sum_{k\in\{1,2,4,\dots,k_{\max}\}}\frac{1}{\min(k,|P(a)|)}\sum_{p\in P(a)}"
         r"\sigma\Big(\frac{k-r_p}{\tau_1}\Big),\quad r_p=1+\sum_{i\ne a,p}\sigma\Big(\frac{s_{ai}-s_{ap}}{\tau_2}\Big)"
     ),
-    paper="Patel, Tolias and Matas, CVPR 2022, arXiv:2108.11179, eq. 5",
+    paper="Patel, Tolias and Matas, CVPR 2022, arXiv:2108.11179",
     names=("RecallatK (authors' code)", "RS@k"),
 )
 class RecallAtKLoss(nn.Module):
@@ -30,7 +30,8 @@ class RecallAtKLoss(nn.Module):
 
     A first sigmoid makes soft ranks, a second asks whether a rank is at most k. As in the authors' code, the sum over
     the positives is held at k and divided by the smaller of k and their number, so that a perfect list scores well at
-    every k. The paper's mixing of similarities (SiMix) is not part of the loss.
+    every k. The anchor does not stand in its own list; the authors' code counts it before every positive. The paper's
+    mixing of similarities (SiMix) is not part of the loss.
 
     What to expect: Made for very large batches (the paper: 4,096) with 4 samples of a class. Only the order counts, and
     only near the first k places: in a bad list, an item far down feels next to nothing. It does not reach 0, since

@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -30,15 +30,20 @@ REG_WEIGHTS = ("embedding_reg_weight", "weight_reg_weight")
 
 
 class LossRegistry(Registry):
-    """Declares losses as any registry does, and lets their constructors take regularizers."""
+    """Declares losses as any registry does, and lets their constructors take regularizers.
 
-    def add(self, key: str, **facts: Any) -> Callable[[type], type]:
+    `renamed` maps what another library calls an argument to what it is called here: both names are taken.
+    """
+
+    def add(self, key: str, *, renamed: Mapping[str, str] | None = None, **facts: Any) -> Callable[[type], type]:
         declare_plain = super().add(key, **facts)
 
         def declare(cls: type) -> type:
             cls = declare_plain(cls)
             cls.__init__ = with_regularizers(cls.__init__)
             self._specs[key] = dataclasses.replace(self._specs[key], takes=what_it_takes(self._specs[key], cls))
+            if renamed:
+                cls.__init__ = with_other_names(cls.__init__, renamed)
             return cls
 
         return declare
@@ -55,7 +60,10 @@ def what_it_takes(spec: Spec, cls: type) -> dict[str, tuple[str, ...]]:
         if "distance" in arguments:
             found["distance"] = tuple(key for key in DISTANCES if is_built(spec, cls, distance=DISTANCES[key].build()))
         if "reducer" in arguments:
-            found["reducer"] = tuple(key for key, part in REDUCERS.items() if "in a run" in part.traits)
+            unfit = {"wants anchors"} if hasattr(cls, "without_anchors") else set()
+            found["reducer"] = tuple(
+                key for key, part in REDUCERS.items() if "in a run" in part.traits and not unfit & set(part.traits)
+            )
         found["embedding_regularizer"] = tuple(key for key, part in REGULARIZERS.items() if part.family == "embeddings")
         if "num_classes" in spec.sizes:
             found["weight_regularizer"] = tuple(
@@ -70,6 +78,22 @@ def is_built(spec: Spec, cls: type, **parts: Any) -> bool:
     except ValueError:
         return False
     return True
+
+
+def with_other_names(init: Callable[..., None], renamed: Mapping[str, str]) -> Callable[..., None]:
+    """A constructor that takes some arguments under a second name too. Raises: TypeError where both are given."""
+
+    @functools.wraps(init)
+    def build(self: nn.Module, *args: Any, **kwargs: Any) -> None:
+        for other, name in renamed.items():
+            if other in kwargs:
+                if name in kwargs:
+                    raise TypeError(f"{type(self).__name__}: {other} is another name of {name}. Pass one of them.")
+                kwargs[name] = kwargs.pop(other)
+        init(self, *args, **kwargs)
+
+    build.__signature__ = inspect.signature(init)
+    return build
 
 
 def with_regularizers(init: Callable[..., None]) -> Callable[..., None]:

@@ -15,7 +15,7 @@ from mlcore.losses.door import full_precision, only_cosine
 from mlcore.losses.ranking import list_masks, near
 from mlcore.losses.registry import LOSSES
 from mlcore.losses.views import enter_views
-from mlcore.reducers import Items, MeanReducer, Reducer
+from mlcore.reducers import MeanReducer, Reducer, row_items
 
 
 @LOSSES.add(
@@ -23,7 +23,7 @@ from mlcore.reducers import Items, MeanReducer, Reducer
     title="SigLIP (sigmoid, image and text)",
     family="views",
     formula=r"\sum_p\log\big(1+e^{-(t\,s_{ap}+b)}\big)+\sum_n\log\big(1+e^{t\,s_{an}+b}\big)",
-    paper="Zhai et al., ICCV 2023, arXiv:2303.15343, eq. 1 of section 3.2",
+    paper="Zhai et al., ICCV 2023, arXiv:2303.15343, section 3.2",
     names=("SigLipLoss (open_clip)", "sigmoid loss for language-image pre-training"),
 )
 class SigLipLoss(nn.Module):
@@ -80,5 +80,4 @@ class SigLipLoss(nn.Module):
         positive, negative = list_masks(batch, cosines.shape)
         logits = self.logit_scale.exp().to(cosines.dtype) * cosines + self.logit_bias.to(cosines.dtype)
         losses = F.softplus(torch.where(positive, -logits, logits)).masked_fill(~(positive | negative), 0.0)
-        rows = torch.arange(len(losses), device=losses.device)
-        return self.reducer({"loss": Items(losses.sum(dim=1), rows, batch.labels)}, batch.embeddings)
+        return self.reducer({"loss": row_items(losses.sum(dim=1), batch.labels)}, batch.embeddings)

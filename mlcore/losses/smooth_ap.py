@@ -22,7 +22,7 @@ from mlcore.reducers import MeanReducer, Reducer
         r"1-\frac{1}{|P(a)|}\sum_{p\in P(a)}\frac{1+\sum_{i\in P(a)\setminus p}\sigma\big((s_{ai}-s_{ap})/\tau\big)}"
         r"{1+\sum_{i\ne a,p}\sigma\big((s_{ai}-s_{ap})/\tau\big)}"
     ),
-    paper="Brown et al., ECCV 2020, arXiv:2007.12163, eq. 5",
+    paper="Brown et al., ECCV 2020, arXiv:2007.12163",
     names=("SmoothAPLoss (pytorch-metric-learning)", "smooth average precision"),
 )
 class SmoothAPLoss(nn.Module):

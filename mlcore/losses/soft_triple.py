@@ -12,7 +12,7 @@ from mlcore.losses.margin_softmax import Batch, MarginSoftmaxLoss
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
 
-BLOCK = 2**22  # entries of a block: fewer and larger steps, so that threads seldom wait for each other
+BLOCK = 2**20  # entries of a block: near a processor's cache, yet few enough that threads seldom wait for each other
 
 
 @LOSSES.add(
@@ -24,7 +24,7 @@ BLOCK = 2**22  # entries of a block: fewer and larger steps, so that threads sel
         r"+\frac{\tau}{CK(K-1)}\sum_c\sum_{t<s}\lVert\hat w_{ct}-\hat w_{cs}\rVert,\quad "
         r"S_c=\sum_k\frac{e^{c_{ck}/\gamma}}{\sum_l e^{c_{cl}/\gamma}}c_{ck},\ c_{ck}=\hat w_{ck}\cdot\hat x"
     ),
-    paper="Qian et al., ICCV 2019, arXiv:1909.05235, eqs. 8 to 10",
+    paper="Qian et al., ICCV 2019, arXiv:1909.05235",
     names=("SoftTripleLoss (pytorch-metric-learning)",),
 )
 class SoftTripleLoss(MarginSoftmaxLoss):
@@ -55,7 +55,8 @@ class SoftTripleLoss(MarginSoftmaxLoss):
         *,
         centers_per_class: Annotated[int, Knob("Proxies of each class.", 1, 64, symbol="K")] = 10,
         la: Annotated[
-            float, Knob("Sharpness of the softmax over classes.", 1.0, 256.0, symbol=r"\lambda", log=True)
+            float,
+            Knob("Sharpness of the softmax over classes.", 1.0, 256.0, symbol=r"\lambda", log=True, title="Scale"),
         ] = 20.0,
         gamma: Annotated[
             float,
@@ -65,12 +66,18 @@ class SoftTripleLoss(MarginSoftmaxLoss):
                 10.0,
                 symbol=r"\gamma",
                 log=True,
+                title="Softness",
             ),
         ] = 0.1,
         margin: Annotated[
             float, Knob("Taken from the similarity to the true class.", 0.0, 1.0, unit="cosine", symbol=r"\delta")
         ] = 0.01,
-        tau: Annotated[float, Knob("How much a class's proxies are drawn together.", 0.0, 10.0, symbol=r"\tau")] = 0.0,
+        tau: Annotated[
+            float,
+            Knob(
+                "How much a class's proxies are drawn together.", 0.0, 10.0, symbol=r"\tau", title="Pull among proxies"
+            ),
+        ] = 0.0,
         **softmax: Any,
     ) -> None:
         super().__init__(num_classes, embedding_size, margin, la, sub_centers=centers_per_class, **softmax)

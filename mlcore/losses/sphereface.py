@@ -29,7 +29,7 @@ LambdaDecay = Annotated[float, Knob("How fast that weight falls: start / (1 + th
         r"-\log\frac{e^{\lVert x\rVert\psi(\theta_y)}}{e^{\lVert x\rVert\psi(\theta_y)}"
         r"+\sum_{j\ne y}e^{\lVert x\rVert\cos\theta_j}},\quad\psi(\theta)=(-1)^k\cos m\theta-2k"
     ),
-    paper="Liu et al., CVPR 2017, arXiv:1704.08063, eq. 7",
+    paper="Liu et al., CVPR 2017, arXiv:1704.08063",
     names=("SphereFaceLoss (pytorch-metric-learning)", "A-Softmax", "angular softmax"),
 )
 class SphereFaceLoss(MarginSoftmaxLoss):
@@ -72,7 +72,7 @@ class SphereFaceLoss(MarginSoftmaxLoss):
 
     def target(self, cosine: Tensor, margin: Tensor, batch: Batch) -> Tensor:
         weight = annealed(self.steps, self.lambda_start, self.lambda_end, self.lambda_decay)
-        return (weight.to(cosine) * cosine + multiple_angle(cosine, self.margin)) / (1.0 + weight.to(cosine))
+        return mixed_multiple_angle(cosine, self.margin, weight)
 
     def factor(self, embeddings: Tensor) -> Tensor:
         return self.scale * embeddings.norm(dim=1, keepdim=True)
@@ -81,6 +81,12 @@ class SphereFaceLoss(MarginSoftmaxLoss):
 def annealed(steps: Tensor, start: float, end: float, decay: float) -> Tensor:
     """The weight of the loss without margin after so many training steps, a scalar; never below `end`."""
     return (start / (1.0 + decay * steps)).clamp_min(end)
+
+
+def mixed_multiple_angle(cosine: Tensor, multiple: int, weight: Tensor) -> Tensor:
+    """The cosine after the margin, mixed with the plain one in proportion to `weight`."""
+    weight = weight.to(cosine)
+    return (weight * cosine + multiple_angle(cosine, multiple)) / (1.0 + weight)
 
 
 def multiple_angle(cosine: Tensor, multiple: int) -> Tensor:

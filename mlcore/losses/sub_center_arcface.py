@@ -32,7 +32,7 @@ from mlcore.margins import MarginLine
         r"-\log\frac{e^{s\cos(\theta_y+m)}}{e^{s\cos(\theta_y+m)}+\sum_{j\ne y}e^{s\cos\theta_j}},\quad"
         r"\cos\theta_j=\max_{k\le K}\hat w_{jk}\cdot\hat x"
     ),
-    paper="Deng et al., ECCV 2020, Sub-center ArcFace, eq. 2",
+    paper="Deng et al., ECCV 2020, Sub-center ArcFace",
     names=("SubCenterArcFaceLoss (pytorch-metric-learning, margin in degrees)", "ArcFaceSubCenter"),
 )
 class SubCenterArcFaceLoss(MarginSoftmaxLoss):

@@ -10,9 +10,9 @@ from mlcore.declare import Knob
 from mlcore.distances import CosineSimilarity, Distance
 from mlcore.losses.door import enter, full_precision
 from mlcore.losses.lse import masked_logsumexp
+from mlcore.losses.ranking import items_of
 from mlcore.losses.registry import LOSSES
 from mlcore.reducers import MeanReducer, Reducer
-from mlcore.tuples import label_masks, tuple_masks
 
 
 @LOSSES.add(
@@ -20,7 +20,7 @@ from mlcore.tuples import label_masks, tuple_masks
     title="SupCon",
     family="pair",
     formula=r"-\frac{1}{|P(a)|}\sum_{p\in P(a)}\log\frac{e^{s_{ap}/\tau}}{\sum_{i\ne a}e^{s_{ai}/\tau}}",
-    paper="Khosla et al., NeurIPS 2020, arXiv:2004.11362, eq. 2",
+    paper="Khosla et al., NeurIPS 2020, arXiv:2004.11362",
     names=("SupConLoss (pytorch-metric-learning)", "supervised contrastive"),
 )
 class SupConLoss(nn.Module):
@@ -67,11 +67,9 @@ class SupConLoss(nn.Module):
         batch = enter(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
         similarities = (mat if self.distance.is_inverted else -mat) / self.temperature
-        if batch.indices_tuple is None:
-            positive, negative = label_masks(batch.labels, batch.ref_labels)
-        else:
-            positive, negative = tuple_masks(batch.indices_tuple, mat.shape)
+        positive, negative = batch.masks()
         everyone = masked_logsumexp(similarities, positive | negative, dim=1)  # (B,)
         how_many = positive.sum(dim=1)
         mean_positive = similarities.masked_fill(~positive, 0.0).sum(dim=1) / how_many.clamp_min(1)
-        return self.reducer({"loss": (everyone - mean_positive)[how_many > 0]}, batch.embeddings)
+        losses = items_of(everyone - mean_positive, how_many > 0, batch.labels)
+        return self.reducer({"loss": losses}, batch.embeddings)

@@ -12,7 +12,7 @@ from mlcore.distances import Distance
 from mlcore.losses.door import enter, full_precision, only_cosine
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine, angle_of_cosine
-from mlcore.reducers import AvgNonZeroReducer, Part, Reducer, Sums
+from mlcore.reducers import AvgNonZeroReducer, Items, Part, Reducer, Sums
 
 
 @LOSSES.add(
@@ -73,14 +73,14 @@ class ThresholdConsistentMarginLoss(nn.Module):
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
         positive, negative = batch.masks()
         parts = {
-            "pos_loss": self.over(positive, F.relu(self.margin_plus - mat), self.lambda_plus),
-            "neg_loss": self.over(negative, F.relu(mat - self.margin_minus), self.lambda_minus),
+            "pos_loss": self.over(positive, F.relu(self.margin_plus - mat), self.lambda_plus, batch.labels),
+            "neg_loss": self.over(negative, F.relu(mat - self.margin_minus), self.lambda_minus, batch.labels),
         }
         return self.reducer(parts, batch.embeddings)
 
-    def over(self, mask: Tensor, losses: Tensor, weight: float) -> Part:
+    def over(self, mask: Tensor, losses: Tensor, weight: float, labels: Tensor | None) -> Part:
         if self.reducer.needs_items:
-            return weight * losses[mask]
+            return Items(weight * losses[mask], mask.nonzero()[:, 0], labels)
         losses = losses.masked_fill(~mask, 0.0)
         return Sums(weight * losses.sum(), mask.count_nonzero(), losses.count_nonzero())
 

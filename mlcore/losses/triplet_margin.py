@@ -23,7 +23,7 @@ from mlcore.tuples import Triplets, all_triplets, to_triplets
     title="Triplet margin",
     family="triplet",
     formula=r"\big[d_{ap}-d_{an}+m\big]_+",
-    paper="Schroff et al., CVPR 2015, arXiv:1503.03832, eq. 3",
+    paper="Schroff et al., CVPR 2015, arXiv:1503.03832",
     names=("TripletMarginLoss (pytorch-metric-learning)", "TripletMarginWithDistanceLoss (torch)"),
 )
 class TripletMarginLoss(nn.Module):

@@ -14,7 +14,7 @@ from mlcore.losses.door import enter, full_precision, only_cosine
 from mlcore.losses.lse import masked_logsumexp
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
-from mlcore.reducers import MeanReducer, Reducer
+from mlcore.reducers import Items, MeanReducer, Reducer
 
 
 @LOSSES.add(
@@ -76,7 +76,8 @@ class TupletMarginLoss(nn.Module):
         cosine = mat[anchors, positives]
         sine = (1.0 - cosine.square()).clamp_min(1e-7).sqrt()
         slackened = cosine * math.cos(self.margin) + sine * math.sin(self.margin)
-        return self.reducer({"loss": F.softplus(negatives[anchors] - self.scale * slackened)}, batch.embeddings)
+        losses = F.softplus(negatives[anchors] - self.scale * slackened)
+        return self.reducer({"loss": Items(losses, anchors, batch.labels)}, batch.embeddings)
 
     def margin_lines(self) -> tuple[MarginLine, ...]:
         """Where a negative is as near as a typical positive with its slack."""

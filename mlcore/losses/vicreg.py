@@ -27,7 +27,7 @@ FEW = 4  # pairs per row up to which their differences are taken one by one
         r"+\frac{\mu}{2D}\sum_{z,z'}\sum_d\Big[1-\sqrt{\mathrm{Var}(z_d)+\epsilon}\Big]_+"
         r"+\frac{\nu}{D}\sum_{z,z'}\sum_{i\ne j}\mathrm{Cov}(z)_{ij}^2"
     ),
-    paper="Bardes, Ponce and LeCun, ICLR 2022, arXiv:2105.04906, eqs. 1 to 6",
+    paper="Bardes, Ponce and LeCun, ICLR 2022, arXiv:2105.04906",
     names=("VICRegLoss (pytorch-metric-learning, lightly)", "variance-invariance-covariance"),
     unpictured=(
         "Its terms are about a whole batch: how far each dimension spreads, and how dimensions go together. "
@@ -50,6 +50,7 @@ class VICRegLoss(nn.Module):
     """
 
     compares_views = "each view has variance and covariance terms of its own"
+    without_anchors = "variance and covariance are those of the whole batch"
     depends_on_length = "every dimension is spread to a standard deviation of 1"
     overflows = "squared covariances are fourth powers of the lengths"
 
@@ -57,12 +58,27 @@ class VICRegLoss(nn.Module):
         self,
         *,
         invariance_lambda: Annotated[
-            float, Knob("Weight of the distance between two views.", 0.0, 100.0, symbol=r"\lambda")
+            float,
+            Knob(
+                "Weight of the distance between two views.", 0.0, 100.0, symbol=r"\lambda", title="Weight of invariance"
+            ),
         ] = 25.0,
-        variance_mu: Annotated[float, Knob("Weight of spreading every dimension.", 0.0, 100.0, symbol=r"\mu")] = 25.0,
-        covariance_v: Annotated[float, Knob("Weight of taking dimensions apart.", 0.0, 100.0, symbol=r"\nu")] = 1.0,
+        variance_mu: Annotated[
+            float, Knob("Weight of spreading every dimension.", 0.0, 100.0, symbol=r"\mu", title="Weight of variance")
+        ] = 25.0,
+        covariance_v: Annotated[
+            float, Knob("Weight of taking dimensions apart.", 0.0, 100.0, symbol=r"\nu", title="Weight of covariance")
+        ] = 1.0,
         eps: Annotated[
-            float, Knob("Added to the variance, so that its root has a slope.", 1e-8, 0.1, symbol=r"\epsilon", log=True)
+            float,
+            Knob(
+                "Added to the variance, so that its root has a slope.",
+                1e-8,
+                0.1,
+                symbol=r"\epsilon",
+                log=True,
+                title="Added to the variance",
+            ),
         ] = 1e-4,
         reducer: Reducer | None = None,
     ) -> None:

@@ -30,7 +30,7 @@ from mlcore.margins import MarginLine
         r"-\log\frac{e^{s\cos(\theta_y+m)}}{e^{s\cos(\theta_y+m)}+\sum_{j\ne y}e^{s\cos\theta_j}},\quad"
         r"\theta_j=\angle\big(x,(1-\lambda)\hat w_j+\lambda M_j\big)"
     ),
-    paper="Deng et al., CVPR 2021, Variational Prototype Learning for Deep Face Recognition, eq. 5",
+    paper="Deng et al., CVPR 2021, Variational Prototype Learning for Deep Face Recognition",
     names=("VPL", "variational prototype learning"),
 )
 class VPLLoss(MarginSoftmaxLoss):

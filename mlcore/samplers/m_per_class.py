@@ -36,7 +36,7 @@ class MPerClassSampler:
         labels: Any,
         batch_size: int,
         *,
-        m: Annotated[int, Knob("Samples of each class in a batch.", 1, 64, symbol="m")] = 4,
+        m: Annotated[int, Knob("Samples of each class in a batch.", 1, 64, symbol="m", title="Samples per class")] = 4,
     ) -> None:
         self.labels = row_labels("m_per_class", labels)
         self.batch_size = batch_size

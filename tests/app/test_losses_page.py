@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from app import curves, explain
+from app.pair_weights import pair_weights, weighs_pairs
 from mlcore.losses import LOSSES
 
 PAGE = Path(__file__).resolve().parents[2] / "pages" / "losses.py"
-PICTURES = {"proxies": 2, "pairs": 5, "nothing": 0}
+PICTURES = {"proxies": {"losses.penalty", "losses.circle"}, "nothing": set()}
+VIEWS = {
+    "One pair moves": {"losses.penalty.positive", "losses.penalty.negative"},
+    "Both move": {"losses.pull", "losses.push"},
+    "Weight of every pair": {"losses.weights", "losses.shares"},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -36,13 +43,21 @@ def listed(page: AppTest) -> list[str]:
     return [button.label for button in page.sidebar.button]
 
 
+def expected_pictures(spec) -> set[str]:
+    """What the page draws of a loss at first."""
+    compared = curves.compares_with(spec)
+    if compared == "nothing" and weighs_pairs(spec):
+        return {"losses.weights"} if pair_weights(spec, {}, 0.5) else set()
+    return PICTURES.get(compared, VIEWS["One pair moves"])
+
+
 @pytest.mark.parametrize("spec", LOSSES.values(), ids=LOSSES.keys())
 def test_every_loss_opens_by_its_link_with_formula_knobs_and_pictures(spec, drawn):
     page = open_page(loss=spec.key)
     assert page.query_params["loss"] == spec.key
     assert page.markdown[0].value == f"### {spec.title}"
     assert page.latex[0].value.strip("$\n ") == spec.formula
-    assert len(drawn) == PICTURES[curves.compares_with(spec)]
+    assert drawn.keys() == expected_pictures(spec)
     for param in spec.params:
         switch = ".on" if param.knob.none else ""
         assert explain.knob_key(spec, param) + switch in page.session_state
@@ -63,7 +78,17 @@ def test_every_letter_of_a_formula_that_is_a_knob_is_explained_with_its_value(sp
         if param.knob.symbol:
             assert param.knob.symbol in spec.formula
             usual = param.knob.none if param.default is None else f"{param.default:g}"
-            assert f"${param.knob.symbol}$ {param.name.replace('_', ' ')} = **{usual}" in words
+            assert f"${param.knob.symbol}$ {param.title[0].lower()}{param.title[1:]} = **{usual}" in words
+
+
+@pytest.mark.parametrize("spec", LOSSES.values(), ids=LOSSES.keys())
+def test_no_word_of_a_formula_runs_into_a_command_before_it(spec):
+    assert not re.search(r"\\q?quad[a-zA-Z]", spec.formula)
+
+
+@pytest.mark.parametrize("spec", LOSSES.values(), ids=LOSSES.keys())
+def test_no_knob_is_called_by_a_letter(spec):
+    assert all(len(param.title) > 3 for param in spec.params)
 
 
 def test_without_a_link_the_first_loss_shows_and_all_are_listed():
@@ -89,6 +114,74 @@ def test_a_loss_is_found_by_its_names_its_paper_and_its_family(asked, found):
     assert listed(page) == found
 
 
+def titles(asked: str) -> tuple[list[str], bool]:
+    found, exact = explain.search(list(LOSSES.values()), asked)
+    return [spec.title for spec in found], exact
+
+
+@pytest.mark.parametrize("spec", LOSSES.values(), ids=LOSSES.keys())
+def test_every_loss_is_found_by_each_of_its_names_and_by_its_paper(spec):
+    for asked in (spec.title, spec.title.upper(), spec.key, spec.load().__name__, *spec.names, spec.paper):
+        found, exact = titles(asked)
+        assert exact, asked
+        assert spec.title in found, asked
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("Kim et al. 2020", ["Proxy anchor"]),
+        ("Wang, ICCV 2017", ["Angular", "Angular N-pairs"]),
+        ("https://arxiv.org/abs/1904.06627v2", ["Multi-similarity"]),
+        ("arXiv 1904.06627", ["Multi-similarity"]),
+        ("Dąbrowski", ["Centroid triplet"]),
+        ("SIMCLR", ["NT-Xent"]),
+    ],
+)
+def test_an_author_a_year_or_an_arxiv_number_in_any_form_finds_the_loss(asked, found):
+    assert titles(asked) == (found, True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "first"),
+    [
+        ("arcfase", "ArcFace"),
+        ("multisimilarty", "Multi-similarity"),
+        ("multi similarty", "Multi-similarity"),
+        ("tripplet margin", "Triplet margin"),
+        ("contrastiv loss", "Contrastive"),
+        ("CurricularFase", "CurricularFace"),
+        ("Kohsla", "SupCon"),
+        ("lifted strucure", "Lifted structure"),
+    ],
+)
+def test_a_misspelt_word_finds_the_nearest(asked, first):
+    found, _ = titles(asked)
+    assert first in found
+    assert len(found) < len(LOSSES) / 3
+
+
+def test_a_search_that_is_met_only_nearly_says_so_and_one_that_is_not_says_what_to_do():
+    page = open_page()
+    page.sidebar.text_input[0].set_value("arcfase").run()
+    assert any("Nearest" in caption.value for caption in page.sidebar.caption)
+    assert "ArcFace" in listed(page)
+    page.sidebar.text_input[0].set_value("<b>zzzzqq</b>").run()
+    assert listed(page) == []
+    words = page.sidebar.caption[0].value
+    assert f"empty search lists all {len(LOSSES)}" in words
+    assert "<b>" not in words
+
+
+def test_families_say_how_many_losses_they_have_and_how_many_of_them_fit():
+    page = open_page()
+    sizes = [sum(spec.family == family for spec in LOSSES.values()) for family in explain.FAMILIES]
+    expected = [f"{title} ({size})" for title, size in zip(explain.FAMILIES.values(), sizes, strict=True)]
+    assert sorted(caption.value for caption in page.sidebar.caption) == sorted(expected)
+    page.sidebar.text_input[0].set_value("supcon").run()
+    assert [caption.value for caption in page.sidebar.caption] == [f"{explain.FAMILIES['pair']} (1 of {sizes[1]})"]
+
+
 def test_a_family_is_found_by_its_name():
     page = open_page(loss="triplet_margin")
     page.sidebar.text_input[0].set_value("triplet").run()
@@ -102,6 +195,38 @@ def test_pressing_a_loss_shows_it_and_puts_it_into_the_link():
     assert not page.exception
     assert page.markdown[0].value == "### Contrastive"
     assert page.query_params["loss"] == "contrastive"
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_loss_of_pairs_shows_one_screen_of_pictures_at_a_time_and_the_link_says_which(view, drawn):
+    page = open_page(loss="multi_similarity", losses__view=view)
+    assert drawn.keys() == VIEWS[view]
+    before = dict(drawn)
+    page.number_input(key="losses.knob.multi_similarity.beta").set_value(4.0).run()
+    assert not page.exception
+    assert drawn.keys() == before.keys()
+    assert any(drawn[key] != then for key, then in before.items())
+
+
+def test_the_weights_of_all_pairs_are_summed_up_in_a_sentence_and_follow_the_batch(drawn):
+    page = open_page(loss="contrastive", losses__view="Weight of every pair")
+    before = drawn["losses.weights"]
+    sentence = next(caption.value for caption in page.caption if "of all weight" in caption.value)
+    page.slider(key="losses.classes").set_value(90).run()
+    assert drawn["losses.weights"] != before
+    assert sentence != next(caption.value for caption in page.caption if "of all weight" in caption.value)
+
+
+def test_a_loss_that_one_anchor_cannot_show_still_shows_the_weights_of_a_batch(drawn):
+    page = open_page(loss="histogram")
+    assert LOSSES["histogram"].unpictured in page.info[0].value
+    assert drawn.keys() == {"losses.weights"}
+
+
+def test_a_loss_that_weighs_no_pairs_says_so(drawn):
+    page = open_page(loss="vicreg")
+    assert not drawn
+    assert any("single pairs no weight" in caption.value for caption in page.caption)
 
 
 def test_an_unknown_loss_in_the_link_is_said_and_another_shown():
@@ -156,6 +281,18 @@ def test_the_angle_that_is_held_still_is_in_the_link_and_moves_the_picture(drawn
     page.slider(key="losses.other").set_value(60).run()
     assert any(drawn[key] != then for key, then in before.items())
     assert open_page(loss="arcface", losses__other="60").slider(key="losses.other").value == 60
+
+
+def test_a_knob_and_another_loss_can_follow_after_an_angle_is_in_the_link():
+    page = open_page(loss="arcface", losses__other="60")
+    page.slider(key="losses.knob.arcface.margin").set_value(0.9).run()
+    assert not page.exception
+    assert page.query_params["k.margin"] == "0.9"
+    page.button(key="losses.pick.cosface").click().run()
+    assert not page.exception
+    assert page.query_params["loss"] == "cosface"
+    assert "k.margin" not in page.query_params
+    assert page.query_params["losses.other"] == "60"
 
 
 def lab_after_trying() -> None:

@@ -16,6 +16,7 @@ from mlcore.distances import (
     DotProductSimilarity,
     LpDistance,
     SNRDistance,
+    at_length_one,
 )
 
 OURS_AND_THEIRS = [
@@ -97,6 +98,24 @@ def test_margin_is_positive_when_the_second_is_more_alike(spec):
 def test_gradient_is_that_of_the_value(spec):
     query, ref = (torch.randn(3, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
     assert torch.autograd.gradcheck(spec.build(), (query, ref))
+
+
+@pytest.mark.parametrize("distance", [LpDistance(), LpDistance(power=2), CosineSimilarity()])
+def test_there_is_a_second_derivative(distance):
+    query, ref = (torch.randn(3, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    assert torch.autograd.gradgradcheck(distance, (query, ref))
+    assert torch.autograd.gradgradcheck(distance, (query,))
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (3, 2, 4)])
+def test_length_one_is_normalize_with_its_gradient(shape):
+    ours, theirs = (rows.requires_grad_() for rows in torch.randn(shape).mul(3.0).repeat(2, *[1] * len(shape)))
+    upstream = torch.randn(shape)
+    unit, expected = at_length_one(ours), torch.nn.functional.normalize(theirs, dim=-1)
+    torch.testing.assert_close(unit, expected, rtol=0, atol=0)
+    (unit * upstream).sum().backward()
+    (expected * upstream).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
 
 
 @every_distance

@@ -34,8 +34,8 @@ class CrossBatchMemory(nn.Module):
     which are looked up in the memory (pytorch-metric-learning takes them for positions in the memory) and added.
 
     What to expect: Far more negatives at little cost, once the model changes slowly: old memories are out of date. Let
-    it warm up: for the first steps the memory is only filled. A triplet loss without a miner writes down every triplet
-    with the memory, so give it one.
+    it warm up: for the first steps the memory is only filled. Without a miner every pair with the memory is written
+    down, and triplets only where the loss's reducer asks for each of them.
 
     Shapes: embeddings (B, embedding_size) float, labels (B,) whole numbers, B at most memory_size; enqueue_mask (B,)
     bool. The memory is saved with the loss, and only changes in training.
@@ -172,14 +172,18 @@ class CrossBatchMemory(nn.Module):
 
     def tuples(
         self, batch: Tensor, labels: Tensor, memory: Tensor, label_memory: Tensor, own: Tensor | None
-    ) -> Pairs | Triplets:
-        """What the miner finds, or all pairs; without those of a sample and its own copy in the memory."""
+    ) -> Pairs | Triplets | None:
+        """What the miner finds, or all pairs; without those of a sample and its own copy in the memory.
+
+        None, which means all pairs, where no sample has a copy there and nothing is mined.
+        """
         mined = None if self.miner is None else self.miner(batch.detach(), labels, memory, label_memory)
         if mined is not None:
             return as_tuples(mined) if own is None else without_own(as_tuples(mined), own)
+        if own is None:
+            return None
         same, different = label_masks(labels, label_memory)
-        if own is not None:
-            same[torch.arange(len(labels), device=labels.device), own] = False
+        same[torch.arange(len(labels), device=labels.device), own] = False
         return Pairs(*same.nonzero(as_tuple=True), *different.nonzero(as_tuple=True))
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mlcore.losses import AdaptedTripletLoss, TripletMarginLoss
 from mlcore.miners import BatchHardMiner, MultiSimilarityMiner
 from mlcore.reducers import DoNothingReducer
-from mlcore.tuples import Triplets, to_triplets
+from mlcore.tuples import Pairs, Triplets, to_triplets
 
 
 def shifts_by_hand(embeddings, labels, chosen):
@@ -68,3 +68,16 @@ def test_labels_are_needed_beside_tuples():
     tuples = Triplets(*(torch.tensor([column]) for column in range(3)))
     with pytest.raises(ValueError, match="labels must be given, also with an indices_tuple"):
         AdaptedTripletLoss()(sample(5)[0], None, tuples)
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_pairs_count_as_the_triplets_that_they_make(separate):
+    torch.manual_seed(3)
+    embeddings, labels = torch.randn(10, 4), torch.randint(3, (10,))
+    reference = (torch.randn(7, 4), torch.randint(3, (7,))) if separate else (None, None)
+    columns = 7 if separate else 10
+    pairs = Pairs(*(torch.randint(high, (count,)) for high, count in ((10, 9), (columns, 9), (10, 12), (columns, 12))))
+    loss = AdaptedTripletLoss(reducer=DoNothingReducer())
+    by_pairs = loss(embeddings, labels, pairs, *reference)["adaptation_loss"]
+    by_triplets = loss(embeddings, labels, to_triplets(pairs), *reference)["adaptation_loss"]
+    torch.testing.assert_close(by_pairs, by_triplets)

@@ -190,7 +190,7 @@ def separation(embeddings, labels):
 def test_steps_down_the_gradient_separate_the_classes(spec):
     excused(spec, "needs_a_base_loss")
     excused(spec, "splits_classes")
-    loss = spec.build(SIZES)
+    loss = spec.build(SIZES, **getattr(spec.load(), "separates_with", {}))
     embeddings, labels = batch(CLASSES * getattr(spec.load(), "samples_per_class", 4))
     before = separation(embeddings, labels)
     embeddings.requires_grad_()

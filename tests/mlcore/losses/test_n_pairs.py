@@ -59,6 +59,17 @@ def test_positives_may_come_from_a_reference():
     assert value.item() == pytest.approx(by_hand(embeddings[:5], embeddings[5:], 0.002))
 
 
+def test_a_positive_far_behind_a_stranger_loses_all_of_its_lag():
+    embeddings, labels = sample(3)
+    embeddings = (30.0 * embeddings).requires_grad_()
+    value = NPairsLoss(l2_reg_weight=0.0)(embeddings, labels)
+    products = embeddings[:5] @ embeddings[5:].T
+    expected = torch.nn.functional.cross_entropy(products, torch.arange(5))
+    assert (products.amax(dim=1) - products.diagonal()).max() > 100.0
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, embeddings)[0] for loss in (value, expected)))
+
+
 def test_one_class_with_a_pair_loses_nothing_not_even_for_its_length():
     embeddings = sample(4)[0]
     assert NPairsLoss(l2_reg_weight=1.0)(embeddings, torch.tensor([0, 0, 0, *range(1, 8)])).item() == 0.0

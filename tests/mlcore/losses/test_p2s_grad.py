@@ -45,3 +45,20 @@ def test_known_angles_give_the_known_number():
     loss.load_state_dict({"proxies": torch.eye(2)})
     value = loss(torch.tensor([[math.cos(0.5), math.sin(0.5)]]), torch.tensor([0]))
     assert value.item() == pytest.approx(0.5 * ((math.cos(0.5) - 1) ** 2 + math.sin(0.5) ** 2))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_soft_labels_and_smoothing_say_what_the_cosines_should_be(smoothing):
+    embeddings, _ = sample()
+    shares, weights = torch.rand(10, 5).softmax(dim=1), torch.tensor([1.0, 2.0, 0.5, 1.0, 3.0])
+    loss = P2SGradLoss(4, 5, label_smoothing=smoothing, class_weights=weights)
+    cosines = F.normalize(embeddings) @ F.normalize(loss.proxies.detach()).T
+    expected = 0.0
+    for i in range(10):
+        off = sum((cosines[i, j] - (1 - smoothing) * shares[i, j] - smoothing / 5) ** 2 for j in range(5)) / 2
+        expected += off * sum(shares[i, j] * weights[j] for j in range(5)) / 10
+    assert loss(embeddings, shares).item() == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_the_name_that_pytorch_metric_learning_has_for_its_size_is_taken():
+    assert P2SGradLoss(descriptors_dim=4, num_classes=5).proxies.shape == (5, 4)

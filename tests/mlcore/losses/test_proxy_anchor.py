@@ -10,6 +10,7 @@ import pytorch_metric_learning.reducers as pml_reducers
 import torch
 import torch.nn.functional as F
 
+from mlcore.distances import LpDistance
 from mlcore.losses import ProxyAnchorLoss
 from mlcore.reducers import SumReducer
 from mlcore.tuples import Triplets
@@ -90,3 +91,56 @@ def test_margins_are_drawn_on_both_sides_of_the_right_angle():
     inside, outside = ProxyAnchorLoss(2, 2, margin=0.1).margin_lines()
     assert inside.place(0.0) == pytest.approx(math.acos(0.1))
     assert outside.place(0.0) == pytest.approx(math.acos(-0.1))
+
+
+def test_a_soft_label_stands_in_its_share_among_the_positives_and_in_the_rest_among_the_negatives():
+    torch.manual_seed(5)
+    embeddings, shares = torch.randn(6, 4, dtype=torch.float64), torch.rand(6, 5, dtype=torch.float64)
+    shares[:, 2] = 0.0
+    shares = shares / shares.sum(dim=1, keepdim=True)
+    margins, weights = (
+        torch.tensor([0.0, 0.1, 0.2, 0.3, 0.4]).double(),
+        torch.tensor([1.0, 2.0, 1.0, 0.5, 1.0]).double(),
+    )
+    loss = ProxyAnchorLoss(5, 4, alpha=4.0, class_margins=margins, class_weights=weights).double()
+    cosines = F.normalize(embeddings) @ F.normalize(loss.proxies.detach()).T
+    pull, push = [], []
+    for c in range(5):
+        near = sum(w * math.exp(-4 * (s - 0.1 * c)) for w, s in zip(shares[:, c], cosines[:, c], strict=True))
+        far = sum((1 - w) * math.exp(4 * (s + 0.1 * c)) for w, s in zip(shares[:, c], cosines[:, c], strict=True))
+        pull += [weights[c] * math.log(1 + near)] if c != 2 else []
+        push.append(weights[c] * math.log(1 + far))
+    assert loss(embeddings, shares).item() == pytest.approx(float(sum(pull) / 4 + sum(push) / 5), rel=1e-6)
+
+
+def test_a_distance_counts_the_nearest_sub_centre():
+    embeddings, labels = sample(6)
+    loss = ProxyAnchorLoss(5, 4, sub_centers=3, alpha=2.0, distance=LpDistance()).double()
+    one = ProxyAnchorLoss(5, 4, alpha=2.0, distance=to_the_nearest_of(loss)).double()
+    torch.testing.assert_close(loss(embeddings, labels), one(embeddings, labels))
+
+
+def to_the_nearest_of(loss):
+    """A distance to classes that looks up their nearest sub-centre itself."""
+
+    class Nearest(LpDistance):
+        def forward(self, query_emb, ref_emb=None):
+            flat = loss.proxies.detach().flatten(0, 1)
+            return LpDistance()(query_emb, flat).unflatten(1, (5, 3)).amin(dim=2)
+
+    return Nearest()
+
+
+def test_in_a_sampled_step_only_the_sampled_proxies_push():
+    torch.manual_seed(0)
+    loss = ProxyAnchorLoss(100, 4, sample_rate=0.25)
+    loss(torch.randn(6, 4), torch.tensor([3, 3, 50, 7, 99, 7])).backward()
+    touched = loss.proxies.grad.abs().sum(dim=1).nonzero().squeeze(1)
+    assert {3, 7, 50, 99} <= set(touched.tolist())
+    assert len(touched) == 4 + 24
+
+
+@pytest.mark.parametrize("option", ["label_smoothing", "focal_gamma"])
+def test_options_about_probabilities_are_refused(option):
+    with pytest.raises(TypeError, match=f"there is no argument '{option}'"):
+        ProxyAnchorLoss(5, 4, **{option: 0.1})
