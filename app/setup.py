@@ -41,7 +41,9 @@ def loss_parts(draft: Draft) -> None:
         ("second_loss", "Second loss", "None", "Added to the first. Both see the same tuples."),
         ("wrapper", "Memory", "None", "What the loss sees beside the batch. It goes with losses without proxies."),
     ):
-        optional_part(draft, section, label, without, fitting_keys(section, draft.get("loss")), help=help)
+        keys = fitting_keys(section, draft.get("loss"))
+        own_only = section == "distance" and len(keys) == 1 and draft.get(section) is None
+        optional_part(draft, section, label, without, [] if own_only else keys, help=help)
 
 
 def batch_choice(draft: Draft) -> None:

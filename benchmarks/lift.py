@@ -26,6 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from mlcore.__main__ import option
 from mlcore.catalogue import ROOMS, parts
 from mlcore.declare import Spec
 from mlcore.engines.local import child_environment
@@ -46,7 +47,7 @@ def command(spec: Spec, options: argparse.Namespace, runs: Path) -> list[str]:
         chosen[options.section] = spec.key
     else:
         settings.append(f"{options.section}={spec.key}")
-    named = [part for name, value in chosen.items() for part in (f"--{name}", str(value))]
+    named = [part for name, value in chosen.items() for part in (option(name), str(value))]
     given = [part for text in settings for part in ("--set", text)]
     return [sys.executable, "-m", "mlcore", "train", "--json", "--runs", str(runs), *named, *given]
 
