@@ -240,15 +240,14 @@ class Training:
         """The backbone's features (B, F) of places in the training split, in one rendering of the images."""
         return self.source.features(self.model, self.split.train[rows], self.movement(view))
 
-    @torch.no_grad()
     def hardest(self, rows: np.ndarray, labels: Tensor) -> tuple[np.ndarray, Tensor]:
-        """Those of a batch that the subset miner picks, by a look at all of it without gradient."""
-        chosen = self.subset_miner(self.model.head(self.features(rows)), labels)
+        """Those of a batch that the subset miner picks, by a look at all of it that leaves no trace in the model."""
+        chosen = self.subset_miner(self.embed_now(rows), labels)
         return rows[chosen.cpu().numpy()], labels[chosen]
 
     @torch.no_grad()
     def embed_now(self, rows: np.ndarray) -> Tensor:
-        """Embeddings of places in the training split by the model as it is, for samplers that look at it."""
+        """Embeddings of places in the training split by the model as it is, unaugmented and without gradient."""
         self.model.eval()
         try:
             places = [self.split.train[rows[part]] for part in chunks(len(rows))]
