@@ -65,7 +65,7 @@ def what_it_takes(spec: Spec, cls: type) -> dict[str, tuple[str, ...]]:
                 key for key, part in REDUCERS.items() if "in a run" in part.traits and not unfit & set(part.traits)
             )
         found["embedding_regularizer"] = tuple(key for key, part in REGULARIZERS.items() if part.family == "embeddings")
-        if "num_classes" in spec.sizes:
+        if spec.family == "proxy":
             found["weight_regularizer"] = tuple(
                 key for key, part in REGULARIZERS.items() if part.family == "proxies" and "in a run" in part.traits
             )

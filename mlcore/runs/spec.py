@@ -289,7 +289,7 @@ def check_method(spec: RunSpec) -> None:
 
 
 def learns_proxies(loss_key: str) -> bool:
-    return "num_classes" in parts("losses")[loss_key].sizes
+    return parts("losses")[loss_key].family == "proxy"
 
 
 def apply_settings(record: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:

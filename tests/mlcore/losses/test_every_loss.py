@@ -56,6 +56,10 @@ def settled(loss):
     return loss
 
 
+def test_the_family_says_whether_a_loss_learns_proxies(spec):
+    assert hasattr(spec.build(SIZES), "proxies") == (spec.family == "proxy")
+
+
 def test_value_is_a_finite_scalar(spec):
     value = spec.build(SIZES)(*batch())
     assert value.shape == ()
