@@ -1,0 +1,110 @@
+"""The figures of a set of queries, called as users of pytorch-metric-learning are used to."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from mlcore.declare import nearest_word
+from mlcore.evaluation.clustering import ami, nmi
+from mlcore.evaluation.ranking import Ranking, rank
+
+RANKED = {
+    "precision_at_1": "precision_at_1",
+    "r_precision": "r_precision",
+    "mean_average_precision_at_r": "map_at_r",
+    "mean_average_precision": "map",
+    "mean_reciprocal_rank": "mrr",
+    **{f"recall_at_{k}": f"recall_at_{k}" for k in (1, 2, 4, 8)},
+}
+CLUSTERED = {"NMI": nmi, "AMI": ami}
+NAMES = (*RANKED, *CLUSTERED)
+
+
+class AccuracyCalculator:
+    """Computes the figures in `include` (all where it is empty) but not those in `exclude`: names of NAMES.
+
+    Neighbours are by Euclidean distance of the embeddings as they are; scale them to length 1 first for the cosine.
+    `avg_of_avgs` is the mean over classes instead of queries, `return_per_class` a list of it by class, in the order of
+    the class numbers. `k` is how deep `mean_average_precision` and `mean_reciprocal_rank` look: None for the whole
+    reference, "max_bin_count" for the size of its largest class (the query itself left out).
+
+    Where it differs from pytorch-metric-learning: NMI and AMI cluster embeddings at length 1; a query that has nothing
+    of its class in the reference is left out, and where all are, figures are None instead of NaN; class numbers are
+    compared as whole numbers, however large. There is no `label_comparison_fn`, `knn_func` or `kmeans_func`.
+
+    Raises: ValueError for names that there are not, and for a `k` that is none of these.
+    """
+
+    def __init__(
+        self,
+        include: Collection[str] = (),
+        exclude: Collection[str] = (),
+        avg_of_avgs: bool = False,
+        return_per_class: bool = False,
+        k: int | str | None = None,
+    ) -> None:
+        if not (k is None or k == "max_bin_count" or (isinstance(k, int) and not isinstance(k, bool) and k > 0)):
+            raise ValueError(
+                f"AccuracyCalculator: k must be a whole number from 1, 'max_bin_count' or None; got {k!r}."
+            )
+        self.names = chosen(include, exclude)
+        self.avg_of_avgs = avg_of_avgs
+        self.return_per_class = return_per_class
+        self.k = k
+
+    def get_accuracy(
+        self,
+        query: Any,
+        query_labels: Any,
+        reference: Any = None,
+        reference_labels: Any = None,
+        ref_includes_query: bool = False,
+        include: Collection[str] = (),
+        exclude: Collection[str] = (),
+    ) -> dict[str, float | list[float] | None]:
+        """Return the figures by name, of queries among themselves or in a reference.
+
+        `ref_includes_query` says that the reference begins with the queries; then none finds itself. `include` and
+        `exclude` narrow for this call what was chosen before.
+
+        Shapes: query (Q, D), reference (N, D) float, tensors or arrays; labels (Q,) and (N,) whole numbers.
+        Raises: ValueError for shapes that do not fit, numbers that are not finite, or a reference without labels.
+        """
+        if (reference is None) != (reference_labels is None):
+            raise ValueError("AccuracyCalculator: reference and reference_labels go together; got one of them.")
+        rows, labels = as_array(query), as_array(query_labels)
+        gallery, gallery_labels = (None, labels) if reference is None else map(as_array, (reference, reference_labels))
+        names = [name for name in self.names if name in chosen(include, exclude)]
+        found: dict[str, float | list[float] | None] = {}
+        if any(name in RANKED for name in names):
+            itself = np.arange(len(rows)) if reference is not None and ref_includes_query else None
+            others = None if reference is None else gallery_labels
+            depth = self.depth(gallery_labels, within=reference is None or ref_includes_query)
+            ranking = rank(rows, labels, gallery, others, itself=itself, depth=depth, normalize=False)
+            found = {name: self.told(ranking, RANKED[name]) for name in names if name in RANKED}
+        return found | {name: float(CLUSTERED[name](rows, labels)) for name in names if name in CLUSTERED}
+
+    def depth(self, gallery_labels: np.ndarray, *, within: bool) -> int | None:
+        if self.k != "max_bin_count":
+            return self.k
+        return max(1, int(np.unique(gallery_labels, return_counts=True)[1].max()) - within)
+
+    def told(self, ranking: Ranking, name: str) -> float | list[float] | None:
+        if self.return_per_class:
+            return [figures[name] for figures in ranking.per_class().values()]
+        return (ranking.mean_of_classes() if self.avg_of_avgs else ranking.mean())[name]
+
+
+def chosen(include: Collection[str], exclude: Collection[str]) -> list[str]:
+    for name in (*include, *exclude):
+        if name not in NAMES:
+            raise ValueError(f"AccuracyCalculator: there is no figure '{name}'.{nearest_word(name, NAMES)}")
+    return [name for name in NAMES if (name in include or not include) and name not in exclude]
+
+
+def as_array(values: Any) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
