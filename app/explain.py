@@ -73,7 +73,7 @@ def chosen_loss() -> Spec:
 
 
 def loss_list(chosen: Spec) -> None:
-    """Every declared loss under its family, those that fit the search."""
+    """Every declared loss under its family, those that fit the search; open is the family of the chosen one."""
     asked = st.text_input(
         "Search",
         key="losses.search",
@@ -95,8 +95,8 @@ def loss_list(chosen: Spec) -> None:
     for family in dict.fromkeys(spec.family for spec in found):
         title = FAMILIES.get(family, family.replace("_", " ").capitalize())
         fitting, of_all = (sum(spec.family == family for spec in specs) for specs in (found, room))
-        st.caption(f"{title} ({fitting if fitting == of_all else f'{fitting} of {of_all}'})")
-        with st.container(gap="xxsmall"):
+        label = f"{title} ({fitting if fitting == of_all else f'{fitting} of {of_all}'})"
+        with st.expander(label, expanded=bool(asked) or family == chosen.family), st.container(gap="xxsmall"):
             for spec in found:
                 if spec.family == family:
                     st.button(

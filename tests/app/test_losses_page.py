@@ -177,9 +177,12 @@ def test_families_say_how_many_losses_they_have_and_how_many_of_them_fit():
     page = open_page()
     sizes = [sum(spec.family == family for spec in LOSSES.values()) for family in explain.FAMILIES]
     expected = [f"{title} ({size})" for title, size in zip(explain.FAMILIES.values(), sizes, strict=True)]
-    assert sorted(caption.value for caption in page.sidebar.caption) == sorted(expected)
+    families = {family.label: family.proto.expanded for family in page.sidebar.expander}
+    assert sorted(families) == sorted(expected)
+    assert [label for label, is_open in families.items() if is_open] == [f"{explain.FAMILIES['proxy']} ({sizes[0]})"]
     page.sidebar.text_input[0].set_value("supcon").run()
-    assert [caption.value for caption in page.sidebar.caption] == [f"{explain.FAMILIES['pair']} (1 of {sizes[1]})"]
+    found = [(family.label, family.proto.expanded) for family in page.sidebar.expander]
+    assert found == [(f"{explain.FAMILIES['pair']} (1 of {sizes[1]})", True)]
 
 
 def test_a_family_is_found_by_its_name():
