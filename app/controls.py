@@ -163,6 +163,39 @@ def choice(draft: Draft, name: str, label: str, options: dict[Any, str], *, help
     return value
 
 
+def listed(draft: Draft, name: str, label: str, options: dict[Any, str], *, help: str | None = None) -> Any:
+    """One of several values of a setting, in a list."""
+    key = f"{WIDGET}{name}"
+    st.session_state.setdefault(key, draft.get(name))
+    value = st.selectbox(label, list(options), format_func=options.get, key=key, help=help)
+    draft.set(name, value)
+    return value
+
+
+def switch(draft: Draft, name: str, label: str, *, help: str | None = None) -> bool:
+    """A setting that is on or off."""
+    key = f"{WIDGET}{name}"
+    st.session_state.setdefault(key, draft.get(name))
+    value = st.toggle(label, key=key, help=help)
+    draft.set(name, value)
+    return value
+
+
+def optional_number(
+    draft: Draft, name: str, label: str, low: float, high: float, start: float, *, help: str, **options: Any
+) -> None:
+    """A number of the draft that may be left out; `start` is what it is set to first."""
+    key = f"{WIDGET}{name}.on"
+    st.session_state.setdefault(key, draft.get(name) is not None)
+    if not st.toggle(label, key=key, help=help):
+        draft.set(name, None)
+        st.session_state.pop(f"{WIDGET}{name}", None)
+        return
+    if draft.get(name) is None:
+        draft.set(name, start)
+    number(draft, name, label, low, high, label_visibility="collapsed", **options)
+
+
 def number(draft: Draft, name: str, label: str, low: float, high: float, **options: Any) -> Any:
     """A number of the draft, typed in."""
     key = f"{WIDGET}{name}"

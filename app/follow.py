@@ -171,7 +171,7 @@ def show_step(
         panels.verdict_panel(
             past,
             frozen=spec.backbone.freeze == "everything",
-            unseen_classes=spec.dataset.split == "class",
+            unseen_classes=sample.unseen_classes(spec.dataset.split),
         )
     st.subheader("What a search returns", anchor=False)
     query_choice(view)

@@ -28,6 +28,12 @@ class Watched:
     dataset: str
     total: int
 
+    def unseen_classes(self, split: str) -> bool:
+        """Whether classes are held out. A split that the data came with may hold out either: then the sample tells."""
+        if split in ("class", "sample"):
+            return split == "class"
+        return not np.isin(self.labels[self.held_out], self.labels[~self.held_out]).any()
+
     def place(self, sample: int | None) -> int | None:
         """Where in the arrays a sample id stands."""
         if sample is None:

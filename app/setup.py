@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from app.controls import choice, number, optional_part, part_choice, part_knobs
+from app.controls import choice, listed, number, optional_number, optional_part, part_choice, part_knobs, switch
 from app.draft import WIDGET, Draft, settings_of
 from app.lessons import LESSONS, lesson
 from app.tiles import Row, Tile, atlas_carrier, image_tiles
 from app.url import mirror
 from mlcore.data import ImageTable, load
 from mlcore.data.thumbnails import Atlas, atlas
-from mlcore.runs.spec import RunSpec, fitting_keys, learns_proxies, usual_augment
+from mlcore.runs.spec import RunSpec, fitting_keys, learns_proxies, takes_shares, usual_augment
 
 STRIP = 6
 SIZES = (2, 3, 16, 32, 64, 128, 256, 512)
@@ -59,18 +59,33 @@ def batch_choice(draft: Draft) -> None:
         fitting_keys("subset_miner", draft.get("loss")),
         help="Looks at a batch without gradient and trains on a part of it.",
     )
-    before = draft.get("method")
+    before, plain = draft.get("method"), draft.get("augment")
     method = part_choice(draft, "method", "Training method", help="What a step does with the batch and the loss.")
-    if method.key != before and draft.get("augment") == usual_augment(before):
-        draft.set("augment", usual_augment(method.key))
+    if method.key != before and plain == usual_augment(before):
+        draft.choose("augment", usual_augment(method.key))
         st.session_state.pop(f"{WIDGET}augment", None)
     if method.key != RunSpec.model_fields["method"].default.key:
         st.caption(method.text.split("\n\n")[0])
     part_knobs(draft, "method", method)
-    choice(draft, "augment", "Augmentation", {"none": "None", "light": "Light"}, help=AUGMENT_HELP)
+    augment_choice(draft, "class shares" in method.traits and takes_shares(draft.get("loss")))
 
 
-AUGMENT_HELP = "Light: each image is shifted, scaled and turned a little, anew in every step."
+def augment_choice(draft: Draft, mixes: bool) -> None:
+    """How images are moved, and where the loss and the method take images of two classes, how they are mixed."""
+    augment = part_choice(draft, "augment", "Augmentation", help="How each image is rendered anew in every step.")
+    if augment.key != "none":
+        st.caption(augment.text.split("\n\n")[0])
+    part_knobs(draft, "augment", augment)
+    if not mixes or draft.get("backbone.freeze") == "everything":
+        draft.set("mix.kind", "none")
+        st.session_state.pop(f"{WIDGET}mix.kind", None)
+        return
+    kinds = {"none": "Nothing", "mixup": "Mixup", "cutmix": "Cutmix"}
+    if choice(draft, "mix.kind", "Mix images", kinds, help=MIX_HELP) != "none":
+        number(draft, "mix.alpha", "Alpha", 0.01, 10.0, help="Small: most images are left nearly alone. 1: any share.")
+
+
+MIX_HELP = "Pairs of images made one, with the shares of both classes. Mixup adds them, cutmix puts a rectangle in."
 
 
 def lesson_choice(draft: Draft) -> None:
@@ -138,10 +153,11 @@ def backbone_choice(draft: Draft) -> None:
             draft,
             "backbone.freeze",
             "Keep fixed",
-            {"nothing": "Nothing", "batch_norm": "Batch norm", "everything": "All"},
-            help="All: only the head (and the loss's proxies) train; the backbone's features are computed once. Batch "
-            "norm: its statistics stay as they were loaded, which short fine-tuning needs.",
+            {"nothing": "Nothing", "batch_norm": "Batch norm", "all_but_last": "Most", "everything": "All"},
+            help="All: only the head (and the loss's proxies) train; the backbone's features are computed once. Most: "
+            "its last block trains. Batch norm: its statistics stay as loaded, which short fine-tuning needs.",
         )
+        pooling_choice(draft, "feature map" in part.traits)
         head = choice(draft, "head.kind", "Head", {"none": "None", "linear": "Linear", "mlp": "Two layers"})
         if head != "none":
             key = f"{WIDGET}head.embedding_size"
@@ -154,6 +170,68 @@ def backbone_choice(draft: Draft) -> None:
                     "Embedding size", options, key=key, help="2 and 3 can be drawn as they are, without projection."
                 ),
             )
+        with st.expander("More of the head", icon=":material/tune:"):
+            norms = {"none": "None", "batch": "Batch", "layer": "Layer"}
+            choice(draft, "head.norm", "Norm", norms, help="After the linear layer, before an activation.")
+            number(draft, "head.dropout", "Dropout", 0.0, 0.9, step=0.1, help="Before the last layer.")
+            switch(draft, "head.normalize", "Embeddings at length 1", help="For losses that look at lengths.")
+
+
+def pooling_choice(draft: Draft, has_map: bool) -> None:
+    """What makes a vector of the backbone's last map, where it has one."""
+    if not has_map:
+        draft.set("backbone.pooling", "own")
+        st.session_state.pop(f"{WIDGET}backbone.pooling", None)
+        return
+    poolings = {
+        "own": "The backbone's own",
+        "avg": "Average",
+        "max": "Largest value",
+        "avg_max": "Average and largest",
+        "gem": "Generalised mean (GeM), learned",
+    }
+    listed(draft, "backbone.pooling", "Pooling", poolings, help="How features are made of the backbone's last map.")
+
+
+def optimizer_details(draft: Draft) -> None:
+    number(
+        draft,
+        "optimizer.accumulate",
+        "Batches per step",
+        1,
+        1024,
+        help="Their gradients are added up. Pairs and triplets are found within each batch only.",
+    )
+    optional_number(
+        draft,
+        "optimizer.clip_norm",
+        "Clip gradients",
+        1e-3,
+        1e6,
+        1.0,
+        help="Gradients that are longer are shortened to this.",
+        format="%.2g",
+        step=None,
+    )
+    optional_number(
+        draft,
+        "optimizer.ema",
+        "Average the weights (EMA)",
+        0.5,
+        0.99999,
+        0.99,
+        help="A moving average of the weights is what is evaluated. The nearer to 1, the longer it remembers.",
+        format="%.5g",
+        step=None,
+    )
+    precisions = {"fp32": "Full", "auto": "Mixed where it is fast", "bf16": "Mixed, bfloat16", "fp16": "Mixed, float16"}
+    listed(draft, "precision", "Precision", precisions, help="Mixed: the network in half precision, the loss in full.")
+
+
+SCHEDULE_HELP = (
+    "Steps: the rates fall at even intervals. Plateau: when the training loss no longer does; held-out images "
+    "have no say, so that they stay held out."
+)
 
 
 def suggest_what_follows(draft: Draft, section: str, before: str) -> None:
@@ -192,8 +270,8 @@ PAGES_LOSSES = "../pages/losses.py"
 def optimizer_choice(draft: Draft) -> None:
     number(draft, "budget.steps", "Length (steps)", 1, 100_000, step=20)
     number(draft, "seed", "Seed", 0, 2**31 - 1, help="Of weights, batches and augmentation.")
-    names = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD"}
-    choice(draft, "optimizer.name", "Optimiser", names)
+    names = {"adamw": "AdamW", "adam": "Adam", "radam": "RAdam", "lion": "Lion", "sgd": "SGD"}
+    listed(draft, "optimizer.name", "Optimiser", names, help="Lion wants rates that are three to ten times lower.")
     rates = {"format": "%.2g", "step": None}
     st.caption("Learning rates")
     if draft.get("backbone.freeze") != "everything":
@@ -202,9 +280,20 @@ def optimizer_choice(draft: Draft) -> None:
         number(draft, "optimizer.head_lr", "of the head", 0.0, 10.0, **rates)
     if learns_proxies(draft.get("loss")):
         number(draft, "optimizer.proxies_lr", "of the proxies", 0.0, 10.0, **rates)
-    choice(draft, "optimizer.schedule", "Schedule", {"constant": "Constant", "cosine": "Cosine"})
+    schedules = {"constant": "Constant", "cosine": "Cosine", "step": "Steps", "plateau": "Plateau"}
+    schedule = choice(draft, "optimizer.schedule", "Schedule", schedules, help=SCHEDULE_HELP)
+    if schedule in ("step", "plateau"):
+        usual = "a third of the run" if schedule == "step" else "a tenth of the run"
+        optional_number(
+            draft, "optimizer.drop_every", "Set the length (steps)", 1, 1_000_000, 100, help=f"Off: {usual}."
+        )
+        number(draft, "optimizer.drop_to", "Then multiply the rates by", 1e-4, 1.0, **rates)
+    if schedule == "plateau":
+        number(draft, "optimizer.patience", "Patience", 1, 1000, help="Times in a row without a fall of 1 %.")
     number(draft, "optimizer.warm_up_steps", "Warm-up (steps)", 0, 100_000)
     number(draft, "optimizer.weight_decay", "Weight decay", 0.0, 10.0, **rates)
+    with st.expander("More of the optimiser", icon=":material/tune:"):
+        optimizer_details(draft)
     look = st.toggle(
         "Evaluate at fixed steps",
         key=f"{WIDGET}watch.fixed",

@@ -1,4 +1,4 @@
-"""The lab without a browser: `python -m mlcore list | train | runs | show | evaluate | spread | stop | resume`."""
+"""The lab without a browser: `python -m mlcore list | import | data | prepare | train | runs | show | evaluate ...`."""
 
 from __future__ import annotations
 
@@ -73,6 +73,9 @@ def build_parser() -> argparse.ArgumentParser:
     training.add_argument("--json", action="store_true", help="no progress bar; the last line is the result as JSON")
     training.set_defaults(act=train_here)
 
+    add_import(acts)
+    add_prepare(acts)
+
     table = acts.add_parser("runs", help="all runs with their state and metrics")
     add_runs_option(table)
     table.add_argument("--json", action="store_true")
@@ -92,7 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
         "second), or a key of: list testers",
     )
     testing.add_argument(
-        "--reference", default="self", help="what is searched: self, sets_combined (both sides) or training"
+        "--reference", default="self", help="what is searched: self, sets_combined (both sides), training, gallery"
     )
     testing.add_argument("--side", default="held_out", help="of the split: held_out or train")
     testing.add_argument("--pca", type=int, metavar="N", help="reduce to N principal components first")
@@ -121,6 +124,95 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def add_import(acts: Any) -> None:
+    command = acts.add_parser(
+        "import",
+        help="your own images: a folder, a table, a zip archive, idx files",
+        description="Read images once into the data root, where runs find them. Ctrl-C keeps what is read; the same "
+        "command goes on.",
+        epilog="Example: python -m mlcore import photos --title 'Product photos'",
+    )
+    command.add_argument(
+        "path", help="a folder with a folder for each class, a .csv or .parquet table, a .zip, idx files"
+    )
+    command.add_argument("--source", metavar="KEY", help="what it is, if it is not seen: python -m mlcore list sources")
+    command.add_argument("--level", type=int, help="which folder is the class (1); the one above is its parent")
+    command.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="any other of the source")
+    command.add_argument(
+        "--side", type=int, metavar="PX", help="of the stored squares (160, or less if all are smaller)"
+    )
+    command.add_argument("--fit", choices=["crop", "pad"], default="crop", help="cut what stands out, or keep all")
+    command.add_argument("--title", help="what the set is called")
+    command.add_argument("--json", action="store_true", help="no progress bar; the result as JSON")
+    command.set_defaults(act=import_images)
+
+    table = acts.add_parser("data", help="the imported sets")
+    table.add_argument("set", nargs="?", help="one set, by its id, the end of its id or its title")
+    table.add_argument("--rename", metavar="TITLE", help="call this set so")
+    table.add_argument("--delete", action="store_true", help="remove this set")
+    table.add_argument("--json", action="store_true")
+    table.set_defaults(act=show_data)
+
+
+def import_images(options: argparse.Namespace) -> int:
+    from mlcore.data.command import import_images
+
+    named = [assignment(text, "--option") for text in options.option]
+    knobs = {name: plain_value(name, value, "--option") for name, value in named}
+    return import_images(options, knobs | ({} if options.level is None else {"level": options.level}))
+
+
+def show_data(options: argparse.Namespace) -> int:
+    from mlcore.data.command import show_sets
+
+    return show_sets(options)
+
+
+def assignment(text: str, option: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"{option} takes NAME=VALUE, such as level=2; got '{text}'.")
+    return name.strip(), value
+
+
+def add_prepare(acts: Any) -> None:
+    command = acts.add_parser(
+        "prepare",
+        help="statistics, filters, near-duplicates, splits and folds of a set: a table to train on",
+        description="Say what a set holds and what each step would make of it. Only --out and --save write.",
+        epilog="Done in this order: --plan, sides, duplicates, counts, split, folds, queries. Example: python -m "
+        "mlcore prepare shoes --min-side 32 --duplicates drop --min-images 5 --split class:0.5 --out prepared.parquet",
+    )
+    command.add_argument("set", nargs="+", help="an imported set (id, title, folder) or a table; several are merged")
+    command.add_argument("--labels", choices=["join", "apart"], default="join", help="classes of one name in two sets")
+    command.add_argument("--min-images", type=int, metavar="N", help="leave out classes with fewer images")
+    command.add_argument("--max-images", type=int, metavar="N", help="of classes with more images draw N")
+    command.add_argument("--min-side", type=int, metavar="PX", help="leave out images with a shorter side")
+    command.add_argument("--max-side", type=int, metavar="PX", help="leave out images with a longer side")
+    command.add_argument("--duplicates", choices=["drop", "report", "keep"], default="report", help="near-duplicates")
+    command.add_argument("--distance", type=int, default=6, metavar="BITS", help="near: how many of 64 bits differ")
+    command.add_argument(
+        "--split",
+        action="append",
+        default=[],
+        metavar="HOW",
+        help="class:0.5, sample:0.2, counts:5-50, folds:5, class-folds:5 or official; may be repeated",
+    )
+    command.add_argument("--queries", type=int, metavar="N", help="of each class held out, N images are queries")
+    command.add_argument("--seed", type=int, default=0, help="of draws, splits and folds")
+    command.add_argument("--plan", type=Path, metavar="FILE", help="steps as YAML or JSON, done before the options'")
+    command.add_argument("--out", type=Path, metavar="FILE", help="the prepared table, .parquet or .csv")
+    command.add_argument("--save", metavar="TITLE", help="a new set of what is left, to train on")
+    command.add_argument("--json", action="store_true", help="everything, near-duplicates too, as JSON")
+    command.set_defaults(act=prepare_set)
+
+
+def prepare_set(options: argparse.Namespace) -> int:
+    from mlcore.data.prepare.command import prepare
+
+    return prepare(options)
+
+
 def option(section: str) -> str:
     return "--" + section.replace("_", "-")
 
@@ -144,7 +236,7 @@ def show_list(options: argparse.Namespace) -> int:
 
 
 def train_here(options: argparse.Namespace) -> int:
-    spec = spec_from_options(options)
+    spec = with_own_images(spec_from_options(options), as_json=options.json)
     if options.seeds is not None:
         return train_seeds(spec, options)
     run = Runs(options.runs).create(spec, state=RunState.DRAFT)
@@ -191,15 +283,46 @@ def spec_from_options(options: argparse.Namespace) -> RunSpec:
         if not equals:
             raise ValueError(f"--set takes SETTING=VALUE, such as loss.margin=0.3; got '{text}'.")
         settings[path.strip()] = plain_value(path.strip(), value)
+    if "dataset" in settings:
+        settings["dataset"] = key_of_set(settings["dataset"])
     return RunSpec.read(record).changed(settings)
 
 
-def plain_value(path: str, text: str) -> Any:
+def key_of_set(text: str) -> str:
+    """The key of a declared data set, a path or an id as it stands; of an imported set's title, or the end of its id,
+    the id."""
+    if text in parts("datasets"):
+        return text
+    from mlcore.data.store import find_set, own_key
+
+    if own_key(text):
+        return text
+    try:
+        return find_set(text).id
+    except ValueError:
+        return text
+
+
+def with_own_images(spec: RunSpec, *, as_json: bool) -> RunSpec:
+    """A path's images imported, and the set's id and fingerprint written down."""
+    if spec.dataset.key in parts("datasets"):
+        return spec
+    from mlcore.data.command import import_with_bar
+    from mlcore.data.store import SET_ID, find_set
+
+    key = spec.dataset.key
+    facts = find_set(key if SET_ID.fullmatch(key) else import_with_bar(key, quiet=as_json, as_it_is=True).name)
+    return spec.changed({"dataset": facts.id, "dataset.fingerprint": facts.fingerprint})
+
+
+def plain_value(path: str, text: str, option: str = "--set") -> Any:
     """A number, a word, true, false or null, as YAML has them."""
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
-        raise ValueError(f"--set {path}: '{text}' cannot be read as a number, a word, true, false or null.") from None
+        raise ValueError(
+            f"{option} {path}: '{text}' cannot be read as a number, a word, true, false or null."
+        ) from None
 
 
 def resume_here(options: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ SHORT_NAMES = {
     "same_parent": "with_same_parent_label",
     "two_streams": "global_two_stream_embedding_space",
 }
-REFERENCES = ("self", "sets_combined", "training")
+REFERENCES = ("self", "sets_combined", "training", "gallery")
 SIDES = ("held_out", "train")
 BATCH = 128
 
@@ -42,7 +42,8 @@ def evaluate_run(
     """Rebuild a run's model from its last checkpoint, embed a whole side of its split and measure everything.
 
     `tester` is a key of TESTERS or its short name. `reference` is what is searched: the side itself, both sides of the
-    split together, or the training side. Two streams: the first half of each class's images, in the table's order,
+    split together, the training side, or the gallery of an official split, which its queries alone ask (as the run's
+    own looks do where there is one). Two streams: the first half of each class's images, in the table's order,
     searches among the second half (of the emoji, one designer's among the other's).
 
     The answer is plain: what was asked, `step`, `images`, `classes`, `figures` (FIGURES, with how many queries there
@@ -65,7 +66,7 @@ def evaluate_run(
         before, found_before = None, {}
         if untrained:
             before, found_before = figures_of(rebuilt(run, None), **asked, per_class=per_class)
-    rows = getattr(training.split, side)
+    rows = rows_asking(training, reference, side)
     sizes = np.bincount(training.table.labels[rows], minlength=len(training.table.class_names))
     classes = [
         {"class": training.table.class_names[number], "images": int(sizes[number]), "figures": figures}
@@ -130,15 +131,23 @@ def figures_of(
     streams = tester == SHORT_NAMES["two_streams"]
     needed = [side] if streams else SIDES
     rows = {name: getattr(training.split, name) for name in needed}
+    if reference == "gallery":
+        rows = {side: training.split.queries, "gallery": training.split.gallery}
     if streams:
         rows = {name: paired(training.table.labels, rows[name]) for name in rows}
-    references = {"self": [side], "sets_combined": list(SIDES), "training": ["train"]}[reference]
+    references = {"self": [side], "sets_combined": list(SIDES), "training": ["train"], "gallery": ["gallery"]}[
+        reference
+    ]
     tests = TESTERS[tester].build(batch_size=BATCH, pca=pca, per_class=per_class)
     found = tests.test(
         rows, training.step, Looking(training), splits_to_eval=[(side, references)], collate_fn=labelled(training.table)
     )[side]
     figures = {name: found[f"{name}_level0"] for name in (*FIGURES, "queries", "lone_queries")}
     return figures, found.get("per_class_level0", {})
+
+
+def rows_asking(training: Training, reference: str, side: str) -> np.ndarray:
+    return training.split.queries if reference == "gallery" else getattr(training.split, side)
 
 
 def check_fit(training: Training, tester: str, reference: str, side: str, pca: int | None) -> None:
@@ -150,7 +159,13 @@ def check_fit(training: Training, tester: str, reference: str, side: str, pca: i
         )
     if tester == SHORT_NAMES["two_streams"] and reference != "self":
         raise ValueError(f"Two streams are tested within a side, with reference self; got '{reference}'.")
-    if reference == "training" and side == "held_out" and split.by == "class":
+    if reference == "gallery" and (side != "held_out" or split.queries is None):
+        raise ValueError(
+            "A gallery is what an official split searches for its held-out queries; this run or side has none. Use "
+            "reference self."
+        )
+    unseen = not np.isin(table.labels[split.held_out], table.labels[split.train]).any()
+    if reference == "training" and side == "held_out" and unseen:
         raise ValueError(
             "The held-out classes are not in the training set, so nothing can be found there. Use reference self or "
             "sets_combined, or a run that holds out images (dataset.split=sample)."
@@ -165,7 +180,7 @@ class Looking(nn.Module):
 
     def __init__(self, training: Training) -> None:
         super().__init__()
-        self.model = training.model
+        self.model = training.shown
         self.source = training.source
 
     def forward(self, rows: np.ndarray) -> Tensor:

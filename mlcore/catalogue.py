@@ -25,6 +25,7 @@ ROOMS = {
     "subset_miners": ("mlcore.miners", "SUBSET_MINERS"),
     "samplers": ("mlcore.samplers", "SAMPLERS"),
     "methods": ("mlcore.training.methods", "METHODS"),
+    "augmentations": ("mlcore.augmentations", "AUGMENTATIONS"),
     "backbones": ("mlcore.backbones", "BACKBONES"),
     "datasets": ("mlcore.data", "DATASETS"),
     "distances": ("mlcore.distances", "DISTANCES"),
@@ -32,6 +33,7 @@ ROOMS = {
     "regularizers": ("mlcore.regularizers", "REGULARIZERS"),
     "wrappers": ("mlcore.distributed", "WRAPPERS"),
     "testers": ("mlcore.evaluation.testers", "TESTERS"),
+    "sources": ("mlcore.data.sources", "SOURCES"),
 }
 KEPT_S = 30 * 86_400.0
 SOURCES = Path(__file__).parent

@@ -192,7 +192,7 @@ class Session:
 
         if self.run_folder.atlas() is None:
             tile = max(8, min(48, max(table.image_size), MAX_SIDE // (int(len(rows) ** 0.5) + 1)))
-            pictures = atlas(table.pixels[rows], tile)
+            pictures = atlas(table.pixels, tile, rows)
             facts = {name: getattr(pictures, name) for name in ("mime", "tile", "columns", "count", "key")}
             with contextlib.suppress(DiskFull):
                 self.run_folder.write_atlas(pictures.data, facts)

@@ -7,7 +7,12 @@ from typing import Any
 
 from mlcore.evaluation.spread import Spread
 
-SEARCHED = {"self": "themselves", "sets_combined": "both sides of the split", "training": "the training side"}
+SEARCHED = {
+    "self": "themselves",
+    "sets_combined": "both sides of the split",
+    "training": "the training side",
+    "gallery": "the gallery",
+}
 OF_CLASSES = ("map_at_r", "precision_at_1", "recall_at_8")
 
 

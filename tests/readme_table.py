@@ -27,6 +27,7 @@ ROOMS = {
     "subset_miners": "Subset miners",
     "samplers": "Samplers",
     "methods": "Training methods",
+    "augmentations": "Augmentations",
     "distances": "Distances",
     "reducers": "Reducers",
     "regularizers": "Regularizers",

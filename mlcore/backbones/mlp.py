@@ -43,3 +43,7 @@ class MLP(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.layers(images)
+
+    def weights_by_block(self) -> list[list[nn.Parameter]]:
+        """Its weights layer by layer, the last one last."""
+        return [list(layer.parameters()) for layer in self.layers if isinstance(layer, nn.Linear)]

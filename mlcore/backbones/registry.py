@@ -2,4 +2,4 @@
 
 from mlcore.declare import Registry
 
-BACKBONES = Registry("backbone")
+BACKBONES = Registry("backbone")  # trait "feature map": it has one that can be pooled in other ways

@@ -11,7 +11,7 @@ from mlcore.backbones.registry import BACKBONES
 from mlcore.declare import Knob
 
 
-@BACKBONES.add("small_conv", title="Small convolutional net", family="from scratch")
+@BACKBONES.add("small_conv", title="Small convolutional net", family="from scratch", traits=("feature map",))
 class SmallConv(nn.Module):
     """Four 3 x 3 convolutions, each halving the image while it is larger than 4 px, then the average over the image.
 
@@ -45,6 +45,17 @@ class SmallConv(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.blocks(images).mean(dim=(2, 3))
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """(B, feature_size, h, w): what `forward` averages."""
+        return self.blocks(images)
+
+    def map_size(self) -> int:
+        return self.feature_size
+
+    def weights_by_block(self) -> list[list[nn.Parameter]]:
+        """Its weights block by block, the last one last."""
+        return [list(block.parameters()) for block in self.blocks]
 
 
 def conv_block(before: int, after: int, stride: int) -> nn.Sequential:

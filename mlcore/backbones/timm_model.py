@@ -6,19 +6,26 @@ import re
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from mlcore.backbones.input_format import InputFormat, as_side, scaled_size
 from mlcore.backbones.registry import BACKBONES
+from mlcore.backbones.stages import stages
 from mlcore.declare import Knob, nearest_word
 
 NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")  # an architecture and perhaps a tag; never a path, URL or hub id
 
 
-@BACKBONES.add("timm", title="timm model", family="timm", paper="Wightman, PyTorch Image Models, 2019")
+@BACKBONES.add(
+    "timm",
+    title="timm model",
+    family="timm",
+    paper="Wightman, PyTorch Image Models, 2019",
+    traits=("feature map",),
+)
 class TimmModel(nn.Module):
     """Any of timm's networks by its name, such as resnet18, convnext_atto or vit_tiny_patch16_224.
 
@@ -45,6 +52,19 @@ class TimmModel(nn.Module):
                 none="as the data, at least 32 px",
             ),
         ] = None,
+        as_published: Annotated[
+            bool,
+            Knob(
+                "Prepare images as its weights have seen them: their own way of resizing, size (unless a side is set) "
+                "and crop of the middle. Several times slower on small images.",
+                rare=True,
+            ),
+        ] = False,
+        grey_input: Annotated[
+            bool,
+            Knob("For grey images one channel instead of three equal ones.", needs="channels", rare=True),
+        ] = False,
+        channels: int = 3,
     ) -> None:
         super().__init__()
         check_name(model)
@@ -54,15 +74,44 @@ class TimmModel(nn.Module):
         config = known_config(model)
         fixed = config.input_size[1:] if config.fixed_input_size else None
         size = fixed or scaled_size(image_size, side, at_least=32)
-        self.input_format = InputFormat(as_side(size), 3, tuple(config.mean), tuple(config.std))
+        seen: dict[str, Any] = {"mean": tuple(config.mean), "std": tuple(config.std)}
+        if as_published:
+            size = fixed or ((side, side) if side else config.input_size[1:])
+            seen |= {"crop": config.crop_pct, "interpolation": resizing(config.interpolation)}
+        channels = 1 if grey_input and channels == 1 else 3
+        if channels == 1:
+            seen |= {name: (sum(seen[name]) / 3.0,) for name in ("mean", "std")}
+        self.input_format = InputFormat(as_side(size), channels, **seen)
         if pretrained:
-            self.network = with_weights(model, published_weights(model, config))
+            self.network = with_weights(model, published_weights(model, config), channels)
         else:
-            self.network = timm.create_model(model, pretrained=False, num_classes=0)
+            self.network = timm.create_model(model, pretrained=False, num_classes=0, in_chans=channels)
         self.feature_size = measured_feature_size(self.network, self.input_format, model)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images)
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """(B, map_size, h, w): its last map, before it makes a vector of it."""
+        return self.network.forward_features(images)
+
+    @torch.no_grad()
+    def map_size(self) -> int:
+        """Channels of the last map. Raises: ValueError for a network that has none, such as a transformer."""
+        height, width = self.input_format.size
+        mode = self.network.training
+        found = self.network.eval().forward_features(torch.zeros(1, self.input_format.channels, height, width))
+        self.network.train(mode)
+        if not isinstance(found, Tensor) or found.ndim != 4 or found.shape[1] != self.network.num_features:
+            raise ValueError(
+                f"timm: {type(self.network).__name__} has no last map of (channels, height, width) that could be "
+                "pooled. Set pooling to 'own', or choose a convolutional network."
+            )
+        return found.shape[1]
+
+    def weights_by_block(self) -> list[list[nn.Parameter]]:
+        """Its weights block by block, the last one with all that comes after it."""
+        return stages(self.network)
 
 
 def check_name(model: str) -> None:
@@ -85,6 +134,11 @@ def known_config(model: str):
     if tag and model not in tagged:
         raise ValueError(f"timm: {architecture} has no weights '{tag}'.{near(model, tagged)}")
     return get_pretrained_cfg(model)
+
+
+def resizing(interpolation: str) -> str:
+    """The kind of resizing here that is nearest to timm's."""
+    return "bilinear" if interpolation == "bilinear" else "bicubic"
 
 
 def near(name: str, known: list[str]) -> str:
@@ -122,13 +176,16 @@ def published_weights(model: str, config) -> Path:
         ) from error
 
 
-def with_weights(model: str, weights: Path) -> nn.Module:
-    """The network holding the tensors of a safetensors file, all of them: none may be left random."""
+def with_weights(model: str, weights: Path, channels: int = 3) -> nn.Module:
+    """The network holding the tensors of a safetensors file, all of them: none may be left random.
+
+    For one channel, timm sums the first layer's weights over red, green and blue.
+    """
     import timm
 
     overlay = {"file": str(weights), "custom_load": False}
     try:  # with its classifier, because timm loads strictly only then
-        network = timm.create_model(model, pretrained=True, pretrained_cfg_overlay=overlay)
+        network = timm.create_model(model, pretrained=True, pretrained_cfg_overlay=overlay, in_chans=channels)
     except (RuntimeError, KeyError) as error:
         raise ValueError(
             f"timm: '{model}' and its published weights do not fit ({str(error).splitlines()[0]}). "

@@ -2,43 +2,124 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+
+WAYS = ("class", "sample", "official", "fold")
+TRAIN_WORDS = ("train", "training")
+HELD_OUT_WORDS = ("test", "testing", "query", "gallery", "val", "valid", "validation")
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
     """Two disjoint, sorted sets of row numbers that together are the whole table.
 
-    Shapes: train and held_out are (n,) int64; `by` is "class" or "sample".
+    Where an official split says which of the held-out rows ask and which are searched, `queries` and `gallery` are
+    those rows; else they are None, and every held-out row asks for the others.
+
+    Shapes: train, held_out, queries and gallery are (n,) int64; `by` is one of WAYS.
     """
 
     train: np.ndarray
     held_out: np.ndarray
     by: str
+    queries: np.ndarray | None = None
+    gallery: np.ndarray | None = None
 
 
-def split(labels: np.ndarray, by: str = "class", held_out: float = 0.5, seed: int = 0) -> Split:
-    """Hold out a share of the classes (unseen in training) or of every class's samples.
+def split(
+    labels: np.ndarray,
+    by: str = "class",
+    held_out: float = 0.5,
+    seed: int = 0,
+    *,
+    splits: np.ndarray | None = None,
+    folds: np.ndarray | None = None,
+    fold: int = 0,
+) -> Split:
+    """Hold out a share of the classes (unseen in training) or of every class's samples, or what the data itself says.
 
     By class: the classes are shuffled and round(held_out * classes) of them, at least one and not all, are held out.
     By sample: round(held_out * samples) of each class, at least one and not all; a class of one stays in training.
-    Random in `seed` alone: the same labels and seed always give the same split.
+    Official: rows whose word in `splits` is train are trained on; test, validation, query and gallery are all held out.
+    Fold: rows of this `fold` are held out, all others trained on.
+    Random in `seed` alone, and official and fold not at all: the same labels and seed always give the same split.
 
-    Shapes: labels (N,) integers.
-    Raises: ValueError if `by` or `held_out` is not understood, or if there is too little to hold anything out.
+    Shapes: labels (N,) integers; splits (N,) words; folds (N,) integers.
+    Raises: ValueError if `by` or `held_out` is not understood, if there is too little to hold anything out, or if the
+    data has no splits or folds, or not for every row.
     """
     labels = np.asarray(labels)
-    if by not in ("class", "sample"):
-        raise ValueError(f"split: by must be 'class' or 'sample'; got {by!r}.")
+    if by not in WAYS:
+        raise ValueError(f"split: by must be 'class', 'sample', 'official' or 'fold'; got {by!r}.")
     if not 0.0 < held_out < 1.0:
         raise ValueError(f"split: held_out must be a share between 0 and 1, both excluded; got {held_out!r}.")
     if labels.ndim != 1 or labels.size == 0:
         raise ValueError(f"split: labels must be one number per row; got shape {labels.shape}.")
     generator = np.random.default_rng(seed)
-    mask = (hold_classes if by == "class" else hold_samples)(labels, held_out, generator)
-    return Split(train=np.flatnonzero(~mask), held_out=np.flatnonzero(mask), by=by)
+    asks: dict[str, np.ndarray] = {}
+    if by == "official":
+        mask = official(splits, len(labels))
+        asks = query_and_gallery(splits)
+    elif by == "fold":
+        mask = one_fold(folds, fold, len(labels))
+    else:
+        mask = (hold_classes if by == "class" else hold_samples)(labels, held_out, generator)
+    return Split(train=np.flatnonzero(~mask), held_out=np.flatnonzero(mask), by=by, **asks)
+
+
+def official(words: Iterable[str] | None, count: int | None = None) -> np.ndarray:
+    """(N,) bool: the rows that the data's own split column holds out.
+
+    Raises: ValueError if there is no column, a row has no word or one that is not known, or one side is empty.
+    """
+    if words is None:
+        raise ValueError("split: an official split is one that the data came with; this set has none. Split by class.")
+    plain = plain_words(words)
+    if count is not None and len(plain) != count:
+        raise ValueError(f"split: there must be one split word for each of {count} rows; got {len(plain)}.")
+    empty = int((plain == "").sum())
+    if empty:
+        cure = "Split by class." if empty == len(plain) else "Fill them in, or split by class."
+        raise ValueError(f"split: the official split must have a word for every row; {empty} have none. {cure}")
+    held, trained = np.isin(plain, HELD_OUT_WORDS), np.isin(plain, TRAIN_WORDS)
+    unknown = plain[~(held | trained)]
+    if len(unknown):
+        known = ", ".join((TRAIN_WORDS[0], *HELD_OUT_WORDS))
+        raise ValueError(f"split: a split word is one of {known}; got {unknown[0]!r}.")
+    if held.all() or trained.all():
+        raise ValueError(f"split: the official split must have both sides; every row is '{plain[0]}'. Split by class.")
+    return held
+
+
+def plain_words(words: Iterable[str]) -> np.ndarray:
+    return np.array([str(word).strip().lower() for word in words], dtype=object)
+
+
+def query_and_gallery(words: Iterable[str]) -> dict[str, np.ndarray]:
+    """The rows that ask and those that are searched, where there are both; else nothing."""
+    plain = plain_words(words)
+    rows = {"queries": np.flatnonzero(plain == "query"), "gallery": np.flatnonzero(plain == "gallery")}
+    return rows if all(map(len, rows.values())) else {}
+
+
+def one_fold(folds: np.ndarray | None, fold: int, count: int) -> np.ndarray:
+    """(N,) bool: the rows of one fold. Raises: ValueError if the data has no folds, not for all rows, or not this."""
+    if folds is None:
+        raise ValueError("split: the data has no folds. Make them: python -m mlcore prepare SET --split folds:5")
+    folds = np.asarray(folds)
+    if folds.shape != (count,):
+        raise ValueError(f"split: there must be one fold for each of {count} rows; got shape {folds.shape}.")
+    known = np.unique(folds)
+    if known[0] < 0:
+        raise ValueError(f"split: every row needs a fold; {int((folds < 0).sum())} have none. Fill them in.")
+    if len(known) < 2:
+        raise ValueError(f"split: there must be two folds at least; every row is in fold {known[0]}.")
+    if fold not in known:
+        raise ValueError(f"split: fold must be one of {', '.join(map(str, known))}; got {fold}.")
+    return folds == fold
 
 
 def hold_classes(labels: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:

@@ -19,8 +19,14 @@ class ImageTable:
     Classes may belong to parents (species to genera, digits and letters to kinds of character): then `parents` has the
     parent's number of each class and `parent_names` their names. Without them `parents` is None.
 
+    Pixels may be a memory-mapped file that does not fit into memory: take the rows that are needed, never all. Of such
+    a set the fingerprint is known before, as `known_fingerprint`.
+
+    A set may come with a split of its own: then `splits` has each row's word (train, test, query, gallery ...; '' where
+    it has none), and `folds` each row's fold (-1 where it has none). `mlcore.data.split` reads both.
+
     Shapes: pixels (N, H, W, C) uint8 with C 1 (grey) or 3 (RGB); labels (N,) int64 in [0, len(class_names)); parents
-    (len(class_names),) int64 in [0, len(parent_names)).
+    (len(class_names),) int64 in [0, len(parent_names)); splits (N,) words; folds (N,) int64.
     Raises: ValueError if a column has the wrong type or length, a label has no class name or a class no image, or a
     parent has no name or no class.
     """
@@ -35,6 +41,9 @@ class ImageTable:
     licence: str
     parents: np.ndarray | None = None
     parent_names: tuple[str, ...] = ()
+    splits: np.ndarray | None = None
+    folds: np.ndarray | None = None
+    known_fingerprint: str = ""
 
     def __post_init__(self) -> None:
         pixels, labels = self.pixels, self.labels
@@ -58,7 +67,8 @@ class ImageTable:
                 f"{len(self.class_names)} class names; got {labels.min()}..{labels.max()}. Renumber the classes."
             )
         self._check_parents()
-        for column in (pixels, labels, self.parents):
+        self._check_own_splits()
+        for column in (pixels, labels, self.parents, self.splits, self.folds):
             if column is not None:
                 column.setflags(write=False)
 
@@ -77,6 +87,18 @@ class ImageTable:
             raise ValueError(
                 f"{self.key}: parents must be 0..{len(self.parent_names) - 1}, each used at least once, as there are "
                 f"{len(self.parent_names)} parent names; got {parents.min()}..{parents.max()}. Renumber the parents."
+            )
+
+    def _check_own_splits(self) -> None:
+        rows, splits, folds = self.labels.shape, self.splits, self.folds
+        if splits is not None and (splits.shape != rows or splits.dtype.kind not in "UO"):
+            raise ValueError(
+                f"{self.key}: splits must be words, one for each of {rows[0]} images; got {splits.dtype} "
+                f"{splits.shape}."
+            )
+        if folds is not None and (folds.shape != rows or folds.dtype != np.int64):
+            raise ValueError(
+                f"{self.key}: folds must be int64, one for each of {rows[0]} images; got {folds.dtype} {folds.shape}."
             )
 
     def __len__(self) -> int:
@@ -101,9 +123,15 @@ class ImageTable:
     def fingerprint(self) -> str:
         """sha256 of pixels, labels and class names: equal fingerprints train equal models.
 
-        Parents are left out: they came later, and sets that were trained on before are still the same.
+        Parents are left out: they came later, and sets that were trained on before are still the same. A split and
+        folds that the set came with count where there are any, since a run may be held to them.
         """
+        if self.known_fingerprint:
+            return self.known_fingerprint
         digest = hashlib.sha256(repr((self.pixels.shape, self.class_names)).encode())
         digest.update(np.ascontiguousarray(self.pixels))
         digest.update(np.ascontiguousarray(self.labels, dtype="<i8"))
+        for name, column in (("splits", self.splits), ("folds", self.folds)):
+            if column is not None:
+                digest.update(repr((name, column.tolist())).encode())
         return digest.hexdigest()

@@ -28,46 +28,49 @@ class Atlas:
     key: str
 
 
-def atlas(pixels: np.ndarray, tile: int) -> Atlas:
+def atlas(pixels: np.ndarray, tile: int, rows: np.ndarray | None = None) -> Atlas:
     """Draw every image into one PNG, each scaled to fit a `tile` px square and centred on its own corner's colour.
 
-    Images already of `tile` px are kept bit for bit.
+    Images already of `tile` px are kept bit for bit. With `rows`, those of the images in that order; they are looked at
+    one by one, so that large ones need not fit into memory together.
 
     Shapes: pixels (N, H, W, C) uint8 with C 1 or 3.
     Raises: ValueError if there is no image, or if the atlas would be wider or higher than 4096 px.
     """
-    count, _, _, channels = pixels.shape
+    rows = np.arange(len(pixels)) if rows is None else rows
+    count, channels = len(rows), pixels.shape[3]
     if count == 0 or tile < 1:
         raise ValueError(f"atlas: there must be at least one image and one px; got {count} images, tile {tile}.")
     columns = min(math.ceil(math.sqrt(count)), max(1, MAX_SIDE // tile))
-    rows = math.ceil(count / columns)
-    if max(rows, columns) * tile > MAX_SIDE:
+    lines = math.ceil(count / columns)
+    if max(lines, columns) * tile > MAX_SIDE:
         most = (MAX_SIDE // tile) ** 2
         raise ValueError(
             f"atlas: at {tile} px at most {most} images fit {MAX_SIDE} px square; got {count}. "
             "Show fewer images or choose a smaller tile."
         )
-    sheet = np.zeros((rows, tile, columns, tile, channels), dtype=np.uint8)
-    for number, image in enumerate(fitted(pixels, tile)):
+    sheet = np.zeros((lines, tile, columns, tile, channels), dtype=np.uint8)
+    for number, image in enumerate(fitted(pixels, tile, rows)):
         sheet[number // columns, :, number % columns] = image
-    sheet = sheet.reshape(rows * tile, columns * tile, channels)
+    sheet = sheet.reshape(lines * tile, columns * tile, channels)
     file = io.BytesIO()
     Image.fromarray(sheet[..., 0] if channels == 1 else sheet).save(file, "PNG", optimize=False, compress_level=6)
     data = file.getvalue()
     return Atlas(data, "image/png", tile, columns, count, hashlib.sha256(data).hexdigest()[:16])
 
 
-def fitted(pixels: np.ndarray, tile: int) -> np.ndarray:
-    """(N, tile, tile, C) uint8: every image scaled to fit, the rest filled with its top left pixel."""
+def fitted(pixels: np.ndarray, tile: int, rows: np.ndarray) -> np.ndarray:
+    """(N, tile, tile, C) uint8: these images scaled to fit, the rest filled with the top left pixel."""
     _, height, width, channels = pixels.shape
     if (height, width) == (tile, tile):
-        return pixels
+        return pixels[rows]
     scale = tile / max(height, width)
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
     top, left = (tile - size[0]) // 2, (tile - size[1]) // 2
-    tiles = np.repeat(np.repeat(pixels[:, :1, :1], tile, axis=1), tile, axis=2)
+    tiles = np.repeat(np.repeat(pixels[rows, :1, :1], tile, axis=1), tile, axis=2)
     method = Image.Resampling.NEAREST if scale >= 2 else Image.Resampling.BILINEAR
-    for number, image in enumerate(pixels):
+    for number, row in enumerate(rows):
+        image = pixels[row]
         picture = Image.fromarray(image[..., 0] if channels == 1 else image)
         scaled = np.asarray(picture.resize((size[1], size[0]), method)).reshape(*size, channels)
         tiles[number, top : top + size[0], left : left + size[1]] = scaled

@@ -17,6 +17,8 @@ class Format(Protocol):
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    interpolation: str
+    crop: float
 
 
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma, as Pillow's "L"
@@ -25,20 +27,36 @@ MAX_SCALE = 0.15
 MAX_TURN = math.radians(12)
 
 
-def to_input(pixels: Tensor, input_format: Format) -> Tensor:
-    """Resize (bilinear, antialiased), turn grey to RGB or RGB to grey, scale to 0..1 and normalise.
+def to_input(pixels: Tensor, input_format: Format, *, rendered: bool = False) -> Tensor:
+    """Resize (antialiased), crop the middle, turn grey to RGB or RGB to grey, scale to 0..1 and normalise.
 
     Shapes: pixels (B, H, W, C) uint8 with C 1 or 3 -> (B, channels, h, w) float32, on the device of `pixels`.
     """
     images = pixels.permute(0, 3, 1, 2).float() / 255.0  # (B, C, H, W)
     if images.shape[1] == 3 and input_format.channels == 1:
         images = (images * images.new_tensor(GREY).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
-    if tuple(images.shape[2:]) != tuple(input_format.size):
-        images = F.interpolate(images, size=input_format.size, mode="bilinear", antialias=True)
+    images = fitted(images, input_format, rendered)
     if images.shape[1] == 1 and input_format.channels == 3:
         images = images.expand(-1, 3, -1, -1)
     mean, std = (images.new_tensor(numbers).view(1, -1, 1, 1) for numbers in (input_format.mean, input_format.std))
     return (images - mean) / std
+
+
+def fitted(images: Tensor, input_format: Format, rendered: bool) -> Tensor:
+    """Images (B, C, H, W) of 0..1 in the input's size; `rendered` ones have been cropped already.
+
+    A crop of the middle keeps the images' shape, without one they are pulled to the input's.
+    """
+    size, whole = tuple(input_format.size), tuple(input_format.size)
+    if input_format.crop < 1.0 and not rendered:
+        factor = max(wanted / there for wanted, there in zip(size, images.shape[2:], strict=True)) / input_format.crop
+        whole = tuple(max(wanted, round(there * factor)) for wanted, there in zip(size, images.shape[2:], strict=True))
+    if tuple(images.shape[2:]) != whole:
+        images = F.interpolate(images, size=whole, mode=input_format.interpolation, antialias=True)
+        if input_format.interpolation == "bicubic":
+            images = images.clamp(0.0, 1.0)
+    top, left = ((there - wanted) // 2 for there, wanted in zip(whole, size, strict=True))
+    return images[:, :, top : top + size[0], left : left + size[1]]
 
 
 def jitter(images: Tensor, generator: torch.Generator, strength: float) -> Tensor:

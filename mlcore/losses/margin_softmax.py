@@ -77,6 +77,7 @@ class MarginSoftmaxLoss(nn.Module):
     has_margin = True  # otherwise the target's cosine stays as it is
     needs_every_cosine = False  # `others` or `observe` look at the whole matrix
     blends = False  # the margin cannot be scaled by a share
+    takes_shares = True  # soft labels, as mixup and cutmix make them: the trait "class shares"
     counts_steps = False  # needs the number of training steps in any case
 
     def __init__(

@@ -41,7 +41,9 @@ class LossRegistry(Registry):
         def declare(cls: type) -> type:
             cls = declare_plain(cls)
             cls.__init__ = with_regularizers(cls.__init__)
-            self._specs[key] = dataclasses.replace(self._specs[key], takes=what_it_takes(self._specs[key], cls))
+            spec = self._specs[key]
+            traits = (*spec.traits, "class shares") if getattr(cls, "takes_shares", False) else spec.traits
+            self._specs[key] = dataclasses.replace(spec, takes=what_it_takes(spec, cls), traits=traits)
             if renamed:
                 cls.__init__ = with_other_names(cls.__init__, renamed)
             return cls

@@ -36,21 +36,43 @@ class WeightedPart(Part):
 
 
 class DataChoice(Part):
+    """`split`: what is held out: classes, samples, what the set itself says (official), or its fold number `fold`."""
+
     key: str = "glyphs"
-    split: Literal["class", "sample"] = "class"
+    split: Literal["class", "sample", "official", "fold"] = "class"
+    fold: int = Field(0, ge=0, le=9999)
     held_out: float = Field(0.5, ge=0.05, le=0.95)
     split_seed: int = Field(0, ge=0, le=2**31 - 1)
     fingerprint: str = ""
 
+    def title(self) -> str:
+        """The key of a declared set; of imported images, what people call them."""
+        if self.key in parts("datasets"):
+            return self.key
+        from mlcore.data.store import own_title
+
+        return own_title(self.key)
+
 
 class BackboneChoice(Part):
+    """`pooling`: what makes features of the backbone's last map; "own" is what the backbone does by itself."""
+
     key: str = "small_conv"
-    freeze: Literal["nothing", "batch_norm", "everything"] = "nothing"
+    freeze: Literal["nothing", "batch_norm", "all_but_last", "everything"] = "nothing"
+    pooling: Literal["own", "avg", "max", "avg_max", "gem"] = "own"
 
 
 class HeadChoice(Record):
+    """`norm` stands before the activation of "mlp", else after the layer, `dropout` before the last layer.
+
+    `normalize`: embeddings have length 1.
+    """
+
     kind: Literal["none", "linear", "mlp"] = "linear"
     embedding_size: int = Field(64, ge=2, le=4096)
+    norm: Literal["none", "batch", "layer"] = "none"
+    dropout: float = Field(0.0, ge=0.0, le=0.9)
+    normalize: bool = False
 
 
 class SamplerChoice(Part):
@@ -59,14 +81,34 @@ class SamplerChoice(Part):
 
 
 class OptimizerChoice(Record):
-    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    """The optimizer of a run.
+
+    `drop_every` steps the "step" schedule multiplies the rates by `drop_to` (None: a third of the run); "plateau" does
+    so when the mean training loss of so many steps (None: a tenth of the run) has not fallen `patience` times in a row.
+    `accumulate` batches make one step. `ema`: the decay of a moving average of the weights, which is then what is
+    evaluated.
+    """
+
+    name: Literal["adamw", "adam", "radam", "lion", "sgd"] = "adamw"
     backbone_lr: Rate = 1e-3
     head_lr: Rate = 1e-3
     proxies_lr: Rate = 1e-2
     weight_decay: Rate = 1e-4
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "step", "plateau"] = "constant"
+    drop_every: int | None = Field(None, ge=1, le=1_000_000)
+    drop_to: float = Field(0.1, ge=1e-4, le=1.0)
+    patience: int = Field(2, ge=1, le=1000)
     warm_up_steps: int = Field(0, ge=0, le=100_000)
     clip_norm: float | None = Field(None, gt=0.0, le=1e6)
+    accumulate: int = Field(1, ge=1, le=1024)
+    ema: float | None = Field(None, ge=0.5, le=0.99999)
+
+
+class MixChoice(Record):
+    """Pairs of training images made one, with the shares of both classes. `alpha`: small leaves most images alone."""
+
+    kind: Literal["none", "mixup", "cutmix"] = "none"
+    alpha: float = Field(1.0, ge=0.01, le=10.0)
 
 
 class Budget(Record):
@@ -106,12 +148,14 @@ class RunSpec(Record):
     sampler: SamplerChoice = SamplerChoice()
     method: Part = Part(key="metric_only")
     optimizer: OptimizerChoice = OptimizerChoice()
-    augment: Literal["none", "light"] = "none"
+    augment: Part = Part(key="none")
+    mix: MixChoice = MixChoice()
     budget: Budget = Budget()
     watch: Watching = Watching()
     seed: int = Field(0, ge=0, le=2**31 - 1)
     deterministic: bool = True
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["fp32", "auto", "bf16", "fp16"] = "fp32"
     threads: int | None = Field(None, ge=1, le=256)
 
     @model_validator(mode="before")
@@ -135,29 +179,33 @@ class RunSpec(Record):
             key = choice.get("key") or usual_key(section, filled)
             if key is None:
                 raise ValueError(f"{section} is not chosen yet: name one with 'key'. Known: {', '.join(parts(room))}.")
-            spec = parts(room)[str(key)]
             given = choice.get("params") or {}
             if not isinstance(given, dict):
                 raise ValueError(f"{section}.params must be a record of values; got {given!r}")
+            if section == "dataset" and (own := own_images(str(key), given)):
+                filled[section] = {**choice, "key": own, "params": {}}
+                continue
+            spec = parts(room)[str(key)]
             filled[section] = {**choice, "key": spec.key, "params": spec.check(given)}
-        filled.setdefault("augment", usual_augment(filled["method"]["key"]))
         return with_fitting_defaults(filled)
 
     @model_validator(mode="after")
     def check_together(self) -> Self:
         check_loss_parts(self)
         check_method(self)
+        check_mix(self)
+        check_pooling(self)
         frozen = self.backbone.freeze == "everything"
-        if frozen and self.head.kind == "none" and not learns_proxies(self.loss.key):
+        if frozen and self.head.kind == "none" and self.head.norm == "none" and not learns_proxies(self.loss.key):
             raise ValueError(
                 "nothing would be trained: the backbone is frozen, there is no head, and the loss has no proxies. "
                 "Choose a linear head or let the backbone train."
             )
-        if frozen and self.augment != "none":
-            raise ValueError(
-                "a frozen backbone is run once over the unchanged images, so augment must be 'none'; got "
-                f"'{self.augment}'."
-            )
+        for name, chosen in (("augment", self.augment.key), ("mix.kind", self.mix.kind)):
+            if frozen and chosen != "none":
+                raise ValueError(
+                    f"a frozen backbone is run once over unchanged images, so {name} must be 'none'; got '{chosen}'."
+                )
         m = self.sampler.params.get("m")
         if isinstance(m, int) and self.sampler.batch_size % m:
             raise ValueError(
@@ -193,11 +241,23 @@ class RunSpec(Record):
 
     def title(self) -> str:
         """The run's name, or one made from its parts."""
-        return self.name or f"{parts('losses')[self.loss.key].title} on {self.dataset.key}"
+        return self.name or f"{parts('losses')[self.loss.key].title} on {self.dataset.title()}"
 
 
 PRETRAINED_RATE = 3e-4
 SCRATCH_RATE = 1e-3
+
+
+def own_images(key: str, params: dict[str, Any]) -> str | None:
+    """The id of an imported set or the absolute path that a data set's key means, if it is no declared one."""
+    if key in parts("datasets"):
+        return None
+    from mlcore.data.store import own_key
+
+    own = own_key(key)
+    if own and params:
+        raise ValueError(f"dataset: imported images have nothing to set; got {', '.join(params)}. Leave it out")
+    return own
 
 
 def usual_key(section: str, record: dict[str, Any]) -> str | None:
@@ -205,6 +265,8 @@ def usual_key(section: str, record: dict[str, Any]) -> str | None:
     if section == "sampler":
         loss = record["loss"]
         return "shuffle" if learns_proxies(loss["key"] if isinstance(loss, dict) else loss) else "m_per_class"
+    if section == "augment":
+        return usual_augment(record["method"]["key"])
     usual = RunSpec.model_fields[section].default
     return usual and usual.key
 
@@ -238,6 +300,7 @@ PART_ROOMS = {
     "subset_miner": "subset_miners",
     "sampler": "samplers",
     "method": "methods",
+    "augment": "augmentations",
 }
 LOSS_PARTS = ("distance", "reducer", "embedding_regularizer", "weight_regularizer")
 OPTIONAL = (*LOSS_PARTS, "second_loss", "wrapper", "subset_miner")
@@ -279,13 +342,44 @@ def check_method(spec: RunSpec) -> None:
                     f"method: {method.title} compares images with each other, {title} with proxies of their classes. "
                     "Choose a pair or triplet loss, such as ntxent."
                 )
-    if "two views" in method.traits and spec.augment == "none":
+    if "two views" in method.traits and spec.augment.key == "none":
         raise ValueError(
             f"method: {method.title} shows each image in two renderings, which are the same without augmentation. "
             "Set augment to 'light'."
         )
     if spec.subset_miner is not None and {"two views", "slices"} & set(method.traits):
         raise ValueError(f"method: {method.title} goes without a subset miner. Leave subset_miner out.")
+
+
+def check_mix(spec: RunSpec) -> None:
+    """Raises: ValueError where images are mixed and a part wants one class for each image."""
+    if spec.mix.kind == "none":
+        return
+    method = parts("methods")[spec.method.key]
+    if "class shares" not in method.traits:
+        raise ValueError(f"mix: {method.title} wants one class for each image. Set mix.kind to 'none'.")
+    for choice in (spec.loss, spec.second_loss):
+        if choice is not None and not takes_shares(choice.key):
+            title = parts("losses")[choice.key].title
+            raise ValueError(
+                f"mix: {title} does not take images of two classes. Choose a softmax over proxies, such as arcface, or "
+                "set mix.kind to 'none'."
+            )
+    for name, choice in (("miner", spec.miner), ("subset_miner", spec.subset_miner)):
+        if choice is not None and choice.key != "none":
+            raise ValueError(f"mix: a {name.replace('_', ' ')} wants one class for each image. Leave {name} out.")
+
+
+def check_pooling(spec: RunSpec) -> None:
+    """Raises: ValueError where there is no map to pool."""
+    backbone = parts("backbones")[spec.backbone.key]
+    if spec.backbone.pooling != "own" and "feature map" not in backbone.traits:
+        raise ValueError(f"backbone: {backbone.title} has no last map that could be pooled. Set pooling to 'own'.")
+
+
+def takes_shares(loss_key: str) -> bool:
+    """Whether a loss takes images of several classes, as mixing makes them."""
+    return "class shares" in parts("losses")[loss_key].traits
 
 
 def learns_proxies(loss_key: str) -> bool:
@@ -331,7 +425,7 @@ def forget_what_follows(record: dict[str, Any], settings: dict[str, Any]) -> Non
     sampler = record.get("sampler", {})
     if "loss" in settings and "sampler" not in named and sampler.get("key") == usual_key("sampler", record):
         record["sampler"] = {name: value for name, value in sampler.items() if name not in ("key", "params")}
-    if "method" in settings and record.get("augment") == usual_augment(record["method"]["key"]):
+    if "method" in settings and record.get("augment", {}).get("key") == usual_augment(record["method"]["key"]):
         del record["augment"]
     if "backbone" in settings:
         usual = with_fitting_defaults({"backbone": {"params": record.get("backbone", {}).get("params", {})}})

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mlcore.augmentations import AUGMENTATIONS, Augmentation
 from mlcore.backbones import BACKBONES
 from mlcore.data import ImageTable
 from mlcore.declare import Registry
@@ -51,7 +52,11 @@ class TrainingRows:
 def build_model(spec: RunSpec, table: ImageTable) -> Embedder:
     sizes = {"image_size": table.image_size, "channels": table.channels}
     backbone = BACKBONES[spec.backbone.key].build(sizes, **spec.backbone.params)
-    return Embedder(backbone, spec.head, spec.backbone.freeze)
+    return Embedder(backbone, spec.head, spec.backbone.freeze, spec.backbone.pooling)
+
+
+def build_augmentation(spec: RunSpec) -> Augmentation:
+    return AUGMENTATIONS[spec.augment.key].build({}, **spec.augment.params)
 
 
 def build_method(spec: RunSpec, rows: TrainingRows, model: Embedder) -> TrainingMethod:
@@ -63,7 +68,7 @@ def build_method(spec: RunSpec, rows: TrainingRows, model: Embedder) -> Training
         "miner": None if wrapped else miner,
         "num_classes": rows.num_classes,
         "embedding_size": model.embedding_size,
-        "feature_size": model.backbone.feature_size,
+        "feature_size": model.feature_size,
     }
     return METHODS[spec.method.key].build(sizes, **spec.method.params)
 

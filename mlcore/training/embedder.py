@@ -4,48 +4,127 @@ from __future__ import annotations
 
 from typing import Self
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlcore.runs.spec import HeadChoice
 
+GEM_POWER = 3.0  # arXiv:1711.02512, section 3.2
+
 
 class Embedder(nn.Module):
-    """`head(backbone(images))`; embeddings are not normalised here, losses and testers do that.
+    """`head(features(images))`; where the head does not normalise its embeddings, losses and testers do.
 
     `freeze`: "nothing"; "batch_norm" keeps the backbone's batch-norm statistics as they were loaded (its weights
-    train); "everything" trains the head only.
+    train); "all_but_last" trains its last block and keeps all its statistics; "everything" trains the head only.
+    `pooling` "own" takes the features that the backbone makes by itself, any other makes them of its last map: its
+    mean, its largest values, the sum of both, or a generalised mean ("gem") whose power trains with the backbone.
 
     Shapes: images (B, channels, h, w) float, normalised for the backbone -> (B, embedding_size).
+    Raises: ValueError for a backbone without a last map or without blocks, where they are asked for.
     """
 
-    def __init__(self, backbone: nn.Module, head: HeadChoice, freeze: str) -> None:
+    def __init__(self, backbone: nn.Module, head: HeadChoice, freeze: str, pooling: str = "own") -> None:
         super().__init__()
         self.backbone = backbone
-        self.head, self.embedding_size = build_head(head, backbone.feature_size)
+        self.feature_size = backbone.feature_size
+        if pooling != "own":
+            self.feature_size = backbone.map_size()
+            self.pooling = Pooling(pooling)
+        self.pooled = pooling != "own"
+        self.head, self.embedding_size = build_head(head, self.feature_size)
         self.freeze = freeze
-        self.backbone.requires_grad_(freeze != "everything")
+        self.backbone.requires_grad_(freeze in ("nothing", "batch_norm"))
+        if freeze == "all_but_last":
+            for parameter in backbone.weights_by_block()[-1]:
+                parameter.requires_grad_(True)
+        if freeze == "everything" and self.pooled:
+            self.pooling.requires_grad_(False)
         self.train()
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.backbone(images))
+        return self.head(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the head gets: (B, feature_size)."""
+        return self.pooling(self.backbone.feature_map(images)) if self.pooled else self.backbone(images)
+
+    def feature_parameters(self) -> list[nn.Parameter]:
+        """Everything before the head."""
+        return [*self.backbone.parameters(), *(self.pooling.parameters() if self.pooled else ())]
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         if self.freeze == "everything":
             self.backbone.eval()
-        elif self.freeze == "batch_norm":
+        if self.freeze in ("batch_norm", "all_but_last"):
             for module in self.backbone.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        if self.freeze == "all_but_last":
+            for module in self.backbone.modules():
+                own = list(module.parameters())
+                if own and not any(parameter.requires_grad for parameter in own):
                     module.eval()
         return self
 
 
+class Pooling(nn.Module):
+    """Makes a vector of a map (B, C, h, w) -> (B, C).
+
+    "gem" is the mean of the p-th powers to the power 1/p (Radenovic et al., TPAMI 2019, arXiv:1711.02512, eq. 3), of
+    values that are at least 1e-6; p is learned, from 3. With p 1 it is the average, with a large p the largest value.
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        if kind == "gem":
+            self.power = nn.Parameter(torch.tensor([GEM_POWER]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.kind == "avg":
+            return images.mean(dim=(2, 3))
+        if self.kind == "max":
+            return images.amax(dim=(2, 3))
+        if self.kind == "avg_max":
+            return images.mean(dim=(2, 3)) + images.amax(dim=(2, 3))
+        with torch.autocast(images.device.type, enabled=False):  # powers of half precision overflow
+            power = self.power.clamp_min(0.1)
+            return images.float().clamp_min(1e-6).pow(power).mean(dim=(2, 3)).pow(1.0 / power)
+
+
+class LengthOne(nn.Module):
+    """Divides each embedding by its length."""
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        return F.normalize(embeddings.float(), dim=1)
+
+
 def build_head(head: HeadChoice, feature_size: int) -> tuple[nn.Module, int]:
-    """The head and the length of its embeddings; "none" passes the backbone's features on."""
-    if head.kind == "none":
-        return nn.Identity(), feature_size
-    if head.kind == "linear":
-        return nn.Linear(feature_size, head.embedding_size), head.embedding_size
-    hidden = max(feature_size, head.embedding_size)
-    layers = nn.Sequential(nn.Linear(feature_size, hidden), nn.ReLU(), nn.Linear(hidden, head.embedding_size))
-    return layers, head.embedding_size
+    """The head and the length of its embeddings; "none" passes the backbone's features on.
+
+    A norm stands after the linear layer that it goes with, and before the activation where there is one; dropout before
+    the last linear layer.
+    """
+    size = feature_size if head.kind == "none" else head.embedding_size
+    hidden = max(feature_size, size)
+    layers: list[nn.Module] = []
+    if head.kind == "mlp":
+        layers = [nn.Linear(feature_size, hidden), *norm_layer(head.norm, hidden), nn.ReLU()]
+    if head.dropout > 0.0:
+        layers.append(nn.Dropout(head.dropout))
+    if head.kind != "none":
+        layers.append(nn.Linear(hidden if head.kind == "mlp" else feature_size, size))
+    if head.kind != "mlp":
+        layers += norm_layer(head.norm, size)
+    if head.normalize:
+        layers.append(LengthOne())
+    if not layers:
+        return nn.Identity(), size
+    return (layers[0] if len(layers) == 1 else nn.Sequential(*layers)), size
+
+
+def norm_layer(kind: str, size: int) -> list[nn.Module]:
+    return {"none": [], "batch": [nn.BatchNorm1d(size)], "layer": [nn.LayerNorm(size)]}[kind]

@@ -27,6 +27,8 @@ class Event:
 
 @dataclass(frozen=True)
 class Started(Event):
+    """`input`: what is done to the images before the backbone sees them, in a sentence; "" for nothing."""
+
     kind = "started"
     from_step: int
     total_steps: int
@@ -40,6 +42,7 @@ class Started(Event):
     threads: int
     fingerprint: str
     coverage: dict[str, Any]
+    input: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +18,20 @@ from mlcore.catalogue import parts
 from mlcore.data import ImageTable, load, split
 from mlcore.runs.spec import RunSpec
 from mlcore.training import checkpoint as checkpoints
-from mlcore.training.build import TrainingRows, build_method, build_model, build_sampler, build_subset_miner, pictured
+from mlcore.training.build import (
+    TrainingRows,
+    build_augmentation,
+    build_method,
+    build_model,
+    build_sampler,
+    build_subset_miner,
+    pictured,
+)
+from mlcore.training.embedder import Embedder
 from mlcore.training.events import Checkpoint, Event, Finished, Progress, Started, StepDone, TrainingFault, Warned
-from mlcore.training.optim import build_optimizer, rate_factor, set_rates
+from mlcore.training.methods import Outcome
+from mlcore.training.mixing import mixed
+from mlcore.training.optim import Plateau, Scaler, averaged, build_optimizer, half_precision, rate_factor, set_rates
 from mlcore.training.source import FeatureSource, PixelSource, Source, chunks
 from mlcore.training.watcher import Watcher, choose_sample
 
@@ -29,6 +41,7 @@ SMOOTHING = 0.1
 WORD_EVERY_S = 0.2
 LAST_MOMENT_S = 0.7
 SAVING_SHARE = 0.05
+MIXING = 2**40  # far from any view's number
 
 
 def train(spec: RunSpec, *, resume_from: bytes | None = None) -> Iterator[Event]:
@@ -74,7 +87,7 @@ class Training:
         self.step = 0
         self.stopping = False
         self.watcher: Watcher | None = None
-        self.pace = Pace(spec.sampler.batch_size)
+        self.pace = Pace(spec.sampler.batch_size * spec.optimizer.accumulate)
         self.process = psutil.Process()
         self._prepared = False
         self._first_look_told = False
@@ -97,7 +110,15 @@ class Training:
         torch.manual_seed(spec.seed)
         self.table = load_table(spec)
         choice = spec.dataset
-        self.split = split(self.table.labels, choice.split, choice.held_out, choice.split_seed)
+        self.split = split(
+            self.table.labels,
+            choice.split,
+            choice.held_out,
+            choice.split_seed,
+            splits=self.table.splits,
+            folds=self.table.folds,
+            fold=choice.fold,
+        )
         self.classes, self.train_labels = np.unique(self.table.labels[self.split.train], return_inverse=True)
         self.sample = choose_sample(self.table, self.split, spec.watch.points, choice.split_seed)
         rows = TrainingRows(self.train_labels, self.table.label_levels[self.split.train])
@@ -110,8 +131,15 @@ class Training:
         modules: dict[str, nn.Module] = {"model": self.model, "method": self.method}
         if self.subset_miner is not None:
             modules["subset_miner"] = self.subset_miner
+        choice = spec.optimizer
+        self.half = half_precision(spec.precision, self.device)
+        self.scaler = Scaler(self.device.type) if self.half == torch.float16 else None
+        self.plateau = Plateau(choice, spec.budget.steps) if choice.schedule == "plateau" else None
+        self.average = averaged(self.model, choice.ema) if choice.ema is not None else None
+        extras = {"scaler": self.scaler, "plateau": self.plateau, "average": self.average}
+        modules |= {name: module for name, module in extras.items() if module is not None}
         self.parts = checkpoints.Parts(modules, self.optimizer)
-        self.source: Source = PixelSource(self.table, self.device)
+        self.source: Source = PixelSource(self.table, self.device, build_augmentation(spec))
         self.batches_per_epoch = len(self.sampler.epoch(1, spec.seed))
         if self.resume_from is not None:
             self.step, self.pace.total = checkpoints.unpack(self.resume_from, self.parts, self.digest)
@@ -170,8 +198,13 @@ class Training:
     def look(self, *, whole: bool = False) -> int:
         """Begin to evaluate the present model (`whole`: with the figures that take long); returns the step."""
         sliced = "slices" in parts("methods")[self.spec.method.key].traits
-        self.watcher.look(self.step, self.model, None if sliced else pictured(self.method.loss), whole=whole)
+        self.watcher.look(self.step, self.shown, None if sliced else pictured(self.method.loss), whole=whole)
         return self.step
+
+    @property
+    def shown(self) -> Embedder:
+        """The model that is evaluated: the average of its weights, where one is kept."""
+        return self.model if self.average is None else self.average.module
 
     def finish_look(self) -> Iterator[Event]:
         """Wait for the look that is going on, saying how far it is, so that a wish to stop is heard meanwhile.
@@ -203,22 +236,22 @@ class Training:
                 yield Checkpoint(self.step, data)
 
     def train_step(self) -> StepDone:
-        """One optimizer step; a loss that is not finite changes nothing but is told."""
+        """One optimizer step; a loss that is not finite changes nothing but is told.
+
+        Where several batches make a step, what is told of them are means, and the tuples of all.
+        """
         spec, pace = self.spec, self.pace
         pace.begin()
-        epoch, rows = self.next_batch()
-        labels = torch.from_numpy(self.train_labels[rows]).to(self.device)
-        rates = set_rates(self.optimizer, rate_factor(spec.optimizer, self.step, spec.budget.steps))
+        factor = rate_factor(spec.optimizer, self.step, spec.budget.steps, self.plateau)
+        rates = set_rates(self.optimizer, factor)
         self.optimizer.zero_grad(set_to_none=True)
-        if self.subset_miner is not None:
-            rows, labels = self.hardest(rows, labels)
-        features = tuple(self.features(rows, view) for view in range(self.method.views))
-        outcome = self.method(self.model.head, features, labels)
-        loss, grad_norm = outcome.loss.item(), math.nan
+        epoch = self.batch_place(0)[0]
+        outcomes = [self.batch_gradient(number) for number in range(spec.optimizer.accumulate)]
+        loss, grad_norm = mean([outcome.loss.item() for outcome in outcomes]), math.nan
         if math.isfinite(loss):
-            outcome.loss.backward()
-            grad_norm = self.clip_gradients()
-            self.optimizer.step()
+            grad_norm = self.take_step()
+        if self.plateau is not None:
+            self.plateau.see(loss)
         self.step += 1
         pace.end()
         left = (spec.budget.steps - self.step) * pace.seconds
@@ -232,13 +265,57 @@ class Training:
             images_per_s=round(pace.images_per_s, 1),
             memory_mb=round(memory, 1),
             seconds_left=round(left, 2),
-            tuples=outcome.tuples,
-            parts={name: share for name, share in outcome.parts.items() if math.isfinite(share)},
+            tuples=None if outcomes[0].tuples is None else sum(outcome.tuples or 0 for outcome in outcomes),
+            parts=mean_parts(outcomes),
         )
 
-    def features(self, rows: np.ndarray, view: int = 0) -> Tensor:
-        """The backbone's features (B, F) of places in the training split, in one rendering of the images."""
-        return self.source.features(self.model, self.split.train[rows], self.movement(view))
+    def batch_gradient(self, number: int) -> Outcome:
+        """What the method makes of the step's batch of that number; its gradient is added to what is there."""
+        rows = self.next_batch(number)
+        labels = torch.from_numpy(self.train_labels[rows]).to(self.device)
+        with torch.autocast(self.device.type, self.half) if self.half else nullcontext():
+            if self.subset_miner is not None:
+                rows, labels = self.hardest(rows, labels)
+            if self.spec.mix.kind != "none":
+                features, labels = self.mixed_features(rows, labels, number)
+            else:
+                features = tuple(self.features(rows, number, view) for view in range(self.method.views))
+            outcome = self.method(self.model.head, features, labels)
+        if math.isfinite(outcome.loss.item()):
+            loss = outcome.loss / self.spec.optimizer.accumulate
+            (loss if self.scaler is None else self.scaler.scaler.scale(loss)).backward()
+        return outcome
+
+    def take_step(self) -> float:
+        """Move the weights; returns the norm of the gradient."""
+        if self.scaler is None:
+            norm = self.clip_gradients()
+            self.optimizer.step()
+        else:
+            self.scaler.scaler.unscale_(self.optimizer)
+            norm = self.clip_gradients()
+            self.scaler.scaler.step(self.optimizer)
+            self.scaler.scaler.update()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        return norm
+
+    def features(self, rows: np.ndarray, number: int, view: int = 0) -> Tensor:
+        """The features (B, F) of places in the training split, in one rendering of the images."""
+        return self.source.features(self.model, self.split.train[rows], self.movement(number, view))
+
+    def mixed_features(self, rows: np.ndarray, labels: Tensor, number: int) -> tuple[tuple[Tensor], Tensor]:
+        """The features of mixed images, and the shares (B, classes) of their classes."""
+        found: list[Tensor] = []
+
+        def mix(images: Tensor) -> Tensor:
+            generator = self.random_source(number, MIXING)
+            images, shares = mixed(images, labels, len(self.classes), self.spec.mix, generator)
+            found.append(shares)
+            return images
+
+        features = self.source.features(self.model, self.split.train[rows], self.movement(number, 0), mix)
+        return (features,), found[0]
 
     def hardest(self, rows: np.ndarray, labels: Tensor) -> tuple[np.ndarray, Tensor]:
         """Those of a batch that the subset miner picks, by a look at all of it that leaves no trace in the model."""
@@ -265,15 +342,24 @@ class Training:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.spec.optimizer.clip_norm, norm)
         return norm.item()
 
-    def next_batch(self) -> tuple[int, np.ndarray]:
-        """The epoch (from 1) and the places in the training split of the next batch.
+    def batch_number(self, number: int) -> int:
+        """How many batches came before the step's batch of that number."""
+        return self.step * self.spec.optimizer.accumulate + number
 
-        Every epoch takes as many steps as the first; should a sampler give fewer batches later, they come again.
+    def batch_place(self, number: int) -> tuple[int, int]:
+        """The epoch (from 1) of the step's batch of that number, and its place in it."""
+        epoch, place = divmod(self.batch_number(number), self.batches_per_epoch)
+        return epoch + 1, place
+
+    def next_batch(self, number: int) -> np.ndarray:
+        """The places in the training split of the step's batch of that number.
+
+        Every epoch has as many batches as the first; should a sampler give fewer later, they come again.
         """
-        epoch, place = self.step // self.batches_per_epoch + 1, self.step % self.batches_per_epoch
+        epoch, place = self.batch_place(number)
         if self._epoch != epoch:
             self._epoch, self._batches = epoch, self.plan(epoch, place)
-        return epoch, self._batches[place % len(self._batches)]
+        return self._batches[place % len(self._batches)]
 
     def plan(self, epoch: int, place: int) -> np.ndarray:
         """The batches of an epoch. Those that hang on the model as it was are kept until the epoch ends."""
@@ -283,11 +369,14 @@ class Training:
             self.parts.plan = torch.from_numpy(self.sampler.epoch(epoch, self.spec.seed))
         return self.parts.plan.numpy()
 
-    def movement(self, view: int) -> torch.Generator | None:
-        """The random source of this step's augmentation for a view, or None for none."""
-        if self.spec.augment == "none":
-            return None
-        return torch.Generator().manual_seed((self.spec.seed * 1_000_003 + self.step) * self.method.views + view)
+    def movement(self, number: int, view: int) -> torch.Generator | None:
+        """The random source of a batch's augmentation for a view, or None for none."""
+        return None if self.spec.augment.key == "none" else self.random_source(number, view)
+
+    def random_source(self, number: int, purpose: int) -> torch.Generator:
+        """A generator for a batch of this step: it depends on the seed, the count of batches, and what it is for."""
+        batch = self.spec.seed * 1_000_003 + self.batch_number(number)
+        return torch.Generator().manual_seed(batch * self.method.views + purpose)
 
     def make_features(self) -> Iterator[Event]:
         """Run the frozen backbone over every image once."""
@@ -317,7 +406,8 @@ class Training:
             device=str(self.device),
             threads=self.threads,
             fingerprint=self.table.fingerprint,
-            coverage=self.sampler.coverage(),
+            coverage=self.sampler.coverage() | {"batches_per_step": self.spec.optimizer.accumulate},
+            input=self.model.backbone.input_format.adapted(self.table.image_size, self.table.channels),
         )
 
 
@@ -360,6 +450,20 @@ class Share:
     def __exit__(self, *_: object) -> None:
         self.ended = time.perf_counter()
         self.cost = self.ended - self._began
+
+
+def mean(numbers: list[float]) -> float:
+    return sum(numbers) / len(numbers)
+
+
+def mean_parts(outcomes: list[Outcome]) -> dict[str, float]:
+    """The finite shares of the loss by name, their mean over the batches of a step."""
+    named: dict[str, list[float]] = {}
+    for outcome in outcomes:
+        for name, share in outcome.parts.items():
+            if math.isfinite(share):
+                named.setdefault(name, []).append(share)
+    return {name: mean(shares) for name, shares in named.items()}
 
 
 def load_table(spec: RunSpec) -> ImageTable:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from mlcore.runs.spec import OptimizerChoice
 from mlcore.training.embedder import Embedder
 from mlcore.training.methods import TrainingMethod
+
+PLATEAU_WINDOWS = 10
+STEP_PARTS = 3
 
 
 def build_optimizer(choice: OptimizerChoice, model: Embedder, method: TrainingMethod) -> torch.optim.Optimizer:
@@ -22,7 +27,7 @@ def build_optimizer(choice: OptimizerChoice, model: Embedder, method: TrainingMe
     of_losses = unique(parameter for loss in method.losses() for parameter in loss.parameters())
     of_method = [parameter for parameter in method.parameters() if all(parameter is not other for other in of_losses)]
     members = {
-        "backbone": model.backbone.parameters(),
+        "backbone": model.feature_parameters(),
         "head": [*model.head.parameters(), *of_method],
         "proxies": of_losses,
     }
@@ -38,6 +43,8 @@ def build_optimizer(choice: OptimizerChoice, model: Embedder, method: TrainingMe
                 )
     if not groups:
         raise ValueError("nothing would be trained: no part of backbone, head and loss has trainable weights.")
+    if choice.name in ("radam", "lion"):
+        return of_tensors_together(choice.name, groups)
     # Fused: one call for all tensors of a group instead of nine for each, a tenth of a small network's step.
     fused = all(parameter.device.type in ("cpu", "cuda") for group in groups for parameter in group["params"])
     if choice.name == "sgd":
@@ -45,16 +52,111 @@ def build_optimizer(choice: OptimizerChoice, model: Embedder, method: TrainingMe
     return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[choice.name](groups, lr=0.0, fused=fused)
 
 
+def of_tensors_together(name: str, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """RAdam as torch has it, with weight decay apart from the gradient as in AdamW; Lion from timm."""
+    if name == "radam":
+        return torch.optim.RAdam(groups, lr=0.0, decoupled_weight_decay=True)
+    from timm.optim import Lion  # here, because it takes a second and few runs want it
+
+    return Lion(groups, lr=0.0)
+
+
 def unique(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
     return list({id(parameter): parameter for parameter in parameters}.values())
 
 
-def rate_factor(choice: OptimizerChoice, step: int, total_steps: int) -> float:
+class Plateau(nn.Module):
+    """What is multiplied into the learning rates while the training loss no longer falls.
+
+    The mean loss of every window of steps is compared with the lowest so far; `patience` windows in a row that are not
+    at least 1 % below it multiply `factor` by `drop_to`. It goes by the training loss, not by held-out images: what
+    steers a training is no longer held out, and those looks come when the evaluator is free. Its state is saved.
+    """
+
+    def __init__(self, choice: OptimizerChoice, total_steps: int) -> None:
+        super().__init__()
+        self.window = choice.drop_every or max(1, total_steps // PLATEAU_WINDOWS)
+        self.patience = choice.patience
+        self.drop_to = choice.drop_to
+        for name, start in (("factor", 1.0), ("lowest", math.inf), ("total", 0.0), ("seen", 0.0), ("waited", 0.0)):
+            self.register_buffer(name, torch.tensor(start, dtype=torch.float64))
+
+    def see(self, loss: float) -> None:
+        """The loss of a step; one that is not finite does not count."""
+        if not math.isfinite(loss):
+            return
+        self.total += loss
+        self.seen += 1
+        if self.seen < self.window:
+            return
+        mean = self.total / self.seen
+        self.total.zero_()
+        self.seen.zero_()
+        if torch.isinf(self.lowest) or mean < self.lowest - 0.01 * self.lowest.abs():
+            self.lowest.copy_(mean)
+            self.waited.zero_()
+            return
+        self.waited += 1
+        if self.waited >= self.patience:
+            self.factor *= self.drop_to
+            self.waited.zero_()
+
+
+class Scaler(nn.Module):
+    """Keeps torch's gradient scaler among what is saved."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self.scaler = torch.amp.GradScaler(device)
+
+    def get_extra_state(self) -> Tensor:
+        state = self.scaler.state_dict()
+        return torch.tensor([state["scale"], state["_growth_tracker"]], dtype=torch.float64)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        scale, tracker = state.tolist()
+        self.scaler.load_state_dict(self.scaler.state_dict() | {"scale": scale, "_growth_tracker": int(tracker)})
+
+
+def averaged(model: Embedder, decay: float) -> AveragedModel:
+    """A moving average of a model's weights; its buffers are the model's latest.
+
+    The n-th update keeps the share min(decay, (1 + n) / (10 + n)), so that a short run is not held back by its random
+    start (as TensorFlow's ExponentialMovingAverage has it).
+    """
+
+    @torch.no_grad()
+    def update(average: Sequence[Tensor], latest: Sequence[Tensor], count: Tensor | int) -> None:
+        steps = float(count)
+        torch._foreach_lerp_(list(average), list(latest), 1.0 - min(decay, (1.0 + steps) / (10.0 + steps)))
+
+    return AveragedModel(model, multi_avg_fn=update)
+
+
+def half_precision(wish: str, device: torch.device) -> torch.dtype | None:
+    """What autocast computes in, None for float32. "auto" is bfloat16 or float16 on CUDA, float32 elsewhere.
+
+    Raises: ValueError for float16 on a device whose gradients torch cannot scale.
+    """
+    if wish == "auto":
+        if device.type != "cuda":
+            return None
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if wish == "fp16" and device.type not in ("cuda", "cpu"):
+        raise ValueError(f"precision 'fp16' is for CUDA and CPU; the device is {device.type}. Take 'bf16' or 'fp32'.")
+    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[wish]
+
+
+def rate_factor(choice: OptimizerChoice, step: int, total_steps: int, plateau: Plateau | None = None) -> float:
     """What the learning rates are multiplied by at the step that is `step` steps after the start (0 is the first)."""
     if step < choice.warm_up_steps:
         return (step + 1) / choice.warm_up_steps
     if choice.schedule == "constant":
         return 1.0
+    if choice.schedule == "plateau":
+        return 1.0 if plateau is None else float(plateau.factor)
+    if choice.schedule == "step":
+        return choice.drop_to ** (step // (choice.drop_every or max(1, math.ceil(total_steps / STEP_PARTS))))
     done = (step - choice.warm_up_steps) / max(1, total_steps - choice.warm_up_steps)
     return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
 

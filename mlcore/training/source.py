@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mlcore.augmentations import Augmentation, NoAugmentation
 from mlcore.data import ImageTable
-from mlcore.data.transforms import jitter, to_input
+from mlcore.data.transforms import to_input
 from mlcore.training.embedder import Embedder
 
 CHUNK = 128
 
 
 class PixelSource:
-    """Images of a table, moved to the device batch by batch."""
+    """Images of a table, taken from it (it may be a file) and moved to the device batch by batch."""
 
-    def __init__(self, table: ImageTable, device: torch.device) -> None:
-        self.pixels = torch.from_numpy(table.pixels.copy())  # (N, H, W, C) uint8
+    def __init__(self, table: ImageTable, device: torch.device, augmentation: Augmentation | None = None) -> None:
+        self.pixels = table.pixels  # (N, H, W, C) uint8
         self.device = device
+        self.augmentation = augmentation or NoAugmentation()
 
-    def features(self, model: Embedder, rows: np.ndarray, generator: torch.Generator | None = None) -> Tensor:
-        """The backbone's features of these rows (B, feature_size); `generator` moves the images a little."""
-        images = to_input(self.pixels[torch.from_numpy(rows)].to(self.device), model.backbone.input_format)
-        if generator is not None:
-            images = jitter(images, generator, strength=1.0)
-        return model.backbone(images)
+    def features(
+        self,
+        model: Embedder,
+        rows: np.ndarray,
+        generator: torch.Generator | None = None,
+        mix: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """The features of these rows (B, feature_size); with a `generator`, of the augmentation's next renderings.
+
+        `mix` changes the backbone's input (B, channels, h, w) before it is looked at.
+        """
+        pixels = torch.from_numpy(self.pixels[rows]).to(self.device)
+        input_format = model.backbone.input_format
+        if generator is None:
+            images = to_input(pixels, input_format)
+        else:
+            images = self.augmentation.render(pixels, input_format, generator)
+        return model.features(images if mix is None else mix(images))
 
 
 class FeatureSource:
@@ -36,7 +50,13 @@ class FeatureSource:
     def __init__(self, features: Tensor) -> None:
         self.table = features  # (N, feature_size)
 
-    def features(self, model: Embedder, rows: np.ndarray, generator: torch.Generator | None = None) -> Tensor:
+    def features(
+        self,
+        model: Embedder,
+        rows: np.ndarray,
+        generator: torch.Generator | None = None,
+        mix: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
         return self.table[torch.from_numpy(rows).to(self.table.device)]
 
 

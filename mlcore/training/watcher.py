@@ -17,8 +17,9 @@ from torch import nn
 from mlcore.data import ImageTable, Split
 from mlcore.evaluation.clustering import nmi
 from mlcore.evaluation.geometry import angle_histograms
+from mlcore.evaluation.ranking import rank
 from mlcore.evaluation.retrieval import evaluate_retrieval, nearest
-from mlcore.evaluation.slow import slow_figures
+from mlcore.evaluation.slow import MOST_RANKED, slow_figures
 from mlcore.projection import pca
 from mlcore.training.embedder import Embedder
 from mlcore.training.events import Evaluated, Event, Warned, Watched
@@ -27,6 +28,7 @@ from mlcore.training.source import Source, chunks
 REST = 6.0
 HISTOGRAM_POINTS = 1000  # half a million pairs; numpy keeps the training waiting while it counts more
 NEIGHBOURS = 8
+QUICK_DEPTH = 8  # the deepest recall that is told at every look
 HELD_OUT_SHARE = 0.6
 HALF_LENGTHS = (0.05, 60_000.0)
 
@@ -225,19 +227,41 @@ class Watcher:
         for side, rows in sides.items():
             if self._abandon.is_set():
                 raise Abandoned
-            scores[side] = evaluate_retrieval(embeddings[rows], labels[rows])
+            scores[side] = self._retrieval(side, embeddings)
             scores[side]["nmi"] = nmi(embeddings[rows], labels[rows])
             if whole:
-                scores[side] |= slow_figures(embeddings[rows], labels[rows])
+                scores[side] |= slow_figures(embeddings[rows], labels[rows]) | self._asked_slowly(side, embeddings)
             angles[side] = angle_histograms(
                 embeddings[rows], labels[rows], proxies, self.train_classes, max_points=HISTOGRAM_POINTS
             )
         raw = None
         if step == 0:
-            held = self.split.held_out
-            raw = scores["held_out"] if features is None else evaluate_retrieval(features[held], labels[held])
+            raw = scores["held_out"] if features is None else self._retrieval("held_out", features)
         seconds = time.perf_counter() - start
         return Evaluated(step, seconds, scores["held_out"], scores["train"], raw, angles, lines)
+
+    def _retrieval(self, side: str, embeddings: np.ndarray) -> dict[str, float | int | None]:
+        """The quick figures of a side: among itself, or of its queries in the gallery where the split names them."""
+        if self._asks(side):
+            asked = self._ranked(embeddings, QUICK_DEPTH)
+            return {name: value for name, value in asked.items() if name not in ("map", "mrr")}
+        rows = self.split.held_out if side == "held_out" else self.split.train
+        return evaluate_retrieval(embeddings[rows], self.table.labels[rows])
+
+    def _asked_slowly(self, side: str, embeddings: np.ndarray) -> dict[str, float | None]:
+        """`map` and `mrr` of the queries in the gallery, None for too many; nothing where a side is its own gallery."""
+        if not self._asks(side):
+            return {}
+        few = len(self.split.queries) <= MOST_RANKED
+        asked = self._ranked(embeddings, None) if few else {}
+        return {name: asked.get(name) for name in ("map", "mrr")}
+
+    def _asks(self, side: str) -> bool:
+        return side == "held_out" and self.split.queries is not None
+
+    def _ranked(self, embeddings: np.ndarray, depth: int | None) -> dict[str, float | int | None]:
+        queries, gallery, labels = self.split.queries, self.split.gallery, self.table.labels
+        return rank(embeddings[queries], labels[queries], embeddings[gallery], labels[gallery], depth=depth).mean()
 
 
 def half(rows: np.ndarray) -> np.ndarray:

@@ -65,6 +65,23 @@ PARTS = {
     "wrapper": "cross_batch_memory",
     "method": "with_classifier",
     "method.classifier_weight": 0.25,
+    "augment": "custom",
+    "augment.turn": 0.2,
+    "augment.flip": 0.5,
+    "backbone.pooling": "gem",
+    "backbone.freeze": "all_but_last",
+    "head.norm": "batch",
+    "head.dropout": 0.25,
+    "head.normalize": True,
+    "optimizer.name": "lion",
+    "optimizer.schedule": "plateau",
+    "optimizer.drop_every": 7,
+    "optimizer.drop_to": 0.5,
+    "optimizer.patience": 4,
+    "optimizer.clip_norm": 2.0,
+    "optimizer.accumulate": 3,
+    "optimizer.ema": 0.95,
+    "precision": "bf16",
 }
 
 
@@ -77,6 +94,17 @@ def test_the_parts_that_may_be_left_out_are_copied_too():
     names: dict = {}
     exec(python_lines(spec).split("for event")[0], names)
     assert names["spec"] == spec
+
+
+def test_mixing_is_copied_too():
+    spec = RunSpec.read({}).changed(
+        {"mix.kind": "cutmix", "mix.alpha": 0.4, "augment": "standard", "augment.flip": 0.0}
+    )
+    words = shlex.split(command_line(spec).replace("\\\n", " "))
+    assert "--augment" in words
+    assert spec_from_options(build_parser().parse_args(words[3:])) == spec
+    assert RunSpec.from_text(spec.to_yaml()) == spec
+    assert RunSpec.read({}).changed(settings_of(spec)) == spec
 
 
 def test_a_part_that_is_left_out_again_takes_its_settings_with_it(monkeypatch):

@@ -153,3 +153,32 @@ def test_the_lab_draws_a_finished_run(open_page, runs, quick_spec):
     assert "What a search returns" in said
     assert "MAP@R" in said
     assert settings_of(RunSpec.from_text(run.spec.to_yaml())) == settings_of(quick_spec)
+
+
+def test_augmentation_mixing_head_and_optimiser_are_offered_from_what_is_declared(open_page, runs):
+    test = open_page("lab")
+    shown = {item.key: item for item in [*test.selectbox, *test.button_group]}
+    assert set(shown["lab.set.augment"].options) >= {"None", "Light", "Standard retrieval", "Strong", "Custom"}
+    shown["lab.set.augment"].set_value("custom").run()
+    shown["lab.set.optimizer.name"].set_value("lion").run()
+    shown["lab.set.backbone.pooling"].set_value("gem").run()
+    assert not test.exception
+    test.slider(key="lab.set.augment.custom.erase").set_value(0.5).run()
+    test.selectbox(key="lab.set.loss").set_value("contrastive").run()
+    assert not test.exception
+    kept = test.session_state["lab.draft"]
+    assert (kept["augment"], kept["augment.erase"]) == ("custom", 0.5)
+    assert (kept["optimizer.name"], kept["backbone.pooling"], kept["mix.kind"]) == ("lion", "gem", "none")
+    assert "lab.set.mix.kind" not in {item.key for item in test.button_group}
+    assert test.query_params["s.augment.erase"] in ("0.5", ["0.5"])  # Streamlit's versions differ
+
+
+def test_settings_of_the_optimiser_come_back_from_a_link(open_page):
+    link = {"s.optimizer.schedule": "plateau", "s.optimizer.drop_every": "7", "s.optimizer.ema": "0.95"}
+    test = open_page("lab", **link, **{"s.mix.kind": "cutmix", "s.mix.alpha": "0.5", "s.head.norm": "batch"})
+    kept = test.session_state["lab.draft"]
+    assert (kept["optimizer.drop_every"], kept["optimizer.ema"], kept["mix.alpha"]) == (7, 0.95, 0.5)
+    test.selectbox(key="lab.set.backbone").set_value("mlp").run()
+    assert not test.exception
+    assert (kept["mix.kind"], kept["head.norm"]) == ("cutmix", "batch")
+    assert kept["backbone.pooling"] == "own"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 import torch
 
-from mlcore import data
+from mlcore import again, data
 from mlcore.again import FIGURES, SHORT_NAMES, evaluate_run, last_checkpoint, paired
 from mlcore.data.table import ImageTable
 from mlcore.runs.folder import Runs
@@ -17,6 +18,7 @@ from mlcore.runs.spec import RunSpec
 from mlcore.runs.states import RunState
 from mlcore.session import run_folder
 from mlcore.telling import evaluation_in_words
+from mlcore.training import loop
 
 SETTINGS = {
     "backbone": "mlp",
@@ -130,6 +132,26 @@ def test_images_without_a_partner_are_left_out_of_the_streams():
         paired(labels, np.array([5]))
 
 
+def test_queries_of_an_official_split_are_searched_in_its_gallery_as_the_run_did(root, monkeypatch):
+    table = data.load("digits")
+    words = np.where(table.labels < 5, "train", np.where(np.arange(len(table)) % 3, "gallery", "query"))
+    own = dataclasses.replace(table, splits=words)
+    for module in (again, loop):
+        monkeypatch.setattr(module, "load_table", lambda spec: own)
+    run = trained(root, dataset={"key": "digits", "split": "official"})
+    result = evaluate_run(run, reference="gallery")
+    last = summary_of(run)
+    assert result["figures"]["queries"] == result["images"] == (words == "query").sum()
+    for name in ("recall_at_1", "map_at_r", "map"):
+        assert result["figures"][name] == pytest.approx(last[name], abs=2e-3)
+
+
+def summary_of(run):
+    history = History(run)
+    history.refresh()
+    return history.evaluations[-1]["held_out"]
+
+
 def test_split_by_sample_can_be_searched_in_the_training_set(root):
     run = trained(root, dataset={"key": "digits", "split": "sample"}, backbone={"key": "mlp", "freeze": "everything"})
     result = evaluate_run(run, reference="training")
@@ -141,13 +163,17 @@ def test_split_by_sample_can_be_searched_in_the_training_set(root):
     ("question", "words"),
     [
         ({"tester": "globle"}, "Did you mean 'global'"),
-        ({"reference": "everything"}, "reference must be one of self, sets_combined, training; got 'everything'"),
+        (
+            {"reference": "everything"},
+            "reference must be one of self, sets_combined, training, gallery; got 'everything'",
+        ),
         ({"side": "test"}, "side must be one of held_out, train"),
         ({"pca": 9}, "between 1 and the embeddings' 8 dimensions; got 9"),
         ({"pca": 0}, "between 1 and"),
         ({"tester": "same_parent"}, "'digits' has none"),
         ({"tester": "two_streams", "reference": "training"}, "tested within a side"),
         ({"reference": "training"}, "held-out classes are not in the training set"),
+        ({"reference": "gallery"}, "this run or side has none. Use reference self"),
     ],
 )
 def test_a_question_that_does_not_fit_is_refused(run, question, words):

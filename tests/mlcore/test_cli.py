@@ -106,7 +106,7 @@ def test_settings_reach_the_run_and_go_over_the_file(call, root, tmp_path):
         (["train", "--set", "loss.margin=["], "--set loss.margin: '[' cannot be read"),
         (["train", "--set", "nothing=1"], "There is no setting 'nothing'"),
         (["train", "--set", "seed.x=1"], "seed has no parts"),
-        (["train", "--set", "optimizer.name=lion"], "optimizer.name"),
+        (["train", "--set", "optimizer.name=liom"], "optimizer.name"),
         (["train", "--config", "no/such/file.yaml"], "cannot be read"),
         (["show", "nothing"], "There is no run 'nothing'"),
         (["stop", "nothing"], "There is no run 'nothing'"),

@@ -196,7 +196,7 @@ def test_a_fault_of_the_training_is_told_with_its_code(runs, spec):
 
 
 def test_a_setting_that_does_not_fit_the_data_is_told_as_such(runs, spec, monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise ValueError("split: no class is left to hold out.")
 
     monkeypatch.setattr(loop, "split", refuse)

@@ -30,7 +30,7 @@ class Outcome:
 
 
 class Batch(NamedTuple):
-    """A checked batch: features (B, F) and finite embeddings (B, D) of each view, labels (B,) long."""
+    """A checked batch: features (B, F) and finite embeddings (B, D) of each view, labels (B,) long or (B, C) shares."""
 
     head: nn.Module
     features: tuple[Tensor, ...]
@@ -102,7 +102,7 @@ def check(method: TrainingMethod, features: tuple[Tensor, ...], labels: Tensor) 
             f"{came}. Pass a tuple with the features of each rendering of the same images."
         )
     shapes = [tuple(view.shape) for view in features]
-    if len(set(shapes)) > 1 or len(shapes[0]) != 2 or shapes[0][:1] != tuple(labels.shape):
+    if len(set(shapes)) > 1 or len(shapes[0]) != 2 or shapes[0][:1] != tuple(labels.shape[:1]):
         raise ValueError(
             f"{who}: each view must be (batch, feature_size) with one label per row; got {shapes} and labels of shape "
             f"{tuple(labels.shape)}. Pass the same images in the same order for each view."

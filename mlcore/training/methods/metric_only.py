@@ -13,13 +13,14 @@ from mlcore.training.methods.registry import METHODS
     formula=r"L(z, y)",
     paper="No paper of its own; Musgrave et al., 2020, arXiv:2008.09164",
     names=("MetricLossOnly (pytorch-metric-learning)",),
+    traits=("class shares",),
 )
 class MetricLossOnly(TrainingMethod):
     """Trains backbone and head on the chosen loss over the tuples of the chosen miner.
 
     What to expect: The usual way, and what every other method is to be compared with.
 
-    Shapes: one view of features (B, F); labels (B,).
+    Shapes: one view of features (B, F); labels (B,), or (B, C) shares where the loss takes them.
     """
 
     def __init__(self, make_loss: MakeLoss, miner: Miner | None, embedding_size: int) -> None:

@@ -4,4 +4,5 @@ from __future__ import annotations
 
 from mlcore.declare import Registry
 
-METHODS = Registry("training method")  # traits: "two views" of each image, "own labels", "no proxies", "slices"
+# Traits: "two views" of each image, "own labels", "no proxies", "slices", "class shares" (images of two classes).
+METHODS = Registry("training method")

@@ -73,6 +73,25 @@ def test_in_evaluation_an_image_has_the_same_features_alone_and_in_a_batch(spec)
         torch.testing.assert_close(backbone(images)[:1], backbone(images[:1]), rtol=1e-4, atol=1e-5)
 
 
+def test_every_weight_is_in_one_block(spec):
+    backbone = built(spec)
+    grouped = [id(weight) for block in backbone.weights_by_block() for weight in block]
+    assert sorted(grouped) == sorted(id(weight) for weight in backbone.parameters())
+    assert len(backbone.weights_by_block()) > 1
+
+
+def test_last_map_is_there_where_it_is_said_to_be(spec):
+    backbone = built(spec).eval()
+    if "feature map" not in spec.traits:
+        assert not hasattr(backbone, "feature_map")
+        return
+    with torch.no_grad():
+        images = images_for(backbone)
+        maps = backbone.feature_map(images)
+        assert maps.shape[:2] == (2, backbone.map_size())
+        torch.testing.assert_close(maps.mean(dim=(2, 3)), backbone(images), rtol=1e-4, atol=1e-5)
+
+
 def test_state_comes_back_after_a_save_and_load(spec):
     torch.manual_seed(0)
     backbone = built(spec).eval()

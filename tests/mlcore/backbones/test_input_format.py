@@ -32,3 +32,26 @@ def test_size_is_height_and_width(side, size):
 def test_half_spreads_black_to_white_over_minus_one_to_one():
     form = InputFormat.half((40, 60), 3)
     assert form == InputFormat((40, 60), 3, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("form", "channels", "expected"),
+    [
+        (InputFormat.half((40, 40), 1), 1, ""),
+        (InputFormat((80, 80), 1, (0.5,), (0.5,)), 1, "Images are enlarged from 40 × 40 px to 80 × 80 px (bilinear)."),
+        (
+            InputFormat(40, 3, (0.5,) * 3, (0.5,) * 3),
+            1,
+            "Images are shown with their grey repeated as red, green and blue.",
+        ),
+        (InputFormat(40, 1, (0.5,), (0.5,)), 3, "Images are shown with their colours turned grey."),
+        (
+            InputFormat(20, 3, (0.5,) * 3, (0.5,) * 3, interpolation="bicubic", crop=0.875),
+            1,
+            "Images are reduced from 40 × 40 px to 20 × 20 px (bicubic; the middle 88 % of each side), shown with "
+            "their grey repeated as red, green and blue.",
+        ),
+    ],
+)
+def test_what_is_adapted_is_a_sentence(form, channels, expected):
+    assert form.adapted((40, 40), channels) == expected

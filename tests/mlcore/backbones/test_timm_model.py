@@ -145,3 +145,34 @@ def test_torch_load_stands_in_one_place_of_the_library():
     root = Path(timm_model.__file__).parents[1]
     users = [path.name for path in sorted(root.rglob("*.py")) if "torch.load(" in path.read_text(encoding="utf-8")]
     assert users == ["efficientnet_lite0.py"]
+
+
+def test_images_are_prepared_as_published_only_when_asked():
+    own = TimmModel((40, 40), model="resnet18", as_published=True).input_format
+    assert (own.size, own.interpolation, own.crop) == ((224, 224), "bicubic", 0.95)
+    small = TimmModel((40, 40), model="resnet18", as_published=True, side=64).input_format
+    assert (small.size, small.crop) == ((64, 64), 0.95)
+    usual = TimmModel((40, 40), model="resnet18").input_format
+    assert (usual.size, usual.interpolation, usual.crop) == ((40, 40), "bilinear", 1.0)
+
+
+def test_grey_images_may_have_one_channel_with_the_mean_of_the_three():
+    backbone = TimmModel((40, 40), model=SMALL, grey_input=True, channels=1)
+    assert backbone.input_format.channels == 1
+    assert backbone.input_format.mean == pytest.approx(((0.485 + 0.456 + 0.406) / 3,))
+    assert backbone(torch.zeros(2, 1, 40, 40)).shape == (2, backbone.feature_size)
+    assert TimmModel((40, 40), model=SMALL, grey_input=True, channels=3).input_format.channels == 3
+
+
+def test_published_weights_of_three_channels_are_summed_for_grey(tmp_path, monkeypatch):
+    state = published(tmp_path, monkeypatch)
+    backbone = TimmModel((40, 40), model=SMALL, pretrained=True, grey_input=True, channels=1)
+    summed = state["conv_stem.weight"].sum(dim=1, keepdim=True)
+    torch.testing.assert_close(backbone.network.conv_stem.weight.detach(), summed)
+
+
+def test_a_network_that_gives_no_blocks_is_refused_in_words(monkeypatch):
+    backbone = TimmModel((40, 40), model=SMALL)
+    monkeypatch.delattr(type(backbone.network), "group_matcher")
+    with pytest.raises(ValueError, match="timm does not say what the blocks of MobileNetV3 are"):
+        backbone.weights_by_block()

@@ -60,7 +60,7 @@ def test_split_takes_nothing_from_numpys_global_generator():
 @pytest.mark.parametrize(
     ("labels", "settings", "message"),
     [
-        (LABELS, {"by": "colour"}, "by must be 'class' or 'sample'; got 'colour'"),
+        (LABELS, {"by": "colour"}, "by must be 'class', 'sample', 'official' or 'fold'; got 'colour'"),
         (LABELS, {"held_out": 0.0}, "held_out must be a share"),
         (LABELS, {"held_out": 1.0}, "held_out must be a share"),
         (LABELS, {"held_out": float("nan")}, "held_out must be a share"),
@@ -73,3 +73,54 @@ def test_split_takes_nothing_from_numpys_global_generator():
 def test_what_cannot_be_split_is_refused_with_the_reason(labels, settings, message):
     with pytest.raises(ValueError, match=message):
         split(labels, **settings)
+
+
+WORDS = np.array(["train", "Test", "query", "gallery", "val", "training"])
+
+
+def test_official_holds_out_everything_that_is_not_for_training():
+    parts = split(np.arange(6), "official", splits=WORDS)
+    assert (parts.train.tolist(), parts.held_out.tolist()) == ([0, 5], [1, 2, 3, 4])
+    assert (parts.queries.tolist(), parts.gallery.tolist()) == ([2], [3])
+
+
+@pytest.mark.parametrize("words", [["train", "test"], ["train", "query"], ["train", "gallery"]])
+def test_without_both_query_and_gallery_all_that_is_held_out_asks(words):
+    parts = split(np.arange(2), "official", splits=np.array(words))
+    assert parts.queries is None
+    assert parts.gallery is None
+
+
+@pytest.mark.parametrize("fold", [0, 1, 4])
+def test_a_fold_is_held_out_and_all_others_are_trained_on(fold):
+    folds = np.array([0, 4, 1, 1, 0, 4, 0])
+    parts = split(np.zeros(7, int), "fold", folds=folds, fold=fold)
+    assert parts.held_out.tolist() == np.flatnonzero(folds == fold).tolist()
+    assert sorted([*parts.train, *parts.held_out]) == list(range(7))
+
+
+def test_official_and_fold_do_not_depend_on_share_or_seed():
+    one = split(np.arange(6), "official", 0.1, 1, splits=WORDS)
+    other = split(np.arange(6), "official", 0.9, 2, splits=WORDS)
+    assert one.held_out.tolist() == other.held_out.tolist()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"by": "official"}, "this set has none. Split by class"),
+        ({"by": "official", "splits": np.array(["", "", ""])}, "3 have none. Split by class"),
+        ({"by": "official", "splits": np.array(["train", "", "test"])}, "1 have none. Fill them in"),
+        ({"by": "official", "splits": np.array(["train", "exam", "test"])}, "one of train, test, .*; got 'exam'"),
+        ({"by": "official", "splits": np.array(["train"] * 3)}, "must have both sides; every row is 'train'"),
+        ({"by": "official", "splits": np.array(["train", "test"])}, "for each of 3 rows; got 2"),
+        ({"by": "fold"}, "the data has no folds. Make them: python -m mlcore prepare"),
+        ({"by": "fold", "folds": np.array([0, 1])}, "one fold for each of 3 rows"),
+        ({"by": "fold", "folds": np.array([0, -1, -1])}, "every row needs a fold; 2 have none"),
+        ({"by": "fold", "folds": np.array([2, 2, 2]), "fold": 2}, "two folds at least; every row is in fold 2"),
+        ({"by": "fold", "folds": np.array([0, 1, 3]), "fold": 2}, "fold must be one of 0, 1, 3; got 2"),
+    ],
+)
+def test_split_that_the_data_does_not_have_is_refused_with_the_reason(settings, message):
+    with pytest.raises(ValueError, match=message):
+        split(np.array([0, 1, 1]), **settings)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlcore.data import ImageTable
+from mlcore.data import ImageTable, split
 
 
 def table(**changes):
@@ -36,6 +36,10 @@ def table(**changes):
         ({"parents": np.array([0, 0], np.int32), "parent_names": ("thing",)}, "parents must be int64"),
         ({"parents": np.array([0, 0, 0, 0]), "parent_names": ("thing",)}, "one for each of 2 classes"),
         ({"parents": np.array([0, 1]), "parent_names": ("thing",)}, r"parents must be 0\.\.0"),
+        ({"splits": np.array(["train", "test"])}, "splits must be words, one for each of 4 images"),
+        ({"splits": np.array([0, 1, 0, 1])}, "splits must be words"),
+        ({"folds": np.array([0, 1])}, "folds must be int64, one for each of 4 images"),
+        ({"folds": np.array([0.0, 1.0, 0.0, 1.0])}, "folds must be int64"),
         ({"parents": np.array([0, 0]), "parent_names": ("thing", "being")}, "each used at least once"),
     ],
 )
@@ -61,6 +65,18 @@ def test_levels_are_the_class_and_where_there_is_one_its_parent():
 
 def test_parents_change_no_fingerprint_so_that_older_runs_still_know_their_images():
     assert table(parents=np.array([0, 0]), parent_names=("thing",)).fingerprint == table().fingerprint
+
+
+def test_split_and_folds_that_came_with_the_set_are_kept_read_only_and_count():
+    splits, folds = np.array(["train", "train", "test", "test"]), np.array([0, 1, 0, 1])
+    own = table(splits=splits, folds=folds)
+    assert split(own.labels, "official", splits=own.splits).held_out.tolist() == [2, 3]
+    assert split(own.labels, "fold", folds=own.folds, fold=1).held_out.tolist() == [1, 3]
+    for column in (own.splits, own.folds):
+        with pytest.raises(ValueError, match="read-only"):
+            column[0] = column[1]
+    fingerprints = {table(**changes).fingerprint for changes in ({}, {"splits": splits}, {"folds": folds})}
+    assert len(fingerprints | {own.fingerprint}) == 4
 
 
 def test_fingerprint_ignores_titles_but_not_what_is_learned_from():

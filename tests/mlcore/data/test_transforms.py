@@ -1,15 +1,14 @@
 """Pixels to a network's input, and small movements."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
+from mlcore.backbones.input_format import InputFormat
 from mlcore.data.transforms import jitter, to_input
 
 
 def form(size, channels, mean=0.0, std=1.0):
-    return SimpleNamespace(size=size, channels=channels, mean=(mean,) * channels, std=(std,) * channels)
+    return InputFormat(size, channels, mean=(mean,) * channels, std=(std,) * channels)
 
 
 def random_pixels(count, height, width, channels):
@@ -25,7 +24,7 @@ def test_same_size_is_only_scaled_to_one_and_normalised():
 
 def test_each_channel_has_its_own_mean_and_deviation():
     pixels = torch.full((1, 2, 2, 3), 255, dtype=torch.uint8)
-    rgb = SimpleNamespace(size=(2, 2), channels=3, mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 2.0))
+    rgb = InputFormat((2, 2), channels=3, mean=(0.0, 0.5, 1.0), std=(1.0, 0.5, 2.0))
     assert to_input(pixels, rgb)[0, :, 0, 0].tolist() == [1.0, 1.0, 0.0]
 
 
@@ -105,3 +104,20 @@ def test_circle_stays_round_in_an_image_that_is_not_square():
         moved = jitter(image, torch.Generator().manual_seed(seed), 0.9)[0, 0]
         tall, wide = (moved > 0.5).any(dim=1).sum(), (moved > 0.5).any(dim=0).sum()
         assert abs(int(tall) - int(wide)) <= 1
+
+
+def test_a_crop_of_the_middle_keeps_shapes_and_leaves_the_border_out():
+    circle = (torch.arange(60.0) - 29.5).square()[:, None] + (torch.arange(90.0) - 44.5).square()[None, :] < 200
+    pixels = (circle * 255).byte()[None, :, :, None]
+    cropped = to_input(pixels, InputFormat(30, 1, (0.0,), (1.0,), interpolation="bicubic", crop=0.75))[0, 0] > 0.5
+    assert cropped.shape == (30, 30)
+    tall, wide = int(cropped.any(dim=1).sum()), int(cropped.any(dim=0).sum())
+    assert abs(tall - wide) <= 1
+    assert tall == pytest.approx(2 * 200**0.5 * (30 / 0.75) / 60, abs=1.5)
+
+
+def test_bicubic_stays_between_black_and_white():
+    pixels = (random_pixels(2, 8, 8, 1) > 127).byte() * 255
+    images = to_input(pixels, InputFormat(32, 1, (0.0,), (1.0,), interpolation="bicubic"))
+    assert float(images.min()) >= 0.0
+    assert float(images.max()) <= 1.0

@@ -21,6 +21,16 @@ def test_every_knob_of_every_chosen_part_is_stored():
     assert {"pos_margin", "neg_margin"} <= set(spec.loss.params)
 
 
+def test_an_augmentation_may_be_a_bare_word_as_in_old_runs():
+    old = json.loads(RunSpec.read({}).model_dump_json()) | {"augment": "light"}
+    for added in ("mix", "precision"):
+        del old[added]
+    spec = RunSpec.read(old)
+    assert (spec.augment.key, spec.mix.kind, spec.precision) == ("light", "none", "fp32")
+    assert RunSpec.read({}).changed({"augment": "light"}) == spec
+    assert RunSpec.read({"augment": "strong"}).changed({"augment.flip": 0.0}).augment.params["flip"] == 0.0
+
+
 def test_the_digest_ignores_the_name_and_sees_everything_else(quick_spec):
     assert quick_spec.changed({"name": "another"}).digest() == quick_spec.digest()
     assert quick_spec.changed({"loss.margin": 0.4}).digest() != quick_spec.digest()
@@ -44,6 +54,13 @@ def test_the_digest_ignores_the_name_and_sees_everything_else(quick_spec):
         ),
         ({"loss": {"key": "os.system"}}, "There is no loss"),
         ({"loss": 3}, "There is no loss|must be a name"),
+        ({"augment": "lite"}, "There is no augmentation 'lite'. Did you mean 'light'"),
+        ({"augment": {"key": "custom", "params": {"turn": 12}}}, "If that is degrees, pass 0.209"),
+        ({"backbone": {"freeze": "everything"}, "augment": "strong"}, "augment must be 'none'; got 'strong'"),
+        ({"optimizer": {"ema": 1.5}}, "optimizer.ema"),
+        ({"optimizer": {"accumulate": 0}}, "optimizer.accumulate"),
+        ({"head": {"dropout": 1.0}}, "head.dropout"),
+        ({"precision": "fp8"}, "precision"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(record, words):

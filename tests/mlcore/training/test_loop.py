@@ -14,6 +14,7 @@ import mlcore
 from mlcore.backbones import BACKBONES
 from mlcore.backbones.input_format import InputFormat
 from mlcore.data import ImageTable, load
+from mlcore.runs.spec import RunSpec
 from mlcore.training import loop
 from mlcore.training.events import TrainingFault
 from mlcore.training.loop import LastLook, Training, train
@@ -29,8 +30,35 @@ EVERY_PLACE = {
     "frozen backbone": {"backbone.freeze": "everything"},
     "batch norm and dropout": {"backbone": "noisy"},
     "proxies and a miner": {"loss": "proxy_anchor", "miner": "multi_similarity"},
+    "strong augmentation, a warm head, step schedule": {
+        "augment": "strong",
+        "head": {"kind": "mlp", "embedding_size": 8, "norm": "batch", "dropout": 0.2, "normalize": True},
+        "optimizer": {"name": "radam", "schedule": "step", "drop_every": 2},
+    },
+    "custom augmentation, layer norm": {"augment": "custom", "augment.erase": 0.5, "head.norm": "layer"},
+    "standard augmentation, mixup, lion": {"augment": "standard", "mix.kind": "mixup", "optimizer.name": "lion"},
+    "cutmix, light, half precision": {"augment": "light", "mix.kind": "cutmix", "precision": "bf16"},
+    "scaled gradients": {"precision": "fp16", "backbone": "small_conv", "optimizer.clip_norm": 1.0},
+    "plateau, accumulation, average": {
+        "optimizer": {"schedule": "plateau", "drop_every": 1, "patience": 1, "accumulate": 3, "ema": 0.9},
+        "loss": "contrastive",
+    },
+    "last block with a learned pooling": {
+        "backbone": {"key": "small_conv", "freeze": "all_but_last", "pooling": "gem"},
+        "optimizer.ema": 0.99,
+    },
+    "average of running statistics": {"backbone": "noisy", "optimizer.ema": 0.9, "head.norm": "batch"},
+    "accumulation with a sampler that looks": {
+        "sampler": "tuples_to_weights",
+        "miner": "multi_similarity",
+        "loss": "contrastive",
+        "optimizer.accumulate": 2,
+    },
     "pairs and a miner": {"loss": "contrastive", "miner": "batch_hard", "optimizer": {"name": "adam"}},
 }
+
+
+BEFORE = [49.3881, 46.5277, 41.5162, 40.7936, 41.6164, 40.8083, 41.3102, 36.515, 37.4743, 39.6727]
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +139,84 @@ def test_two_runs_of_one_spec_are_the_same_and_of_another_seed_are_not(spec):
     first, second, other = (curve(train(s)) for s in (spec, spec, spec.changed({"seed": 1})))
     assert first == second
     assert first != other
+
+
+def test_a_run_of_the_default_settings_is_what_it_was_before_there_were_more():
+    """Recorded before augmentations, mixing, pooling, precision ... could be chosen; equal to the last bit there."""
+    settings = {
+        "dataset": "digits",
+        "threads": 1,
+        "watch.points": 100,
+        "watch.evaluate_every": 1000,
+        "budget.steps": 10,
+    }
+    losses = [loss for _, loss in curve(train(RunSpec.read({}).changed(settings)))]
+    assert losses == pytest.approx(BEFORE, rel=1e-3)
+
+
+def test_several_batches_make_one_step_with_the_mean_of_their_gradients(spec):
+    spec = spec.changed({"budget.steps": 3, "optimizer.name": "sgd", "sampler": "shuffle", "sampler.batch_size": 20})
+    training = Training(spec.changed({"optimizer.accumulate": 2}))
+    events = list(training.events())
+    steps = of_kind(events, "step")
+    assert [step.step for step in steps] == [1, 2, 3]
+    assert of_kind(events, "started")[0].coverage["batches_per_step"] == 2
+    other = Training(spec)
+    other.prepare()
+    other.split, losses = training.split, []
+    for number in range(2):
+        other.step = number
+        losses.append(other.batch_gradient(0).loss.item())
+    assert steps[0].loss == pytest.approx(sum(losses) / 2)
+    gradients = [p.grad / 2 for group in other.optimizer.param_groups for p in group["params"]]
+    assert steps[0].grad_norm == pytest.approx(float(torch.nn.utils.get_total_norm(gradients)), rel=1e-4)
+
+
+def test_an_epoch_is_as_many_batches_also_where_several_make_a_step(spec):
+    single, several = (spec.changed({"optimizer.accumulate": count, "budget.steps": 40}) for count in (1, 4))
+    epochs = [[step.epoch for step in of_kind(train(one), "step")] for one in (single, several)]
+    assert epochs[1][:10] == epochs[0][::4]
+
+
+def test_the_average_of_the_weights_is_what_is_evaluated_and_training_does_not_see_it(spec):
+    plain, averaged = (spec.changed({"optimizer.ema": decay}) for decay in (None, 0.99))
+    one, other = list(train(plain)), list(train(averaged))
+    assert curve(one) == curve(other)
+    first, last = ([look.held_out for look in of_kind(events, "evaluated")] for events in (one, other))
+    assert first[0] == last[0]
+    assert first[-1] != last[-1]
+
+
+def test_half_precision_computes_the_network_in_it_and_evaluates_in_full(spec):
+    full, half = (spec.changed({"precision": precision}) for precision in ("fp32", "bf16"))
+    training = Training(half)
+    dtypes = set()
+    training.prepare()
+    training.model.head.register_forward_hook(lambda module, given, out: dtypes.add((module.training, out.dtype)))
+    losses = np.array([loss for _, loss in curve(training.events())])
+    expected = np.array([loss for _, loss in curve(train(full))])
+    assert (True, torch.bfloat16) in dtypes
+    assert all(weight.dtype == torch.float32 for weight in training.model.parameters())
+    assert not np.array_equal(losses, expected)
+    np.testing.assert_allclose(losses[:3], expected[:3], rtol=0.05)
+
+
+def test_a_step_whose_scaled_gradient_is_too_large_changes_nothing_and_the_scale_falls(spec):
+    training = Training(spec.changed({"precision": "fp16", "budget.steps": 1}))
+    training.prepare()
+    training.scaler.scaler.load_state_dict(training.scaler.scaler.state_dict() | {"scale": 3e38})
+    before = weights(training)
+    training.train_step()
+    after = weights(training)
+    same = [name for name in before if "extra_state" not in name and "steps" not in name]
+    assert all(torch.equal(before[name], after[name]) for name in same)
+    assert training.scaler.scaler.get_scale() < 3e38
+
+
+def test_what_is_done_to_images_is_told_at_the_start(spec):
+    assert next(train(spec)).input == ""
+    pretrained = {"backbone": "efficientnet_lite0", "backbone.pretrained": False}
+    assert "enlarged from 8 × 8 px to 32 × 32 px" in next(train(spec.changed(pretrained))).input
 
 
 def test_evaluating_does_not_disturb_training(spec):

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from mlcore.data import ImageTable, split
+from mlcore.evaluation.ranking import rank
+from mlcore.evaluation.retrieval import evaluate_retrieval
+from mlcore.evaluation.slow import slow_figures
 from mlcore.projection import pca
-from mlcore.training.watcher import HELD_OUT_SHARE, choose_sample, half, spread_over_classes
+from mlcore.training.watcher import HELD_OUT_SHARE, Watcher, choose_sample, half, spread_over_classes
 
 
 def table_of(sizes):
@@ -95,8 +98,6 @@ def test_half_precision_keeps_ordinary_lengths_and_zeros():
 
 def test_a_map_of_another_size_is_no_help_for_the_next():
     """A resumed run whose sample has changed begins a new map instead of failing."""
-    from mlcore.training.watcher import Watcher
-
     table, parts, sample = sample_of([20, 20], points=40)
     watcher = Watcher(table, parts, sample, None, np.arange(2), last_pca=np.zeros((7, 3), np.float32))
     embeddings = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
@@ -105,8 +106,6 @@ def test_a_map_of_another_size_is_no_help_for_the_next():
 
 
 def test_neighbours_are_of_the_same_side_and_never_oneself():
-    from mlcore.training.watcher import Watcher
-
     table, parts, sample = sample_of([6, 6], points=12)
     watcher = Watcher(table, parts, sample, None, np.arange(2))
     picture = watcher._picture(np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32), None)
@@ -117,3 +116,28 @@ def test_neighbours_are_of_the_same_side_and_never_oneself():
     assert (sample.held_out[found] == sample.held_out[:, None]).all()
     assert (found != np.arange(12)[:, None]).all()
     assert (np.diff(picture["similarities"][:, :5].astype(float), axis=1) <= 1e-3).all()
+
+
+def test_queries_are_searched_in_the_gallery_alone_where_the_split_says_so():
+    table = table_of([6, 6, 6, 6])
+    words = np.array((["train"] * 6) * 2 + (["query"] * 2 + ["gallery"] * 4) * 2)
+    parts = split(table.labels, "official", splits=words)
+    embeddings = np.random.default_rng(0).normal(size=(24, 5)).astype(np.float32)
+    embeddings[12:14] = embeddings[18:20] = 1.0  # the queries of both classes are alike, and no gallery image is
+    watcher = Watcher(table, parts, choose_sample(table, parts, 24, 0), None, np.arange(2))
+    seen = watcher._metrics(0, embeddings * 2, embeddings, None, [], 0.0, True)
+    asked = rank(embeddings[parts.queries], table.labels[parts.queries], embeddings[parts.gallery],
+                 table.labels[parts.gallery]).mean()  # fmt: skip
+    assert {name: seen.held_out[name] for name in asked} == pytest.approx(asked)
+    assert seen.held_out["queries"] == 4
+    assert seen.backbone["recall_at_1"] == seen.held_out["recall_at_1"]
+    assert seen.train == {
+        **evaluate_retrieval(embeddings[:12], table.labels[:12]),
+        **slow_figures(embeddings[:12], table.labels[:12]),
+        "nmi": seen.train["nmi"],
+    }
+    among_itself = split(table.labels, "official", splits=np.where(words == "train", "train", "test"))
+    watcher = Watcher(table, among_itself, choose_sample(table, among_itself, 24, 0), None, np.arange(2))
+    other = watcher._metrics(0, None, embeddings, None, [], 0.0, False)
+    assert other.held_out["queries"] == 12
+    assert set(other.held_out) == set(seen.held_out) - {"map", "mrr", "ami"}

@@ -219,7 +219,7 @@ def test_a_loss_that_gives_no_single_number_is_refused(spec):
 
 
 def test_traits_say_what_the_class_does(spec):
-    assert set(spec.traits) <= {"two views", "own labels", "no proxies", "slices"}
+    assert set(spec.traits) <= {"two views", "own labels", "no proxies", "slices", "class shares"}
     assert spec.load().views == (2 if "two views" in spec.traits else 1)
     assert issubclass(spec.load(), TrainingMethod)
     if fits(spec, "arcface"):
@@ -257,3 +257,13 @@ def test_class_has_the_name_of_pytorch_metric_learnings_trainer(spec):
     name = spec.load().__name__
     assert any(known.startswith(name) for known in spec.names)
     assert "before" in spec.names[0] or hasattr(pytorch_metric_learning.trainers, name)
+
+
+def test_a_method_that_says_so_trains_on_shares_of_classes(spec):
+    if "class shares" not in spec.traits:
+        return
+    method, (backbone, head) = build(spec, "arcface"), network()
+    views, labels = images(method)
+    shares = torch.nn.functional.one_hot(labels, CLASSES).float()
+    hard, soft = (outcome(method, backbone, head, views, given).loss for given in (labels, shares))
+    torch.testing.assert_close(soft, hard)

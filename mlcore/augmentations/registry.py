@@ -1,0 +1,7 @@
+"""The declared augmentations."""
+
+from __future__ import annotations
+
+from mlcore.declare import Registry
+
+AUGMENTATIONS = Registry("augmentation")

@@ -1,0 +1,29 @@
+"""The blocks of a timm network, as timm itself groups its weights."""
+
+from __future__ import annotations
+
+from torch import nn
+
+TENSORS_OF_A_LAYER = 2  # weight and bias
+
+
+def stages(network: nn.Module) -> list[list[nn.Parameter]]:
+    """Weights from the input to the output, stage by stage; a single layer after the last stage belongs to it.
+
+    Raises: ValueError for a network that timm does not know how to group.
+    """
+    from timm.models import group_parameters
+
+    try:
+        groups = group_parameters(network, network.group_matcher(coarse=True))
+    except (AttributeError, NotImplementedError, AssertionError) as error:
+        raise ValueError(
+            f"timm does not say what the blocks of {type(network).__name__} are, so all but the last cannot be kept "
+            "fixed. Keep nothing, batch norm or everything fixed."
+        ) from error
+    named = dict(network.named_parameters())
+    found = [[named[name] for name in names if name in named] for _, names in sorted(groups.items())]
+    found = [weights for weights in found if weights]
+    while len(found) > 1 and len(found[-1]) <= TENSORS_OF_A_LAYER:
+        found[-2:] = [found[-2] + found[-1]]
+    return found

@@ -1,0 +1,27 @@
+"""A set made ready: statistics, filters, near-duplicates, merging, splits and folds, as steps that can be undone."""
+
+from mlcore.data.prepare.derive import derive_set
+from mlcore.data.prepare.duplicates import NearDuplicates, leave_out, near_duplicates
+from mlcore.data.prepare.index import complete, read_index, write_prepared
+from mlcore.data.prepare.merge import merge, shared_labels
+from mlcore.data.prepare.plan import Plan
+from mlcore.data.prepare.statistics import Statistics, statistics
+from mlcore.data.prepare.steps import STEPS, Effect, Step
+
+__all__ = [
+    "STEPS",
+    "Effect",
+    "NearDuplicates",
+    "Plan",
+    "Statistics",
+    "Step",
+    "complete",
+    "derive_set",
+    "leave_out",
+    "merge",
+    "near_duplicates",
+    "read_index",
+    "shared_labels",
+    "statistics",
+    "write_prepared",
+]

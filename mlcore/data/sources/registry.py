@@ -1,0 +1,7 @@
+"""Where images come from. A source is a class that takes a path and has `find()`, `open(file)` and `stamp(file)`."""
+
+from __future__ import annotations
+
+from mlcore.declare import Registry
+
+SOURCES = Registry("data source")  # trait: "anything" is tried last, for it takes what no other does

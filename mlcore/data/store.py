@@ -1,0 +1,210 @@
+"""The imported sets: a folder each under the data root, read-only but for their titles."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlcore.data.fingerprint import fingerprint_of, stamp_of
+from mlcore.data.table import ImageTable
+from mlcore.runs.durable import read_json, replace_json
+
+SET_ID = re.compile(r"set-[0-9a-f]{12}")
+TITLE_LIMIT = 120
+
+
+@dataclass(frozen=True)
+class SetFacts:
+    """What `set.json` says of a set: who it is, whence, how much, how stored, and what to know of it (`notes`)."""
+
+    folder: Path
+    id: str
+    title: str
+    source: dict[str, Any]
+    counts: dict[str, int]
+    side: int
+    mode: str
+    fingerprint: str
+    made: str
+    options: dict[str, Any]
+    notes: list[str]
+
+
+def data_root() -> Path:
+    """`LAB_DATA`, else `data` beside the runs."""
+    given = os.environ.get("LAB_DATA")
+    return Path(given) if given else Path(os.environ.get("LAB_RUNS") or "runs").absolute().parent / "data"
+
+
+def own_key(key: str) -> str | None:
+    """What a data set's key means if it means no declared one: a set's id, or an absolute path; else None.
+
+    Whether there is such a set is not asked: what a run was trained on may be gone.
+    """
+    if SET_ID.fullmatch(key):
+        return key
+    is_path = "/" in key or os.sep in key or key.startswith((".", "~"))
+    try:
+        path = Path(key).expanduser()
+        return os.path.abspath(path) if is_path or path.exists() else None
+    except (OSError, RuntimeError, ValueError):
+        return None
+
+
+def own_title(key: str) -> str:
+    """What people call the images of a set's id or of a path."""
+    facts = read_facts(data_root() / key) if SET_ID.fullmatch(key) else None
+    return facts.title if facts else Path(key).name or key
+
+
+def all_sets(root: Path | None = None) -> list[SetFacts]:
+    """Every set, the newest first."""
+    folder = root or data_root()
+    found = [read_facts(entry) for entry in folder.glob("set-*") if SET_ID.fullmatch(entry.name)]
+    return sorted((facts for facts in found if facts), key=lambda facts: (facts.made, facts.id), reverse=True)
+
+
+def find_set(text: str, root: Path | None = None) -> SetFacts:
+    """The set whose id is or ends with `text`, or whose title it is (the newest).
+
+    Raises: ValueError if there is none.
+    """
+    wanted = text.strip()
+    sets = all_sets(root)
+    for same in (
+        lambda facts: facts.id == wanted.lower(),
+        lambda facts: len(wanted) >= 4 and facts.id.endswith(wanted.lower()),
+        lambda facts: facts.title == wanted,
+    ):
+        for facts in sets:
+            if same(facts):
+                return facts
+    raise ValueError(f"There is no imported set '{wanted[:60]}' in {root or data_root()}. See: python -m mlcore data")
+
+
+def set_of_state(root: Path, state: str, options: Mapping[str, Any] | None) -> Path | None:
+    """The newest set that was made of a source in this very state, with these options asked for or (None) any."""
+    for facts in all_sets(root):
+        asked = {"side": facts.options.get("asked_side"), "fit": facts.options.get("fit")}
+        if facts.source.get("state") == state and (options is None or asked == options):
+            return facts.folder
+    return None
+
+
+def read_facts(folder: Path) -> SetFacts | None:
+    """A folder's facts, or None where they cannot be read."""
+    record = read_json(folder / "set.json")
+    try:
+        return SetFacts(folder, **{name: record[name] for name in SetFacts.__annotations__ if name != "folder"})
+    except (TypeError, KeyError):
+        return None
+
+
+def open_set(text: str, root: Path | None = None) -> ImageTable:
+    """A set as a table whose pixels stay on the disk until they are looked at.
+
+    Raises: ValueError if there is no such set, or its files are not the ones that were imported.
+    """
+    facts = find_set(text, root)
+    try:
+        return read_set(facts.folder, facts.title, stamp_of(facts.folder))
+    except OSError as error:
+        raise ValueError(f"{facts.title}: cannot be read: {error}. Import it again.") from None
+
+
+@lru_cache(maxsize=4)
+def read_set(folder: Path, title: str, stamp: str) -> ImageTable:
+    facts = read_facts(folder)
+    check_unchanged(folder, facts, stamp)
+    index = read_index(folder)
+    pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
+    if len(pixels) != len(index):
+        raise ValueError(f"{title}: must have a row of pixels for each of {len(index)} images; has {len(pixels)}.")
+    codes, names = index.label.factorize()
+    parents, parent_names = parents_of_classes(index, codes, len(names))
+    return ImageTable(
+        key=facts.id,
+        title=title,
+        pixels=pixels,
+        labels=codes.astype(np.int64),
+        class_names=tuple(map(str, names)),
+        image_names=tuple(index.file.tolist()),
+        origin=f"Imported from {facts.source.get('path') or 'files'} on {facts.made[:10]}.",
+        licence="Whatever its owner says: an import does not know it.",
+        parents=parents,
+        parent_names=parent_names,
+        splits=index["split"].fillna("").to_numpy(dtype=object) if index["split"].notna().any() else None,
+        folds=index["fold"].fillna(-1).to_numpy(dtype=np.int64) if index["fold"].notna().any() else None,
+        known_fingerprint=facts.fingerprint,
+    )
+
+
+def read_index(folder: Path) -> Any:
+    """A set's index as a pandas table: row, file, label, parent, split, fold, text, width, height, mode, hash."""
+    import pandas as pd
+
+    return pd.read_parquet(folder / "index.parquet")
+
+
+def read_left_out(folder: Path) -> Any:
+    """What was left out and why, as a pandas table: file, reason."""
+    import pandas as pd
+
+    return pd.read_parquet(folder / "left_out.parquet")
+
+
+def check_unchanged(folder: Path, facts: SetFacts, stamp: str) -> None:
+    """Files that were touched are read as a whole; if they are still the same, that is remembered.
+
+    Raises: ValueError if they are others.
+    """
+    record = read_json(folder / "set.json")
+    if record.get("stamp") == stamp:
+        return
+    if fingerprint_of(folder) != facts.fingerprint:
+        raise ValueError(f"{facts.title}: its files are not the ones that were imported. Import it again.")
+    try:
+        replace_json(folder / "set.json", {**record, "stamp": stamp})
+    except OSError:
+        return  # on a disk that cannot be written, it is read again next time
+
+
+def parents_of_classes(index: Any, codes: np.ndarray, classes: int) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Each class's parent number and the parents' names; None and () unless every class has exactly one."""
+    if index.parent.isna().any():
+        return None, ()
+    numbers, names = index.parent.factorize()
+    of_class = np.zeros(classes, dtype=np.int64)
+    of_class[codes] = numbers
+    if not np.array_equal(of_class[codes], numbers):
+        return None, ()
+    return of_class, tuple(map(str, names))
+
+
+def rename_set(text: str, title: str, root: Path | None = None) -> SetFacts:
+    """Raises: ValueError if there is no such set, or the title is empty or too long."""
+    if not title.strip() or len(title) > TITLE_LIMIT:
+        raise ValueError(f"A title has 1 to {TITLE_LIMIT} characters; got {len(title)}.")
+    facts = find_set(text, root)
+    replace_json(facts.folder / "set.json", {**read_json(facts.folder / "set.json"), "title": title.strip()})
+    return find_set(facts.id, root)
+
+
+def delete_set(text: str, root: Path | None = None) -> SetFacts:
+    """Remove a set; runs that were trained on it can be looked at, not gone on with.
+
+    Raises: ValueError if there is no such set.
+    """
+    facts = find_set(text, root)
+    hidden = facts.folder.with_name(f".deleted-{facts.id}-{os.getpid()}")
+    os.rename(facts.folder, hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
+    return facts

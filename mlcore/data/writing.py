@@ -1,0 +1,302 @@
+"""Writes an image set to disk, image after image, so that it can stop at any point and go on, and shows it only whole.
+
+While it is written, a set is a hidden folder: pixels as they come, and a journal that names them. What the journal has
+is on the disk already; what comes after is written again. The last act renames the folder.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import time
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from mlcore.data.fingerprint import fingerprint_of, stamp_of
+from mlcore.data.sources.found import Found, LeftOut
+from mlcore.runs.durable import DiskFull, read_json, replace_json, sync_folder, write_all
+from mlcore.runs.process import take_lock
+
+SCHEMA = 1
+HEAD = 128  # bytes of a .npy file before its numbers
+CHUNK = 8 * 2**20
+RESERVE = 512 * 2**20  # bytes of the disk that are left to others
+CHECKPOINT_S = 2.0
+TEXT_LIMIT = 2000  # characters of a label or a text that are kept
+TAKEN, LEFT = "taken", "left"
+INDEX = ("row", "file", "label", "parent", "split", "fold", "text", "width", "height", "mode", "hash")
+SHOWN = 5  # names in a note
+
+
+class SetWriter:
+    """One set in the making, in the hidden folder `.import-<name>` of the data root; the only writer of it.
+
+    `name` is for what is imported and how: the same name goes on where the last writer stopped. Grey images are
+    stored as one channel until the first coloured one comes.
+
+    Raises: ValueError if another process writes this very set; DiskFull, with everything up to then kept, before the
+    disk is full.
+    """
+
+    def __init__(self, root: Path, name: str, side: int) -> None:
+        self.root, self.side = root, side
+        self.folder = work_folder(root, name)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = take_lock(self.folder / "lock")
+        if self._lock is None:
+            raise ValueError("These images are being imported already, by another process. Wait for it.")
+        self._pending: list[bytes] = []
+        self._checkpointed = time.monotonic()
+        self._journal = os.open(self.folder / "journal.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        self._cut_journal()
+        self.taken, self.left = self._counts()
+        self._open_pixels()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def done(self) -> int:
+        """How many things of the source are settled, taken or left out."""
+        return self.taken + self.left
+
+    def add(self, found: Found, pixels: np.ndarray, width: int, height: int, mode: str, look: str) -> None:
+        """One more image, (side, side, 1 or 3) uint8, with its facts as the index has them; `look` is its hash."""
+        if pixels.shape[2] == 3 and self.channels == 1:
+            self._widen()
+        elif pixels.shape[2] == 1 and self.channels == 3:
+            pixels = np.repeat(pixels, 3, axis=2)
+        write_all(self._pixels, np.ascontiguousarray(pixels).data.cast("B"))
+        facts = (found.file, found.label[:TEXT_LIMIT], found.parent, found.split, found.fold)
+        text = found.text[:TEXT_LIMIT] if found.text else None
+        self._note([TAKEN, self.taken, *facts, text, width, height, mode, look])
+        self.taken += 1
+
+    def leave_out(self, left: LeftOut) -> None:
+        self._note([LEFT, left.file[:4096], left.reason[:TEXT_LIMIT]])
+        self.left += 1
+
+    def checkpoint(self) -> None:
+        """Bring all to the disk, the pixels before the journal that names them."""
+        os.fdatasync(self._pixels)
+        write_all(self._journal, b"".join(self._pending))
+        self._pending.clear()
+        self._checkpointed = time.monotonic()
+
+    def check_room(self, count: int) -> None:
+        """Raises: DiskFull if `count` more bytes leave less than half a gigabyte to others."""
+        free = shutil.disk_usage(self.folder).free
+        if free - count < RESERVE:
+            raise DiskFull(
+                f"The disk of {self.root} has {free / 2**20:.0f} MB free, and the import needs {count / 2**20:.0f} MB "
+                f"more beside the {RESERVE / 2**20:.0f} MB that it leaves. Make room and import again: it goes on."
+            )
+
+    def finish(self, title: str, made_from: Mapping[str, Any], options: Mapping[str, Any]) -> Path:
+        """Turn the hidden folder into a set, or into nothing where the very same set is there; returns its folder.
+
+        Raises: ValueError if there is no image.
+        """
+        self.checkpoint()
+        index, left = self._tables()
+        if not len(index):
+            first = f" The first: {left.file[0]}: {left.reason[0]}" if len(left) else ""
+            self.discard()
+            raise ValueError(f"{title}: must have at least one image that can be read; it has none.{first}")
+        shape = (len(index), self.side, self.side, self.channels)
+        os.pwrite(self._pixels, npy_head(shape), 0)
+        os.fsync(self._pixels)
+        self._close_files()
+        os.replace(self._pixels_path(self.channels), self.folder / "pixels.npy")
+        index.to_parquet(self.folder / "index.parquet", index=False)
+        left.to_parquet(self.folder / "left_out.parquet", index=False)
+        fingerprint = fingerprint_of(self.folder)
+        set_id = f"set-{fingerprint[:12]}"
+        record = {
+            "schema": SCHEMA,
+            "id": set_id,
+            "title": title,
+            "source": dict(made_from),
+            "counts": {"images": len(index), "classes": index.label.nunique(), "left_out": len(left)},
+            "side": self.side,
+            "mode": "grey" if self.channels == 1 else "RGB",
+            "fingerprint": fingerprint,
+            "stamp": stamp_of(self.folder),
+            "made": datetime.now(UTC).isoformat(timespec="seconds"),
+            "options": dict(options),
+            "notes": notes_on(index, left),
+        }
+        replace_json(self.folder / "set.json", record)
+        return self._show(self.root / set_id, record)
+
+    def discard(self) -> None:
+        """Throw away all that was written."""
+        self._close_files()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.close()
+
+    def close(self) -> None:
+        """Keep what is there, for the next writer of the same name."""
+        try:
+            if self._journal >= 0:
+                self.checkpoint()
+        finally:
+            self._close_files()
+            self._lock.close()
+
+    def _show(self, target: Path, record: dict[str, Any]) -> Path:
+        for name in ("lock", "journal.jsonl"):
+            (self.folder / name).unlink(missing_ok=True)
+        sync_folder(self.folder)
+        there = read_json(target / "set.json")
+        if there is not None:
+            replace_json(target / "set.json", {**there, "source": record["source"], "options": record["options"]})
+            shutil.rmtree(self.folder, ignore_errors=True)
+        else:
+            os.rename(self.folder, target)
+            sync_folder(self.root)
+        self.close()
+        return target
+
+    def _note(self, entry: list[Any]) -> None:
+        self._pending.append(json.dumps(entry, ensure_ascii=True, separators=(",", ":")).encode() + b"\n")
+        if time.monotonic() - self._checkpointed >= CHECKPOINT_S:
+            self.check_room(0)
+            self.checkpoint()
+
+    def _pixels_path(self, channels: int) -> Path:
+        return self.folder / f"pixels-{channels}.part"
+
+    def _open_pixels(self) -> None:
+        """Open the pixels and cut off what the journal does not name; where less is there than it names, start anew."""
+        finished = self.folder / "pixels.npy"
+        for part in self.folder.glob("*.widening"):
+            part.unlink()
+        if finished.exists():
+            with finished.open("rb") as file:
+                np.lib.format.read_magic(file)
+                shape = np.lib.format.read_array_header_1_0(file)[0]
+            os.replace(finished, self._pixels_path(shape[3]))
+        self.channels = 3 if self._pixels_path(3).exists() else 1
+        if self.channels == 3:
+            self._pixels_path(1).unlink(missing_ok=True)
+        self._pixels = os.open(self._pixels_path(self.channels), os.O_RDWR | os.O_CREAT, 0o600)
+        wanted = HEAD + self.taken * self.side**2 * self.channels
+        size = os.fstat(self._pixels).st_size
+        if size < wanted:
+            os.ftruncate(self._journal, 0)
+            self.taken, self.left, wanted = 0, 0, HEAD
+        os.ftruncate(self._pixels, wanted)
+
+    def _widen(self) -> None:
+        """From one channel to three, once: the first coloured image has come."""
+        self.checkpoint()
+        count = os.fstat(self._pixels).st_size - HEAD
+        self.check_room(3 * count)
+        temporary = self._pixels_path(3).with_suffix(".widening")
+        wide = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.ftruncate(wide, HEAD)
+            for start in range(0, count, CHUNK):
+                grey = np.frombuffer(os.pread(self._pixels, min(CHUNK, count - start), HEAD + start), np.uint8)
+                write_all(wide, np.repeat(grey, 3).data)
+            os.fsync(wide)
+        finally:
+            os.close(wide)
+        os.replace(temporary, self._pixels_path(3))
+        os.close(self._pixels)
+        self._pixels_path(1).unlink()
+        self.channels = 3
+        self._pixels = os.open(self._pixels_path(3), os.O_RDWR)
+
+    def _cut_journal(self) -> None:
+        """Remove a torn last line."""
+        data = (self.folder / "journal.jsonl").read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            os.ftruncate(self._journal, whole)
+
+    def _entries(self) -> Any:
+        with (self.folder / "journal.jsonl").open(encoding="ascii") as file:
+            for line in file:
+                yield json.loads(line)
+
+    def _counts(self) -> tuple[int, int]:
+        kinds = Counter(entry[0] for entry in self._entries())
+        return kinds[TAKEN], kinds[LEFT]
+
+    def _tables(self) -> tuple[Any, Any]:
+        """The index and what was left out, as pandas tables."""
+        import pandas as pd
+
+        taken: list[list[Any]] = []
+        left: list[list[str]] = []
+        for entry in self._entries():
+            (taken if entry[0] == TAKEN else left).append(entry[1:])
+        index = pd.DataFrame(taken, columns=list(INDEX))
+        kinds = {"row": "int64", "fold": "Int64", "width": "int64", "height": "int64"}
+        index = index.astype({name: kinds.get(name, "string") for name in INDEX})
+        return index, pd.DataFrame(left, columns=["file", "reason"]).astype("string")
+
+    def _close_files(self) -> None:
+        if self._journal >= 0:
+            os.close(self._journal)
+            os.close(self._pixels)
+            self._journal = self._pixels = -1
+
+
+def work_folder(root: Path, name: str) -> Path:
+    return root / f".import-{name[:16]}"
+
+
+def npy_head(shape: tuple[int, ...]) -> bytes:
+    """The first 128 bytes of a .npy file of bytes."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    head = file.getvalue()
+    if len(head) != HEAD:
+        raise AssertionError(f"numpy writes {len(head)} bytes before an array, not {HEAD}")
+    return head
+
+
+def notes_on(index: Any, left: Any) -> list[str]:
+    """What a person should know of a set's labels, a sentence each."""
+    notes = []
+    counts = index.label.value_counts(sort=False)
+    alone = sorted(counts[counts == 1].index)
+    if alone:
+        notes.append(
+            f"{some(alone)} {'has' if len(alone) == 1 else 'have'} one image: nothing there can be found again."
+        )
+    if len(counts) == 1:
+        notes.append(f"There is one class, '{counts.index[0]}': nothing can be told apart.")
+    unlabelled = int(left.reason.str.contains("it has no label|lies in no class folder").sum())
+    if unlabelled:
+        notes.append(f"{unlabelled} image(s) have no label and were left out.")
+    folded = Counter(unicodedata.normalize("NFC", name).casefold() for name in counts.index)
+    twins = sorted(name for name in counts.index if folded[unicodedata.normalize("NFC", name).casefold()] > 1)
+    if twins:
+        notes.append(f"{some(twins)} differ by upper and lower case only, and are taken as different.")
+    with_parent = index[["label", "parent"]].drop_duplicates()
+    several = sorted(with_parent.label[with_parent.label.duplicated()].unique())
+    if several and index.parent.notna().any():
+        notes.append(f"Parents are not used: {some(several)} must have one parent each.")
+    elif index.parent.notna().any() and index.parent.isna().any():
+        notes.append("Parents are not used: some classes have none.")
+    return notes
+
+
+def some(names: list[str]) -> str:
+    shown = ", ".join(f"'{name[:60]}'" for name in names[:SHOWN])
+    return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown

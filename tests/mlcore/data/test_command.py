@@ -1,0 +1,117 @@
+"""`python -m mlcore import`, `data`, and `train --dataset` with a path."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from image_files import classes, tree
+
+from mlcore.__main__ import main
+from mlcore.data import command, importing
+from mlcore.data.store import all_sets
+from mlcore.runs.folder import Runs
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAB_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("LAB_RUNS", str(tmp_path / "runs"))
+
+
+@pytest.fixture
+def own(tmp_path):
+    return tree(classes(tmp_path / "own", 6, 8), {"c0/x.txt": b"x"})
+
+
+def test_import_says_what_came_of_it(own, capsys):
+    assert main(["import", str(own), "--title", "My photos", "--side", "16"]) == 0
+    told = capsys.readouterr().out
+    assert "My photos: 48 images in 6 classes, 16 px, RGB; 1 left out" in told
+    assert "c0/x.txt" in told
+    assert all_sets()[0].id in told
+
+
+def test_import_as_json_is_one_record(own, capsys):
+    assert main(["import", str(own), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["counts"] == {"images": 48, "classes": 6, "left_out": 1}
+    assert record["left_out"][0]["file"] == "c0/x.txt"
+
+
+def test_import_takes_a_level_and_a_sources_own_options(tmp_path, capsys):
+    from image_files import image_bytes, picture
+
+    files = {f"{p}/{c}/1.png": image_bytes(picture(n)) for n, (p, c) in enumerate([("a", "x"), ("a", "y"), ("b", "z")])}
+    own = tree(tmp_path / "own", files)
+    assert main(["import", str(own), "--level", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["counts"]["classes"] == 3
+    table = tree(own, {"t.csv": b"path,kind\na/x/1.png,k\n"}) / "t.csv"
+    options = ["--option", "file_column=path", "--option", "label_column=kind"]
+    assert main(["import", str(table), *options]) == 0
+    assert main(["import", str(table), "--level", "2", *options]) == 2
+    assert "there is no 'level'" in capsys.readouterr().err
+
+
+def test_import_of_nothing_is_one_sentence(tmp_path, capsys):
+    assert main(["import", str(tmp_path / "nothing")]) == 2
+    assert capsys.readouterr().err.startswith("mlcore: ")
+
+
+def test_import_stopped_by_hand_says_how_to_go_on(own, capsys, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(importing, "decode", stopped)
+        assert main(["import", str(own)]) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    assert main(["import", str(own)]) == 0
+
+
+def test_data_lists_shows_renames_and_deletes(own, capsys):
+    assert main(["data"]) == 0
+    assert "No imported sets" in capsys.readouterr().out
+    main(["import", str(own)])
+    capsys.readouterr()
+    assert main(["data", "--json"]) == 0
+    (record,) = json.loads(capsys.readouterr().out)
+    assert main(["data", "own", "--rename", "Shoes"]) == 0
+    assert "Shoes: 48 images" in capsys.readouterr().out
+    assert main(["data"]) == 0
+    assert record["id"] in capsys.readouterr().out
+    assert main(["data", "Shoes", "--delete"]) == 0
+    assert all_sets() == []
+    assert main(["data", "--delete"]) == 2
+
+
+def train(dataset):
+    settings = ["sampler.batch_size=8", "head.embedding_size=8", "watch.points=20"]
+    chosen = [word for setting in settings for word in ("--set", setting)]
+    return main(["train", "--dataset", str(dataset), "--steps", "2", "--sampler", "m_per_class", "--json", *chosen])
+
+
+def test_train_takes_a_path_an_id_and_a_title_and_imports_once(own, capsys, monkeypatch, tmp_path):
+    assert train(own) == 0
+    (facts,) = all_sets()
+    monkeypatch.setattr(importing, "decode", None)
+    for name in (own, facts.id, facts.id[-6:], "own"):
+        assert train(name) == 0
+    assert len(all_sets()) == 1
+    choices = [run.spec.dataset for run in Runs(tmp_path / "runs").all()]
+    assert {choice.key for choice in choices} == {facts.id}
+    assert {choice.fingerprint for choice in choices} == {facts.fingerprint}
+
+
+def test_train_refuses_what_is_neither(capsys):
+    assert train("glyph") == 2
+    assert "Did you mean 'glyphs'" in capsys.readouterr().err
+    assert train("./nothing") == 2
+    assert "that is there" in capsys.readouterr().err
+
+
+def test_a_bar_counts_the_images(own, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setattr(importing, "TELL_EVERY_S", 0.0)
+    command.import_with_bar(own)
+    assert "49/49" in capsys.readouterr().err
