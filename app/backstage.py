@@ -30,7 +30,7 @@ class Backstage:
 @st.cache_resource(show_spinner=False)
 def backstage() -> Backstage:
     """The one Backstage of this server. Its runs folder is $LAB_RUNS, else `runs/` beside `app/`."""
-    runs = Runs(os.environ.get("LAB_RUNS") or ROOT / "runs")
+    runs = Runs(os.environ.setdefault("LAB_RUNS", str(ROOT / "runs")))  # the processes ask for it, too
     slots = os.environ.get("LAB_SLOTS")
     supervisor = Supervisor(runs, slots=int(slots) if slots else None)
     supervisor.start()

@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from app.datasets import room_of
 from app.draft import WIDGET, Draft
 from mlcore.catalogue import parts
 from mlcore.declare import Param, Spec
@@ -18,7 +19,7 @@ IN_ORDER = 12  # more parts than that are listed by title
 
 def part_choice(draft: Draft, section: str, label: str, *, help: str | None = None) -> Spec:
     """A list of the parts of a room; returns the chosen one."""
-    room = parts(PART_ROOMS[section])
+    room = room_of(section)
     key = f"{WIDGET}{section}"
     st.session_state.setdefault(key, draft.get(section))
     keys = sorted(room, key=lambda name: room[name].title.lower()) if len(room) > IN_ORDER else list(room)

@@ -6,8 +6,8 @@ from typing import Any
 
 import streamlit as st
 
+from app.datasets import image_sets, room_of
 from app.url import mirror
-from mlcore.catalogue import parts
 from mlcore.declare import Param, Spec
 from mlcore.runs.spec import PART_ROOMS, RunSpec
 
@@ -51,10 +51,9 @@ class Draft:
 
     def knobs(self, section: str) -> dict[str, Any]:
         """The knob values of the chosen part of a section, with its defaults where nothing was set."""
-        part = parts(PART_ROOMS[section])[self.settings[section]]
-        kept = self.settings.get(f"@{section}.{part.key}", {})
+        kept = self.settings.get(f"@{section}.{self.settings[section]}", {})
         values = {}
-        for param in part.params:
+        for param in self.params(section):
             name = f"{section}.{param.name}"
             values[param.name] = kept.get(
                 param.name, self.settings.get(name, param.default) if not kept else param.default
@@ -78,9 +77,9 @@ class Draft:
             self.settings[f"{section}.{param.name}"] = kept.get(param.name, param.default)
 
     def part(self, section: str) -> Spec | None:
-        """The chosen part of a section; None where it is left out."""
+        """The chosen part of a section; None where it is left out, or a set of images that is not here."""
         key = self.settings.get(section)
-        return None if key is None else parts(PART_ROOMS[section])[key]
+        return None if key is None else image_sets().get(key) if section == "dataset" else room_of(section)[key]
 
     def params(self, section: str) -> tuple[Param, ...]:
         part = self.part(section)

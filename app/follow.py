@@ -57,7 +57,7 @@ def preview_heading(run: RunFolder) -> None:
     spec = run.spec
     st.markdown("#### Before training")
     st.caption(
-        f"{plain(spec.dataset.key)} through {plain(parts('backbones')[spec.backbone.key].title)}, untrained. "
+        f"{plain(spec.dataset.title())} through {plain(parts('backbones')[spec.backbone.key].title)}, untrained. "
         "Set things up on the left, then press Start."
     )
 

@@ -25,7 +25,7 @@ SEEN_UNTRAINED = ("dataset", "backbone", "head", "watch", "seed", "deterministic
 def start(stage: Backstage, spec: RunSpec) -> None:
     """Queue the run and show it. Pressed twice, it is one run."""
     nonce = st.session_state.setdefault(NONCE, uuid.uuid4().hex)
-    run = stage.runs.create(with_fingerprint(spec), nonce=nonce)
+    run = stage.runs.create(spec, nonce=nonce)
     stage.supervisor.wake()
     st.session_state[NONCE] = uuid.uuid4().hex
     st.session_state.pop("lab.selection", None)
@@ -100,10 +100,10 @@ def queue_words() -> str:
     return f"{count(waiting, 'run')} waiting before yours" if waiting else ""
 
 
-def draft_margin_lines(spec: RunSpec) -> list[dict[str, Any]] | None:
-    """The margin lines of the loss that is being set up; None while torch is still being imported."""
+def draft_margin_lines(spec: RunSpec) -> list[dict[str, Any]]:
+    """The margin lines of the loss that is being set up; none while torch is still being imported."""
     if not torch_is_ready():
-        return None
+        return []
     import dataclasses
 
     from mlcore.losses import LOSSES
@@ -113,8 +113,8 @@ def draft_margin_lines(spec: RunSpec) -> list[dict[str, Any]] | None:
 
 
 def draft_or_fault(draft: Draft) -> tuple[RunSpec | None, str]:
-    """The draft as a spec, or what is wrong with it."""
+    """The draft as a spec of images that are here, or what is wrong with it."""
     try:
-        return draft.spec(), ""
-    except ValueError as error:
+        return with_fingerprint(draft.spec()), ""
+    except (ValueError, OSError) as error:
         return None, str(error)

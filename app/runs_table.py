@@ -11,6 +11,7 @@ import pandas as pd
 
 from app.words import STATE_WORDS
 from mlcore.catalogue import parts
+from mlcore.data.store import own_title
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.status import Status
 
@@ -55,13 +56,14 @@ def read_row(run: RunFolder) -> dict[str, Any] | None:
             return None
         spec = birth["spec"]
         keys = {room: spec[section]["key"] for section, room in SECTIONS.items()}
+        data = keys["datasets"] if keys["datasets"] in parts("datasets") else own_title(keys["datasets"])
     except (OSError, ValueError, KeyError, TypeError):
         return dict.fromkeys(COLUMNS) | common | {"name": "damaged run", "seconds": status.seconds}
     loss = title("losses", keys["losses"])
     score, before = scores(status)
     return common | {
-        "name": label.name or spec.get("name") or f"{loss} on {keys['datasets']}",
-        "data": keys["datasets"],
+        "name": label.name or spec.get("name") or f"{loss} on {data}",
+        "data": data,
         "backbone": title("backbones", keys["backbones"]),
         "loss": loss,
         "MAP@R": score,

@@ -10,6 +10,7 @@ from app.draft import WIDGET, Draft, settings_of
 from app.lessons import LESSONS, lesson
 from app.tiles import Row, Tile, atlas_carrier, image_tiles
 from app.url import mirror
+from app.words import plain
 from mlcore.data import ImageTable, load
 from mlcore.data.thumbnails import Atlas, atlas
 from mlcore.runs.spec import RunSpec, fitting_keys, learns_proxies, takes_shares, usual_augment
@@ -59,9 +60,9 @@ def batch_choice(draft: Draft) -> None:
         fitting_keys("subset_miner", draft.get("loss")),
         help="Looks at a batch without gradient and trains on a part of it.",
     )
-    before, plain = draft.get("method"), draft.get("augment")
+    before, moved = draft.get("method"), draft.get("augment")
     method = part_choice(draft, "method", "Training method", help="What a step does with the batch and the loss.")
-    if method.key != before and plain == usual_augment(before):
+    if method.key != before and moved == usual_augment(before):
         draft.choose("augment", usual_augment(method.key))
         st.session_state.pop(f"{WIDGET}augment", None)
     if method.key != RunSpec.model_fields["method"].default.key:
@@ -124,22 +125,52 @@ def strip_of(key: str) -> tuple[ImageTable, Atlas]:
     return table, atlas(table.pixels[firsts], min(48, max(table.image_size)))
 
 
+OWN_HELP = "Your own: python -m mlcore import FOLDER (a folder of images for each class, a zip, a table); then reload."
+
+
 def data_choice(draft: Draft) -> None:
-    part = part_choice(draft, "dataset", "Data")
+    if draft.part("dataset") is None:
+        st.toast(
+            f"The images “{plain(draft.get('dataset'), 60)}” are not here. Import them again, or choose others.",
+            icon=":material/hide_image:",
+            duration="long",
+        )
+        draft.choose("dataset", RunSpec.model_fields["dataset"].default.key)
+        st.session_state.pop(f"{WIDGET}dataset", None)
+    part = part_choice(draft, "dataset", "Data", help=OWN_HELP)
     part_knobs(draft, "dataset", part)
-    table, pictures = strip_of(part.key)
+    try:
+        table, pictures = strip_of(part.key)
+    except (ValueError, OSError) as error:
+        st.error(f"These images cannot be read: {plain(str(error), 300)}", icon=":material/broken_image:")
+        return
     atlas_carrier(pictures, key=f"lab.strip.{part.key}")
     tiles = tuple(Tile(place, place, "none", table.class_names[place]) for place in range(pictures.count))
     image_tiles([Row("", "", tiles)], atlas_key=pictures.key, key="lab.strip", size=32)
     st.caption(f"{len(table):,} images, {len(table.class_names)} classes, {' × '.join(map(str, table.image_size))} px")
-    choice(
+    split_choice(draft, table)
+
+
+def split_choice(draft: Draft, table: ImageTable) -> None:
+    """What is held out; a split or folds that came with the images are offered where there are any."""
+    options = {"class": "Classes", "sample": "Images"}
+    if table.splits is not None:
+        options["official"] = "As given"
+    if table.folds is not None:
+        options["fold"] = "Fold"
+    if draft.get("dataset.split") not in options:
+        draft.set("dataset.split", "class")
+        st.session_state.pop(f"{WIDGET}dataset.split", None)
+    by = choice(
         draft,
         "dataset.split",
         "Held out",
-        {"class": "Classes", "sample": "Images"},
+        options,
         help="Classes: those searched are never trained on, as in retrieval. Images: every class is "
         "trained on, other images of it are searched.",
     )
+    if by == "fold":
+        number(draft, "dataset.fold", "Fold that is held out", 0, int(table.folds.max()))
 
 
 def backbone_choice(draft: Draft) -> None:

@@ -36,7 +36,7 @@ with st.bottom, st.container(horizontal=True, vertical_alignment="center"):
     words = [
         parts("losses")[draft.get("loss")].title,
         parts("backbones")[draft.get("backbone")].title,
-        draft.get("dataset"),
+        plain(draft.part("dataset").title) if draft.part("dataset") else None,
     ]
     st.caption(" · ".join(filter(None, [*words, queue_words()])))
 notices = st.container()
@@ -53,4 +53,4 @@ if run is not None:
     follow(stage, run, view.run)
 elif spec is not None:
     preview = preview_of(stage, spec)
-    follow(stage, preview, view.run, draft_margin_lines(spec) if preview.state.finished else None)
+    follow(stage, preview, view.run, draft_margin_lines(spec))

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import streamlit as st
+from image_files import classes
 from streamlit.testing.v1 import AppTest
 
 from app.draft import settings_of
+from mlcore.data.importing import import_path
 from mlcore.engines.supervisor import Supervisor
 from mlcore.runs.spec import RunSpec
 from mlcore.runs.states import RunState
@@ -182,3 +184,19 @@ def test_settings_of_the_optimiser_come_back_from_a_link(open_page):
     assert not test.exception
     assert (kept["mix.kind"], kept["head.norm"]) == ("cutmix", "batch")
     assert kept["backbone.pooling"] == "own"
+
+
+def test_imported_images_can_be_chosen_in_the_lab_and_are_called_by_their_title(open_page, runs, tmp_path):
+    set_id = import_path(classes(tmp_path / "fruit"), root=runs.root.parent / "data", title="My fruit").name
+    test = open_page("lab", **{"s.dataset": set_id})
+    assert test.selectbox(key="lab.set.dataset").value == set_id
+    assert "12 images, 3 classes" in words(test)
+    runs.create(RunSpec.read({"dataset": set_id, "budget": {"steps": 1}}))
+    table = test.switch_page("../pages/runs.py").run().dataframe[0].value
+    assert table["data"].tolist() == ["My fruit"]
+
+
+def test_images_that_are_not_here_are_told_and_others_taken(open_page):
+    test = open_page("lab", **{"s.dataset": "set-000000000000"})
+    assert "set-000000000000" in test.toast[0].value.replace("\\", "")
+    assert test.selectbox(key="lab.set.dataset").value == "glyphs"

@@ -1,0 +1,34 @@
+"""The image sets that a person can choose: those that are declared, and those imported from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mlcore.catalogue import parts
+from mlcore.data.store import all_sets
+from mlcore.declare import Spec
+from mlcore.runs.spec import PART_ROOMS
+
+
+def image_sets() -> dict[str, Spec]:
+    """Every set by its key; an imported one's is its id."""
+    own = {
+        facts.id: Spec(
+            key=facts.id,
+            title=facts.title,
+            family="own",
+            text="Your own images.",
+            formula="",
+            paper="",
+            params=(),
+            sizes=(),
+            target="",
+        )
+        for facts in all_sets()
+    }
+    return {**parts("datasets"), **own}
+
+
+def room_of(section: str) -> Mapping[str, Spec]:
+    """What can be chosen for a section of a run."""
+    return image_sets() if section == "dataset" else parts(PART_ROOMS[section])
