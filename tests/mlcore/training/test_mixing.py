@@ -65,9 +65,7 @@ def test_every_loss_that_says_it_takes_shares_trains_on_mixed_images(quick_spec,
 
 def test_losses_that_do_not_say_so_refuse_shares():
     shares = torch.full((4, 4), 0.25)
-    refusing = [
-        spec for spec in parts("losses").values() if "num_classes" in spec.sizes and spec.key not in TAKE_SHARES
-    ]
+    refusing = [spec for spec in parts("losses").values() if spec.family == "proxy" and spec.key not in TAKE_SHARES]
     assert refusing
     for spec in refusing:
         with pytest.raises(ValueError, match="one class number per row"):
@@ -90,7 +88,7 @@ def test_every_reducer_of_such_a_loss_goes_with_shares(quick_spec, reducer):
     ("settings", "words"),
     [
         ({"loss": "contrastive"}, "Contrastive does not take images of two classes"),
-        ({"loss": "proxy_anchor"}, "does not take images of two classes"),
+        ({"loss": "manifold"}, "does not take images of two classes"),
         ({"second_loss": "contrastive"}, "does not take images of two classes"),
         ({"miner": "batch_hard"}, "Leave miner out"),
         ({"subset_miner": "maximum_loss"}, "Leave subset_miner out"),
