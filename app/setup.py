@@ -56,7 +56,7 @@ def batch_choice(draft: Draft) -> None:
         draft,
         "subset_miner",
         "Subset miner",
-        "None: train on the whole batch",
+        "None",
         fitting_keys("subset_miner", draft.get("loss")),
         help="Looks at a batch without gradient and trains on a part of it.",
     )
@@ -189,7 +189,7 @@ def backbone_choice(draft: Draft) -> None:
             "its last block trains. Batch norm: its statistics stay as loaded, which short fine-tuning needs.",
         )
         pooling_choice(draft, "feature map" in part.traits)
-        head = choice(draft, "head.kind", "Head", {"none": "None", "linear": "Linear", "mlp": "Two layers"})
+        head = choice(draft, "head.kind", "Head", {"none": "None", "linear": "Linear", "mlp": "MLP"})
         if head != "none":
             key = f"{WIDGET}head.embedding_size"
             size = draft.get("head.embedding_size")
