@@ -240,7 +240,8 @@ class Scrubber {
     this.live.addEventListener("click", () => this.toggleLive());
     const under = (event) => {
       const box = this.axis.getBoundingClientRect(), { steps, total } = this.data;
-      return steps[nearest(steps, ((event.clientX - box.left) / Math.max(1, box.width)) * total)];
+      if (!box.width) return undefined; // not laid out just now: no place is under the hand
+      return steps[nearest(steps, ((event.clientX - box.left) / box.width) * total)];
     };
     track.addEventListener("pointerdown", (event) => {
       if (event.button > 0 || this.idle()) return;

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import faiss
 import numpy as np
 
-BLOCK = 2048
+BLOCK = 2048  # queries; twice as many where there are plenty for every core
+PLENTY = 8 * BLOCK
 METRIC_L2 = faiss.METRIC_L2  # values are squared distances
 
 
@@ -22,7 +23,8 @@ def knn(
 
     Shapes: queries (N, D) and gallery (M, D) contiguous float32, k <= M.
     """
-    blocks = [queries[start : start + BLOCK] for start in range(0, len(queries), BLOCK)]
+    size = BLOCK if len(queries) < PLENTY else 2 * BLOCK
+    blocks = [queries[start : start + size] for start in range(0, len(queries), size)]
     threads = faiss.omp_get_max_threads()  # asked here: inside the pool each thread has its own setting
     with ThreadPoolExecutor(
         max(1, min(threads, len(blocks))), initializer=faiss.omp_set_num_threads, initargs=(1,)
