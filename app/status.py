@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import streamlit as st
 
 from app.backstage import Backstage, queue
@@ -39,6 +41,8 @@ def status_bar(stage: Backstage, run: RunFolder, past: History) -> None:
         )
     done = status.step / status.total_steps if status.total_steps else float(status.state.finished)
     st.progress(min(1.0, done), text=progress_words(stage, run, status, past))
+    if told := epoch_words(past.started):
+        st.caption(told)
 
 
 def progress_words(stage: Backstage, run: RunFolder, status: Status, past: History) -> str:
@@ -61,6 +65,19 @@ def progress_words(stage: Backstage, run: RunFolder, status: Status, past: Histo
     if status.activity:
         words.insert(0, plain(status.activity))
     return " · ".join(words)
+
+
+def epoch_words(started: dict[str, Any]) -> str:
+    """'An epoch visits 1,080 of 1,116 images and 31 of 31 classes, in 35 batches.'; '' before a run has said so."""
+    seen = started.get("coverage")
+    if not seen:
+        return ""
+    adapted = f" {plain(started['input'])}" if started.get("input") else ""
+    return (
+        f"An epoch visits {seen['samples_visited']:,} of {count(seen['samples'], 'image')} and "
+        f"{seen['classes_visited']:,} of {count(seen['classes'], 'class', 'classes')}, in "
+        f"{count(seen['batches'], 'batch', 'batches')}.{adapted}"
+    )
 
 
 def problem(stage: Backstage, run: RunFolder, past: History) -> None:

@@ -8,6 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.panels import metric_help
+from app.status import epoch_words
 
 
 def evaluation(step: int, map_at_r: float, **more: float) -> dict:
@@ -37,3 +38,11 @@ def test_a_change_for_the_worse_is_shown_as_one(now, delta, colour):
 def test_the_help_names_what_takes_long_only_where_it_was_measured():
     assert "AMI" not in metric_help(evaluation(4, 0.5), "nmi")
     assert "AMI: held out .250" in metric_help(evaluation(0, 0.5, map=0.5, mrr=0.9, ami=0.25), "nmi")
+
+
+def test_what_an_epoch_visits_is_told_once_the_run_has_begun():
+    coverage = {"batches": 35, "draws": 1120, "samples_visited": 1080, "samples": 1116, "classes_visited": 31}
+    started = {"coverage": coverage | {"classes": 31}}
+    assert epoch_words(started) == "An epoch visits 1,080 of 1,116 images and 31 of 31 classes, in 35 batches."
+    assert "batches. Grey is repeated" in epoch_words(started | {"input": "Grey is repeated."})
+    assert epoch_words({}) == ""
