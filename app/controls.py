@@ -11,7 +11,7 @@ from app.datasets import room_of
 from app.draft import WIDGET, Draft
 from mlcore.catalogue import parts
 from mlcore.declare import Param, Spec
-from mlcore.runs.spec import PART_ROOMS, WEIGHTED
+from mlcore.runs.fitting import PART_ROOMS, WEIGHTED
 
 SLIDER_STEPS = 200
 IN_ORDER = 12  # more parts than that are listed by title

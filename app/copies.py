@@ -6,7 +6,8 @@ from typing import Any
 
 from app.draft import settings_of
 from mlcore.__main__ import option
-from mlcore.runs.spec import PART_ROOMS, RunSpec
+from mlcore.runs.fitting import PART_ROOMS
+from mlcore.runs.spec import RunSpec
 
 
 def differences(spec: RunSpec) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from mlcore.catalogue import parts
 from mlcore.data.store import all_sets
 from mlcore.declare import Spec
-from mlcore.runs.spec import PART_ROOMS
+from mlcore.runs.fitting import PART_ROOMS
 
 
 def image_sets() -> dict[str, Spec]:

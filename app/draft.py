@@ -9,7 +9,8 @@ import streamlit as st
 from app.datasets import image_sets, room_of
 from app.url import mirror
 from mlcore.declare import Param, Spec
-from mlcore.runs.spec import PART_ROOMS, RunSpec
+from mlcore.runs.fitting import PART_ROOMS
+from mlcore.runs.spec import RunSpec
 
 KEY = "lab.draft"
 WIDGET = "lab.set."

@@ -13,7 +13,8 @@ from app.url import mirror
 from app.words import plain
 from mlcore.data import ImageTable, load
 from mlcore.data.thumbnails import Atlas, atlas
-from mlcore.runs.spec import RunSpec, fitting_keys, learns_proxies, takes_shares, usual_augment
+from mlcore.runs.fitting import fitting_keys, learns_proxies, takes_shares, usual_augment
+from mlcore.runs.spec import RunSpec
 
 STRIP = 6
 SIZES = (2, 3, 16, 32, 64, 128, 256, 512)

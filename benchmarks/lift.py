@@ -30,7 +30,7 @@ from mlcore.__main__ import option
 from mlcore.catalogue import ROOMS, parts
 from mlcore.declare import Spec
 from mlcore.engines.local import child_environment
-from mlcore.runs.spec import PART_ROOMS
+from mlcore.runs.fitting import PART_ROOMS
 
 HEADS = ("key", "title", "MAP@R before", "after", "lift", "seconds", "why not")
 WITHOUT_PAIRS = ("loss", "dataset", "backbone")

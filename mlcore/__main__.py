@@ -13,10 +13,12 @@ import yaml
 
 from mlcore.catalogue import ROOMS, parts
 from mlcore.declare import Registry
+from mlcore.runs.fitting import PART_ROOMS
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.history import History
+from mlcore.runs.plain_yaml import plain_yaml
 from mlcore.runs.process import identity
-from mlcore.runs.spec import PART_ROOMS, RunSpec, plain_yaml
+from mlcore.runs.spec import RunSpec
 from mlcore.runs.states import RunState
 
 METRICS = ("map_at_r", "recall_at_1", "r_precision", "nmi")

@@ -46,7 +46,7 @@ def get_ready() -> None:
 
     from mlcore.catalogue import cache_file, write_listing
     from mlcore.data import DATASETS, load
-    from mlcore.training.loop import default_threads
+    from mlcore.training.device import default_threads
 
     torch.set_num_threads(default_threads())
     image = torch.zeros(4, 3, 16, 16)

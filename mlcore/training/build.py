@@ -21,7 +21,8 @@ from mlcore.losses.wrappers.multiple import MultipleLosses
 from mlcore.miners import MINERS, SUBSET_MINERS
 from mlcore.reducers import REDUCERS
 from mlcore.regularizers import REGULARIZERS
-from mlcore.runs.spec import Part, RunSpec, WeightedPart
+from mlcore.runs.choices import Part, WeightedPart
+from mlcore.runs.spec import RunSpec
 from mlcore.samplers import SAMPLERS
 from mlcore.training.embedder import Embedder
 from mlcore.training.methods import METHODS, TrainingMethod

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mlcore.runs.spec import HeadChoice
+from mlcore.runs.choices import HeadChoice
 
 GEM_POWER = 3.0  # arXiv:1711.02512, section 3.2
 

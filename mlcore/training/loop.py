@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from mlcore.catalogue import parts
 from mlcore.data import ImageTable, load, split
 from mlcore.runs.spec import RunSpec
 from mlcore.training import checkpoint as checkpoints
+from mlcore.training.batches import Batches
 from mlcore.training.build import (
     TrainingRows,
     build_augmentation,
@@ -27,17 +26,18 @@ from mlcore.training.build import (
     build_subset_miner,
     pictured,
 )
+from mlcore.training.device import default_threads, pick_device
 from mlcore.training.embedder import Embedder
 from mlcore.training.events import Checkpoint, Event, Finished, Progress, Started, StepDone, TrainingFault, Warned
 from mlcore.training.methods import Outcome
 from mlcore.training.mixing import mixed
 from mlcore.training.optim import Plateau, Scaler, averaged, build_optimizer, half_precision, rate_factor, set_rates
+from mlcore.training.pace import Pace, Share
 from mlcore.training.source import FeatureSource, PixelSource, Source, chunks
 from mlcore.training.watcher import Watcher, choose_sample
 
 LOOKS = 10  # by default at least, evenly over the run; between them one more, if the watcher has rested
 NONFINITE_LIMIT = 3
-SMOOTHING = 0.1
 WORD_EVERY_S = 0.2
 LAST_MOMENT_S = 0.7
 SAVING_SHARE = 0.05
@@ -92,8 +92,6 @@ class Training:
         self._prepared = False
         self._first_look_told = False
         self._saving = Share(SAVING_SHARE)
-        self._epoch = 0
-        self._batches = np.zeros((0, 0), dtype=np.int64)
 
     def stop(self) -> None:
         """End after the present step; what was evaluated so far is kept."""
@@ -126,7 +124,6 @@ class Training:
         self.method = build_method(spec, rows, self.model).to(self.device)
         self.subset_miner = build_subset_miner(spec, self.method)
         self.sampler = build_sampler(spec, rows, self.embed_now, self.method)
-        self.sampler_looks = "looks at the model" in parts("samplers")[spec.sampler.key].traits
         self.optimizer = build_optimizer(spec.optimizer, self.model, self.method)
         modules: dict[str, nn.Module] = {"model": self.model, "method": self.method}
         if self.subset_miner is not None:
@@ -140,7 +137,8 @@ class Training:
         modules |= {name: module for name, module in extras.items() if module is not None}
         self.parts = checkpoints.Parts(modules, self.optimizer)
         self.source: Source = PixelSource(self.table, self.device, build_augmentation(spec))
-        self.batches_per_epoch = len(self.sampler.epoch(1, spec.seed))
+        looks = "looks at the model" in parts("samplers")[spec.sampler.key].traits
+        self.batches = Batches(self.sampler, spec.seed, spec.optimizer.accumulate, self.parts if looks else None)
         if self.resume_from is not None:
             self.step, self.pace.total = checkpoints.unpack(self.resume_from, self.parts, self.digest)
             self._first_look_told = True
@@ -245,7 +243,7 @@ class Training:
         factor = rate_factor(spec.optimizer, self.step, spec.budget.steps, self.plateau)
         rates = set_rates(self.optimizer, factor)
         self.optimizer.zero_grad(set_to_none=True)
-        epoch = self.batch_place(0)[0]
+        epoch = self.batches.place(self.step)[0]
         outcomes = [self.batch_gradient(number) for number in range(spec.optimizer.accumulate)]
         loss, grad_norm = mean([outcome.loss.item() for outcome in outcomes]), math.nan
         if math.isfinite(loss):
@@ -271,7 +269,7 @@ class Training:
 
     def batch_gradient(self, number: int) -> Outcome:
         """What the method makes of the step's batch of that number; its gradient is added to what is there."""
-        rows = self.next_batch(number)
+        rows = self.batches.rows(self.step, number)
         labels = torch.from_numpy(self.train_labels[rows]).to(self.device)
         with torch.autocast(self.device.type, self.half) if self.half else nullcontext():
             if self.subset_miner is not None:
@@ -342,40 +340,13 @@ class Training:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.spec.optimizer.clip_norm, norm)
         return norm.item()
 
-    def batch_number(self, number: int) -> int:
-        """How many batches came before the step's batch of that number."""
-        return self.step * self.spec.optimizer.accumulate + number
-
-    def batch_place(self, number: int) -> tuple[int, int]:
-        """The epoch (from 1) of the step's batch of that number, and its place in it."""
-        epoch, place = divmod(self.batch_number(number), self.batches_per_epoch)
-        return epoch + 1, place
-
-    def next_batch(self, number: int) -> np.ndarray:
-        """The places in the training split of the step's batch of that number.
-
-        Every epoch has as many batches as the first; should a sampler give fewer later, they come again.
-        """
-        epoch, place = self.batch_place(number)
-        if self._epoch != epoch:
-            self._epoch, self._batches = epoch, self.plan(epoch, place)
-        return self._batches[place % len(self._batches)]
-
-    def plan(self, epoch: int, place: int) -> np.ndarray:
-        """The batches of an epoch. Those that hang on the model as it was are kept until the epoch ends."""
-        if not self.sampler_looks:
-            return self.sampler.epoch(epoch, self.spec.seed)
-        if place == 0 or self.parts.plan is None:
-            self.parts.plan = torch.from_numpy(self.sampler.epoch(epoch, self.spec.seed))
-        return self.parts.plan.numpy()
-
     def movement(self, number: int, view: int) -> torch.Generator | None:
         """The random source of a batch's augmentation for a view, or None for none."""
         return None if self.spec.augment.key == "none" else self.random_source(number, view)
 
     def random_source(self, number: int, purpose: int) -> torch.Generator:
         """A generator for a batch of this step: it depends on the seed, the count of batches, and what it is for."""
-        batch = self.spec.seed * 1_000_003 + self.batch_number(number)
+        batch = self.spec.seed * 1_000_003 + self.batches.number(self.step, number)
         return torch.Generator().manual_seed(batch * self.method.views + purpose)
 
     def make_features(self) -> Iterator[Event]:
@@ -409,47 +380,6 @@ class Training:
             coverage=self.sampler.coverage() | {"batches_per_step": self.spec.optimizer.accumulate},
             input=self.model.backbone.input_format.adapted(self.table.image_size, self.table.channels),
         )
-
-
-class Pace:
-    """How fast the steps go: a moving average, without the time between steps (a pause does not count)."""
-
-    def __init__(self, batch_size: int) -> None:
-        self.batch_size = batch_size
-        self.seconds = 0.0
-        self.total = 0.0
-        self._start = 0.0
-
-    def begin(self) -> None:
-        self._start = time.perf_counter()
-
-    def end(self) -> None:
-        took = time.perf_counter() - self._start
-        self.total += took
-        self.seconds = took if self.seconds == 0.0 else (1 - SMOOTHING) * self.seconds + SMOOTHING * took
-
-    @property
-    def images_per_s(self) -> float:
-        return self.batch_size / self.seconds if self.seconds else 0.0
-
-
-class Share:
-    """Keeps something that costs time to a share of it. Its cost is measured as a context, its consumer included."""
-
-    def __init__(self, share: float) -> None:
-        self.share = share
-        self.cost = 0.0
-        self.ended = time.perf_counter()
-
-    def allows(self) -> bool:
-        return self.cost <= self.share * (time.perf_counter() - self.ended)
-
-    def __enter__(self) -> None:
-        self._began = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self.ended = time.perf_counter()
-        self.cost = self.ended - self._began
 
 
 def mean(numbers: list[float]) -> float:
@@ -490,20 +420,3 @@ def nonfinite_fault(done: StepDone) -> TrainingFault:
         f"The loss was not a number for {NONFINITE_LIMIT} steps in a row, up to step {done.step} "
         f"(learning rates: {rates}). Try learning rates ten times smaller, or clip the gradients.",
     )
-
-
-def pick_device(wish: str) -> torch.device:
-    """The wished device, or for "auto" CUDA, then MPS, then the CPU; ValueError if the wished one is not there."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wish == "auto":
-        return torch.device(next(name for name, found in there.items() if found))
-    if not there[wish]:
-        raise ValueError(
-            f"device '{wish}' is not available here; there is {', '.join(n for n, f in there.items() if f)}."
-        )
-    return torch.device(wish)
-
-
-def default_threads() -> int:
-    """One core is left for the page and the projector."""
-    return max(1, (os.cpu_count() or 1) - 1)

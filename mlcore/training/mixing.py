@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mlcore.augmentations.augmentation import drawn_from
-from mlcore.runs.spec import MixChoice
+from mlcore.runs.choices import MixChoice
 
 
 def mixed(

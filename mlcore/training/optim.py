@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from mlcore.runs.spec import OptimizerChoice
+from mlcore.runs.choices import OptimizerChoice
 from mlcore.training.embedder import Embedder
 from mlcore.training.methods import TrainingMethod
 

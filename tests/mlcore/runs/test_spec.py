@@ -5,7 +5,8 @@ import json
 import pytest
 import yaml
 
-from mlcore.runs.spec import RunSpec, apply_settings
+from mlcore.runs.settings import apply_settings
+from mlcore.runs.spec import RunSpec
 
 
 def test_a_spec_survives_yaml_and_json(quick_spec):
@@ -78,7 +79,7 @@ def test_dotted_settings_reach_parts_and_sections():
 
 
 def test_changing_a_part_drops_the_knobs_of_the_one_before():
-    changed = apply_settings(RunSpec.read({"loss": "arcface"}).model_dump(mode="json"), {"loss": "supcon"})
+    changed = apply_settings(RunSpec, RunSpec.read({"loss": "arcface"}).model_dump(mode="json"), {"loss": "supcon"})
     assert changed["loss"] == {"key": "supcon"}
 
 

@@ -12,7 +12,8 @@ from mlcore.catalogue import parts
 from mlcore.distances import LpDistance
 from mlcore.losses.wrappers.cross_batch_memory import CrossBatchMemory
 from mlcore.losses.wrappers.multiple import MultipleLosses
-from mlcore.runs.spec import OPTIONAL, PART_ROOMS, RunSpec, fitting_keys, learns_proxies
+from mlcore.runs.fitting import OPTIONAL, PART_ROOMS, fitting_keys, learns_proxies
+from mlcore.runs.spec import RunSpec
 from mlcore.training import watcher
 from mlcore.training.build import TrainingRows, pictured
 from mlcore.training.loop import Training

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from mlcore.backbones import MLP, SmallConv, TimmModel
-from mlcore.runs.spec import HeadChoice, RunSpec
+from mlcore.runs.choices import HeadChoice
+from mlcore.runs.spec import RunSpec
 from mlcore.training.embedder import Embedder, Pooling, build_head
 
 

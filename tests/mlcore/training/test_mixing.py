@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from mlcore.catalogue import parts
-from mlcore.runs.spec import MixChoice, RunSpec
+from mlcore.runs.choices import MixChoice
+from mlcore.runs.spec import RunSpec
 from mlcore.training.loop import Training
 from mlcore.training.mixing import mixed
 

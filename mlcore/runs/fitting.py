@@ -1,0 +1,172 @@
+"""Which parts of a run go together, what is usual with what, and where each is declared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mlcore.catalogue import parts
+
+if TYPE_CHECKING:
+    from mlcore.runs.choices import Part
+    from mlcore.runs.spec import RunSpec
+
+PRETRAINED_RATE = 3e-4
+SCRATCH_RATE = 1e-3
+PART_ROOMS = {
+    "dataset": "datasets",
+    "backbone": "backbones",
+    "loss": "losses",
+    "distance": "distances",
+    "reducer": "reducers",
+    "embedding_regularizer": "regularizers",
+    "weight_regularizer": "regularizers",
+    "second_loss": "losses",
+    "wrapper": "wrappers",
+    "miner": "miners",
+    "subset_miner": "subset_miners",
+    "sampler": "samplers",
+    "method": "methods",
+    "augment": "augmentations",
+}
+LOSS_PARTS = ("distance", "reducer", "embedding_regularizer", "weight_regularizer")
+OPTIONAL = (*LOSS_PARTS, "second_loss", "wrapper", "subset_miner")
+WEIGHTED = ("embedding_regularizer", "weight_regularizer", "second_loss")
+
+
+def usual_key(section: str, record: dict[str, Any], usual: Part | None = None) -> str | None:
+    """The part that is taken where none is named. Losses with proxies want plain batches, the others m per class."""
+    if section == "sampler":
+        loss = record["loss"]
+        return "shuffle" if learns_proxies(loss["key"] if isinstance(loss, dict) else loss) else "m_per_class"
+    if section == "augment":
+        return usual_augment(record["method"]["key"])
+    return usual and usual.key
+
+
+def usual_augment(method_key: str) -> str:
+    """Two views of an image are the same without augmentation."""
+    return "light" if "two views" in parts("methods")[method_key].traits else "none"
+
+
+def with_fitting_defaults(record: dict[str, Any]) -> dict[str, Any]:
+    """A pretrained backbone wants its batch-norm statistics kept and a lower rate; only what is not given is filled."""
+    pretrained = record["backbone"]["params"].get("pretrained") is True
+    record["backbone"].setdefault("freeze", "batch_norm" if pretrained else "nothing")
+    optimizer = record.get("optimizer", {})
+    if isinstance(optimizer, dict) and "backbone_lr" not in optimizer:
+        record["optimizer"] = {**optimizer, "backbone_lr": PRETRAINED_RATE if pretrained else SCRATCH_RATE}
+    return record
+
+
+def fitting_keys(section: str, loss_key: str) -> list[str]:
+    """The parts of a section that can be used with a loss."""
+    room = parts(PART_ROOMS[section])
+    takes = parts("losses")[loss_key].takes
+    if section in LOSS_PARTS:
+        return [key for key in room if key in takes.get(section, ())]
+    if section == "wrapper":
+        return [key for key, part in room.items() if "in a run" in part.traits and not learns_proxies(loss_key)]
+    return list(room)
+
+
+def check_together(spec: RunSpec) -> None:
+    """Raises: ValueError, with a cure, for parts that do not go together."""
+    check_loss_parts(spec)
+    check_method(spec)
+    check_mix(spec)
+    check_pooling(spec)
+    check_frozen(spec)
+    check_batch(spec)
+
+
+def check_loss_parts(spec: RunSpec) -> None:
+    """Raises: ValueError for a distance, reducer, regularizer or wrapper that the loss does not go with."""
+    title = parts("losses")[spec.loss.key].title
+    for section in (*LOSS_PARTS, "wrapper"):
+        choice, fitting = getattr(spec, section), fitting_keys(section, spec.loss.key)
+        if choice is not None and choice.key not in fitting:
+            cure = f"It goes with {', '.join(fitting)}." if fitting else "Leave it out."
+            raise ValueError(f"{section}: {title} does not take '{choice.key}'. {cure}")
+
+
+def check_method(spec: RunSpec) -> None:
+    """Raises: ValueError for a training method that does not go with the loss or the images that it would see."""
+    method = parts("methods")[spec.method.key]
+    per_class = [param.name for param in parts("losses")[spec.loss.key].params if param.knob.needs == "num_classes"]
+    if "own labels" in method.traits and any(spec.loss.params[name] for name in per_class):
+        raise ValueError(f"method: {method.title} knows no classes. Switch off {' and '.join(per_class)} of the loss.")
+    if "no proxies" in method.traits:
+        for key in [spec.loss.key, *([spec.second_loss.key] if spec.second_loss else [])]:
+            if learns_proxies(key):
+                title = parts("losses")[key].title
+                raise ValueError(
+                    f"method: {method.title} compares images with each other, {title} with proxies of their classes. "
+                    "Choose a pair or triplet loss, such as ntxent."
+                )
+    if "two views" in method.traits and spec.augment.key == "none":
+        raise ValueError(
+            f"method: {method.title} shows each image in two renderings, which are the same without augmentation. "
+            "Set augment to 'light'."
+        )
+    if spec.subset_miner is not None and {"two views", "slices"} & set(method.traits):
+        raise ValueError(f"method: {method.title} goes without a subset miner. Leave subset_miner out.")
+
+
+def check_mix(spec: RunSpec) -> None:
+    """Raises: ValueError where images are mixed and a part wants one class for each image."""
+    if spec.mix.kind == "none":
+        return
+    method = parts("methods")[spec.method.key]
+    if "class shares" not in method.traits:
+        raise ValueError(f"mix: {method.title} wants one class for each image. Set mix.kind to 'none'.")
+    for choice in (spec.loss, spec.second_loss):
+        if choice is not None and not takes_shares(choice.key):
+            title = parts("losses")[choice.key].title
+            raise ValueError(
+                f"mix: {title} does not take images of two classes. Choose a softmax over proxies, such as arcface, or "
+                "set mix.kind to 'none'."
+            )
+    for name, choice in (("miner", spec.miner), ("subset_miner", spec.subset_miner)):
+        if choice is not None and choice.key != "none":
+            raise ValueError(f"mix: a {name.replace('_', ' ')} wants one class for each image. Leave {name} out.")
+
+
+def check_pooling(spec: RunSpec) -> None:
+    """Raises: ValueError where there is no map to pool."""
+    backbone = parts("backbones")[spec.backbone.key]
+    if spec.backbone.pooling != "own" and "feature map" not in backbone.traits:
+        raise ValueError(f"backbone: {backbone.title} has no last map that could be pooled. Set pooling to 'own'.")
+
+
+def check_frozen(spec: RunSpec) -> None:
+    """Raises: ValueError where nothing would be trained, or images of a frozen backbone were to change."""
+    frozen = spec.backbone.freeze == "everything"
+    if frozen and spec.head.kind == "none" and spec.head.norm == "none" and not learns_proxies(spec.loss.key):
+        raise ValueError(
+            "nothing would be trained: the backbone is frozen, there is no head, and the loss has no proxies. "
+            "Choose a linear head or let the backbone train."
+        )
+    for name, chosen in (("augment", spec.augment.key), ("mix.kind", spec.mix.kind)):
+        if frozen and chosen != "none":
+            raise ValueError(
+                f"a frozen backbone is run once over unchanged images, so {name} must be 'none'; got '{chosen}'."
+            )
+
+
+def check_batch(spec: RunSpec) -> None:
+    """Raises: ValueError for a batch that its classes do not fill."""
+    m = spec.sampler.params.get("m")
+    if isinstance(m, int) and spec.sampler.batch_size % m:
+        raise ValueError(
+            f"sampler: batch_size must be a multiple of m = {m}; got {spec.sampler.batch_size}. "
+            f"Try {max(m, spec.sampler.batch_size // m * m)}."
+        )
+
+
+def takes_shares(loss_key: str) -> bool:
+    """Whether a loss takes images of several classes, as mixing makes them."""
+    return "class shares" in parts("losses")[loss_key].traits
+
+
+def learns_proxies(loss_key: str) -> bool:
+    return parts("losses")[loss_key].family == "proxy"

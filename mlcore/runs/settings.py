@@ -1,0 +1,80 @@
+"""Dotted settings such as 'loss.margin' applied to a plain record, and faults of a record in plain sentences."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from mlcore.declare import nearest_word
+from mlcore.runs.fitting import OPTIONAL, PART_ROOMS, usual_augment, usual_key, with_fitting_defaults
+
+
+def apply_settings(model: type[BaseModel], record: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """A `model`'s record with dotted settings applied; a part's knob is reached as 'loss.margin'."""
+    changed = json.loads(json.dumps(record))
+    forget_what_follows(changed, settings)
+    ordered = sorted(settings.items(), key=lambda item: item[0].count("."))
+    for path, value in ordered:
+        section, _, name = path.partition(".")
+        if section not in model.model_fields:
+            raise ValueError(f"There is no setting '{path}'.{nearest_word(section, model.model_fields)}")
+        if not name:
+            left_out = value is None and section in OPTIONAL
+            exchanged = section in PART_ROOMS and not isinstance(value, dict) and not left_out
+            changed[section] = {"key": value} | kept_fields(section, changed) if exchanged else value
+            continue
+        fields = getattr(model_of(model.model_fields[section].annotation), "model_fields", None)
+        if fields is None:
+            raise ValueError(f"There is no setting '{path}': {section} has no parts. Write {section}={value!r}.")
+        choice = changed[section] = changed.get(section) or {}
+        if name in fields:
+            choice[name] = value
+        elif section in PART_ROOMS:
+            choice["params"] = {**(choice.get("params") or {}), name: value}
+        else:
+            raise ValueError(f"There is no setting '{path}'.{nearest_word(name, fields)}")
+    return changed
+
+
+def model_of(hint: Any) -> Any:
+    """A field's type without the None of an optional one."""
+    models = [option for option in get_args(hint) if hasattr(option, "model_fields")]
+    return models[0] if models else hint
+
+
+def forget_what_follows(record: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Where a loss or a backbone is exchanged, what was usual for the one before makes room for what is usual now."""
+    named = {path.split(".")[0] for path in settings}
+    sampler = record.get("sampler", {})
+    if "loss" in settings and "sampler" not in named and sampler.get("key") == usual_key("sampler", record):
+        record["sampler"] = {name: value for name, value in sampler.items() if name not in ("key", "params")}
+    if "method" in settings and record.get("augment", {}).get("key") == usual_augment(record["method"]["key"]):
+        del record["augment"]
+    if "backbone" in settings:
+        usual = with_fitting_defaults({"backbone": {"params": record.get("backbone", {}).get("params", {})}})
+        if record.get("backbone", {}).get("freeze") == usual["backbone"]["freeze"]:
+            record["backbone"].pop("freeze", None)
+        if record.get("optimizer", {}).get("backbone_lr") == usual["optimizer"]["backbone_lr"]:
+            record["optimizer"].pop("backbone_lr", None)
+
+
+def kept_fields(section: str, record: dict[str, Any]) -> dict[str, Any]:
+    """What stays when a part is exchanged for another: everything but its key and its knobs."""
+    dropped = {"key", "params", "fingerprint"}
+    return {name: value for name, value in (record.get(section) or {}).items() if name not in dropped}
+
+
+def fault_sentence(model: type[BaseModel], fault: Any) -> str:
+    """pydantic's fault as one sentence with the place, the value and, for an unknown name, the nearest."""
+    place = ".".join(str(step) for step in fault["loc"])
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        known: Any = model
+        for step in fault["loc"][:-1]:
+            known = model_of(known.model_fields[step].annotation)
+        return f"There is no setting '{place}'.{nearest_word(str(fault['loc'][-1]), known.model_fields)}"
+    if not place:
+        return message
+    return f"{place}: {message[0].lower()}{message[1:]}; got {fault['input']!r}."
