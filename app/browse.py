@@ -1,4 +1,4 @@
-"""A data set as the Data page shows it: its atlas, its classes, the nearest images by plain pixels."""
+"""A data set as the Data page shows it: some of its images at a time, its classes, what is most like an image."""
 
 from __future__ import annotations
 
@@ -9,28 +9,35 @@ import streamlit as st
 
 from app.tiles import Row, Tile
 from app.words import count, plain
-from mlcore.catalogue import parts
 from mlcore.data import ImageTable, Split, load, split
-from mlcore.data.thumbnails import MAX_SIDE, Atlas, atlas
+from mlcore.data.store import SET_ID, data_root, read_index
+from mlcore.data.thumbnails import Atlas, atlas
 
 NEAREST = 8
 GROUPS = 20
+TILE = 48
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
-def browsed(key: str) -> tuple[ImageTable, Atlas]:
-    """The set and an atlas of all its images; tile n is row n."""
+@st.cache_resource(max_entries=32, show_spinner=False)
+def pictures_of(key: str, fingerprint: str, rows: tuple[int, ...]) -> Atlas:
+    """An atlas of these rows of a set, in their order."""
     table = load(key)
-    tile = min(48, max(table.image_size), MAX_SIDE // (int(len(table) ** 0.5) + 1))
-    return table, atlas(table.pixels, max(8, tile))
+    return atlas(table.pixels, min(TILE, max(table.image_size)), np.asarray(rows))
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def mosaic(key: str, count: int) -> tuple[ImageTable, Atlas]:
+@st.cache_resource(max_entries=16, show_spinner=False)
+def pictures_at(places: tuple[tuple[str, int], ...], tile: int) -> Atlas:
+    """An atlas of images of several sets of one stored size, each by its set and its row there."""
+    images = [load(key).pixels[row] for key, row in places]
+    channels = max(image.shape[2] for image in images)
+    same = [np.repeat(image, channels // image.shape[2], axis=2) for image in images]
+    return atlas(np.stack(same), tile)
+
+
+def mosaic(key: str, most: int) -> tuple[ImageTable, Atlas]:
     """The set and an atlas of some images spread over its classes."""
     table = load(key)
-    rows = spread(table.labels, count)
-    return table, atlas(table.pixels[rows], min(48, max(table.image_size)))
+    return table, pictures_of(key, table.fingerprint, tuple(spread(table.labels, most).tolist()))
 
 
 def spread(labels: np.ndarray, count: int) -> np.ndarray:
@@ -42,22 +49,27 @@ def spread(labels: np.ndarray, count: int) -> np.ndarray:
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def split_of(key: str, by: str, held_out: float, seed: int) -> Split:
-    return split(load(key).labels, by, held_out, seed)
+def split_of(key: str, fingerprint: str, by: str, held_out: float, seed: int, fold: int = 0) -> Split:
+    table = load(key)
+    return split(table.labels, by, held_out, seed, splits=table.splits, folds=table.folds, fold=fold)
 
 
-def class_rows(table: ImageTable, held_out: np.ndarray, classes: Sequence[int], *, by: str, most: int) -> list[Row]:
-    """A row a class: its name, how many images it has and on which side they are, and its first images."""
-    rows = []
+def class_rows(
+    table: ImageTable, held_out: np.ndarray, classes: Sequence[int], *, whole_classes: bool, most: int
+) -> tuple[list[Row], tuple[int, ...]]:
+    """A row a class (its name, how many images it has and on which side they are, its first images), and the images
+    that are shown, in the order of their tiles."""
+    rows, shown = [], []
     for label in classes:
         places = np.flatnonzero(table.labels == label)
         held = int(held_out[places].sum())
-        side = ("held out" if held else "training") if by == "class" else f"{held} held out"
-        shown = places[:most]
+        side = ("held out" if held else "training") if whole_classes else f"{held} held out"
+        first = places[:most].tolist()
         more = f", the first {most}" if len(places) > most else ""
-        tiles = tuple(Tile(int(place), int(place), "none", table.image_names[place]) for place in shown)
-        rows.append(Row(table.class_names[label], f"{len(places)} images, {side}{more}", tiles))
-    return rows
+        tiles = tuple(Tile(row, len(shown) + at, "none", table.image_names[row]) for at, row in enumerate(first))
+        shown += first
+        rows.append(Row(table.class_names[label], f"{count(len(places), 'image')}, {side}{more}", tiles))
+    return rows, tuple(shown)
 
 
 def groups_text(table: ImageTable) -> str:
@@ -78,13 +90,34 @@ def classes_named(table: ImageTable, text: str) -> list[int]:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def nearest_by_pixels(key: str, row: int) -> tuple[np.ndarray, np.ndarray]:
-    """The rows whose pixels point most in the same direction, and their cosines; a baseline that knows nothing."""
+def most_like(key: str, fingerprint: str, row: int) -> tuple[list[int], list[str], str]:
+    """The rows that are most like one without any learning, how much each is, and by what that was judged.
+
+    The sets that come with the lab: by their pixels. Imported ones, which may be large: by their perceptual hashes.
+    """
+    if SET_ID.fullmatch(key):
+        apart = hash_distances(key, fingerprint, row)
+        found = np.argsort(apart, kind="stable")
+        found = found[found != row][:NEAREST]
+        return found.tolist(), [f"{apart[place]} of 64 bits apart" for place in found], "perceptual hash"
     flat = unit_pixels(key)
     cosines = flat @ flat[row]
     cosines[row] = -np.inf
     found = np.argsort(-cosines, kind="stable")[:NEAREST]
-    return found, cosines[found]
+    return found.tolist(), [f"cosine {cosines[place]:.2f}" for place in found], "plain pixels"
+
+
+def hash_distances(key: str, fingerprint: str, row: int) -> np.ndarray:
+    """(N,) int: in how many bits each row's hash differs from that of one row."""
+    hashes = hashes_of(key, fingerprint)
+    return np.bitwise_count(hashes ^ hashes[row]).astype(np.int64)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def hashes_of(key: str, fingerprint: str) -> np.ndarray:
+    """(N,) uint64."""
+    hashes = read_index(data_root() / key)["hash"].fillna("").tolist()
+    return np.array([int(text or "0", 16) for text in hashes], dtype=np.uint64)
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
@@ -94,7 +127,3 @@ def unit_pixels(key: str) -> np.ndarray:
     flat = table.pixels.reshape(len(table), -1).astype(np.float32)
     flat -= flat.mean(axis=1, keepdims=True)
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
-
-
-def set_titles() -> dict[str, str]:
-    return {key: spec.title for key, spec in parts("datasets").items()}

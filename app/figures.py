@@ -201,3 +201,19 @@ def faded(colour: str, alpha: float) -> str:
 def escape(text: str) -> str:
     """Plotly reads a little HTML in its texts; names from outside are never markup."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def count_figure(counts: Sequence[int], theme: str) -> go.Figure:
+    """How many images each class has, the largest class first: bars, or one outline where there are too many."""
+    figure = base_figure(theme, 120, x="class", y="images")
+    figure.update_layout(showlegend=False, hovermode="x", bargap=0.1)
+    figure.update_yaxes(rangemode="tozero")
+    colour, heights = SERIES[theme]["blue"], np.asarray(counts, dtype=np.int32)
+    if len(counts) <= MOST_BARS:
+        return figure.add_bar(x=np.arange(1, len(counts) + 1, dtype=np.int32), y=heights, marker={"color": colour})
+    places = thinned(len(counts), MOST_BARS)
+    line = {"color": colour, "width": 2, "shape": "hv"}
+    return figure.add_scatter(x=(places + 1).astype(np.int32), y=heights[places], fill="tozeroy", line=line)
+
+
+MOST_BARS = 200

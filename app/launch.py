@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 from typing import Any
 
 import streamlit as st
@@ -17,19 +18,24 @@ from mlcore.runs.spec import RunSpec
 from mlcore.runs.states import RunState
 
 NONCE = "lab.nonce"
+GROUP = "lab.group"  # the note of the runs that were started together last
 PREVIEW = "lab.preview"
 NEAR_RUNS = 40
 SEEN_UNTRAINED = ("dataset", "backbone", "head", "watch", "seed", "deterministic", "device", "threads")
 
 
-def start(stage: Backstage, spec: RunSpec) -> None:
-    """Queue the run and show it. Pressed twice, it is one run."""
+def start(stage: Backstage, specs: list[RunSpec]) -> None:
+    """Queue the runs and show the first. Pressed twice, each is one run; several have a note in common."""
     nonce = st.session_state.setdefault(NONCE, uuid.uuid4().hex)
-    run = stage.runs.create(spec, nonce=nonce)
+    note = f"{len(specs)} losses, {datetime.now():%d %b %H:%M:%S}" if len(specs) > 1 else None
+    runs = [stage.runs.create(spec, nonce=f"{nonce}-{number}") for number, spec in enumerate(specs)]
+    for run in runs if note else ():
+        run.set_label(note=note)
     stage.supervisor.wake()
     st.session_state[NONCE] = uuid.uuid4().hex
+    st.session_state[GROUP] = note
     st.session_state.pop("lab.selection", None)
-    look_at(run.run_id)
+    look_at(runs[0].run_id)
 
 
 def with_fingerprint(spec: RunSpec) -> RunSpec:
@@ -88,11 +94,12 @@ def seconds_per_step(stage: Backstage, spec: RunSpec) -> float | None:
     return None
 
 
-def start_words(stage: Backstage, spec: RunSpec) -> str:
-    """'Start: 60 steps, about 0:20'."""
+def start_words(stage: Backstage, spec: RunSpec, runs: int = 1) -> str:
+    """'Start: 60 steps, about 0:20'; 'Start 5 runs: 60 steps each, about 1:40'."""
     pace = seconds_per_step(stage, spec)
-    about = f", about {clock(max(1.0, pace * spec.budget.steps))}" if pace else ""
-    return f"Start: {count(spec.budget.steps, 'step')}{about}"
+    about = f", about {clock(max(1.0, pace * spec.budget.steps) * runs)}" if pace else ""
+    several, each = (f" {runs} runs", " each") if runs > 1 else ("", "")
+    return f"Start{several}: {count(spec.budget.steps, 'step')}{each}{about}"
 
 
 def queue_words() -> str:

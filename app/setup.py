@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
+from app.comparing import others_choice
 from app.controls import choice, listed, number, optional_number, optional_part, part_choice, part_knobs, switch
 from app.draft import WIDGET, Draft, settings_of
 from app.lessons import LESSONS, lesson
@@ -287,6 +288,7 @@ def loss_choice(draft: Draft) -> None:
     if part.key != before:
         suggest_what_follows(draft, "loss", before)
     part_knobs(draft, "loss", part)
+    others_choice(draft)
     with st.popover("Formula and paper", icon=":material/function:", width="stretch"):
         st.markdown(part.text.split("\n\n")[0])
         st.latex(part.formula)

@@ -146,6 +146,7 @@ def add_import(acts: Any) -> None:
     command.add_argument("--fit", choices=["crop", "pad"], default="crop", help="cut what stands out, or keep all")
     command.add_argument("--title", help="what the set is called")
     command.add_argument("--json", action="store_true", help="no progress bar; the result as JSON")
+    command.add_argument("--progress", action="store_true", help="progress as lines of JSON on standard error")
     command.set_defaults(act=import_images)
 
     table = acts.add_parser("data", help="the imported sets")
@@ -206,6 +207,7 @@ def add_prepare(acts: Any) -> None:
     command.add_argument("--out", type=Path, metavar="FILE", help="the prepared table, .parquet or .csv")
     command.add_argument("--save", metavar="TITLE", help="a new set of what is left, to train on")
     command.add_argument("--json", action="store_true", help="everything, near-duplicates too, as JSON")
+    command.add_argument("--progress", action="store_true", help="progress of --save as lines of JSON on stderr")
     command.set_defaults(act=prepare_set)
 
 

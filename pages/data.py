@@ -1,33 +1,38 @@
-"""Data: the image sets, their classes and images, the split, where they come from."""
+"""Data: the image sets, people's own ones too; their classes and images, cleaning, splits, where they come from."""
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 import streamlit as st
 
-from app.browse import (
-    browsed,
-    class_rows,
-    classes_named,
-    groups_text,
-    mosaic,
-    nearest_by_pixels,
-    set_titles,
-    split_of,
-)
+from app.adding import adding, jobs_going_on
+from app.browse import groups_text, mosaic
+from app.classes_view import classes_view
+from app.comparing import OTHERS, USUAL_FIVE
+from app.datasets import image_sets
+from app.draft import Draft, settings_of
+from app.own_set import care, notes
+from app.preparing import preparing
 from app.tiles import Row, Tile, atlas_carrier, image_tiles
 from app.url import mirror
+from app.view import look_at
 from app.words import count, plain
-from mlcore.catalogue import parts
+from mlcore.data import load
+from mlcore.data.store import all_sets
+from mlcore.runs.spec import RunSpec
 
-PER_PAGE = 12
-IN_A_ROW = 18
+CARDS = 8
+IN_A_LINE = 4
 CARD_TILES = 10
+PHOTO = 64  # px: images this large are taken for photographs
 
-titles = set_titles()
+own = {facts.id: facts for facts in all_sets()}
+sets = image_sets()
 asked = st.query_params.get("set")
-if st.session_state.get("data.set") not in titles:
-    st.session_state["data.set"] = asked if asked in titles else next(iter(titles))
+if st.session_state.get("data.set") not in sets:
+    st.session_state["data.set"] = asked if asked in sets else next(iter(sets))
+key = st.session_state["data.set"]
 
 
 def choose(key: str) -> None:
@@ -35,14 +40,16 @@ def choose(key: str) -> None:
     st.session_state.pop("data.row", None)
 
 
-st.title("Data", anchor=False)
-cards = st.columns(len(titles))
-for card, (key, title) in zip(cards, titles.items(), strict=True):
-    table, pictures = mosaic(key, CARD_TILES)
-    with card.container(border=True):
-        chosen = st.session_state["data.set"] == key
+def take_chosen() -> None:
+    if st.session_state["data.more"] is not None:
+        choose(st.session_state["data.more"])
+
+
+def card(key: str, chosen: bool) -> None:
+    """A set in small: its name, some of its images, how many there are."""
+    with st.container(border=True, height="stretch"):
         st.button(
-            title,
+            plain(sets[key].title, 60),
             key=f"data.card.{key}",
             type="primary" if chosen else "secondary",
             icon=":material/check:" if chosen else None,
@@ -50,98 +57,108 @@ for card, (key, title) in zip(cards, titles.items(), strict=True):
             on_click=choose,
             args=(key,),
         )
+        try:
+            table, pictures = mosaic(key, CARD_TILES)
+        except (ValueError, OSError) as error:
+            st.caption(f":material/broken_image: {plain(str(error), 200)}")
+            return
         atlas_carrier(pictures, key=f"data.mosaic.{key}")
         tiles = tuple(Tile(place, place, "none", "") for place in range(pictures.count))
         image_tiles([Row("", "", tiles)], atlas_key=pictures.key, key=f"data.tiles.{key}", size=32)
         st.caption(f"{count(len(table), 'image')}, {count(len(table.class_names), 'class', 'classes')}")
 
-key = st.session_state["data.set"]
-mirror({"set": key}, "set".__eq__)
-table, pictures = browsed(key)
-atlas_carrier(pictures, key="data.atlas")
-spec = parts("datasets")[key]
 
-st.subheader(spec.title, anchor=False)
-st.markdown(spec.text.split("\n\n")[0])
-sizes = np.bincount(table.labels)
+def cards() -> None:
+    """The newest of the own sets and those that come with the lab, the chosen one always; the others in a list."""
+    shown = sorted(sets, key=lambda name: name in own)[: len(sets) - len(own)]
+    shown += list(own)[: CARDS - len(shown)]
+    if key not in shown:
+        shown[-1] = key
+    for start in range(0, len(shown), IN_A_LINE):
+        line = st.columns(IN_A_LINE)
+        for column, name in zip(line, shown[start : start + IN_A_LINE], strict=False):
+            with column:
+                card(name, name == key)
+    others = [name for name in sets if name not in shown]
+    if others:
+        st.selectbox(
+            f"{count(len(others), 'more set')}",
+            others,
+            index=None,
+            format_func=lambda name: sets[name].title,
+            placeholder="Choose a set",
+            key="data.more",
+            on_change=take_chosen,
+        )
+
+
+def to_the_lab(*, several: bool) -> None:
+    """The shown set in the Lab; held out as it says itself where it does, and larger images through a pretrained
+    backbone, whose features are made once, so that the first run takes seconds."""
+    draft, usual = Draft(), RunSpec.model_fields["backbone"].default.key
+    changes: dict[str, Any] = {"dataset": key}
+    changes["dataset.split"] = "class" if table.splits is None else "official"
+    if min(table.image_size) >= PHOTO and (several or draft.get("backbone") == usual):
+        changes |= {"backbone": "efficientnet_lite0", "backbone.freeze": "everything"}
+    draft.replace(settings_of(draft.spec().changed(changes)))
+    draft.set(OTHERS, [loss for loss in USUAL_FIVE if loss != draft.get("loss")][:4] if several else [])
+    look_at(None)
+
+
+st.title("Data", anchor=False)
+adding(expanded=False)
+jobs_going_on()
+cards()
+mirror({"set": key}, "set".__eq__)
+
+try:
+    table = load(key)
+except (ValueError, OSError) as error:
+    st.error(f"These images cannot be read: {plain(str(error), 400)}", icon=":material/broken_image:")
+    if key in own:
+        care(own[key])
+    st.stop()
+
+st.subheader(plain(table.title), anchor=False)
+with st.container(horizontal=True):
+    train = st.button("Train on it", icon=":material/bubble_chart:", key="data.train")
+    compare = st.button(
+        "Compare five losses on it",
+        icon=":material/table_rows:",
+        key="data.compare",
+        help="Takes the set to the Lab with five losses chosen; there, Start runs one after the other.",
+    )
+if train or compare:
+    to_the_lab(several=compare)
+    st.switch_page("../pages/lab.py")
+if key not in own:
+    st.markdown(sets[key].text.split("\n\n")[0])
 height, width = table.image_size
-facts = st.columns(4)
-facts[0].metric("Images", f"{len(table):,}")
-facts[1].metric("Classes", f"{len(table.class_names):,}")
-facts[2].metric(
-    "Images per class", f"{sizes.min()}" if sizes.min() == sizes.max() else f"{sizes.min()} to {sizes.max()}"
+colour = "grey" if table.channels == 1 else "colour"
+st.caption(
+    f"{count(len(table), 'image')}, {count(len(table.class_names), 'class', 'classes')}, stored at {width} × {height} "
+    f"px, {colour}. {groups_text(table)}"
 )
-facts[3].metric("Size", f"{width} × {height} px, {'grey' if table.channels == 1 else 'colour'}")
-if groups := groups_text(table):
-    st.caption(groups)
 with st.expander("Origin and licence", icon=":material/copyright:"):
     st.markdown(plain(table.origin, 2000))
     st.markdown(plain(table.licence, 2000))
     st.caption(f"Fingerprint (sha256): {table.fingerprint}")
-
-st.subheader("Split", anchor=False)
-by_column, share_column, seed_column = st.columns(3, vertical_alignment="bottom")
-by = by_column.segmented_control(
-    "Held out",
-    ["class", "sample"],
-    format_func={"class": "Classes", "sample": "Images"}.get,
-    default="class",
-    required=True,
-    key="data.by",
-    help="Classes: those searched are never trained on. Images: every class is trained on, others of its images "
-    "are searched.",
-)
-held_share = share_column.slider("Share held out", 0.1, 0.9, 0.5, 0.05, key="data.share", format="%.2f")
-seed = seed_column.number_input("Seed of the split", 0, 2**31 - 1, 0, key="data.seed")
-parted = split_of(key, by, held_share, seed)
-held_out = np.zeros(len(table), dtype=bool)
-held_out[parted.held_out] = True
-held_classes = len(np.unique(table.labels[parted.held_out]))
-train_classes = len(np.unique(table.labels[parted.train]))
-st.caption(
-    f"Training: {count(len(parted.train), 'image')} of {count(train_classes, 'class', 'classes')}. "
-    f"Held out: {count(len(parted.held_out), 'image')} of {count(held_classes, 'class', 'classes')}."
-)
-
-st.subheader("Classes", anchor=False)
-left, right = st.columns([0.6, 0.4], vertical_alignment="bottom")
-text = left.text_input("Find a class", key="data.find", placeholder="part of its name")
-classes = classes_named(table, text)
-pages = max(1, -(-len(classes) // PER_PAGE))
-with right:
-    page = st.pagination(pages, key=f"data.page.{key}.{pages}") if pages > 1 else 1
-shown = classes[(page - 1) * PER_PAGE : page * PER_PAGE]
-pressed = image_tiles(
-    class_rows(table, held_out, shown, by=by, most=IN_A_ROW),
-    atlas_key=pictures.key,
-    key="data.classes",
-    size=40,
-    selected=() if st.session_state.get("data.row") is None else (st.session_state["data.row"],),
-    empty="No class has that name.",
-)
-
-
-@st.dialog("Image", width="large")
-def large(row: int) -> None:
-    """One image, large, and what is most like it pixel by pixel."""
-    picture, words = st.columns([0.35, 0.65])
-    picture.image(np.repeat(np.repeat(table.pixels[row].squeeze(), 6, axis=0), 6, axis=1), width=240)
-    side = "held out" if held_out[row] else "training"
-    words.markdown(f"**{plain(table.class_names[table.labels[row]])}**")
-    words.caption(f"{plain(table.image_names[row])} · image {row} · {side}")
-    found, cosines = nearest_by_pixels(key, row)
-    tiles = tuple(
-        Tile(
-            int(place),
-            int(place),
-            "right" if table.labels[place] == table.labels[row] else "wrong",
-            f"{table.class_names[table.labels[place]]}, cosine {cosine:.2f}",
-        )
-        for place, cosine in zip(found, cosines, strict=True)
+if key in own:
+    notes(own[key])
+    care(own[key])
+    view = st.segmented_control(
+        "Show",
+        ["look", "prepare"],
+        format_func={"look": "Look", "prepare": "Prepare"}.get,
+        default="look",
+        required=True,
+        key="data.view",
+        label_visibility="collapsed",
+        width="stretch",
     )
-    st.caption("Nearest by plain pixels, without any learning:")
-    image_tiles([Row("", "", tiles)], atlas_key=pictures.key, key="data.nearest", size=48)
-
-
-if pressed is not None:
-    large(pressed)
+else:
+    view = "look"
+if view == "look":
+    classes_view(key, table)
+else:
+    preparing(own[key])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app.backstage import backstage
+from app.comparing import faults_words, group_words, specs_of
 from app.draft import Draft
 from app.follow import follow
 from app.launch import draft_margin_lines, draft_or_fault, preview_of, queue_words, start, start_words
@@ -22,16 +23,17 @@ with st.sidebar:
     setup(draft)
 draft.write_url()
 spec, fault = draft_or_fault(draft)
+specs, left_out = specs_of(draft, spec) if spec else ([], [])
 
 with st.bottom, st.container(horizontal=True, vertical_alignment="center"):
     st.button(
-        start_words(stage, spec) if spec else "Start",
+        start_words(stage, spec, len(specs)) if spec else "Start",
         type="primary",
         icon=":material/play_arrow:",
         key="lab.start",
         disabled=spec is None,
         on_click=start,
-        args=(stage, spec),
+        args=(stage, specs),
     )
     words = [
         parts("losses")[draft.get("loss")].title,
@@ -39,7 +41,10 @@ with st.bottom, st.container(horizontal=True, vertical_alignment="center"):
         plain(draft.part("dataset").title) if draft.part("dataset") else None,
     ]
     st.caption(" · ".join(filter(None, [*words, queue_words()])))
+    group_words()
 notices = st.container()
+with notices:
+    faults_words(left_out)
 if fault:
     notices.error(plain(fault, 600), icon=":material/error:")
 

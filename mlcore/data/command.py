@@ -12,7 +12,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mlcore.data.importing import import_path
+from mlcore.data.importing import Progress, import_path
+from mlcore.data.progress import ProgressLines
 from mlcore.data.store import SetFacts, all_sets, data_root, delete_set, find_set, read_left_out, rename_set
 
 REASONS = 10
@@ -23,7 +24,8 @@ def import_images(options: argparse.Namespace, knobs: dict[str, Any]) -> int:
     """Import and tell what came of it; 130 after Ctrl-C."""
     chosen = {"source": options.source, "title": options.title, "side": options.side, "fit": options.fit}
     try:
-        folder = import_with_bar(options.path, quiet=options.json, knobs=knobs, **chosen)
+        seen = ProgressLines() if options.progress else None
+        folder = import_with_bar(options.path, quiet=options.json, seen=seen, knobs=knobs, **chosen)
     except KeyboardInterrupt:
         print("mlcore: stopped. What was read is kept; the same command goes on.", file=sys.stderr)
         return 130
@@ -36,17 +38,19 @@ def import_images(options: argparse.Namespace, knobs: dict[str, Any]) -> int:
     return 0
 
 
-def import_with_bar(path: str | Path, *, quiet: bool = False, **how: Any) -> Path:
-    """`import_path` with a progress bar on a terminal."""
+def import_with_bar(path: str | Path, *, quiet: bool = False, seen: Progress | None = None, **how: Any) -> Path:
+    """`import_path` with a progress bar on a terminal, or telling `seen`."""
+    if seen is not None:
+        return import_path(path, progress=seen, **how)
     with tqdm(unit=" images", disable=quiet or not sys.stderr.isatty(), desc=f"Listing {Path(path).name}") as bar:
 
-        def seen(done: int, total: int | None, seconds_left: float | None) -> None:
+        def show(done: int, total: int | None, seconds_left: float | None) -> None:
             if total is not None and bar.total is None:
                 bar.reset(total)
                 bar.set_description(f"Importing {Path(path).name}")
             bar.update(done - bar.n)
 
-        return import_path(path, progress=seen, **how)
+        return import_path(path, progress=show, **how)
 
 
 def show_sets(options: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ from mlcore.runs.durable import read_json, replace_json
 
 SET_ID = re.compile(r"set-[0-9a-f]{12}")
 TITLE_LIMIT = 120
+UPLOADS = ".uploads"  # where files that somebody sent lie until they are imported
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def read_set(folder: Path, title: str, stamp: str) -> ImageTable:
         labels=codes.astype(np.int64),
         class_names=tuple(map(str, names)),
         image_names=tuple(index.file.tolist()),
-        origin=f"Imported from {facts.source.get('path') or 'files'} on {facts.made[:10]}.",
+        origin=origin_of(facts),
         licence="Whatever its owner says: an import does not know it.",
         parents=parents,
         parent_names=parent_names,
@@ -145,6 +146,16 @@ def read_set(folder: Path, title: str, stamp: str) -> ImageTable:
         folds=index["fold"].fillna(-1).to_numpy(dtype=np.int64) if index["fold"].notna().any() else None,
         known_fingerprint=facts.fingerprint,
     )
+
+
+def origin_of(facts: SetFacts) -> str:
+    """Whence the images came, in a sentence; of an upload, the file's name."""
+    day, path = facts.made[:10], facts.source.get("path")
+    if facts.source.get("sets"):
+        return f"Made of {' and '.join(map(own_title, facts.source['sets'].values()))} on {day}."
+    if path and UPLOADS in Path(path).parts:
+        return f"Uploaded as {Path(path).name} on {day}."
+    return f"Imported from {path or 'files'} on {day}."
 
 
 def read_index(folder: Path) -> Any:

@@ -17,6 +17,7 @@ from mlcore.data.prepare.merge import merge, shared_labels
 from mlcore.data.prepare.plan import Plan
 from mlcore.data.prepare.statistics import statistics
 from mlcore.data.prepare.steps import Effect
+from mlcore.data.progress import ProgressLines
 from mlcore.data.store import find_set
 
 SPLITS = "class:0.5, sample:0.2, counts:5-50, folds:5, class-folds:5 or official"
@@ -33,7 +34,10 @@ def prepare(options: argparse.Namespace) -> int:
     found = near_duplicates(done, options.distance) if options.duplicates == "report" and hashed(done) else None
     if options.out is not None:
         write_prepared(done, options.out)
-    new = derive_set(done, folders_of(paths), options.save, plan=plan) if options.save is not None else None
+    new = None
+    if options.save is not None:
+        seen = ProgressLines() if options.progress else None
+        new = derive_set(done, folders_of(paths), options.save, plan=plan, progress=seen)
     if options.json:
         written = {
             "out": options.out and str(options.out),

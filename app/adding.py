@@ -1,0 +1,193 @@
+"""Your own images into the lab: an upload or a path, what it is called, and the import's progress."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from app.jobs import Job, jobs, uploads
+from app.words import clock, count, plain
+
+KINDS = ["zip", "npz", "parquet"]
+ADDED = "data.added"
+MINE = "data.mine"
+OPEN = "data.adding"
+SHAPES = """
+- **Zip**: a folder for each class, with its images in it (PNG, JPEG, WebP, BMP). Folders around them do not count.
+- **Folder** on this computer: the same, unpacked; or CUB-200-2011, Cars196, Stanford Online Products, In-Shop or
+  iNaturalist 2018 as they come.
+- **Table** (CSV, Parquet): columns `file` and `label`, and if you like `split`, `fold`, `parent`, `text` and a box.
+- **Feature vectors** (NPZ, Parquet): `vectors` and `labels`; a head is trained on them.
+- **MNIST's files** (idx), also gzipped.
+"""
+
+
+def adding(expanded: bool) -> None:
+    """The panel that takes images, closed unless there is nothing else to do."""
+    st.session_state.setdefault(OPEN, expanded)
+    with st.expander("Add your own images", icon=":material/add_photo_alternate:", key=OPEN, on_change="rerun"):
+        by = st.segmented_control(
+            "From",
+            ["upload", "path"],
+            format_func={"upload": "Upload", "path": "A path on this computer"}.get,
+            default="upload",
+            required=True,
+            key="data.from",
+        )
+        if by == "upload":
+            sent = st.file_uploader(
+                "A zip with a folder for each class, or feature vectors",
+                KINDS,
+                key=f"data.upload.{st.session_state.get(ADDED, 0)}",
+                help="Up to 200 MB. Larger ones: unpack them and give their path.",
+            )
+            path, name = None, Path(sent.name).stem if sent else ""
+        else:
+            sent = None
+            path = st.text_input(
+                "Folder, table, zip or idx files", key="data.path", placeholder="/home/me/photos", max_chars=4096
+            ).strip()
+            name = Path(path).stem
+        with st.popover("What fits", icon=":material/help:"):
+            st.markdown(SHAPES)
+        title = st.text_input("Call it", key="data.title", placeholder=name or "as the file is called", max_chars=120)
+        with st.expander("How it is read", icon=":material/tune:"):
+            options = how_it_is_read()
+        st.button(
+            "Import",
+            type="primary",
+            icon=":material/download:",
+            key="data.import",
+            disabled=not (sent or path),
+            on_click=begin_import,
+            args=(sent, path, title.strip() or name, options),
+        )
+
+
+def how_it_is_read() -> list[str]:
+    """The import's options as arguments."""
+    side = st.selectbox(
+        "Stored size",
+        [None, 32, 64, 96, 128, 160, 224, 256],
+        format_func=lambda px: f"{px} px" if px else "160 px, or less where all are smaller",
+        key="data.side",
+        help="Images are made square and kept at this size; a backbone scales them to its own.",
+    )
+    fit = st.segmented_control(
+        "Images that are not square",
+        ["crop", "pad"],
+        format_func={"crop": "Cut", "pad": "Keep all"}.get,
+        default="crop",
+        required=True,
+        key="data.fit",
+        help="Cut: the middle is kept. Keep all: the rest of the square is filled.",
+    )
+    level = st.number_input(
+        "Which folder is the class",
+        1,
+        8,
+        1,
+        key="data.level",
+        help="1: the folder that the images lie in. 2: the one above it. The next one up is the parent.",
+    )
+    options = ["--fit", fit]
+    options += ["--side", str(side)] if side else []
+    return options + (["--level", str(level)] if level != 1 else [])
+
+
+def begin_import(sent: Any, path: str | None, title: str, options: list[str]) -> None:
+    upload = None
+    if sent is not None:
+        stored = spooled(sent)
+        upload, path = stored.parent, str(stored)
+        st.session_state[ADDED] = st.session_state.get(ADDED, 0) + 1
+    named = ["--title", title] if title else []
+    begin(title or "images", ["import", *options, *named, "--json", "--progress", "--", path], upload)
+    st.session_state["data.title"] = ""
+    st.session_state[OPEN] = False
+
+
+def begin(title: str, arguments: list[str], upload: Path | None = None) -> None:
+    """Begin a job; what comes of it is shown to this session."""
+    job = jobs().begin(title, arguments, upload)
+    st.session_state.setdefault(MINE, set()).add(job.number)
+
+
+def spooled(sent: Any) -> Path:
+    """An uploaded file on the disk, in a folder named by its contents, under a name made plain."""
+    digest = hashlib.sha256(sent.getbuffer()).hexdigest()[:16]
+    folder = uploads() / digest
+    folder.mkdir(parents=True, exist_ok=True)
+    stem, suffix = Path(sent.name).stem, Path(sent.name).suffix.lower()
+    stored = folder / f"{re.sub(r'[^A-Za-z0-9_-]+', '-', stem)[:60].strip('-') or 'images'}{suffix}"
+    stored.write_bytes(sent.getbuffer())
+    return stored
+
+
+def jobs_going_on() -> None:
+    """What is being imported or prepared, and what has just been; drawn again every half second while it goes on."""
+    there = jobs().all
+    if there:
+        ticking = any(job.code is None for job in there)
+        st.fragment(run_every=0.5 if ticking else None)(show_jobs)(ticking)
+
+
+def show_jobs(ticking: bool) -> None:
+    for job in list(jobs().all):
+        with st.container(border=True):
+            show_job(job)
+    if ticking and all(job.code is not None for job in jobs().all):
+        st.rerun()
+
+
+def show_job(job: Job) -> None:
+    if job.code is None:
+        done, total, left = job.progress()
+        if total is None:
+            st.progress(0.0, f"{plain(job.title)}: looking at what is there …")
+        else:
+            ends = f", {clock(left)} left" if left is not None else ""
+            st.progress(
+                min(1.0, done / max(total, 1)), f"{plain(job.title)}: {done:,} of {count(total, 'image')}{ends}"
+            )
+        st.button("Stop", icon=":material/stop:", key=f"data.stop.{job.number}", on_click=job.stop)
+        return
+    if job.code == 0:
+        told_set(job)
+        return
+    if job.stopped:
+        st.warning(f"“{plain(job.title)}” was stopped. What was read is kept.", icon=":material/stop_circle:")
+    else:
+        st.error(f"“{plain(job.title)}”: {plain(job.fault(), 600)}", icon=":material/error:")
+    with st.container(horizontal=True):
+        st.button(
+            "Go on" if job.stopped else "Try again",
+            icon=":material/play_arrow:",
+            key=f"data.again.{job.number}",
+            on_click=job.begin,
+        )
+        dismiss_button(job)
+
+
+def told_set(job: Job) -> None:
+    """A set that has just come: shown to whoever asked for it, told to the others."""
+    if job.number not in st.session_state.get(MINE, ()):
+        st.success(f"“{plain(job.title)}” is here.", icon=":material/check:")
+        dismiss_button(job)
+        return
+    result = job.result()
+    st.session_state["data.set"] = result.get("id") or result["set"]
+    st.session_state.pop("data.row", None)
+    jobs().dismiss(job)
+    st.toast(f"“{plain(job.title)}” is here.", icon=":material/check:")
+    st.rerun()
+
+
+def dismiss_button(job: Job) -> None:
+    st.button(
+        "Dismiss", icon=":material/close:", key=f"data.dismiss.{job.number}", on_click=jobs().dismiss, args=(job,)
+    )

@@ -1,0 +1,63 @@
+"""Several losses at once: the same data, backbone, seed and length, a run for each, side by side afterwards."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app.draft import Draft
+from app.launch import GROUP
+from app.words import count, plain
+from mlcore.catalogue import parts
+from mlcore.runs.spec import RunSpec
+
+OTHERS = "@others"
+MOST = 9
+USUAL_FIVE = ("arcface", "proxy_anchor", "multi_similarity", "triplet_margin", "supcon")
+
+
+def others_choice(draft: Draft) -> None:
+    """Which other losses are to run beside the chosen one."""
+    room = parts("losses")
+    keys = sorted((key for key in room if key != draft.get("loss")), key=lambda key: room[key].title.lower())
+    kept = [key for key in draft.get(OTHERS) or [] if key in keys]
+    chosen = st.multiselect(
+        "Compare with",
+        keys,
+        default=kept,
+        format_func=lambda key: room[key].title,
+        max_selections=MOST,
+        key=f"lab.others.{draft.get('loss')}",
+        placeholder="Other losses, each with its defaults",
+        help="A run for each: same data, backbone, head, seed and length. What goes with a loss (its knobs, its way to "
+        "make batches) is as usual for it.",
+    )
+    draft.set(OTHERS, chosen)
+
+
+def specs_of(draft: Draft, spec: RunSpec) -> tuple[list[RunSpec], list[str]]:
+    """The run of the draft and one for each other loss; and why a loss cannot run with these settings."""
+    specs, faults = [spec], []
+    for key in draft.get(OTHERS) or []:
+        try:
+            specs.append(spec.changed({"loss": key}))
+        except ValueError as error:
+            faults.append(f"{parts('losses')[key].title}: {error}")
+    return specs, faults
+
+
+def group_words() -> None:
+    """Where the runs that were started together stand side by side."""
+    note = st.session_state.get(GROUP)
+    if note is None:
+        return
+    label = f"{note.split(',')[0]} side by side"
+    st.page_link("../pages/runs.py", label=label, icon=":material/table_rows:", query_params={"runs.filter": note})
+
+
+def faults_words(faults: list[str]) -> None:
+    if faults:
+        several = "cannot run" if len(faults) == 1 else "cannot run with these settings"
+        st.warning(
+            f"{count(len(faults), 'loss', 'losses')} {several}: " + "  \n".join(plain(fault, 300) for fault in faults),
+            icon=":material/info:",
+        )

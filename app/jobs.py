@@ -1,0 +1,139 @@
+"""Work on image sets in processes of its own: imports and preparations, watched and stopped from the Data page."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from mlcore.data.store import UPLOADS, data_root
+
+STOPPED = 130
+MOST_READ = 64 * 1024
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(eq=False)
+class Job:
+    """One `python -m mlcore ...` and what it says: its progress, then its result or why there is none.
+
+    `folder` is its own, with its output; it goes when the job is dismissed.
+    """
+
+    number: int
+    title: str
+    arguments: list[str]
+    folder: Path
+    upload: Path | None = None
+    process: subprocess.Popen | None = None
+    began: float = field(default_factory=time.monotonic)
+
+    def begin(self) -> None:
+        self.began = time.monotonic()
+        roots = os.environ.get("LAB_IMPORT_ROOTS", "")
+        allowed = {"LAB_IMPORT_ROOTS": f"{roots}{os.pathsep}{self.upload}"} if roots and self.upload else {}
+        with open(self.folder / "out", "wb") as out, open(self.folder / "told", "wb") as told:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "mlcore", *self.arguments],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=told,
+                env={**os.environ, **allowed, "PYTHONPATH": str(ROOT)},
+                start_new_session=True,
+            )
+
+    @property
+    def code(self) -> int | None:
+        """None while it goes on."""
+        return self.process.poll()
+
+    @property
+    def stopped(self) -> bool:
+        return self.code == STOPPED or (self.code is not None and self.code < 0)
+
+    def progress(self) -> tuple[int, int | None, float | None]:
+        """Done, of how many (None: they are still being counted), seconds left."""
+        for line in reversed(self.told()):
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                record = json.loads(line)
+                return record["done"], record["total"], record["seconds_left"]
+        return 0, None, None
+
+    def result(self) -> dict[str, Any] | None:
+        """What it printed, once it has ended well."""
+        if self.code != 0:
+            return None
+        return json.loads((self.folder / "out").read_bytes())
+
+    def fault(self) -> str:
+        """Its last words, once it has ended otherwise."""
+        words = [line.removeprefix("mlcore: ") for line in self.told() if line and not line.startswith("{")]
+        return words[-1] if words else f"The process ended with code {self.code} and without a word."
+
+    def told(self) -> list[str]:
+        with open(self.folder / "told", "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - MOST_READ))
+            text = file.read().decode("utf-8", "replace")
+        return text.splitlines()
+
+    def stop(self) -> None:
+        """Ask it to end; what an import has read stays, and the same import goes on from there."""
+        if self.code is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(signal.SIGINT)
+
+
+class Jobs:
+    """The jobs of one server, in the order they were begun."""
+
+    def __init__(self) -> None:
+        self.all: list[Job] = []
+        self._number = 0
+        self._folder = Path(tempfile.mkdtemp(prefix="lab-jobs-"))
+        atexit.register(self.close)
+
+    def begin(self, title: str, arguments: list[str], upload: Path | None = None) -> Job:
+        """`upload`: the folder of a file that somebody sent, which goes with the job."""
+        self._number += 1
+        folder = self._folder / str(self._number)
+        folder.mkdir()
+        job = Job(self._number, title, arguments, folder, upload)
+        job.begin()
+        self.all.append(job)
+        return job
+
+    def dismiss(self, job: Job) -> None:
+        """Forget a job that has ended, with what was uploaded for it."""
+        if job.code is not None and job in self.all:
+            self.all.remove(job)
+            shutil.rmtree(job.folder, ignore_errors=True)
+            if job.upload is not None:
+                shutil.rmtree(job.upload, ignore_errors=True)
+
+    def close(self) -> None:
+        for job in self.all:
+            job.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@st.cache_resource(show_spinner=False)
+def jobs() -> Jobs:
+    return Jobs()
+
+
+def uploads() -> Path:
+    """Where uploaded files lie until they are imported."""
+    return data_root() / UPLOADS
