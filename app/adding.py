@@ -15,7 +15,6 @@ from app.words import clock, count, plain
 KINDS = ["zip", "npz", "parquet"]
 ADDED = "data.added"
 MINE = "data.mine"
-OPEN = "data.adding"
 SHAPES = """
 - **Zip**: a folder for each class, with its images in it (PNG, JPEG, WebP, BMP). Folders around them do not count.
 - **Folder** on this computer: the same, unpacked; or CUB-200-2011, Cars196, Stanford Online Products, In-Shop or
@@ -26,10 +25,10 @@ SHAPES = """
 """
 
 
-def adding(expanded: bool) -> None:
-    """The panel that takes images, closed unless there is nothing else to do."""
-    st.session_state.setdefault(OPEN, expanded)
-    with st.expander("Add your own images", icon=":material/add_photo_alternate:", key=OPEN, on_change="rerun"):
+def adding() -> None:
+    """The panel that takes images. It is a new one, closed and empty, after each import."""
+    number = st.session_state.setdefault(ADDED, 0)
+    with st.expander("Add your own images", icon=":material/add_photo_alternate:", key=f"data.adding.{number}"):
         by = st.segmented_control(
             "From",
             ["upload", "path"],
@@ -42,7 +41,7 @@ def adding(expanded: bool) -> None:
             sent = st.file_uploader(
                 "A zip with a folder for each class, or feature vectors",
                 KINDS,
-                key=f"data.upload.{st.session_state.get(ADDED, 0)}",
+                key=f"data.upload.{number}",
                 help="Up to 200 MB. Larger ones: unpack them and give their path.",
             )
             path, name = None, Path(sent.name).stem if sent else ""
@@ -104,11 +103,10 @@ def begin_import(sent: Any, path: str | None, title: str, options: list[str]) ->
     if sent is not None:
         stored = spooled(sent)
         upload, path = stored.parent, str(stored)
-        st.session_state[ADDED] = st.session_state.get(ADDED, 0) + 1
     named = ["--title", title] if title else []
     begin(title or "images", ["import", *options, *named, "--json", "--progress", "--", path], upload)
-    st.session_state["data.title"] = ""
-    st.session_state[OPEN] = False
+    st.session_state["data.title"] = st.session_state["data.path"] = ""
+    st.session_state[ADDED] += 1
 
 
 def begin(title: str, arguments: list[str], upload: Path | None = None) -> None:

@@ -106,7 +106,7 @@ def to_the_lab(*, several: bool) -> None:
 
 
 st.title("Data", anchor=False)
-adding(expanded=False)
+adding()
 jobs_going_on()
 cards()
 mirror({"set": key}, "set".__eq__)

@@ -14,22 +14,20 @@ from mlcore.samplers.registry import SAMPLERS
 class ShuffleSampler:
     """Draws every sample once per epoch, in random order.
 
-    The last batch is filled up with samples of earlier batches, so that all are of one size.
+    The last batch is filled up with samples of earlier batches, so that all are of one size. Where there are fewer
+    samples than a batch holds, each batch is all of them.
 
     What to expect: Right for proxy losses. With many classes a batch may hold no two samples of one class, and a pair
     or triplet loss then learns nothing from it: use m per class.
 
-    Raises: ValueError if there are fewer samples than a batch holds.
+    Raises: ValueError for a batch of no sample.
     """
 
     def __init__(self, labels: Any, batch_size: int) -> None:
         self.labels = row_labels("shuffle", labels)
-        self.batch_size = batch_size
-        if not 1 <= batch_size <= len(self.labels):
-            raise ValueError(
-                f"shuffle: batch_size must be between 1 and the {len(self.labels)} training samples; got {batch_size}. "
-                f"Pass batch_size={len(self.labels)} or less."
-            )
+        if batch_size < 1:
+            raise ValueError(f"shuffle: batch_size must be at least 1; got {batch_size}.")
+        self.batch_size = min(batch_size, len(self.labels))
 
     def epoch(self, epoch: int, seed: int) -> np.ndarray:
         """(batches, batch_size) positions into `labels`; depends on `epoch` and `seed` only."""

@@ -19,7 +19,7 @@ class Batches:
 
     def __init__(self, sampler: Any, seed: int, accumulate: int, keep: Parts | None) -> None:
         self.sampler, self.seed, self.accumulate, self.keep = sampler, seed, accumulate, keep
-        self.per_epoch = len(sampler.epoch(1, seed))
+        self.per_epoch, self.size = sampler.epoch(1, seed).shape
         self._epoch = 0
         self._drawn = np.zeros((0, 0), dtype=np.int64)
 

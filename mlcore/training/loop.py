@@ -139,6 +139,7 @@ class Training:
         self.source: Source = PixelSource(self.table, self.device, build_augmentation(spec))
         looks = "looks at the model" in parts("samplers")[spec.sampler.key].traits
         self.batches = Batches(self.sampler, spec.seed, spec.optimizer.accumulate, self.parts if looks else None)
+        self.pace.batch_size = self.batches.size * spec.optimizer.accumulate
         if self.resume_from is not None:
             self.step, self.pace.total = checkpoints.unpack(self.resume_from, self.parts, self.digest)
             self._first_look_told = True
