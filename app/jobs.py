@@ -20,6 +20,7 @@ import streamlit as st
 
 from mlcore.data.store import UPLOADS, data_root
 
+COMMAND = ("-m", "mlcore")
 STOPPED = 130
 MOST_READ = 64 * 1024
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,7 +47,7 @@ class Job:
         allowed = {"LAB_IMPORT_ROOTS": f"{roots}{os.pathsep}{self.upload}"} if roots and self.upload else {}
         with open(self.folder / "out", "wb") as out, open(self.folder / "told", "wb") as told:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "mlcore", *self.arguments],
+                [sys.executable, *COMMAND, *self.arguments],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=out,

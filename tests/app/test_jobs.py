@@ -1,0 +1,71 @@
+"""Imports in a process of their own: watched, stopped, told."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+from image_files import classes
+
+from app.adding import spooled
+from app.jobs import Jobs
+from mlcore.data.store import find_set
+
+
+@pytest.fixture
+def jobs(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAB_DATA", str(tmp_path / "data"))
+    made = Jobs()
+    yield made
+    made.close()
+
+
+def ended(job, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while job.code is None:
+        assert time.monotonic() < deadline, job.told()
+        time.sleep(0.02)
+    return job
+
+
+def test_an_import_tells_how_far_it_is_and_what_came_of_it(jobs, tmp_path):
+    arguments = ["import", "--title", "Shop", "--json", "--progress", "--", str(classes(tmp_path / "shop"))]
+    job = ended(jobs.begin("Shop", arguments))
+    assert job.progress()[:2] == (12, 12)
+    assert find_set(job.result()["id"]).title == "Shop"
+    jobs.dismiss(job)
+    assert (jobs.all, job.folder.exists()) == ([], False)
+
+
+def test_a_fault_is_told_in_the_import_s_own_words(jobs, tmp_path):
+    job = ended(jobs.begin("Nothing", ["import", "--json", "--progress", "--", str(tmp_path / "nowhere")]))
+    assert job.result() is None
+    assert not job.stopped
+    assert "must be a folder, a table or an archive" in job.fault()
+
+
+def test_a_job_that_is_stopped_says_so_and_can_go_on(jobs, monkeypatch, tmp_path):
+    job = jobs.begin("Endless", ["import", "--json", "--progress", "--", "/dev/stdin"])
+    ended(job)
+    monkeypatch.setattr(sys, "executable", "/bin/sh")
+    job.arguments = ["unused"]
+    stuck = tmp_path / "stuck.sh"
+    stuck.write_text("trap 'exit 130' INT\nwhile :; do sleep 0.05; done\n")
+    monkeypatch.setattr("app.jobs.COMMAND", (str(stuck),))
+    job.begin()
+    time.sleep(0.3)
+    assert job.code is None
+    job.stop()
+    assert ended(job).stopped
+
+
+def test_an_upload_lies_under_a_plain_name(monkeypatch, tmp_path):
+    monkeypatch.setenv("LAB_DATA", str(tmp_path / "data"))
+    sent = SimpleNamespace(name="../../<b>my shop</b>.ZIP", getbuffer=lambda: b"bytes")
+    stored = spooled(sent)
+    assert stored.read_bytes() == b"bytes"
+    assert stored.parent.parent == tmp_path / "data" / ".uploads"
+    assert stored.name == "b.zip" or stored.name.endswith(".zip")
+    assert not set(stored.name) & set("<>/ ")
