@@ -38,11 +38,15 @@ def drawn(places: np.ndarray, seed: int, count: int = ROWS) -> np.ndarray:
 def query_places(
     sample: Watched, neighbours: np.ndarray, how: str, side: str, chosen: Sequence[int], seed: int
 ) -> np.ndarray:
-    """Which of the watched images are searched for. `neighbours` are those before training, so the choice stays put."""
+    """Which of the watched images are searched for. `neighbours` are those before training, so the choice stays put.
+
+    Where queries search a gallery, the gallery has no neighbours and is not asked for.
+    """
     if how in ("pinned", "selected"):
         places = [place for sample_id in chosen if (place := sample.place(sample_id)) is not None]
         return np.array(places[:ROWS], dtype=int)
-    places = np.flatnonzero(sample.held_out if side == "held_out" else ~sample.held_out)
+    asking = neighbours[:, 0] >= 0
+    places = np.flatnonzero((sample.held_out if side == "held_out" else ~sample.held_out) & asking)
     if how == "random":
         return drawn(places, seed)
     return hardest(hits(neighbours, sample.labels), places)

@@ -180,8 +180,8 @@ class Watcher:
         return (np.concatenate(kept) if kept else None), np.concatenate(found)
 
     def _picture(self, embeddings: np.ndarray, proxies: np.ndarray | None) -> dict[str, np.ndarray]:
-        """embeddings (W, D) f16, pca (W, 3) f32, neighbours (W, 8) positions in the sample of the same split, -1 for
-        none, with similarities (W, 8) f16; proxies (C, D) f16, proxy_pca (C, 3) f32 and proxy_labels (C,) if any."""
+        """embeddings (W, D) f16, pca (W, 3) f32, neighbours (W, 8) positions in the sample of the same split (of a
+        query: in the gallery, which itself asks nothing), -1 for none, with similarities (W, 8) f16; proxies (C, D) f16, proxy_pca (C, 3) f32 and proxy_labels (C,) if any."""
         sample = self.sample
         watched = embeddings[sample.rows]
         stacked = watched if proxies is None else np.concatenate([watched, proxies])
@@ -190,13 +190,13 @@ class Watcher:
         self.last_pca = layout
         neighbours = np.full((len(watched), NEIGHBOURS), -1, dtype=np.int32)
         similarities = np.zeros((len(watched), NEIGHBOURS), dtype=np.float16)
-        for side in (sample.held_out, ~sample.held_out):
-            places = np.flatnonzero(side)
-            k = min(NEIGHBOURS, len(places) - 1)
+        for asking, searched in self._searches():
+            gallery = None if searched is asking else watched[searched]
+            k = min(NEIGHBOURS, len(searched) - (gallery is None)) if len(asking) else 0
             if k > 0:
-                found, cosines = nearest(watched[places], k)
-                neighbours[places, :k] = places[found]
-                similarities[places, :k] = cosines
+                found, cosines = nearest(watched[asking], k, gallery=gallery)
+                neighbours[asking, :k] = searched[found]
+                similarities[asking, :k] = cosines
         arrays = {
             "embeddings": half(watched),
             "pca": layout[: len(watched)],
@@ -210,6 +210,16 @@ class Watcher:
                 "proxy_labels": self.train_classes,
             }
         return arrays
+
+    def _searches(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Places in the sample that ask, and those that they search: each side itself, but queries a gallery."""
+        train, held_out = np.flatnonzero(~self.sample.held_out), np.flatnonzero(self.sample.held_out)
+        if self.split.queries is None:
+            return [(train, train), (held_out, held_out)]
+        asking, searched = (
+            np.flatnonzero(np.isin(self.sample.rows, rows)) for rows in (self.split.queries, self.split.gallery)
+        )
+        return [(train, train), (asking, searched)]
 
     def _metrics(
         self,

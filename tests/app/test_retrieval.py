@@ -57,3 +57,8 @@ def test_before_training_there_is_one_strip():
     assert [strip.title for strip in row.strips] == ["Before training"]
     assert len(row.strips[0].tiles) == 1
     assert row.note == "1 of 2 right"
+
+
+def test_a_gallery_is_searched_and_not_asked():
+    neighbours = np.array([[1, 2], [0, 2], [3, 4], [-1, -1], [-1, -1]])
+    assert query_places(SAMPLE, neighbours, "hardest", "held_out", (), 0).tolist() == [2]

@@ -141,3 +141,15 @@ def test_queries_are_searched_in_the_gallery_alone_where_the_split_says_so():
     other = watcher._metrics(0, None, embeddings, None, [], 0.0, False)
     assert other.held_out["queries"] == 12
     assert set(other.held_out) == set(seen.held_out) - {"map", "mrr", "ami"}
+
+
+def test_a_picture_of_queries_and_a_gallery_shows_what_the_queries_find_there():
+    table = table_of([6, 6, 6, 6])
+    words = np.array((["train"] * 6) * 2 + (["query"] * 2 + ["gallery"] * 4) * 2)
+    parts = split(table.labels, "official", splits=words)
+    watcher = Watcher(table, parts, choose_sample(table, parts, 24, 0), None, np.arange(2))
+    neighbours = watcher._picture(np.random.default_rng(0).normal(size=(24, 5)).astype(np.float32), None)["neighbours"]
+    asking, searched = words == "query", words == "gallery"
+    assert searched[neighbours[asking]].all()
+    assert (neighbours[searched] == -1).all()
+    assert (words[neighbours[words == "train"]] == "train").all()
