@@ -180,8 +180,9 @@ class Watcher:
         return (np.concatenate(kept) if kept else None), np.concatenate(found)
 
     def _picture(self, embeddings: np.ndarray, proxies: np.ndarray | None) -> dict[str, np.ndarray]:
-        """embeddings (W, D) f16, pca (W, 3) f32, neighbours (W, 8) positions in the sample of the same split (of a
-        query: in the gallery, which itself asks nothing), -1 for none, with similarities (W, 8) f16; proxies (C, D) f16, proxy_pca (C, 3) f32 and proxy_labels (C,) if any."""
+        """The arrays of a picture: embeddings (W, D) f16, pca (W, 3) f32, neighbours (W, 8) positions in the sample of
+        the same split (of a query: in the gallery, which itself asks nothing), -1 for none, with similarities (W, 8)
+        f16; proxies (C, D) f16, proxy_pca (C, 3) f32 and proxy_labels (C,) if any."""
         sample = self.sample
         watched = embeddings[sample.rows]
         stacked = watched if proxies is None else np.concatenate([watched, proxies])
