@@ -26,14 +26,14 @@ from torchvision.transforms import v2
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from mlcore.augmentations.standard import SMALLEST_CROP  # noqa: E402
-from mlcore.backbones import InputFormat  # noqa: E402
-from mlcore.data.importing import import_path  # noqa: E402
-from mlcore.data.store import open_set  # noqa: E402
-from mlcore.runs.spec import RunSpec  # noqa: E402
-from mlcore.samplers import ShuffleSampler  # noqa: E402
-from mlcore.training.build import build_augmentation  # noqa: E402
-from mlcore.training.device import default_threads, pick_device  # noqa: E402
+from mlcore.augmentations.standard import SMALLEST_CROP
+from mlcore.backbones import InputFormat
+from mlcore.data.importing import import_path
+from mlcore.data.store import open_set
+from mlcore.runs.spec import RunSpec
+from mlcore.samplers import ShuffleSampler
+from mlcore.training.build import build_augmentation
+from mlcore.training.device import default_threads, pick_device
 
 FIGURE = 3.0
 SIDE, CROP, BATCH, CLASSES = 160, 64, 64, 20
