@@ -17,9 +17,11 @@ SLIDER_STEPS = 200
 IN_ORDER = 12  # more parts than that are listed by title
 
 
-def part_choice(draft: Draft, section: str, label: str, *, help: str | None = None) -> Spec:
-    """A list of the parts of a room; returns the chosen one."""
-    room = room_of(section)
+def part_choice(
+    draft: Draft, section: str, label: str, *, help: str | None = None, without: tuple[str, ...] = ()
+) -> Spec:
+    """A list of the parts of a room, but those that it is `without`; returns the chosen one."""
+    room = {name: part for name, part in room_of(section).items() if name not in without}
     key = f"{WIDGET}{section}"
     st.session_state.setdefault(key, draft.get(section))
     keys = sorted(room, key=lambda name: room[name].title.lower()) if len(room) > IN_ORDER else list(room)

@@ -17,12 +17,13 @@ def image_sets() -> dict[str, Spec]:
             key=facts.id,
             title=facts.title,
             family="own",
-            text="Your own images.",
+            text="Your own feature vectors." if facts.has_vectors else "Your own images.",
             formula="",
             paper="",
             params=(),
             sizes=(),
             target="",
+            traits=("vectors",) if facts.has_vectors else (),
         )
         for facts in all_sets()
     }

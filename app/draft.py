@@ -123,9 +123,11 @@ class Draft:
 
 def from_url() -> dict[str, Any]:
     """The settings that the URL names, if together they make a spec; else none of them, with a word about it."""
-    found = {name[2:]: value(text) for name, text in st.query_params.items() if name.startswith("s.")}
+    found = {name[2:]: text for name, text in st.query_params.items() if name.startswith("s.")}
     if not found:
         return {}
+    words = {name for name, plain in usual().items() if isinstance(plain, str)}  # where "none" is one of them
+    found = {name: text if name in words and text == "none" else value(text) for name, text in found.items()}
     try:
         return settings_of(RunSpec.read({}).changed(found))
     except ValueError as error:

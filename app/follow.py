@@ -56,10 +56,9 @@ def follow(
 def preview_heading(run: RunFolder) -> None:
     spec = run.spec
     st.markdown("#### Before training")
-    st.caption(
-        f"{plain(spec.dataset.title())} through {plain(parts('backbones')[spec.backbone.key].title)}, untrained. "
-        "Set things up on the left, then press Start."
-    )
+    backbone = parts("backbones")[spec.backbone.key]
+    way = "through an untrained head" if "vectors" in backbone.traits else f"through {plain(backbone.title)}, untrained"
+    st.caption(f"{plain(spec.dataset.title())} {way}. Set things up on the left, then press Start.")
 
 
 def is_awaited(run: RunFolder) -> bool:

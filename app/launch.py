@@ -46,7 +46,8 @@ def preview_of(stage: Backstage, spec: RunSpec) -> RunFolder:
     """The chosen data through the chosen backbone, untrained: a run of no steps, made once for each such choice."""
     settings = spec.model_dump(mode="json", include=set(SEEN_UNTRAINED))
     settings |= {"budget": {"steps": 0}, "loss": "contrastive", "sampler": {"key": "shuffle", "batch_size": 2}}
-    settings["backbone"] |= {"freeze": "nothing"}
+    keeps = spec.backbone.freeze == "everything" and spec.head.kind != "none"  # features for the runs to come
+    settings["backbone"] |= {"freeze": "everything" if keeps else "nothing"}
     settings["watch"] |= {"evaluate_every": None}
     bare = with_fingerprint(RunSpec.read(settings))
     nonce = f"preview-{bare.digest()[:40]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections import Counter
@@ -16,6 +17,8 @@ from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.status import Status
 
 COLUMNS = ["id", "name", "state", "data", "backbone", "loss", "MAP@R", "change", "curve", "started", "seconds", "note"]
+COLUMNS += ["group", "no training"]  # for `with_no_training`; no page shows them
+NO_TRAINING = "no-training-"
 
 
 class RunsTable:
@@ -71,7 +74,46 @@ def read_row(run: RunFolder) -> dict[str, Any] | None:
         "curve": [point[1] for point in status.metrics.get("curve", [])],
         "started": pd.to_datetime(status.started_utc or birth["created_utc"]),
         "seconds": status.seconds,
+        "group": group_of(spec),
+        "no training": status.metrics.get("no_training", {}).get("map_at_r"),
     }
+
+
+def group_of(spec: dict[str, Any]) -> str:
+    """What runs share whose backbone gives the same features of the same held-out images."""
+    data, backbone = spec["dataset"], spec["backbone"]
+    held_out = {"official": (), "fold": ("fold",)}.get(data.get("split"), ("held_out", "split_seed"))
+    shared = [{name: data.get(name) for name in ("key", "params", "split", *held_out)}]
+    shared += [backbone["key"], backbone.get("params"), backbone.get("pooling", "own")]
+    return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def with_no_training(table: pd.DataFrame) -> pd.DataFrame:
+    """The runs, and below the newest of each data set, split and backbone what its features do without training.
+
+    Such a row is no run: its id begins with NO_TRAINING. The figure is that of the newest run that has one.
+    """
+    known = table.dropna(subset=["group", "no training"]).drop_duplicates("group").set_index("group")["no training"]
+    newest = table[table["group"].isin(known.index)].drop_duplicates("group")
+    if newest.empty:
+        return table
+    score = newest["group"].map(known).astype(float)
+    rows = newest.assign(
+        **{
+            "id": NO_TRAINING + newest["group"],
+            "name": "No training · " + newest["backbone"],
+            "state": "",
+            "loss": None,
+            "MAP@R": score,
+            "change": None,
+            "curve": [[value, value] for value in score],
+            "started": newest["started"].where(newest["id"].isna()),
+            "seconds": None,
+            "note": "",
+        }
+    )
+    both = pd.concat([table, rows.set_axis(newest.index + 0.5).astype(table.dtypes)])
+    return both.sort_index().reset_index(drop=True)
 
 
 SECTIONS = {"dataset": "datasets", "backbone": "backbones", "loss": "losses"}

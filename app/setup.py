@@ -14,7 +14,7 @@ from app.url import mirror
 from app.words import plain
 from mlcore.data import ImageTable, load
 from mlcore.data.thumbnails import Atlas, atlas
-from mlcore.runs.fitting import fitting_keys, learns_proxies, takes_shares, usual_augment
+from mlcore.runs.fitting import VECTORS, fitting_keys, learns_proxies, takes_shares, usual_augment
 from mlcore.runs.spec import RunSpec
 
 STRIP = 6
@@ -75,6 +75,12 @@ def batch_choice(draft: Draft) -> None:
 
 def augment_choice(draft: Draft, mixes: bool) -> None:
     """How images are moved, and where the loss and the method take images of two classes, how they are mixed."""
+    if draft.get("backbone") == VECTORS:
+        draft.choose("augment", "none")
+        draft.set("mix.kind", "none")
+        for name in ("augment", "mix.kind"):
+            st.session_state.pop(f"{WIDGET}{name}", None)
+        return
     augment = part_choice(draft, "augment", "Augmentation", help="How each image is rendered anew in every step.")
     if augment.key != "none":
         st.caption(augment.text.split("\n\n")[0])
@@ -141,6 +147,7 @@ def data_choice(draft: Draft) -> None:
         st.session_state.pop(f"{WIDGET}dataset", None)
     part = part_choice(draft, "dataset", "Data", help=OWN_HELP)
     part_knobs(draft, "dataset", part)
+    take_fitting_backbone(draft, "vectors" in part.traits)
     try:
         table, pictures = strip_of(part.key)
     except (ValueError, OSError) as error:
@@ -149,8 +156,24 @@ def data_choice(draft: Draft) -> None:
     atlas_carrier(pictures, key=f"lab.strip.{part.key}")
     tiles = tuple(Tile(place, place, "none", table.class_names[place]) for place in range(pictures.count))
     image_tiles([Row("", "", tiles)], atlas_key=pictures.key, key="lab.strip", size=32)
-    st.caption(f"{len(table):,} images, {len(table.class_names)} classes, {' × '.join(map(str, table.image_size))} px")
+    size = f"images, {len(table.class_names)} classes, {' × '.join(map(str, table.image_size))} px"
+    if table.vectors is not None:
+        size = f"vectors of {table.vectors.shape[1]:,} numbers, {len(table.class_names)} classes"
+    st.caption(f"{len(table):,} {size}")
     split_choice(draft, table)
+
+
+def take_fitting_backbone(draft: Draft, vectors: bool) -> None:
+    """Feature vectors go through no network and are not augmented; images go through one again."""
+    if vectors == (draft.get("backbone") == VECTORS):
+        return
+    usual = settings_of(RunSpec.read({}))
+    draft.choose("backbone", VECTORS if vectors else usual["backbone"])
+    usual["backbone.freeze"] = "everything" if vectors else usual["backbone.freeze"]
+    for name in ("backbone.freeze", "backbone.pooling", "optimizer.backbone_lr"):
+        draft.set(name, usual[name])
+        st.session_state.pop(f"{WIDGET}{name}", None)
+    st.session_state.pop(f"{WIDGET}backbone", None)
 
 
 def split_choice(draft: Draft, table: ImageTable) -> None:
@@ -177,7 +200,12 @@ def split_choice(draft: Draft, table: ImageTable) -> None:
 
 def backbone_choice(draft: Draft) -> None:
     before = draft.get("backbone")
-    part = part_choice(draft, "backbone", "Backbone")
+    if before == VECTORS:
+        st.caption("No backbone: these are feature vectors, and only a head trains on them.")
+        with st.expander("Head", icon=":material/account_tree:"):
+            head_choice(draft)
+        return
+    part = part_choice(draft, "backbone", "Backbone", without=(VECTORS,))
     if part.key != before:
         suggest_what_follows(draft, "backbone", before)
     with st.expander("Backbone and head", icon=":material/account_tree:"):
@@ -191,23 +219,28 @@ def backbone_choice(draft: Draft) -> None:
             "its last block trains. Batch norm: its statistics stay as loaded, which short fine-tuning needs.",
         )
         pooling_choice(draft, "feature map" in part.traits)
-        head = choice(draft, "head.kind", "Head", {"none": "None", "linear": "Linear", "mlp": "MLP"})
-        if head != "none":
-            key = f"{WIDGET}head.embedding_size"
-            size = draft.get("head.embedding_size")
-            options = sorted({*SIZES, size})
-            st.session_state.setdefault(key, size)
-            draft.set(
-                "head.embedding_size",
-                st.select_slider(
-                    "Embedding size", options, key=key, help="2 and 3 can be drawn as they are, without projection."
-                ),
-            )
-        with st.expander("More of the head", icon=":material/tune:"):
-            norms = {"none": "None", "batch": "Batch", "layer": "Layer"}
-            choice(draft, "head.norm", "Norm", norms, help="After the linear layer, before an activation.")
-            number(draft, "head.dropout", "Dropout", 0.0, 0.9, step=0.1, help="Before the last layer.")
-            switch(draft, "head.normalize", "Embeddings at length 1", help="For losses that look at lengths.")
+        head_choice(draft)
+
+
+def head_choice(draft: Draft) -> None:
+    """What makes embeddings of features."""
+    head = choice(draft, "head.kind", "Head", {"none": "None", "linear": "Linear", "mlp": "MLP"})
+    if head != "none":
+        key = f"{WIDGET}head.embedding_size"
+        size = draft.get("head.embedding_size")
+        options = sorted({*SIZES, size})
+        st.session_state.setdefault(key, size)
+        draft.set(
+            "head.embedding_size",
+            st.select_slider(
+                "Embedding size", options, key=key, help="2 and 3 can be drawn as they are, without projection."
+            ),
+        )
+    with st.expander("More of the head", icon=":material/tune:"):
+        norms = {"none": "None", "batch": "Batch", "layer": "Layer"}
+        choice(draft, "head.norm", "Norm", norms, help="After the linear layer, before an activation.")
+        number(draft, "head.dropout", "Dropout", 0.0, 0.9, step=0.1, help="Before the last layer.")
+        switch(draft, "head.normalize", "Embeddings at length 1", help="For losses that look at lengths.")
 
 
 def pooling_choice(draft: Draft, has_map: bool) -> None:

@@ -153,6 +153,7 @@ def add_import(acts: Any) -> None:
     table.add_argument("set", nargs="?", help="one set, by its id, the end of its id or its title")
     table.add_argument("--rename", metavar="TITLE", help="call this set so")
     table.add_argument("--delete", action="store_true", help="remove this set")
+    table.add_argument("--features", action="store_true", help="the kept features of frozen backbones; or remove them")
     table.add_argument("--json", action="store_true")
     table.set_defaults(act=show_data)
 
@@ -166,9 +167,9 @@ def import_images(options: argparse.Namespace) -> int:
 
 
 def show_data(options: argparse.Namespace) -> int:
-    from mlcore.data.command import show_sets
+    from mlcore.data.command import show_features, show_sets
 
-    return show_sets(options)
+    return show_features(options) if options.features else show_sets(options)
 
 
 def assignment(text: str, option: str) -> tuple[str, str]:
@@ -375,8 +376,11 @@ def show_runs(options: argparse.Namespace) -> int:
         for item in rows:
             score = item["held_out"].get("map_at_r")
             shown = "-" if score is None else f"{score:.3f}"
+            none = item["no_training"].get("map_at_r")
+            untrained = "-" if none is None else f"{none:.3f}"
             print(
-                f"{item['run_id'][-8:]}  {item['state']:10}  MAP@R {shown:>5}  step {item['step']:>5}  {item['name']}"
+                f"{item['run_id'][-8:]}  {item['state']:10}  MAP@R {shown:>5}  no training {untrained:>5}  "
+                f"step {item['step']:>5}  {item['name']}"
             )
     return 0
 
@@ -441,17 +445,22 @@ def row(run: RunFolder) -> dict[str, Any]:
         "total_steps": status.total_steps,
         "seconds": status.seconds,
         "held_out": status.metrics.get("held_out", {}),
+        "no_training": status.metrics.get("no_training", {}),
         "reason": status.reason_text,
     }
 
 
 def summary(run: RunFolder, history: History) -> dict[str, Any]:
-    """A row, with the metrics before training, after it, and at every look in between."""
+    """A row, with the metrics before training, after it, and at every look in between.
+
+    `no_training`: of the backbone's own features, without a head.
+    """
     history.refresh()
     first = history.evaluations[0] if history.evaluations else {}
     last = history.evaluations[-1] if history.evaluations else {}
     return row(run) | {
         "folder": str(run.path),
+        "no_training": first.get("backbone") or {},
         "before": {side: first.get(side) for side in ("held_out", "train", "backbone")},
         "after": {side: last.get(side) for side in ("held_out", "train")},
         "looks": [{"step": e["step"], "map_at_r": e["held_out"]["map_at_r"]} for e in history.evaluations],
@@ -460,6 +469,8 @@ def summary(run: RunFolder, history: History) -> dict[str, Any]:
 
 
 def in_words(result: dict[str, Any]) -> str:
+    from mlcore.telling import no_training_in_words
+
     lines = [f"{result['name']}: {result['state']} at step {result['step']} of {result['total_steps']}"]
     if result["reason"]:
         lines.append(result["reason"])
@@ -468,6 +479,8 @@ def in_words(result: dict[str, Any]) -> str:
         if before.get(metric) is not None and after.get(metric) is not None:
             change = after[metric] - before[metric]
             lines.append(f"  {metric:12} held out  {before[metric]:.3f} -> {after[metric]:.3f} ({change:+.3f})")
+    if told := no_training_in_words(result["no_training"]):
+        lines.append(f"  {told}")
     lines.append(f"  {result['seconds']:.1f} s, in {result['folder']}")
     return "\n".join(lines)
 

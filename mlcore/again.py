@@ -15,7 +15,7 @@ from mlcore.declare import nearest_word
 from mlcore.evaluation.ranking import FIGURES
 from mlcore.evaluation.testers import TESTERS
 from mlcore.runs.folder import RunFolder
-from mlcore.runs.history import trained_on
+from mlcore.runs.history import History, trained_on
 from mlcore.training.events import TrainingFault
 from mlcore.training.loop import Training, load_table
 
@@ -47,8 +47,10 @@ def evaluate_run(
     searches among the second half (of the emoji, one designer's among the other's).
 
     The answer is plain: what was asked, `step`, `images`, `classes`, `figures` (FIGURES, with how many queries there
-    were), with `untrained` the same of the weights of step 0, else None, and with `per_class` a list of classes with
-    their own figures, the worst MAP@R first, else None. Figures are None where no query had anything to find.
+    were), with `untrained` the same of the weights of step 0, else None, `no_training` the figures of the backbone's
+    own features as the run's first look told them, None where it was asked another question, and with `per_class` a
+    list of classes with their own figures, the worst MAP@R first, else None. Figures are None where no query had
+    anything to find.
 
     What to expect: The figures of a run's last look, where they are the same, to about three digits. The whole gallery
     is sorted for each query. torch's threads and random state are left as they were.
@@ -83,8 +85,19 @@ def evaluate_run(
         "classes": int((sizes > 0).sum()),
         "figures": named,
         "untrained": before,
+        "no_training": no_training(run, training, asked),
         "per_class": classes if per_class else None,
     }
+
+
+def no_training(run: RunFolder, training: Training, asked: dict[str, Any]) -> dict[str, Any] | None:
+    """What the run's first look told of the backbone's own features, if it was asked the same question."""
+    usual = {"tester": SHORT_NAMES["global"], "side": "held_out", "pca": None}
+    usual["reference"] = "self" if training.split.queries is None else "gallery"
+    history = History(run)
+    history.refresh()
+    first = history.evaluations[0] if history.evaluations else {}
+    return first.get("backbone") if asked == usual and first.get("step") == 0 else None
 
 
 def tester_key(name: str) -> str:
@@ -118,6 +131,7 @@ def rebuilt(run: RunFolder, checkpoint: bytes | None) -> Training:
             )
         training = Training(run.spec, resume_from=checkpoint, digest=run.birth.sha256)
         training.prepare()
+        training.take_kept_features()
     except TrainingFault as fault:
         raise ValueError(fault.text) from fault
     return training

@@ -15,8 +15,9 @@ from mlcore.runs.states import RunState
 def spread_of_runs(runs: Sequence[RunFolder]) -> dict[str, Any]:
     """How far the held-out figures of runs lie apart that differ in their seed only.
 
-    The answer is plain: `run_ids`, `seeds`, `step`, and for `before` (step 0), `after` and `gain` (of each run over
-    itself) a record of figures, each with `mean`, `std` (n - 1) and the runs' `values`.
+    The answer is plain: `run_ids`, `seeds`, `step`, and for `no_training` (the backbone's own features), `before`
+    (step 0), `after` and `gain` (of each run over itself) a record of figures, each with `mean`, `std` (n - 1) and the
+    runs' `values`.
 
     Raises: ValueError for fewer than two runs, one that is not done, two of one seed, or runs that differ in more than
     seed and name; the message names what differs.
@@ -36,6 +37,7 @@ def spread_of_runs(runs: Sequence[RunFolder]) -> dict[str, Any]:
     steps = [look["step"] for look in looks[1]]
     if len(set(steps)) > 1:
         raise ValueError(f"Runs must have come equally far; these were last looked at at steps {listed(steps)}.")
+    none = [figures_in(history.evaluations[0].get("backbone") or {}) for history in histories]
     before, after = ([figures_in(look["held_out"]) for look in group] for group in looks)
     return {
         "run_ids": [run.run_id for run in runs],
@@ -44,7 +46,12 @@ def spread_of_runs(runs: Sequence[RunFolder]) -> dict[str, Any]:
         "step": steps[0],
         **{
             when: {name: found._asdict() for name, found in spread_of(records).items()}
-            for when, records in (("before", before), ("after", after), ("gain", gains(after, before)))
+            for when, records in (
+                ("no_training", none),
+                ("before", before),
+                ("after", after),
+                ("gain", gains(after, before)),
+            )
         },
     }
 

@@ -203,7 +203,9 @@ class Session:
         if event.kind == "evaluated":
             self.curve.append([event.step, event.held_out["map_at_r"]])
             curve = thinned(self.curve, CURVE_POINTS)
+            untrained = event.backbone or self.metrics.get("no_training")
             self.metrics = {"step": event.step, "held_out": event.held_out, "train": event.train, "curve": curve}
+            self.metrics |= {"no_training": untrained} if untrained else {}
             changes["activity"] = ""
         elif event.kind == "progress":
             changes["activity"] = f"{event.text}: {event.done} of {event.total}"

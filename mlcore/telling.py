@@ -13,6 +13,7 @@ SEARCHED = {
     "training": "the training side",
     "gallery": "the gallery",
 }
+SHORT = {"map_at_r": "MAP@R", "recall_at_1": "R@1", "precision_at_1": "P@1", "r_precision": "R-precision"}
 OF_CLASSES = ("map_at_r", "precision_at_1", "recall_at_8")
 
 
@@ -31,10 +32,18 @@ def evaluation_in_words(result: dict[str, Any]) -> str:
         lines += aligned([["figure", "untrained", "trained", "change"], *rows])
     else:
         lines += aligned([["figure", "trained"], *([name, number(now)] for name, now in figures.items())])
+    if told := no_training_in_words(result["no_training"] or {}):
+        lines.append(f"  {told}")
     if result["per_class"]:
         heads = ["class", "images", *OF_CLASSES, *(["map_at_r untrained"] if before else [])]
         lines += ["", *aligned([heads, *map(class_row, result["per_class"])])]
     return "\n".join(lines)
+
+
+def no_training_in_words(figures: dict[str, Any]) -> str:
+    """'no training: MAP@R 0.531, R@1 0.812 (the backbone's own features, held out)'; '' for no figures."""
+    told = [f"{word} {figures[name]:.3f}" for name, word in SHORT.items() if figures.get(name) is not None]
+    return f"no training: {', '.join(told)} (the backbone's own features, held out)" if told else ""
 
 
 def class_row(one: dict[str, Any]) -> list[str]:
@@ -43,10 +52,11 @@ def class_row(one: dict[str, Any]) -> list[str]:
 
 
 def spread_in_words(result: dict[str, Any]) -> str:
-    """What `spread_of_runs` gives: a figure a line, before training, after it, and what each run gained."""
+    """What `spread_of_runs` gives: a figure a line, without and before training, after it, and what each run gained."""
     seeds = ", ".join(map(str, result["seeds"]))
     head = f"{result['name']}: seeds {seeds}, step {result['step']}, held out, mean ± standard deviation"
-    whens = {"before": "untrained", "after": "trained", "gain": "change"}
+    whens = {"no_training": "no training", "before": "untrained", "after": "trained", "gain": "change"}
+    whens = {when: word for when, word in whens.items() if result.get(when)}
     rows = [[name, *(spread_cell(result[when].get(name)) for when in whens)] for name in result["after"]]
     return "\n".join([head, *aligned([["figure", *whens.values()], *rows])])
 

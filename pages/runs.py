@@ -7,7 +7,7 @@ import streamlit as st
 
 from app.archive import zip_of
 from app.backstage import backstage
-from app.runs_table import RunsTable, matching, state_counts
+from app.runs_table import NO_TRAINING, RunsTable, matching, state_counts, with_no_training
 from app.view import look_away_from
 from app.words import count
 from mlcore.runs.folder import RunFolder, RunNotFound
@@ -145,7 +145,8 @@ def table_of_runs() -> None:
         format_func=lambda state: f"{state} {counts[state]}",
         key="runs.states",
     )
-    shown = held_in_place(matching(everything, text, states))
+    listed = matching(everything, text, states)
+    shown = held_in_place(with_no_training(listed))
     best = everything["MAP@R"].max()
     picked = st.dataframe(
         shown,
@@ -182,11 +183,14 @@ def table_of_runs() -> None:
             "note": "Note",
         },
     )
-    chosen = [str(shown.iloc[row]["id"]) for row in picked.selection.rows if row < len(shown)]
-    if len(shown) < len(everything):
-        st.caption(f"{len(shown):,} of {count(len(everything), 'run')}")
+    picked_rows = [str(shown.iloc[row]["id"]) for row in picked.selection.rows if row < len(shown)]
+    chosen = [run_id for run_id in picked_rows if not run_id.startswith(NO_TRAINING)]
+    if len(listed) < len(everything):
+        st.caption(f"{len(listed):,} of {count(len(everything), 'run')}")
     if chosen:
         actions(chosen)
+    elif picked_rows:
+        st.caption("No training is not a run: it is what the backbone's own features find, measured before step 1.")
     else:
         st.caption("Select runs at the left edge of their rows to open, stop, resume, download or delete them.")
 

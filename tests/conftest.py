@@ -15,6 +15,12 @@ def own_cache_folder(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
+@pytest.fixture(autouse=True)
+def own_data_root(tmp_path_factory, monkeypatch):
+    """Imported sets and kept features of tests stay out of the checkout."""
+    monkeypatch.setenv("LAB_RUNS", str(tmp_path_factory.getbasetemp() / "lab" / "runs"))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     """Small tensors on a few cores: more threads only wait for each other."""

@@ -6,5 +6,6 @@ from mlcore.backbones.mlp import MLP
 from mlcore.backbones.registry import BACKBONES
 from mlcore.backbones.small_conv import SmallConv
 from mlcore.backbones.timm_model import TimmModel
+from mlcore.backbones.vectors import Vectors
 
-__all__ = ["BACKBONES", "MLP", "EfficientNetLite0", "InputFormat", "SmallConv", "TimmModel"]
+__all__ = ["BACKBONES", "MLP", "EfficientNetLite0", "InputFormat", "SmallConv", "TimmModel", "Vectors"]

@@ -2,4 +2,5 @@
 
 from mlcore.declare import Registry
 
-BACKBONES = Registry("backbone")  # trait "feature map": it has one that can be pooled in other ways
+# Traits: "feature map": it has one that can be pooled in other ways; "vectors": it takes feature vectors, not images.
+BACKBONES = Registry("backbone")

@@ -7,11 +7,13 @@ import json
 import sys
 from collections import Counter
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from mlcore.data.features import Kept, all_kept, features_root, remove_kept
 from mlcore.data.importing import Progress, import_path
 from mlcore.data.progress import ProgressLines
 from mlcore.data.store import SetFacts, all_sets, data_root, delete_set, find_set, read_left_out, rename_set
@@ -77,19 +79,57 @@ def show_sets(options: argparse.Namespace) -> int:
     return 0
 
 
+def show_features(options: argparse.Namespace) -> int:
+    """The kept features of frozen backbones, the last used first; with `--delete` all are removed."""
+    if options.set or options.rename:
+        raise ValueError("Kept features have no titles: python -m mlcore data --features, or --features --delete")
+    found = all_kept()
+    if options.delete:
+        for kept in found:
+            remove_kept(kept.digest)
+    if options.json:
+        print(json.dumps([features_record(kept) | {"deleted": options.delete} for kept in found], ensure_ascii=False))
+        return 0
+    if not found:
+        print(f"No kept features in {features_root()}. A run with backbone.freeze=everything makes some.")
+    for kept in found:
+        facts = features_record(kept)
+        print(
+            f"{facts['digest'][:12]}  {facts['bytes'] / 2**20:8.1f} MB  used {facts['used'][:16]}  "
+            f"{facts['backbone'] or 'damaged'} on {facts['title'] or '?'}{', deleted' if options.delete else ''}"
+        )
+    return 0
+
+
+def features_record(kept: Kept) -> dict[str, Any]:
+    of = kept.record.get("of", {})
+    return {
+        "digest": kept.digest,
+        "bytes": kept.bytes,
+        "used": datetime.fromtimestamp(kept.used, UTC).isoformat(timespec="seconds"),
+        "title": kept.record.get("title", ""),
+        "shape": kept.record.get("shape"),
+        **{name: of.get(name) for name in ("backbone", "params", "pooling", "table", "device")},
+    }
+
+
 def record(facts: SetFacts) -> dict[str, Any]:
     return asdict(facts) | {"folder": str(facts.folder)}
 
 
 def in_words(facts: SetFacts) -> list[str]:
     counts = facts.counts
+    size = f"vectors in {counts['classes']:,} classes" if facts.has_vectors else in_pixels(facts)
     return [
-        f"{facts.title}: {counts['images']:,} images in {counts['classes']:,} classes, {facts.side} px, {facts.mode}; "
-        f"{counts['left_out']:,} left out",
+        f"{facts.title}: {counts['images']:,} {size}; {counts['left_out']:,} left out",
         *(f"  {note}" for note in facts.notes),
         f"  {facts.id}, in {facts.folder}",
         f"  Train on it: python -m mlcore train --dataset {facts.id}",
     ]
+
+
+def in_pixels(facts: SetFacts) -> str:
+    return f"images in {facts.counts['classes']:,} classes, {facts.side} px, {facts.mode}"
 
 
 def left_in_words(left: Any) -> list[str]:

@@ -11,13 +11,14 @@ CHUNK = 8 * 2**20
 
 
 def fingerprint_of(folder: Path) -> str:
-    """sha256 of the pixels and of those columns of the index that training can depend on, read from the disk."""
+    """sha256 of pixels, vectors (if any) and those columns of the index that training can depend on, from the disk."""
     import pandas as pd
 
     digest = hashlib.sha256()
-    with (folder / "pixels.npy").open("rb") as file:
-        while part := file.read(CHUNK):
-            digest.update(part)
+    for path in arrays_of(folder):
+        with path.open("rb") as file:
+            while part := file.read(CHUNK):
+                digest.update(part)
     index = pd.read_parquet(folder / "index.parquet", columns=list(COLUMNS))
     for name in COLUMNS:
         column = index[name].astype(object).where(index[name].notna(), None)
@@ -26,6 +27,12 @@ def fingerprint_of(folder: Path) -> str:
 
 
 def stamp_of(folder: Path) -> str:
-    """Changes when somebody writes to the pixels or the index; cheap."""
-    facts = [(folder / name).stat() for name in ("pixels.npy", "index.parquet")]
+    """Changes when somebody writes to the pixels, the vectors or the index; cheap."""
+    facts = [path.stat() for path in (*arrays_of(folder), folder / "index.parquet")]
     return " ".join(f"{fact.st_size}:{fact.st_mtime_ns}" for fact in facts)
+
+
+def arrays_of(folder: Path) -> list[Path]:
+    """The files of a set's numbers: its pixels, and its vectors where it has any."""
+    vectors = folder / "vectors.npy"
+    return [folder / "pixels.npy", *([vectors] if vectors.exists() else [])]

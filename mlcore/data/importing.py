@@ -115,7 +115,8 @@ def import_set(
                 writer.add(item, outcome.pixels, outcome.width, outcome.height, outcome.mode, outcome.hash)
             clock.tell(writer.done, total)
         (writer.folder / "plan.json").unlink(missing_ok=True)
-        folder = writer.finish(title, facts, options | {"side": chosen, "asked_side": side})
+        vectors_of = getattr(source, "vectors_of", None)
+        folder = writer.finish(title, facts, options | {"side": chosen, "asked_side": side}, vectors_of=vectors_of)
     clock.tell(total, total, always=True)
     return folder
 

@@ -38,6 +38,11 @@ class SetFacts:
     options: dict[str, Any]
     notes: list[str]
 
+    @property
+    def has_vectors(self) -> bool:
+        """Whether it is a set of feature vectors, on which a head is trained."""
+        return (self.folder / "vectors.npy").exists()
+
 
 def data_root() -> Path:
     """`LAB_DATA`, else `data` beside the runs."""
@@ -129,6 +134,9 @@ def read_set(folder: Path, title: str, stamp: str) -> ImageTable:
     pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
     if len(pixels) != len(index):
         raise ValueError(f"{title}: must have a row of pixels for each of {len(index)} images; has {len(pixels)}.")
+    vectors = None
+    if facts.has_vectors:
+        vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
     codes, names = index.label.factorize()
     parents, parent_names = parents_of_classes(index, codes, len(names))
     return ImageTable(
@@ -144,6 +152,7 @@ def read_set(folder: Path, title: str, stamp: str) -> ImageTable:
         parent_names=parent_names,
         splits=index["split"].fillna("").to_numpy(dtype=object) if index["split"].notna().any() else None,
         folds=index["fold"].fillna(-1).to_numpy(dtype=np.int64) if index["fold"].notna().any() else None,
+        vectors=vectors,
         known_fingerprint=facts.fingerprint,
     )
 

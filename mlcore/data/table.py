@@ -25,8 +25,11 @@ class ImageTable:
     A set may come with a split of its own: then `splits` has each row's word (train, test, query, gallery ...; '' where
     it has none), and `folds` each row's fold (-1 where it has none). `mlcore.data.split` reads both.
 
+    A set of feature vectors has them as `vectors`; its pixels are pictures to show them by. They, too, may be a file.
+
     Shapes: pixels (N, H, W, C) uint8 with C 1 (grey) or 3 (RGB); labels (N,) int64 in [0, len(class_names)); parents
-    (len(class_names),) int64 in [0, len(parent_names)); splits (N,) words; folds (N,) int64.
+    (len(class_names),) int64 in [0, len(parent_names)); splits (N,) words; folds (N,) int64;
+    vectors (N, D) float32.
     Raises: ValueError if a column has the wrong type or length, a label has no class name or a class no image, or a
     parent has no name or no class.
     """
@@ -43,6 +46,7 @@ class ImageTable:
     parent_names: tuple[str, ...] = ()
     splits: np.ndarray | None = None
     folds: np.ndarray | None = None
+    vectors: np.ndarray | None = None
     known_fingerprint: str = ""
 
     def __post_init__(self) -> None:
@@ -68,7 +72,8 @@ class ImageTable:
             )
         self._check_parents()
         self._check_own_splits()
-        for column in (pixels, labels, self.parents, self.splits, self.folds):
+        self._check_vectors()
+        for column in (pixels, labels, self.parents, self.splits, self.folds, self.vectors):
             if column is not None:
                 column.setflags(write=False)
 
@@ -101,6 +106,16 @@ class ImageTable:
                 f"{self.key}: folds must be int64, one for each of {rows[0]} images; got {folds.dtype} {folds.shape}."
             )
 
+    def _check_vectors(self) -> None:
+        vectors, rows = self.vectors, len(self.labels)
+        if vectors is None:
+            return
+        if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != rows or not vectors.shape[1]:
+            raise ValueError(
+                f"{self.key}: vectors must be float32 (N, D), one for each of {rows} images; got {vectors.dtype} "
+                f"{vectors.shape}."
+            )
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -121,7 +136,7 @@ class ImageTable:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 of pixels, labels and class names: equal fingerprints train equal models.
+        """sha256 of pixels, labels, class names and vectors (if any): equal fingerprints train equal models.
 
         Parents are left out: they came later, and sets that were trained on before are still the same. A split and
         folds that the set came with count where there are any, since a run may be held to them.
@@ -134,4 +149,7 @@ class ImageTable:
         for name, column in (("splits", self.splits), ("folds", self.folds)):
             if column is not None:
                 digest.update(repr((name, column.tolist())).encode())
+        if self.vectors is not None:
+            digest.update(repr(("vectors", self.vectors.shape)).encode())
+            digest.update(np.ascontiguousarray(self.vectors, dtype="<f4"))
         return digest.hexdigest()

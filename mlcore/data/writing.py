@@ -13,7 +13,7 @@ import shutil
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -34,6 +34,10 @@ TEXT_LIMIT = 2000  # characters of a label or a text that are kept
 TAKEN, LEFT = "taken", "left"
 INDEX = ("row", "file", "label", "parent", "split", "fold", "text", "width", "height", "mode", "hash")
 SHOWN = 5  # names in a note
+VECTOR_NOTE = (
+    "These are feature vectors, not images: each is shown as a grey picture of its first 256 numbers, and trains a "
+    "head only."
+)
 
 
 class SetWriter:
@@ -103,8 +107,17 @@ class SetWriter:
                 f"more beside the {RESERVE / 2**20:.0f} MB that it leaves. Make room and import again: it goes on."
             )
 
-    def finish(self, title: str, made_from: Mapping[str, Any], options: Mapping[str, Any]) -> Path:
+    def finish(
+        self,
+        title: str,
+        made_from: Mapping[str, Any],
+        options: Mapping[str, Any],
+        *,
+        vectors_of: Callable[[list[str]], Iterable[np.ndarray]] | None = None,
+    ) -> Path:
         """Turn the hidden folder into a set, or into nothing where the very same set is there; returns its folder.
+
+        `vectors_of` gives the vectors (n, D) float32 of the set's files, part after part, where it is one of vectors.
 
         Raises: ValueError if there is no image.
         """
@@ -119,6 +132,8 @@ class SetWriter:
         os.fsync(self._pixels)
         self._close_files()
         os.replace(self._pixels_path(self.channels), self.folder / "pixels.npy")
+        if vectors_of is not None:
+            self._write_vectors(len(index), vectors_of(index.file.tolist()))
         index.to_parquet(self.folder / "index.parquet", index=False)
         left.to_parquet(self.folder / "left_out.parquet", index=False)
         fingerprint = fingerprint_of(self.folder)
@@ -135,7 +150,7 @@ class SetWriter:
             "stamp": stamp_of(self.folder),
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
             "options": dict(options),
-            "notes": notes_on(index, left),
+            "notes": [*notes_on(index, left), *([] if vectors_of is None else [VECTOR_NOTE])],
         }
         replace_json(self.folder / "set.json", record)
         return self._show(self.root / set_id, record)
@@ -154,6 +169,22 @@ class SetWriter:
         finally:
             self._close_files()
             self._lock.close()
+
+    def _write_vectors(self, count: int, parts: Iterable[np.ndarray]) -> None:
+        """`vectors.npy`, (count, D) float32, beside the pixels."""
+        file, rows = os.open(self.folder / "vectors.npy", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), 0
+        try:
+            for part in parts:
+                if not rows:
+                    self.check_room(4 * count * part.shape[1])
+                    write_all(file, npy_head((count, part.shape[1]), "<f4"))
+                write_all(file, np.ascontiguousarray(part, "<f4").data.cast("B"))
+                rows += len(part)
+            os.fsync(file)
+        finally:
+            os.close(file)
+        if rows != count:
+            raise AssertionError(f"{rows} vectors for {count} rows")
 
     def _show(self, target: Path, record: dict[str, Any]) -> Path:
         for name in ("lock", "journal.jsonl"):
@@ -260,10 +291,10 @@ def work_folder(root: Path, name: str) -> Path:
     return root / f".import-{name[:16]}"
 
 
-def npy_head(shape: tuple[int, ...]) -> bytes:
-    """The first 128 bytes of a .npy file of bytes."""
+def npy_head(shape: tuple[int, ...], kind: str = "|u1") -> bytes:
+    """The first 128 bytes of a .npy file, of bytes unless of another kind."""
     file = io.BytesIO()
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
     head = file.getvalue()
     if len(head) != HEAD:
         raise AssertionError(f"numpy writes {len(head)} bytes before an array, not {HEAD}")

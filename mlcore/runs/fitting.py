@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mlcore.runs.choices import Part
     from mlcore.runs.spec import RunSpec
 
+VECTORS = "vectors"  # the backbone of sets of feature vectors, and of no others
 PRETRAINED_RATE = 3e-4
 SCRATCH_RATE = 1e-3
 PART_ROOMS = {
@@ -40,7 +41,32 @@ def usual_key(section: str, record: dict[str, Any], usual: Part | None = None) -
         return "shuffle" if learns_proxies(loss["key"] if isinstance(loss, dict) else loss) else "m_per_class"
     if section == "augment":
         return usual_augment(record["method"]["key"])
+    if section == "backbone" and holds_vectors(key_in(record.get("dataset"))):
+        return VECTORS
     return usual and usual.key
+
+
+def key_in(choice: Any) -> str:
+    """The key of a part that is chosen by its name or as a record; '' for none."""
+    return str((choice.get("key") if isinstance(choice, dict) else choice) or "")
+
+
+def holds_vectors(dataset_key: str) -> bool | None:
+    """Whether a data set is one of feature vectors; None where it is not here, or images at a path."""
+    if not dataset_key or dataset_key in parts("datasets"):
+        return False
+    from mlcore.data.store import SET_ID, data_root, read_facts
+
+    if SET_ID.fullmatch(dataset_key):
+        facts = read_facts(data_root() / dataset_key)
+        return facts and facts.has_vectors
+    from mlcore.data.sources import FeatureVectors
+    from mlcore.data.sources.root import allowed
+
+    try:
+        return FeatureVectors.takes(allowed(dataset_key)) or None
+    except ValueError:
+        return None
 
 
 def usual_augment(method_key: str) -> str:
@@ -51,7 +77,8 @@ def usual_augment(method_key: str) -> str:
 def with_fitting_defaults(record: dict[str, Any]) -> dict[str, Any]:
     """A pretrained backbone wants its batch-norm statistics kept and a lower rate; only what is not given is filled."""
     pretrained = record["backbone"]["params"].get("pretrained") is True
-    record["backbone"].setdefault("freeze", "batch_norm" if pretrained else "nothing")
+    usual = "everything" if record["backbone"].get("key") == VECTORS else "batch_norm" if pretrained else "nothing"
+    record["backbone"].setdefault("freeze", usual)
     optimizer = record.get("optimizer", {})
     if isinstance(optimizer, dict) and "backbone_lr" not in optimizer:
         record["optimizer"] = {**optimizer, "backbone_lr": PRETRAINED_RATE if pretrained else SCRATCH_RATE}
@@ -72,6 +99,7 @@ def fitting_keys(section: str, loss_key: str) -> list[str]:
 def check_together(spec: RunSpec) -> None:
     """Raises: ValueError, with a cure, for parts that do not go together."""
     check_loss_parts(spec)
+    check_vectors(spec)
     check_method(spec)
     check_mix(spec)
     check_pooling(spec)
@@ -129,6 +157,38 @@ def check_mix(spec: RunSpec) -> None:
     for name, choice in (("miner", spec.miner), ("subset_miner", spec.subset_miner)):
         if choice is not None and choice.key != "none":
             raise ValueError(f"mix: a {name.replace('_', ' ')} wants one class for each image. Leave {name} out.")
+
+
+def check_vectors(spec: RunSpec) -> None:
+    """Raises: ValueError where vectors would go through a network for images, images through none, or vectors move."""
+    if (held := holds_vectors(spec.dataset.key)) is not None:
+        refuse_mismatch(spec, bool(held))
+    if spec.backbone.key != VECTORS:
+        return
+    method = parts("methods")[spec.method.key]
+    if "two views" in method.traits:
+        raise ValueError(
+            f"method: {method.title} compares renderings of images, and feature vectors have none. Choose "
+            "another, such as metric_only."
+        )
+    for name, chosen in (("augment", spec.augment.key), ("mix.kind", spec.mix.kind)):
+        if chosen != "none":
+            raise ValueError(f"feature vectors are taken as they are, so {name} must be 'none'; got '{chosen}'.")
+
+
+def refuse_mismatch(spec: RunSpec, has_vectors: bool) -> None:
+    """Raises: ValueError if the backbone is for vectors and the data set holds images, or the other way round."""
+    title = parts("backbones")[spec.backbone.key].title
+    if has_vectors and spec.backbone.key != VECTORS:
+        raise ValueError(
+            f"backbone: '{spec.dataset.title()}' holds feature vectors, and {title} is for images. Set backbone to "
+            f"'{VECTORS}', or leave it out."
+        )
+    if not has_vectors and spec.backbone.key == VECTORS:
+        raise ValueError(
+            f"backbone: '{spec.dataset.title()}' holds images, and '{VECTORS}' is for a set of feature vectors. Choose "
+            "another backbone, such as small_conv."
+        )
 
 
 def check_pooling(spec: RunSpec) -> None:

@@ -8,7 +8,8 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from mlcore.declare import nearest_word
-from mlcore.runs.fitting import OPTIONAL, PART_ROOMS, usual_augment, usual_key, with_fitting_defaults
+from mlcore.runs.choices import BackboneChoice
+from mlcore.runs.fitting import OPTIONAL, PART_ROOMS, VECTORS, usual_augment, usual_key, with_fitting_defaults
 
 
 def apply_settings(model: type[BaseModel], record: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
@@ -52,12 +53,25 @@ def forget_what_follows(record: dict[str, Any], settings: dict[str, Any]) -> Non
         record["sampler"] = {name: value for name, value in sampler.items() if name not in ("key", "params")}
     if "method" in settings and record.get("augment", {}).get("key") == usual_augment(record["method"]["key"]):
         del record["augment"]
+    if "dataset" in settings and "backbone" not in settings:
+        take_fitting_backbone(record, settings["dataset"])
     if "backbone" in settings:
-        usual = with_fitting_defaults({"backbone": {"params": record.get("backbone", {}).get("params", {})}})
+        before = record.get("backbone", {})
+        usual = with_fitting_defaults({"backbone": {"key": before.get("key"), "params": before.get("params", {})}})
         if record.get("backbone", {}).get("freeze") == usual["backbone"]["freeze"]:
             record["backbone"].pop("freeze", None)
         if record.get("optimizer", {}).get("backbone_lr") == usual["optimizer"]["backbone_lr"]:
             record["optimizer"].pop("backbone_lr", None)
+
+
+def take_fitting_backbone(record: dict[str, Any], dataset: Any) -> None:
+    """Between images and vectors the backbone that was usual is left out, so that what is usual now is taken."""
+    before, now = (usual_key("backbone", {"dataset": choice}) for choice in (record.get("dataset"), dataset))
+    there = record.get("backbone", {}).get("key", "")
+    if before == now or there != (VECTORS if before == VECTORS else BackboneChoice().key):
+        return
+    forget_what_follows(record, {"backbone": now})
+    del record["backbone"]
 
 
 def kept_fields(section: str, record: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from mlcore.miners import MINERS, SUBSET_MINERS
 from mlcore.reducers import REDUCERS
 from mlcore.regularizers import REGULARIZERS
 from mlcore.runs.choices import Part, WeightedPart
+from mlcore.runs.fitting import refuse_mismatch
 from mlcore.runs.spec import RunSpec
 from mlcore.samplers import SAMPLERS
 from mlcore.training.embedder import Embedder
@@ -51,7 +52,11 @@ class TrainingRows:
 
 
 def build_model(spec: RunSpec, table: ImageTable) -> Embedder:
+    """Raises: ValueError where vectors would go through a network for images, or images through none."""
+    refuse_mismatch(spec, table.vectors is not None)
     sizes = {"image_size": table.image_size, "channels": table.channels}
+    if table.vectors is not None:
+        sizes["vector_size"] = table.vectors.shape[1]
     backbone = BACKBONES[spec.backbone.key].build(sizes, **spec.backbone.params)
     return Embedder(backbone, spec.head, spec.backbone.freeze, spec.backbone.pooling)
 

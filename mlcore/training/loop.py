@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor, nn
 
 from mlcore.catalogue import parts
 from mlcore.data import ImageTable, load, split
+from mlcore.data.features import DamagedFeatures, open_kept
 from mlcore.runs.spec import RunSpec
 from mlcore.training import checkpoint as checkpoints
 from mlcore.training.batches import Batches
@@ -29,10 +29,11 @@ from mlcore.training.build import (
 from mlcore.training.device import default_threads, pick_device
 from mlcore.training.embedder import Embedder
 from mlcore.training.events import Checkpoint, Event, Finished, Progress, Started, StepDone, TrainingFault, Warned
+from mlcore.training.kept_features import kept_features, wanted_features
 from mlcore.training.methods import Outcome
 from mlcore.training.mixing import mixed
 from mlcore.training.optim import Plateau, Scaler, averaged, build_optimizer, half_precision, rate_factor, set_rates
-from mlcore.training.pace import Pace, Share
+from mlcore.training.pace import Memory, Pace, Share
 from mlcore.training.source import FeatureSource, PixelSource, Source, chunks
 from mlcore.training.watcher import Watcher, choose_sample
 
@@ -88,7 +89,7 @@ class Training:
         self.stopping = False
         self.watcher: Watcher | None = None
         self.pace = Pace(spec.sampler.batch_size * spec.optimizer.accumulate)
-        self.process = psutil.Process()
+        self.memory = Memory()
         self._prepared = False
         self._first_look_told = False
         self._saving = Share(SAVING_SHARE)
@@ -124,7 +125,7 @@ class Training:
         self.method = build_method(spec, rows, self.model).to(self.device)
         self.subset_miner = build_subset_miner(spec, self.method)
         self.sampler = build_sampler(spec, rows, self.embed_now, self.method)
-        self.optimizer = build_optimizer(spec.optimizer, self.model, self.method)
+        self.optimizer = build_optimizer(spec.optimizer, self.model, self.method, idle=spec.budget.steps == 0)
         modules: dict[str, nn.Module] = {"model": self.model, "method": self.method}
         if self.subset_miner is not None:
             modules["subset_miner"] = self.subset_miner
@@ -137,6 +138,8 @@ class Training:
         modules |= {name: module for name, module in extras.items() if module is not None}
         self.parts = checkpoints.Parts(modules, self.optimizer)
         self.source: Source = PixelSource(self.table, self.device, build_augmentation(spec))
+        if self.table.vectors is not None:
+            self.source = FeatureSource(self.table.vectors, self.device)
         looks = "looks at the model" in parts("samplers")[spec.sampler.key].traits
         self.batches = Batches(self.sampler, spec.seed, spec.optimizer.accumulate, self.parts if looks else None)
         self.pace.batch_size = self.batches.size * spec.optimizer.accumulate
@@ -147,7 +150,7 @@ class Training:
     def events(self) -> Iterator[Event]:
         self.prepare()
         yield self.started()
-        if self.spec.backbone.freeze == "everything":
+        if self.spec.backbone.freeze == "everything" and isinstance(self.source, PixelSource):
             yield from self.make_features()
         if self.stopping:
             yield Finished(self.step, "stopped", round(self.pace.total, 3))
@@ -254,7 +257,6 @@ class Training:
         self.step += 1
         pace.end()
         left = (spec.budget.steps - self.step) * pace.seconds
-        memory = self.process.memory_info().rss / 2**20
         return StepDone(
             step=self.step,
             epoch=epoch,
@@ -262,7 +264,7 @@ class Training:
             grad_norm=grad_norm,
             learning_rates=rates,
             images_per_s=round(pace.images_per_s, 1),
-            memory_mb=round(memory, 1),
+            memory_mb=self.memory.mb(),
             seconds_left=round(left, 2),
             tuples=None if outcomes[0].tuples is None else sum(outcome.tuples or 0 for outcome in outcomes),
             parts=mean_parts(outcomes),
@@ -351,16 +353,27 @@ class Training:
         return torch.Generator().manual_seed(batch * self.method.views + purpose)
 
     def make_features(self) -> Iterator[Event]:
-        """Run the frozen backbone over every image once."""
-        kept: list[Tensor] = []
-        total = len(self.table)
-        for rows in chunks(total):
-            if self.stopping:
-                return
-            with torch.inference_mode():
-                kept.append(self.source.features(self.model, rows))
-            yield Progress(self.step, "Computing the frozen backbone's features", int(rows[-1]) + 1, total)
-        self.source = FeatureSource(torch.cat(kept).clone())
+        """Take the features of the frozen backbone, computed once for this and all other runs."""
+        wanted = wanted_features(self.table, self.spec.backbone, self.model, self.device)
+        features = yield from kept_features(
+            wanted, self.table.title, self.frozen_features, lambda: self.stopping, self.step
+        )
+        if features is not None:
+            self.source = FeatureSource(features, self.device)
+
+    def take_kept_features(self) -> None:
+        """Of a frozen backbone, take the features that are on the disk, if they are; nothing is computed."""
+        if self.spec.backbone.freeze == "everything" and isinstance(self.source, PixelSource):
+            with suppress(DamagedFeatures):
+                wanted = wanted_features(self.table, self.spec.backbone, self.model, self.device)
+                features = open_kept(wanted)
+                if features is not None:
+                    self.source = FeatureSource(features, self.device)
+
+    @torch.inference_mode()
+    def frozen_features(self, rows: np.ndarray) -> np.ndarray:
+        """The features (n, feature_size) of rows of the table."""
+        return self.source.features(self.model, rows).float().cpu().numpy()
 
     def started(self) -> Started:
         everything = [*self.model.parameters(), *self.method.parameters()]

@@ -18,10 +18,15 @@ PLATEAU_WINDOWS = 10
 STEP_PARTS = 3
 
 
-def build_optimizer(choice: OptimizerChoice, model: Embedder, method: TrainingMethod) -> torch.optim.Optimizer:
+def build_optimizer(
+    choice: OptimizerChoice, model: Embedder, method: TrainingMethod, *, idle: bool = False
+) -> torch.optim.Optimizer:
     """One optimizer over all that trains. Weight decay is for matrices, never for biases, norms or proxies.
 
     What the losses learn trains at the proxies' rate, what else the method learns (a classifier ...) at the head's.
+    An `idle` one, of a run of no steps, may have nothing to train.
+
+    Raises: ValueError if there is nothing to train.
     """
     rates = {"backbone": choice.backbone_lr, "head": choice.head_lr, "proxies": choice.proxies_lr}
     of_losses = unique(parameter for loss in method.losses() for parameter in loss.parameters())
@@ -41,6 +46,8 @@ def build_optimizer(choice: OptimizerChoice, model: Embedder, method: TrainingMe
                 groups.append(
                     {"params": part, "lr": rates[name], "base_lr": rates[name], "weight_decay": decay, "name": name}
                 )
+    if not groups and idle:
+        return torch.optim.SGD([torch.zeros(0)], lr=0.0)
     if not groups:
         raise ValueError("nothing would be trained: no part of backbone, head and loss has trainable weights.")
     if choice.name in ("radam", "lion"):

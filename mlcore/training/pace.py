@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 
+import psutil
+
 SMOOTHING = 0.1
+MEMORY_EVERY_S = 0.25  # asking the system takes a tenth of a quick step
 
 
 class Pace:
@@ -46,3 +50,18 @@ class Share:
     def __exit__(self, *_: object) -> None:
         self.ended = time.perf_counter()
         self.cost = self.ended - self._began
+
+
+class Memory:
+    """What this process holds in memory, MB; asked for a few times a second at most."""
+
+    def __init__(self) -> None:
+        self.process = psutil.Process()
+        self.asked = -math.inf
+        self.held = 0.0
+
+    def mb(self) -> float:
+        now = time.monotonic()
+        if now - self.asked >= MEMORY_EVERY_S:
+            self.asked, self.held = now, round(self.process.memory_info().rss / 2**20, 1)
+        return self.held

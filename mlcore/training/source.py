@@ -45,10 +45,14 @@ class PixelSource:
 
 
 class FeatureSource:
-    """Features of every row, computed once with the frozen backbone."""
+    """Features of every row that are there before: a frozen backbone's, or a data set's own vectors.
 
-    def __init__(self, features: Tensor) -> None:
-        self.table = features  # (N, feature_size)
+    They may be a file mapped into memory: only the rows that are asked for are read.
+    """
+
+    def __init__(self, features: np.ndarray, device: torch.device) -> None:
+        self.table = features  # (N, feature_size) float32
+        self.device = device
 
     def features(
         self,
@@ -57,13 +61,13 @@ class FeatureSource:
         generator: torch.Generator | None = None,
         mix: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        return self.table[torch.from_numpy(rows).to(self.table.device)]
+        return torch.from_numpy(self.table[rows]).to(self.device)
 
 
 Source = PixelSource | FeatureSource
 
 
-def chunks(count: int, size: int = CHUNK) -> Iterator[np.ndarray]:
-    """Row numbers 0 .. count-1 in runs of `size`."""
-    for start in range(0, count, size):
-        yield np.arange(start, min(start + size, count))
+def chunks(count: int, size: int = CHUNK, start: int = 0) -> Iterator[np.ndarray]:
+    """Row numbers `start` .. count-1 in runs of `size`."""
+    for first in range(start, count, size):
+        yield np.arange(first, min(first + size, count))

@@ -23,7 +23,7 @@ from mlcore.evaluation.slow import MOST_RANKED, slow_figures
 from mlcore.projection import pca
 from mlcore.training.embedder import Embedder
 from mlcore.training.events import Evaluated, Event, Warned, Watched
-from mlcore.training.source import Source, chunks
+from mlcore.training.source import FeatureSource, Source, chunks
 
 REST = 6.0
 HISTOGRAM_POINTS = 1000  # half a million pairs; numpy keeps the training waiting while it counts more
@@ -118,7 +118,7 @@ class Watcher:
         """
         assert not self.busy, "the watcher looks at one model at a time"
         self.embedded = 0
-        frozen = copy.deepcopy(model).eval()
+        frozen = copy.deepcopy(model.head if isinstance(self.source, FeatureSource) else model).eval()
         proxies = proxies_of(loss, model.embedding_size)
         lines = [dataclasses.asdict(line) for line in loss.margin_lines()] if hasattr(loss, "margin_lines") else []
         work = (step, frozen, proxies, lines, whole)
@@ -146,7 +146,7 @@ class Watcher:
         return events
 
     def _work(
-        self, step: int, model: Embedder, proxies: np.ndarray | None, lines: list[dict[str, Any]], whole: bool
+        self, step: int, model: nn.Module, proxies: np.ndarray | None, lines: list[dict[str, Any]], whole: bool
     ) -> None:
         start = time.perf_counter()
         try:
@@ -166,18 +166,28 @@ class Watcher:
             self._took = self._ended - start
 
     @torch.inference_mode()
-    def _embed(self, model: Embedder, *, keep_features: bool) -> tuple[np.ndarray | None, np.ndarray]:
-        """Features (if kept) and embeddings of every row of the table, float32."""
-        kept, found = [], []
+    def _embed(self, model: nn.Module, *, keep_features: bool) -> tuple[np.ndarray | None, np.ndarray]:
+        """Features (if kept, and not the embeddings themselves) and embeddings of every row of the table, float32.
+
+        `model` is a whole one, or where features are there before, a head.
+        """
+        there = self.source.table if isinstance(self.source, FeatureSource) else None
+        head: nn.Module = model if there is not None else model.head
+        kept, found = there, None
         for rows in chunks(len(self.table)):
             if self._abandon.is_set():
                 raise Abandoned
             features = self.source.features(model, rows)
-            found.append(model.head(features).float().cpu().numpy())
-            if keep_features and not isinstance(model.head, nn.Identity):
-                kept.append(features.float().cpu().numpy())
+            embeddings = head(features).float().cpu().numpy()
+            if found is None:
+                found = np.empty((len(self.table), embeddings.shape[1]), np.float32)
+                if keep_features and kept is None:
+                    kept = np.empty((len(self.table), features.shape[1]), np.float32)
+            found[rows] = embeddings
+            if keep_features and there is None:
+                kept[rows] = features.float().cpu().numpy()
             self.embedded = int(rows[-1]) + 1
-        return (np.concatenate(kept) if kept else None), np.concatenate(found)
+        return (kept if keep_features and not isinstance(head, nn.Identity) else None), found
 
     def _picture(self, embeddings: np.ndarray, proxies: np.ndarray | None) -> dict[str, np.ndarray]:
         """The arrays of a picture: embeddings (W, D) f16, pca (W, 3) f32, neighbours (W, 8) positions in the sample of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import streamlit as st
 from image_files import classes
@@ -97,6 +98,16 @@ def test_the_runs_page_lists_every_run_and_no_preview(open_page, many_runs, runs
     runs.create(quick_spec, purpose="preview")
     test = open_page("runs")
     assert set(test.dataframe[0].value["name"]) == {run.title() for run in many_runs.values()}
+
+
+def test_no_training_is_a_row_of_the_runs_page_and_no_run(open_page, runs, quick_spec):
+    run = runs.create(quick_spec)
+    run.move(RunState.STARTING)
+    metrics = {"held_out": {"map_at_r": 0.5}, "no_training": {"map_at_r": 0.4}, "curve": [[0, 0.3], [4, 0.5]]}
+    run.move(RunState.RUNNING, metrics=metrics)
+    table = open_page("runs").dataframe[0].value
+    assert table["name"].tolist() == [run.title(), "No training · Two-layer perceptron"]
+    assert table["MAP@R"].tolist() == [0.5, 0.4]
 
 
 def test_start_makes_the_run_that_was_set_up(open_page, runs):
@@ -194,6 +205,65 @@ def test_imported_images_can_be_chosen_in_the_lab_and_are_called_by_their_title(
     runs.create(RunSpec.read({"dataset": set_id, "budget": {"steps": 1}}))
     table = test.switch_page("../pages/runs.py").run().dataframe[0].value
     assert table["data"].tolist() == ["My fruit"]
+
+
+@pytest.fixture
+def vector_set(runs, tmp_path):
+    labels = np.repeat(np.arange(4), 5)
+    np.savez(tmp_path / "deep.npz", vectors=np.random.default_rng(0).normal(size=(20, 6)), labels=labels)
+    return import_path(tmp_path / "deep.npz", root=runs.root.parent / "data").name
+
+
+def test_feature_vectors_bring_their_backbone_and_images_the_usual_one_again(open_page, runs, vector_set):
+    test = open_page("lab", **{"s.backbone": "efficientnet_lite0", "s.augment": "light"})
+    assert "The vectors as they are" not in test.selectbox(key="lab.set.backbone").options
+    test.selectbox(key="lab.set.dataset").select(vector_set).run()
+    assert not test.exception
+    draft = test.session_state["lab.draft"]
+    assert [draft[name] for name in ("backbone", "backbone.freeze", "augment")] == ["vectors", "everything", "none"]
+    assert "20 vectors of 6 numbers, 4 classes" in words(test)
+    assert not {"lab.set.backbone", "lab.set.augment"} & {item.key for item in test.selectbox}
+    preview = next(run for run in runs.all("preview") if run.spec.dataset.key == vector_set)
+    assert preview.spec.backbone.key == "vectors"
+    test.button(key="lab.start").click().run()
+    assert runs.all()[0].spec.backbone.freeze == "everything"
+    test.selectbox(key="lab.set.dataset").select("digits").run()
+    assert not test.exception
+    draft = test.session_state["lab.draft"]
+    assert [draft[name] for name in ("backbone", "backbone.freeze")] == ["small_conv", "nothing"]
+    assert draft["optimizer.backbone_lr"] == 1e-3
+    assert test.selectbox(key="lab.set.backbone").value == "small_conv"
+
+
+def test_a_link_to_feature_vectors_alone_brings_their_backbone(open_page, vector_set):
+    test = open_page("lab", **{"s.dataset": vector_set})
+    assert test.session_state["lab.draft"]["backbone"] == "vectors"
+    assert not test.error
+
+
+def test_the_preview_of_feature_vectors_without_a_head_is_a_picture(open_page, runs, vector_set):
+    from mlcore.worker import run_folder
+
+    test = open_page("lab", **{"s.dataset": vector_set})
+    next(item for item in test.button_group if item.key == "lab.set.head.kind").set_value("none").run()
+    assert not test.exception
+    (preview,) = [run for run in runs.all("preview") if run.spec.head.kind == "none"]
+    assert run_folder(preview) == 0
+    assert preview.watch() is not None
+
+
+@pytest.mark.parametrize(("head", "freeze"), [("linear", "everything"), ("none", "nothing")])
+def test_the_preview_of_a_frozen_backbone_keeps_its_features_for_the_run(open_page, runs, head, freeze):
+    open_page("lab", **{"s.backbone.freeze": "everything", "s.head.kind": head, "s.loss": "arcface"})
+    (preview,) = runs.all("preview")
+    assert (preview.spec.backbone.freeze, preview.spec.budget.steps) == (freeze, 0)
+
+
+def test_a_link_may_say_that_there_is_no_head(open_page):
+    test = open_page("lab", **{"s.head.kind": "none", "s.loss.scale": "none"})
+    draft = test.session_state["lab.draft"]
+    assert (draft["head.kind"], draft["loss.scale"]) == ("none", None)
+    assert not test.toast
 
 
 def test_images_that_are_not_here_are_told_and_others_taken(open_page):

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from app.runs_table import RunsTable, matching
+from app.runs_table import NO_TRAINING, RunsTable, matching, with_no_training
 from mlcore.runs.states import RunState
 
 
@@ -64,3 +64,50 @@ def test_filtering_needs_every_word_somewhere():
     assert list(matching(table, "MLP", ["lost"])["name"]) == ["Two"]
     assert matching(table, "(", []).empty
     assert len(matching(table, "", [])) == 2
+
+
+def looked_at(run, score, none):
+    run.move(RunState.STARTING)
+    run.move(RunState.RUNNING, metrics={"held_out": {"map_at_r": score}, "no_training": {"map_at_r": none}})
+    return run
+
+
+def test_no_training_has_one_row_for_each_data_set_split_and_backbone(runs, quick_spec):
+    looked_at(runs.create(quick_spec), 0.5, 0.31)
+    looked_at(runs.create(quick_spec.changed({"loss": "cosface", "head.embedding_size": 4})), 0.6, 0.31)
+    looked_at(runs.create(quick_spec.changed({"dataset.held_out": 0.25})), 0.7, 0.32)
+    looked_at(runs.create(quick_spec.changed({"backbone.feature_size": 64})), 0.4, 0.33)
+    newest = looked_at(runs.create(quick_spec), 0.5, 0.34)
+    waiting = runs.create(quick_spec.changed({"backbone": "small_conv"}))
+    (runs.create(quick_spec).path / "spec.json").write_bytes(b"{")
+    table = RunsTable(runs).rows()
+    shown = with_no_training(table)
+    none = shown[shown["id"].str.startswith(NO_TRAINING)]
+    assert sorted(none["MAP@R"]) == [0.32, 0.33, 0.34]
+    assert none["id"].is_unique
+    assert set(none["name"]) == {"No training · Two-layer perceptron"}
+    assert list(shown["id"])[1:4] == [waiting.run_id, newest.run_id, none["id"].iloc[0]]
+    assert len(shown) == len(table) + 3
+    assert shown["MAP@R"].dtype == float
+    assert shown["started"].dtype == table["started"].dtype
+    pd.testing.assert_frame_equal(shown.drop(none.index).reset_index(drop=True), table)
+
+
+def test_without_a_figure_there_is_no_such_row(runs, quick_spec):
+    assert with_no_training(RunsTable(runs).rows()).empty
+    runs.create(quick_spec)
+    table = RunsTable(runs).rows()
+    assert len(with_no_training(table)) == 1
+
+
+def test_an_official_split_and_a_fold_are_held_apart_from_drawn_ones(runs, quick_spec):
+    from app.runs_table import group_of
+
+    record = quick_spec.model_dump(mode="json")
+
+    def group(**changes):
+        return group_of(record | {"dataset": record["dataset"] | changes})
+
+    assert group(fingerprint="x") == group()
+    assert group(split="official", held_out=0.3) == group(split="official")
+    assert len({group(), group(split="official"), group(split="fold"), group(split="fold", fold=2)}) == 4

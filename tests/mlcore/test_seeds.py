@@ -54,6 +54,8 @@ def test_spread_is_of_the_first_and_last_look_of_each_run(trained):
     assert "queries" not in result["after"]
     words = spread_in_words(result)
     assert "seeds 3, 4, 9, step 2" in words
+    assert "no training" in words
+    assert len(set(result["no_training"]["map_at_r"]["values"])) == 3  # random weights of three seeds
     assert f"{result['after']['map_at_r']['mean']:.3f} ± {result['after']['map_at_r']['std']:.3f}" in words
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +55,7 @@ def derive_set(
     pixels = {
         name: np.load(fact.folder / "pixels.npy", mmap_mode="r", allow_pickle=False) for name, fact in facts.items()
     }
+    vectors = vectors_of(index, whose, facts)
     rows = zip(index.itertuples(index=False), whose, strict=True)
     root.mkdir(parents=True, exist_ok=True)
     with SetWriter(root, state, sides[only]) as writer:
@@ -81,7 +82,28 @@ def derive_set(
             "plan": (plan or Plan()).model_dump(mode="json"),
             "state": state,
         }
-        return writer.finish(title, made_from, {"side": sides[only]})
+        return writer.finish(title, made_from, {"side": sides[only]}, vectors_of=vectors)
+
+
+def vectors_of(
+    index: pd.DataFrame, whose: np.ndarray, facts: Mapping[str, SetFacts]
+) -> Callable[[list[str]], Iterator[np.ndarray]] | None:
+    """What gives the vectors of the index's rows, part after part; None for sets of images.
+
+    Raises: ValueError if only some of the sets have vectors, or theirs are of different lengths.
+    """
+    if not any(fact.has_vectors for fact in facts.values()):
+        return None
+    if not all(fact.has_vectors for fact in facts.values()):
+        raise ValueError("prepare: a set of feature vectors can be merged with other sets of vectors only.")
+    arrays = {
+        name: np.load(fact.folder / "vectors.npy", mmap_mode="r", allow_pickle=False) for name, fact in facts.items()
+    }
+    lengths = {name: array.shape[1] for name, array in arrays.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"prepare: vectors that are merged must be of one length; they have {in_words(lengths)}.")
+    rows = index["row"].to_numpy()
+    return lambda _: (arrays[name][row][None] for name, row in zip(whose, rows, strict=True))
 
 
 def facts_of(folder: Path) -> SetFacts:

@@ -19,6 +19,7 @@ from mlcore.data.sources.registry import SOURCES
 from mlcore.data.sources.root import allowed
 from mlcore.data.sources.sop import StanfordOnlineProducts
 from mlcore.data.sources.table import FileTable
+from mlcore.data.sources.vectors import FeatureVectors
 from mlcore.data.sources.zip import ZipArchive
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Benchmark",
     "Cars196",
     "Cub200",
+    "FeatureVectors",
     "FileTable",
     "Found",
     "INaturalist2018",
@@ -77,6 +79,7 @@ def fitting_source(path: Path) -> str:
         if spec.load().takes(path):
             return spec.key
     raise ValueError(
-        f"{path}: must be a folder of images, a table (.csv, .parquet), a zip archive or idx files; it is none. "
+        f"{path}: must be a folder of images, a table (.csv, .parquet), a zip archive, idx files or vectors (.npz); "
+        "it is none. "
         f"Name what it is: {', '.join(SOURCES)}."
     )

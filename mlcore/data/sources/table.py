@@ -25,7 +25,9 @@ KNOWN = ("split", "fold", "parent", "box", "text", *CORNERS)
 Row = dict[str, str]
 
 
-@SOURCES.add("table", title="Table of files", family="own", names=("CSV", "Parquet", "OML dataframe"))
+@SOURCES.add(
+    "table", title="Table of files", family="own", names=("CSV", "Parquet", "OML dataframe"), traits=("anything",)
+)
 class FileTable:
     """A row for each image: `file` and `label`, and where there are: split, fold, parent, box, text.
 

@@ -55,7 +55,8 @@ class ZipArchive:
 
     @staticmethod
     def takes(path: str | os.PathLike[str]) -> bool:
-        return os.path.isfile(path) and zipfile.is_zipfile(path)
+        is_arrays = Path(path).suffix.lower() == ".npz"
+        return os.path.isfile(path) and zipfile.is_zipfile(path) and not is_arrays
 
     def checked_entries(self) -> dict[str, zipfile.ZipInfo]:
         """Every entry by its name, '/' separated; ValueError for an archive that is refused."""

@@ -7,7 +7,7 @@ from mlcore.backbones import BACKBONES
 
 
 def test_keys_are_the_ones_that_runs_store():
-    assert list(BACKBONES) == ["efficientnet_lite0", "mlp", "small_conv", "timm"]
+    assert list(BACKBONES) == ["efficientnet_lite0", "mlp", "small_conv", "timm", "vectors"]
 
 
 def test_importing_the_room_imports_neither_timm_nor_torchvision():

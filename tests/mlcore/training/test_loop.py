@@ -271,7 +271,8 @@ def test_stopping_before_the_first_step_is_a_stop(spec):
         assert events[-1].reason == "stopped"
 
 
-def test_stopping_while_features_are_made_is_a_stop(spec):
+def test_stopping_while_features_are_made_is_a_stop(spec, tmp_path, monkeypatch):
+    monkeypatch.setenv("LAB_DATA", str(tmp_path))
     training = Training(spec.changed({"backbone.freeze": "everything"}))
     kinds = []
     for event in training.events():
