@@ -14,7 +14,7 @@ from mlcore.runs.spec import RunSpec
 
 KEY = "lab.draft"
 WIDGET = "lab.set."
-NOT_SETTINGS = ("dataset.fingerprint",)
+NOT_SETTINGS = ("dataset.fingerprint", "teacher.sha256")
 
 
 def settings_of(spec: RunSpec) -> dict[str, Any]:

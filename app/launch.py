@@ -8,12 +8,13 @@ from typing import Any
 
 import streamlit as st
 
-from app.backstage import Backstage, history, queue, torch_is_ready
+from app.backstage import Backstage, backstage, history, queue, torch_is_ready
 from app.draft import Draft
 from app.view import look_at
 from app.words import clock, count
 from mlcore.data import load
 from mlcore.runs.folder import RunFolder, RunNotFound
+from mlcore.runs.kept import with_teacher
 from mlcore.runs.spec import RunSpec
 from mlcore.runs.states import RunState
 
@@ -121,8 +122,8 @@ def draft_margin_lines(spec: RunSpec) -> list[dict[str, Any]]:
 
 
 def draft_or_fault(draft: Draft) -> tuple[RunSpec | None, str]:
-    """The draft as a spec of images that are here, or what is wrong with it."""
+    """The draft as a spec of images and a teacher that are here, or what is wrong with it."""
     try:
-        return with_fingerprint(draft.spec()), ""
+        return with_teacher(with_fingerprint(draft.spec()), backstage().runs), ""
     except (ValueError, OSError) as error:
         return None, str(error)

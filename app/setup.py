@@ -9,6 +9,8 @@ from app.comparing import others_choice
 from app.controls import choice, listed, number, optional_number, optional_part, part_choice, part_knobs, switch
 from app.draft import WIDGET, Draft, settings_of
 from app.lessons import LESSONS, lesson
+from app.step_preview import see_a_step
+from app.teacher import teacher_choice
 from app.tiles import Row, Tile, atlas_carrier, image_tiles
 from app.url import mirror
 from app.words import plain
@@ -30,6 +32,8 @@ def setup(draft: Draft) -> None:
         loss_parts(draft)
     with st.expander("Miner, sampler, method", icon=":material/filter_alt:"):
         batch_choice(draft)
+    with st.expander("Teacher", icon=":material/school:"):
+        teacher_choice(draft)
     with st.expander("Optimiser and length", icon=":material/tune:"):
         optimizer_choice(draft)
 
@@ -71,6 +75,7 @@ def batch_choice(draft: Draft) -> None:
         st.caption(method.text.split("\n\n")[0])
     part_knobs(draft, "method", method)
     augment_choice(draft, "class shares" in method.traits and takes_shares(draft.get("loss")))
+    see_a_step(draft)
 
 
 def augment_choice(draft: Draft, mixes: bool) -> None:

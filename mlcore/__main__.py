@@ -9,19 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mlcore.catalogue import ROOMS, parts
+from mlcore.commands.runs import evaluate_again, show_run, show_runs, show_spread, stop_run
+from mlcore.commands.training import resume_here, spec_from_options, train_here
+from mlcore.commands.words import assignment, option, plain_value
 from mlcore.declare import Registry
 from mlcore.runs.fitting import PART_ROOMS
-from mlcore.runs.folder import RunFolder, Runs
-from mlcore.runs.history import History
-from mlcore.runs.plain_yaml import plain_yaml
-from mlcore.runs.process import identity
-from mlcore.runs.spec import RunSpec
-from mlcore.runs.states import RunState
 
-METRICS = ("map_at_r", "recall_at_1", "r_precision", "nmi")
+__all__ = ["build_parser", "main", "option", "spec_from_options"]
 RUN_HELP = "the run's id, the end of its id, or its name"
 
 
@@ -55,7 +50,9 @@ def build_parser() -> argparse.ArgumentParser:
         "train",
         help="train one run, here and now",
         description="Train one run in this process; Ctrl-C stops it and keeps everything up to then.",
-        epilog="Example: python -m mlcore train --dataset glyphs --loss arcface --set loss.margin=0.3 --steps 60",
+        epilog="Example: python -m mlcore train --dataset glyphs --loss arcface --set loss.margin=0.3 --steps 60. "
+        "To learn from a finished run: --set teacher.run=ID (or teacher.backbone=efficientnet_lite0), with "
+        "teacher.measure=cosine or mse, teacher.weight=1, teacher.alone=true for that alone.",
     )
     training.add_argument("--config", type=Path, help="a YAML or JSON file with the settings; options here go over it")
     for section, room in PART_ROOMS.items():
@@ -172,13 +169,6 @@ def show_data(options: argparse.Namespace) -> int:
     return show_features(options) if options.features else show_sets(options)
 
 
-def assignment(text: str, option: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"{option} takes NAME=VALUE, such as level=2; got '{text}'.")
-    return name.strip(), value
-
-
 def add_prepare(acts: Any) -> None:
     command = acts.add_parser(
         "prepare",
@@ -218,10 +208,6 @@ def prepare_set(options: argparse.Namespace) -> int:
     return prepare(options)
 
 
-def option(section: str) -> str:
-    return "--" + section.replace("_", "-")
-
-
 def add_runs_option(parser: argparse.ArgumentParser) -> None:
     default = Path(os.environ.get("LAB_RUNS", "runs"))
     parser.add_argument("--runs", type=Path, default=default, help="the runs folder (default: $LAB_RUNS, else ./runs)")
@@ -238,251 +224,6 @@ def show_list(options: argparse.Namespace) -> int:
         for param in spec.params:
             print(f"{'':{width}}    {param.name} = {param.default} ({param.range_text()}) {param.knob.text}")
     return 0
-
-
-def train_here(options: argparse.Namespace) -> int:
-    spec = with_own_images(spec_from_options(options), as_json=options.json)
-    if options.seeds is not None:
-        return train_seeds(spec, options)
-    run = Runs(options.runs).create(spec, state=RunState.DRAFT)
-    return work(run, as_json=options.json)
-
-
-def train_seeds(spec: RunSpec, options: argparse.Namespace) -> int:
-    """One run a seed, one after the other; the last line is their spread. It ends early where a run does."""
-    from mlcore.seeds import spread_of_runs
-
-    if options.seeds < 2:
-        raise ValueError(f"--seeds must be at least 2, for a spread over them; got {options.seeds}.")
-    wanted = range(spec.seed, spec.seed + options.seeds)
-    specs = [spec.changed({"seed": seed, "name": f"{spec.title()[:100]}, seed {seed}"}) for seed in wanted]
-    done = []
-    for one in specs:
-        run = Runs(options.runs).create(one, state=RunState.DRAFT)
-        code = work(run, as_json=options.json)
-        if run.state != RunState.DONE:
-            told = f"{run.title()} is {run.state}; {len(done)} of {len(specs)} seeds are done, so there is no spread."
-            print(f"mlcore: {told}", file=sys.stderr)
-            return code or 1
-        done.append(run)
-    tell_spread(spread_of_runs(done), as_json=options.json)
-    return 0
-
-
-def spec_from_options(options: argparse.Namespace) -> RunSpec:
-    """The config file first, then the options, then every --set."""
-    record: dict[str, Any] = {}
-    if options.config:
-        try:
-            record = plain_yaml(options.config.read_text())
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"{options.config} cannot be read: {error}") from None
-    settings: dict[str, Any] = {
-        section: getattr(options, section) for section in PART_ROOMS if getattr(options, section)
-    }
-    if options.steps is not None:
-        settings["budget.steps"] = options.steps
-    settings |= {name: getattr(options, name) for name in ("seed", "name") if getattr(options, name) is not None}
-    for text in options.set:
-        path, equals, value = text.partition("=")
-        if not equals:
-            raise ValueError(f"--set takes SETTING=VALUE, such as loss.margin=0.3; got '{text}'.")
-        settings[path.strip()] = plain_value(path.strip(), value)
-    if "dataset" in settings:
-        settings["dataset"] = key_of_set(settings["dataset"])
-    return RunSpec.read(record).changed(settings)
-
-
-def key_of_set(text: str) -> str:
-    """The key of a declared data set, a path or an id as it stands; of an imported set's title, or the end of its id,
-    the id."""
-    if text in parts("datasets"):
-        return text
-    from mlcore.data.store import find_set, own_key
-
-    if own_key(text):
-        return text
-    try:
-        return find_set(text).id
-    except ValueError:
-        return text
-
-
-def with_own_images(spec: RunSpec, *, as_json: bool) -> RunSpec:
-    """A path's images imported, and the set's id and fingerprint written down."""
-    if spec.dataset.key in parts("datasets"):
-        return spec
-    from mlcore.data.command import import_with_bar
-    from mlcore.data.store import SET_ID, find_set
-
-    key = spec.dataset.key
-    facts = find_set(key if SET_ID.fullmatch(key) else import_with_bar(key, quiet=as_json, as_it_is=True).name)
-    return spec.changed({"dataset": facts.id, "dataset.fingerprint": facts.fingerprint})
-
-
-def plain_value(path: str, text: str, option: str = "--set") -> Any:
-    """A number, a word, true, false or null, as YAML has them."""
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ValueError(
-            f"{option} {path}: '{text}' cannot be read as a number, a word, true, false or null."
-        ) from None
-
-
-def resume_here(options: argparse.Namespace) -> int:
-    run = Runs(options.runs).find(options.run)
-    run.resume(RunState.STARTING, **identity())
-    return work(run, as_json=options.json)
-
-
-def work(run: RunFolder, *, as_json: bool) -> int:
-    """Run the folder in this process, with a progress bar or without; the last line is the result."""
-    from tqdm import tqdm
-
-    from mlcore.session import run_folder
-
-    total = run.status().total_steps
-    with tqdm(total=total, unit="step", disable=as_json or not sys.stderr.isatty(), desc=run.title()) as bar:
-        facts: dict[str, str] = {}
-
-        def seen(event: dict[str, Any]) -> None:
-            if event["kind"] == "progress":
-                bar.set_description(f"{event['text']} {event['done']}/{event['total']}")
-            elif event["kind"] == "step":
-                bar.update(event["step"] - bar.n)
-                facts["loss"] = "not a number" if event["loss"] is None else f"{event['loss']:.3f}"
-            elif event["kind"] == "evaluated" and event["held_out"]["map_at_r"] is not None:
-                facts["MAP@R"] = f"{event['held_out']['map_at_r']:.3f}"
-            bar.set_postfix(facts)
-
-        code = run_folder(run, seen=seen)
-    result = summary(run, History(run))
-    if as_json:
-        print(json.dumps(result, allow_nan=False))
-    else:
-        print(in_words(result))
-    return code
-
-
-def show_runs(options: argparse.Namespace) -> int:
-    runs = Runs(options.runs).all()
-    rows = [row(run) for run in runs]
-    if options.json:
-        print(json.dumps(rows, indent=2, allow_nan=False))
-    elif not rows:
-        print(f"No runs in {options.runs}. Start one: python -m mlcore train --dataset digits --loss arcface")
-    else:
-        for item in rows:
-            score = item["held_out"].get("map_at_r")
-            shown = "-" if score is None else f"{score:.3f}"
-            none = item["no_training"].get("map_at_r")
-            untrained = "-" if none is None else f"{none:.3f}"
-            print(
-                f"{item['run_id'][-8:]}  {item['state']:10}  MAP@R {shown:>5}  no training {untrained:>5}  "
-                f"step {item['step']:>5}  {item['name']}"
-            )
-    return 0
-
-
-def show_run(options: argparse.Namespace) -> int:
-    run = Runs(options.runs).find(options.run)
-    result = summary(run, History(run))
-    if options.json:
-        print(json.dumps(result, indent=2, allow_nan=False))
-    else:
-        print(in_words(result))
-        print()
-        print(run.spec.to_yaml().rstrip())
-        if result["state"] in (RunState.FAILED, RunState.LOST):
-            print(run.log_end(20))
-    return 0
-
-
-def evaluate_again(options: argparse.Namespace) -> int:
-    from mlcore.again import evaluate_run
-    from mlcore.telling import evaluation_in_words
-
-    question = {name: getattr(options, name) for name in ("tester", "reference", "side", "pca")}
-    run = Runs(options.runs).find(options.run)
-    result = evaluate_run(run, **question, per_class=options.per_class, untrained=options.untrained)
-    print(json.dumps(result, indent=2, allow_nan=False) if options.json else evaluation_in_words(result))
-    return 0
-
-
-def show_spread(options: argparse.Namespace) -> int:
-    from mlcore.seeds import spread_of_runs
-
-    runs = Runs(options.runs)
-    tell_spread(spread_of_runs([runs.find(text) for text in options.run]), as_json=options.json)
-    return 0
-
-
-def tell_spread(result: dict[str, Any], *, as_json: bool) -> None:
-    from mlcore.telling import spread_in_words
-
-    print(json.dumps(result, allow_nan=False) if as_json else spread_in_words(result))
-
-
-def stop_run(options: argparse.Namespace) -> int:
-    run = Runs(options.runs).find(options.run)
-    if run.state.finished:
-        raise ValueError(f"{run.title()} is {run.state}; there is nothing to stop.")
-    run.stop()
-    if run.state == RunState.QUEUED and not Runs(options.runs).heard("supervisor")["alive"]:
-        run.move(RunState.CANCELLED, reason_code="stopped", reason_text="Stopped before it began.")
-    print(json.dumps({"run_id": run.run_id, "asked": "stop"}) if options.json else f"Asked {run.title()} to stop.")
-    return 0
-
-
-def row(run: RunFolder) -> dict[str, Any]:
-    status = run.status()
-    return {
-        "run_id": run.run_id,
-        "name": run.title(),
-        "state": status.state,
-        "step": status.step,
-        "total_steps": status.total_steps,
-        "seconds": status.seconds,
-        "held_out": status.metrics.get("held_out", {}),
-        "no_training": status.metrics.get("no_training", {}),
-        "reason": status.reason_text,
-    }
-
-
-def summary(run: RunFolder, history: History) -> dict[str, Any]:
-    """A row, with the metrics before training, after it, and at every look in between.
-
-    `no_training`: of the backbone's own features, without a head.
-    """
-    history.refresh()
-    first = history.evaluations[0] if history.evaluations else {}
-    last = history.evaluations[-1] if history.evaluations else {}
-    return row(run) | {
-        "folder": str(run.path),
-        "no_training": first.get("backbone") or {},
-        "before": {side: first.get(side) for side in ("held_out", "train", "backbone")},
-        "after": {side: last.get(side) for side in ("held_out", "train")},
-        "looks": [{"step": e["step"], "map_at_r": e["held_out"]["map_at_r"]} for e in history.evaluations],
-        "steps": len(history.steps),
-    }
-
-
-def in_words(result: dict[str, Any]) -> str:
-    from mlcore.telling import no_training_in_words
-
-    lines = [f"{result['name']}: {result['state']} at step {result['step']} of {result['total_steps']}"]
-    if result["reason"]:
-        lines.append(result["reason"])
-    before, after = result["before"]["held_out"] or {}, result["after"]["held_out"] or {}
-    for metric in METRICS:
-        if before.get(metric) is not None and after.get(metric) is not None:
-            change = after[metric] - before[metric]
-            lines.append(f"  {metric:12} held out  {before[metric]:.3f} -> {after[metric]:.3f} ({change:+.3f})")
-    if told := no_training_in_words(result["no_training"]):
-        lines.append(f"  {told}")
-    lines.append(f"  {result['seconds']:.1f} s, in {result['folder']}")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

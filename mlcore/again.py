@@ -16,6 +16,8 @@ from mlcore.evaluation.ranking import FIGURES
 from mlcore.evaluation.testers import TESTERS
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import History, trained_on
+from mlcore.runs.kept import last_checkpoint
+from mlcore.training.checkpoint import unpack_modules
 from mlcore.training.events import TrainingFault
 from mlcore.training.loop import Training, load_table
 
@@ -108,20 +110,8 @@ def tester_key(name: str) -> str:
     return key
 
 
-def last_checkpoint(run: RunFolder) -> bytes:
-    """The newest checkpoint of a run whose bytes are whole, from any of its attempts."""
-    for attempt in reversed(run.attempts()):
-        for entry in reversed(attempt.checkpoints()):
-            with contextlib.suppress(ValueError):
-                return attempt.read_bytes(entry)
-    raise ValueError(
-        f"{run.title()} has no checkpoint yet: it is {run.state} at step {run.status().step} of "
-        f"{run.spec.budget.steps}. A run keeps one when it has been looked at after its first steps, and at its end."
-    )
-
-
 def rebuilt(run: RunFolder, checkpoint: bytes | None) -> Training:
-    """The run's training with all its parts, as they were at the checkpoint, or without one at step 0."""
+    """The run's training as it was at the checkpoint, or without one at step 0. Its teacher is not asked for again."""
     try:
         table = load_table(run.spec)
         if trained_on(run) not in ("", table.fingerprint):
@@ -129,8 +119,10 @@ def rebuilt(run: RunFolder, checkpoint: bytes | None) -> Training:
                 f"The images of '{table.key}' are not those that {run.title()} was trained on, so its figures would "
                 "not be its own. Train it again on the present ones."
             )
-        training = Training(run.spec, resume_from=checkpoint, digest=run.birth.sha256)
+        training = Training(run.spec.changed({"teacher": None}))
         training.prepare()
+        if checkpoint is not None:
+            training.step = unpack_modules(checkpoint, training.parts.modules, run.birth.sha256)
         training.take_kept_features()
     except TrainingFault as fault:
         raise ValueError(fault.text) from fault

@@ -124,7 +124,13 @@ class Session:
         try:
             checkpoint, last_look = self.last_checkpoint()
             folder = self.run_folder
-            training = Training(folder.spec, resume_from=checkpoint, last_look=last_look, digest=folder.birth.sha256)
+            training = Training(
+                folder.spec,
+                resume_from=checkpoint,
+                last_look=last_look,
+                digest=folder.birth.sha256,
+                runs=folder.path.parent,
+            )
             try:
                 training.prepare()
             except ValueError as error:

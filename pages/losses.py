@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import explain
+from app import explain, loss_pictures
 from app.backstage import torch_is_ready
 from app.curves import compares_with
 from app.pair_weights import weighs_pairs
@@ -25,13 +25,13 @@ def wait() -> None:
 
 
 def pictures(spec: Spec, values: dict[str, object]) -> None:
-    draw = {"proxies": explain.proxy_pictures, "pairs": explain.pair_pictures}.get(compares_with(spec))
+    draw = {"proxies": loss_pictures.proxy_pictures, "pairs": loss_pictures.pair_pictures}.get(compares_with(spec))
     if draw is None:
         whole = weighs_pairs(spec)
         st.info(f"There is no picture of {'one anchor and its pairs' if whole else 'this loss'}. {spec.unpictured}")
         if not whole:
             return
-        draw = explain.weight_pictures
+        draw = loss_pictures.weight_pictures
     if not torch_is_ready():
         wait()
         return

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mlcore.catalogue import parts
 
@@ -103,6 +103,39 @@ class MixChoice(Record):
 
     kind: Literal["none", "mixup", "cutmix"] = "none"
     alpha: float = Field(1.0, ge=0.01, le=10.0)
+
+
+class TeacherChoice(Record):
+    """What a run learns from beside its labels: what another model makes of the same images.
+
+    Either `run`, a finished run's id, or `backbone`, whose own features teach, with its `params`. `measure`: "cosine"
+    draws directions together, "mse" also lengths, to the teacher's at length 1. `weight`: what the distance is
+    multiplied by before it is added to the loss; `alone`: there is no loss but that. `sha256`: of the run's last
+    checkpoint when this run was made, "" for any.
+    """
+
+    run: str = Field("", max_length=120)
+    backbone: str = ""
+    params: dict[str, Value] = {}
+    measure: Literal["cosine", "mse"] = "cosine"
+    weight: float = Field(1.0, gt=0.0, le=1e6)
+    alone: bool = False
+    sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
+
+    @model_validator(mode="before")
+    @classmethod
+    def one_teacher(cls, record: Any) -> Any:
+        """Either a run or a backbone, whose values are checked against its declaration and filled in."""
+        if not isinstance(record, dict):
+            return record
+        run, backbone, given = (record.get(name) or "" for name in ("run", "backbone", "params"))
+        if bool(run) == bool(backbone):
+            came = "both" if run else "neither"
+            raise ValueError(f"a teacher is either a run or a backbone; got {came}. Set run or backbone of it.")
+        if given and not backbone:
+            raise ValueError(f"a run that teaches has nothing to set; got {', '.join(given)}. Leave it out.")
+        params = parts("backbones")[str(backbone)].check(given or {}) if backbone else {}
+        return {**record, "run": run, "backbone": backbone, "params": params}
 
 
 class Budget(Record):

@@ -103,6 +103,7 @@ def check_together(spec: RunSpec) -> None:
     check_method(spec)
     check_mix(spec)
     check_pooling(spec)
+    check_teacher(spec)
     check_frozen(spec)
     check_batch(spec)
 
@@ -198,10 +199,24 @@ def check_pooling(spec: RunSpec) -> None:
         raise ValueError(f"backbone: {backbone.title} has no last map that could be pooled. Set pooling to 'own'.")
 
 
+def check_teacher(spec: RunSpec) -> None:
+    """Raises: ValueError where a teacher has nothing to say of what a step sees."""
+    if spec.teacher is None:
+        return
+    if spec.mix.kind != "none":
+        raise ValueError("teacher: it has seen single images, not mixed ones. Set mix.kind to 'none'.")
+    if spec.teacher.alone and spec.subset_miner is not None:
+        raise ValueError(
+            "teacher: a subset miner picks what the loss finds hard, and where the teacher teaches alone there is no "
+            "loss. Leave subset_miner out."
+        )
+
+
 def check_frozen(spec: RunSpec) -> None:
     """Raises: ValueError where nothing would be trained, or images of a frozen backbone were to change."""
     frozen = spec.backbone.freeze == "everything"
-    if frozen and spec.head.kind == "none" and spec.head.norm == "none" and not learns_proxies(spec.loss.key):
+    proxies = learns_proxies(spec.loss.key) and not (spec.teacher and spec.teacher.alone)
+    if frozen and spec.head.kind == "none" and spec.head.norm == "none" and not proxies:
         raise ValueError(
             "nothing would be trained: the backbone is frozen, there is no head, and the loss has no proxies. "
             "Choose a linear head or let the backbone train."

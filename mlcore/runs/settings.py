@@ -32,7 +32,7 @@ def apply_settings(model: type[BaseModel], record: dict[str, Any], settings: dic
         choice = changed[section] = changed.get(section) or {}
         if name in fields:
             choice[name] = value
-        elif section in PART_ROOMS:
+        elif section in PART_ROOMS or "params" in fields:
             choice["params"] = {**(choice.get("params") or {}), name: value}
         else:
             raise ValueError(f"There is no setting '{path}'.{nearest_word(name, fields)}")
@@ -62,6 +62,8 @@ def forget_what_follows(record: dict[str, Any], settings: dict[str, Any]) -> Non
             record["backbone"].pop("freeze", None)
         if record.get("optimizer", {}).get("backbone_lr") == usual["optimizer"]["backbone_lr"]:
             record["optimizer"].pop("backbone_lr", None)
+    if "teacher.run" in settings and record.get("teacher"):
+        record["teacher"].pop("sha256", None)
 
 
 def take_fitting_backbone(record: dict[str, Any], dataset: Any) -> None:

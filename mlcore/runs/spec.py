@@ -20,6 +20,7 @@ from mlcore.runs.choices import (
     Part,
     Record,
     SamplerChoice,
+    TeacherChoice,
     Watching,
     WeightedPart,
 )
@@ -33,7 +34,8 @@ SCHEMA = 1
 class RunSpec(Record):
     """One training run.
 
-    A part that may be left out is None: no distance or reducer is the loss's own, no wrapper the loss as it is.
+    A part that may be left out is None: no distance or reducer is the loss's own, no wrapper the loss as it is,
+    no teacher labels alone.
 
     Raises ValueError (pydantic's, with every fault listed) for unknown names, values outside their range, or a
     part that does not exist; `RunSpec.read` turns it into one sentence a fault.
@@ -57,6 +59,7 @@ class RunSpec(Record):
     optimizer: OptimizerChoice = OptimizerChoice()
     augment: Part = Part(key="none")
     mix: MixChoice = MixChoice()
+    teacher: TeacherChoice | None = None
     budget: Budget = Budget()
     watch: Watching = Watching()
     seed: int = Field(0, ge=0, le=2**31 - 1)

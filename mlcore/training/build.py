@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mlcore.augmentations import AUGMENTATIONS, Augmentation
 from mlcore.backbones import BACKBONES
-from mlcore.data import ImageTable
+from mlcore.data import ImageTable, Split, split
 from mlcore.declare import Registry
 from mlcore.distances import DISTANCES
 from mlcore.distributed import WRAPPERS
@@ -21,7 +21,7 @@ from mlcore.losses.wrappers.multiple import MultipleLosses
 from mlcore.miners import MINERS, SUBSET_MINERS
 from mlcore.reducers import REDUCERS
 from mlcore.regularizers import REGULARIZERS
-from mlcore.runs.choices import Part, WeightedPart
+from mlcore.runs.choices import DataChoice, Part, WeightedPart
 from mlcore.runs.fitting import refuse_mismatch
 from mlcore.runs.spec import RunSpec
 from mlcore.samplers import SAMPLERS
@@ -29,6 +29,7 @@ from mlcore.training.embedder import Embedder
 from mlcore.training.methods import METHODS, TrainingMethod
 
 Embed = Callable[[np.ndarray], Tensor]
+Miner = Callable[..., Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +50,19 @@ class TrainingRows:
         """(C,) weights that give every class the same part in a mean over samples."""
         counts = np.bincount(self.labels)
         return torch.from_numpy(len(self.labels) / (len(counts) * counts)).float()
+
+
+def build_split(choice: DataChoice, table: ImageTable) -> Split:
+    """Which images train and which are held out. Raises: ValueError where the table has no such split."""
+    return split(
+        table.labels,
+        choice.split,
+        choice.held_out,
+        choice.split_seed,
+        splits=table.splits,
+        folds=table.folds,
+        fold=choice.fold,
+    )
 
 
 def build_model(spec: RunSpec, table: ImageTable) -> Embedder:
@@ -113,7 +127,7 @@ def build_subset_miner(spec: RunSpec, method: TrainingMethod) -> nn.Module | Non
     return part.build({"loss": method.loss}, {"miner": method.miner}, **spec.subset_miner.params)
 
 
-def build_sampler(spec: RunSpec, rows: TrainingRows, embed: Embed, method: TrainingMethod) -> Any:
+def build_sampler(spec: RunSpec, rows: TrainingRows, embed: Embed, miner: Miner | None) -> Any:
     """The sampler. Raises: ValueError where it wants parent classes and the data has none."""
     part = SAMPLERS[spec.sampler.key]
     labels = rows.labels
@@ -124,7 +138,7 @@ def build_sampler(spec: RunSpec, rows: TrainingRows, embed: Embed, method: Train
                 "Choose another sampler, or data with parents, such as glyphs."
             )
         labels = rows.levels
-    sizes = {"labels": labels, "batch_size": spec.sampler.batch_size, "embed": embed, "miner": method.miner}
+    sizes = {"labels": labels, "batch_size": spec.sampler.batch_size, "embed": embed, "miner": miner}
     return part.build(sizes, **spec.sampler.params)
 
 

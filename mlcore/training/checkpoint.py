@@ -52,13 +52,8 @@ def pack(parts: Parts, step: int, spec_sha256: str, seconds: float = 0.0) -> byt
 
 def unpack(data: bytes, parts: Parts, spec_sha256: str) -> tuple[int, float]:
     """Restore what `pack` saved; returns the step and the seconds. ValueError if the file is not this run's."""
-    facts = read_facts(data)
-    if facts.get("spec_sha256") != spec_sha256:
-        raise ValueError("the checkpoint belongs to a run with other settings, so it cannot be resumed from.")
-    tensors = load(data)
-    for name, module in parts.modules.items():
-        own = {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
-        module.load_state_dict(own, strict=True)
+    unpack_modules(data, parts.modules, spec_sha256)
+    facts, tensors = read_facts(data), load(data)
     state: dict[int, dict[str, Any]] = {
         int(index): dict(values) for index, values in json.loads(facts["scalars"]).items()
     }
@@ -72,6 +67,18 @@ def unpack(data: bytes, parts: Parts, spec_sha256: str) -> tuple[int, float]:
     parts.plan = tensors.get("plan")
     torch.set_rng_state(tensors["rng"])
     return int(facts["step"]), float(facts.get("seconds", 0.0))
+
+
+def unpack_modules(data: bytes, modules: dict[str, nn.Module], spec_sha256: str) -> int:
+    """Restore these modules alone; returns the step. ValueError if the file is not this run's."""
+    facts = read_facts(data)
+    if facts.get("spec_sha256") != spec_sha256:
+        raise ValueError("the checkpoint belongs to a run with other settings, so it cannot be resumed from.")
+    tensors = load(data)
+    for name, module in modules.items():
+        own = {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
+        module.load_state_dict(own, strict=True)
+    return int(facts["step"])
 
 
 def lay_out_as_parameters(state: dict[int, dict[str, Any]], optimizer: torch.optim.Optimizer) -> None:

@@ -6,13 +6,14 @@ import math
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mlcore.catalogue import parts
-from mlcore.data import ImageTable, load, split
+from mlcore.data import ImageTable, load
 from mlcore.data.features import DamagedFeatures, open_kept
 from mlcore.runs.spec import RunSpec
 from mlcore.training import checkpoint as checkpoints
@@ -23,6 +24,7 @@ from mlcore.training.build import (
     build_method,
     build_model,
     build_sampler,
+    build_split,
     build_subset_miner,
     pictured,
 )
@@ -35,6 +37,7 @@ from mlcore.training.mixing import mixed
 from mlcore.training.optim import Plateau, Scaler, averaged, build_optimizer, half_precision, rate_factor, set_rates
 from mlcore.training.pace import Memory, Pace, Share
 from mlcore.training.source import FeatureSource, PixelSource, Source, chunks
+from mlcore.training.teacher import Distillation, open_distillation
 from mlcore.training.watcher import Watcher, choose_sample
 
 LOOKS = 10  # by default at least, evenly over the run; between them one more, if the watcher has rested
@@ -45,16 +48,17 @@ SAVING_SHARE = 0.05
 MIXING = 2**40  # far from any view's number
 
 
-def train(spec: RunSpec, *, resume_from: bytes | None = None) -> Iterator[Event]:
+def train(spec: RunSpec, *, resume_from: bytes | None = None, runs: Path | str | None = None) -> Iterator[Event]:
     """Train as `spec` says and yield what happens; closing the iterator stops the run.
 
-    `resume_from` is a checkpoint's bytes: training goes on after its step, on the CPU with the very same curve.
+    `resume_from` is a checkpoint's bytes: training goes on after its step, on the CPU with the very same curve. `runs`
+    is the folder where a run that teaches lies, by default $LAB_RUNS, else ./runs.
     Random: weights from torch's global generator seeded with `spec.seed`; batches and augmentation from generators
     of their own, derived from seed, epoch and step.
 
     Raises: TrainingFault when training cannot go on; ValueError when the spec does not fit the data.
     """
-    yield from Training(spec, resume_from=resume_from).events()
+    yield from Training(spec, resume_from=resume_from, runs=runs).events()
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +82,10 @@ class Training:
         resume_from: bytes | None = None,
         last_look: LastLook | None = None,
         digest: str | None = None,
+        runs: Path | str | None = None,
     ) -> None:
         self.spec = spec
+        self.runs = runs
         self.digest = digest or spec.digest()
         self.resume_from = resume_from
         self.last_look = last_look
@@ -88,6 +94,7 @@ class Training:
         self.step = 0
         self.stopping = False
         self.watcher: Watcher | None = None
+        self.distillation: Distillation | None = None
         self.pace = Pace(spec.sampler.batch_size * spec.optimizer.accumulate)
         self.memory = Memory()
         self._prepared = False
@@ -108,25 +115,21 @@ class Training:
         torch.use_deterministic_algorithms(spec.deterministic, warn_only=True)
         torch.manual_seed(spec.seed)
         self.table = load_table(spec)
-        choice = spec.dataset
-        self.split = split(
-            self.table.labels,
-            choice.split,
-            choice.held_out,
-            choice.split_seed,
-            splits=self.table.splits,
-            folds=self.table.folds,
-            fold=choice.fold,
-        )
+        self.split = build_split(spec.dataset, self.table)
         self.classes, self.train_labels = np.unique(self.table.labels[self.split.train], return_inverse=True)
-        self.sample = choose_sample(self.table, self.split, spec.watch.points, choice.split_seed)
+        self.sample = choose_sample(self.table, self.split, spec.watch.points, spec.dataset.split_seed)
         rows = TrainingRows(self.train_labels, self.table.label_levels[self.split.train])
         self.model = build_model(spec, self.table).to(self.device)
         self.method = build_method(spec, rows, self.model).to(self.device)
         self.subset_miner = build_subset_miner(spec, self.method)
-        self.sampler = build_sampler(spec, rows, self.embed_now, self.method)
-        self.optimizer = build_optimizer(spec.optimizer, self.model, self.method, idle=spec.budget.steps == 0)
+        self.sampler = build_sampler(spec, rows, self.embed_now, self.method.miner)
         modules: dict[str, nn.Module] = {"model": self.model, "method": self.method}
+        self.distillation = open_distillation(spec, self.table, self.model.embedding_size, self.runs)
+        if self.distillation is not None:
+            modules["distillation"] = self.distillation.to(self.device)
+        learned = () if self.distillation is None else self.distillation.parameters()
+        idle = spec.budget.steps == 0
+        self.optimizer = build_optimizer(spec.optimizer, self.model, self.method, learned, idle=idle)
         if self.subset_miner is not None:
             modules["subset_miner"] = self.subset_miner
         choice = spec.optimizer
@@ -152,6 +155,9 @@ class Training:
         yield self.started()
         if self.spec.backbone.freeze == "everything" and isinstance(self.source, PixelSource):
             yield from self.make_features()
+        if self.distillation is not None:
+            plain = PixelSource(self.table, self.device) if self.table.vectors is None else self.source
+            yield from self.distillation.ask(plain, self.split, self.step, lambda: self.stopping)
         if self.stopping:
             yield Finished(self.step, "stopped", round(self.pace.total, 3))
             return
@@ -200,13 +206,19 @@ class Training:
     def look(self, *, whole: bool = False) -> int:
         """Begin to evaluate the present model (`whole`: with the figures that take long); returns the step."""
         sliced = "slices" in parts("methods")[self.spec.method.key].traits
-        self.watcher.look(self.step, self.shown, None if sliced else pictured(self.method.loss), whole=whole)
+        hidden = sliced or self.taught_alone
+        self.watcher.look(self.step, self.shown, None if hidden else pictured(self.method.loss), whole=whole)
         return self.step
 
     @property
     def shown(self) -> Embedder:
         """The model that is evaluated: the average of its weights, where one is kept."""
         return self.model if self.average is None else self.average.module
+
+    @property
+    def taught_alone(self) -> bool:
+        """Whether the teacher's embeddings are all that is learned from; proxies then stay as they were drawn."""
+        return self.distillation is not None and self.distillation.alone
 
     def finish_look(self) -> Iterator[Event]:
         """Wait for the look that is going on, saying how far it is, so that a wish to stop is heard meanwhile.
@@ -280,8 +292,12 @@ class Training:
             if self.spec.mix.kind != "none":
                 features, labels = self.mixed_features(rows, labels, number)
             else:
-                features = tuple(self.features(rows, number, view) for view in range(self.method.views))
-            outcome = self.method(self.model.head, features, labels)
+                views = 1 if self.taught_alone else self.method.views
+                features = tuple(self.features(rows, number, view) for view in range(views))
+            if self.distillation is None:
+                outcome = self.method(self.model.head, features, labels)
+            else:
+                outcome = self.distillation.outcome(self.method, self.model.head, features, labels, rows)
         if math.isfinite(outcome.loss.item()):
             loss = outcome.loss / self.spec.optimizer.accumulate
             (loss if self.scaler is None else self.scaler.scaler.scale(loss)).backward()
@@ -376,7 +392,8 @@ class Training:
         return self.source.features(self.model, rows).float().cpu().numpy()
 
     def started(self) -> Started:
-        everything = [*self.model.parameters(), *self.method.parameters()]
+        learned = () if self.distillation is None else self.distillation.parameters()
+        everything = [*self.model.parameters(), *self.method.parameters(), *learned]
         held_labels = self.table.labels[self.split.held_out]
         return Started(
             step=self.step,

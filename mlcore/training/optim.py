@@ -19,12 +19,17 @@ STEP_PARTS = 3
 
 
 def build_optimizer(
-    choice: OptimizerChoice, model: Embedder, method: TrainingMethod, *, idle: bool = False
+    choice: OptimizerChoice,
+    model: Embedder,
+    method: TrainingMethod,
+    others: Iterable[nn.Parameter] = (),
+    *,
+    idle: bool = False,
 ) -> torch.optim.Optimizer:
     """One optimizer over all that trains. Weight decay is for matrices, never for biases, norms or proxies.
 
-    What the losses learn trains at the proxies' rate, what else the method learns (a classifier ...) at the head's.
-    An `idle` one, of a run of no steps, may have nothing to train.
+    What the losses learn trains at the proxies' rate, what else the method learns (a classifier ...) and `others` at
+    the head's. An `idle` one, of a run of no steps, may have nothing to train.
 
     Raises: ValueError if there is nothing to train.
     """
@@ -33,15 +38,15 @@ def build_optimizer(
     of_method = [parameter for parameter in method.parameters() if all(parameter is not other for other in of_losses)]
     members = {
         "backbone": model.feature_parameters(),
-        "head": [*model.head.parameters(), *of_method],
+        "head": [*model.head.parameters(), *of_method, *others],
         "proxies": of_losses,
     }
     groups = []
     for name, parameters in members.items():
         training = [parameter for parameter in parameters if parameter.requires_grad]
         matrices = [parameter for parameter in training if parameter.ndim > 1 and name != "proxies"]
-        others = [parameter for parameter in training if parameter.ndim <= 1 or name == "proxies"]
-        for part, decay in ((matrices, choice.weight_decay), (others, 0.0)):
+        undecayed = [parameter for parameter in training if parameter.ndim <= 1 or name == "proxies"]
+        for part, decay in ((matrices, choice.weight_decay), (undecayed, 0.0)):
             if part:
                 groups.append(
                     {"params": part, "lr": rates[name], "base_lr": rates[name], "weight_decay": decay, "name": name}

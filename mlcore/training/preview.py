@@ -1,21 +1,34 @@
-"""What a run's augmentation makes of an image, as pictures."""
+"""What a step of a run will see, before there is one: an image as it is rendered, and the batch that is drawn first."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mlcore.backbones import BACKBONES, InputFormat
+from mlcore.backbones import BACKBONES
+from mlcore.backbones.input_format import InputFormat
 from mlcore.data import ImageTable
 from mlcore.data.transforms import to_input
 from mlcore.runs.spec import RunSpec
-from mlcore.training.build import build_augmentation
+from mlcore.samplers import SAMPLERS
+from mlcore.training.build import (
+    TrainingRows,
+    build_augmentation,
+    build_method,
+    build_model,
+    build_sampler,
+    build_split,
+)
 from mlcore.training.mixing import mixed
+from mlcore.training.source import PixelSource, chunks
 
 COUNT = 9
+MOST_LOOKED_AT = 5000  # images, for a sampler that looks at the model
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +47,39 @@ class Preview:
     adapted: str
 
 
+@dataclass(frozen=True, eq=False)
+class BatchPreview:
+    """The first batch of a run, all of it from the training side of its split.
+
+    `rows` (B,) int64 places in the table in the order drawn, `labels` (B,) their classes there, both empty where it
+    cannot be known beforehand; `training_images` and `training_classes`: what it is drawn from; `note`: what else there
+    is to know of it, in sentences, "" for nothing.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    training_images: int
+    training_classes: int
+    note: str
+
+    def counts(self) -> dict[int, int]:
+        """How many images of each class, in the order in which the classes come."""
+        return dict(Counter(self.labels.tolist()))
+
+    def sentence(self) -> str:
+        """'32 of 930 training images: 8 of 31 classes, 4 images of each.'"""
+        counts = self.counts()
+        low, high = min(counts.values(), default=0), max(counts.values(), default=0)
+        each = f"{low}" if low == high else f"{low} to {high}"
+        images = "image" if high == 1 else "images"
+        again = len(self.rows) - len(np.unique(self.rows))
+        twice = f" {again} of them {'comes' if again == 1 else 'come'} again." if again else ""
+        return (
+            f"{len(self.rows)} of {self.training_images:,} training images: {len(counts):,} of "
+            f"{self.training_classes:,} classes, {each} {images} of each.{twice}"
+        )
+
+
 def preview(spec: RunSpec, table: ImageTable, row: int = 0, *, seed: int = 0) -> Preview:
     """Nine renderings of an image of `table`, and one mixed with an image of another class, as `spec` trains on them.
 
@@ -43,9 +89,7 @@ def preview(spec: RunSpec, table: ImageTable, row: int = 0, *, seed: int = 0) ->
     """
     if not 0 <= row < len(table):
         raise ValueError(f"preview: row must lie in [0, {len(table)}), one of the images; got {row}.")
-    sizes = {"image_size": table.image_size, "channels": table.channels}
-    with torch.random.fork_rng(devices=[]):
-        input_format = BACKBONES[spec.backbone.key].build(sizes, **spec.backbone.params).input_format
+    input_format = input_format_of(spec, table)
     augmentation, generator = build_augmentation(spec), torch.Generator().manual_seed(seed)
 
     def rendering(rows: list[int]) -> Tensor:
@@ -63,6 +107,60 @@ def preview(spec: RunSpec, table: ImageTable, row: int = 0, *, seed: int = 0) ->
     plain = to_input(torch.from_numpy(table.pixels[[row]]), input_format)
     adapted = input_format.adapted(table.image_size, table.channels)
     return Preview(as_pictures(plain, input_format)[0], rendered, blend, shares, adapted)
+
+
+def input_format_of(spec: RunSpec, table: ImageTable) -> InputFormat:
+    """What the run's backbone wants of its images; its weights are not looked for."""
+    sizes = {"image_size": table.image_size, "channels": table.channels}
+    weightless = {name: False for name in spec.backbone.params if name == "pretrained"}
+    with torch.random.fork_rng(devices=[]):
+        return BACKBONES[spec.backbone.key].build(sizes, **spec.backbone.params | weightless).input_format
+
+
+def batch_preview(spec: RunSpec, table: ImageTable) -> BatchPreview:
+    """The batch that the first step of a run as `spec` gets, by its seed; torch's random state is left alone.
+
+    A sampler that looks at the model is shown the untrained one, if it is a small one from scratch and there are at
+    most 5,000 training images; else the batch is empty and the note says why.
+
+    Raises: ValueError where the sampler or the split does not fit the table.
+    """
+    parted = build_split(spec.dataset, table)
+    classes, labels = np.unique(table.labels[parted.train], return_inverse=True)
+    rows = TrainingRows(labels, table.label_levels[parted.train])
+    facts = {"training_images": len(parted.train), "training_classes": len(classes)}
+    looks = "looks at the model" in SAMPLERS[spec.sampler.key].traits
+    cheap = BACKBONES[spec.backbone.key].family == "from scratch" and len(parted.train) <= MOST_LOOKED_AT
+    if looks and not cheap:
+        nothing = np.zeros(0, dtype=np.int64)
+        return BatchPreview(nothing, nothing, **facts, note="It is drawn by what the model finds hard, as it learns.")
+    sampler = looking_sampler(spec, table, rows, parted.train) if looks else build_sampler(spec, rows, unasked, None)
+    found = parted.train[sampler.epoch(1, spec.seed)[0]]
+    notes = ["Drawn by what the untrained model finds hard; later batches follow the model."] * looks
+    notes += ["The subset miner then picks those that are trained on."] * (spec.subset_miner is not None)
+    more = spec.optimizer.accumulate
+    notes += [f"{more} such batches make one step."] * (more > 1)
+    return BatchPreview(found, table.labels[found], **facts, note=" ".join(notes))
+
+
+def unasked(rows: np.ndarray) -> Tensor:
+    raise AssertionError("a sampler that does not look at the model has asked for embeddings")
+
+
+def looking_sampler(spec: RunSpec, table: ImageTable, rows: TrainingRows, train: np.ndarray) -> Any:
+    """The sampler before the untrained model, whose weights are those that the run begins with."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.seed)
+        model = build_model(spec, table)
+        method = build_method(spec, rows, model)
+    source, looking = PixelSource(table, torch.device("cpu")), model.eval()
+
+    @torch.inference_mode()
+    def embed(places: np.ndarray) -> Tensor:
+        found = [source.features(looking, train[places[part]]) for part in chunks(len(places))]
+        return looking.head(torch.cat(found))
+
+    return build_sampler(spec, rows, embed, method.miner)
 
 
 def as_pictures(images: Tensor, input_format: InputFormat) -> np.ndarray:

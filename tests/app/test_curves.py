@@ -201,6 +201,6 @@ def test_arcs_cover_the_whole_circle_once():
 
 
 def test_the_explainers_import_without_torch():
-    code = "import sys; import app.explain; sys.exit('torch' in sys.modules)"
+    code = "import sys; import app.explain, app.loss_pictures; sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

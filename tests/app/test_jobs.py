@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from types import SimpleNamespace
 
@@ -22,11 +21,24 @@ def jobs(tmp_path, monkeypatch):
     made.close()
 
 
-def ended(job, seconds=60.0):
+STUCK = """
+import signal, sys, time
+signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+print('{"done": 1, "total": 9, "seconds_left": 3.0}', file=sys.stderr, flush=True)
+while True:
+    time.sleep(0.05)
+"""
+
+
+def until(claim, seconds=60.0):
     deadline = time.monotonic() + seconds
-    while job.code is None:
-        assert time.monotonic() < deadline, job.told()
+    while not claim():
+        assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def ended(job):
+    until(lambda: job.code is not None)
     return job
 
 
@@ -47,18 +59,19 @@ def test_a_fault_is_told_in_the_import_s_own_words(jobs, tmp_path):
 
 
 def test_a_job_that_is_stopped_says_so_and_can_go_on(jobs, monkeypatch, tmp_path):
-    job = jobs.begin("Endless", ["import", "--json", "--progress", "--", "/dev/stdin"])
-    ended(job)
-    monkeypatch.setattr(sys, "executable", "/bin/sh")
-    job.arguments = ["unused"]
-    stuck = tmp_path / "stuck.sh"
-    stuck.write_text("trap 'exit 130' INT\nwhile :; do sleep 0.05; done\n")
+    stuck = tmp_path / "stuck.py"
+    stuck.write_text(STUCK)
     monkeypatch.setattr("app.jobs.COMMAND", (str(stuck),))
-    job.begin()
-    time.sleep(0.3)
+    job = jobs.begin("Endless", [])
+    until(lambda: job.progress()[0] == 1)
     assert job.code is None
     job.stop()
     assert ended(job).stopped
+    job.begin()
+    until(lambda: job.progress()[0] == 1)
+    assert job.code is None
+    job.stop()
+    ended(job)
 
 
 def test_an_upload_lies_under_a_plain_name(monkeypatch, tmp_path):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import curves, explain
+from app import curves, explain, loss_pictures
+from app.finding import search
 from app.pair_weights import pair_weights, weighs_pairs
 from mlcore.losses import LOSSES
 
@@ -26,7 +27,9 @@ VIEWS = {
 def drawn(monkeypatch) -> dict[str, dict]:
     """The figures that the page's last run drew, by their key."""
     figures: dict[str, dict] = {}
-    monkeypatch.setattr(explain, "chart", lambda figure, key, alt: figures.update({key: json.loads(figure.to_json())}))
+    monkeypatch.setattr(
+        loss_pictures, "chart", lambda figure, key, alt: figures.update({key: json.loads(figure.to_json())})
+    )
     return figures
 
 
@@ -115,7 +118,7 @@ def test_a_loss_is_found_by_its_names_its_paper_and_its_family(asked, found):
 
 
 def titles(asked: str) -> tuple[list[str], bool]:
-    found, exact = explain.search(list(LOSSES.values()), asked)
+    found, exact = search(list(LOSSES.values()), asked)
     return [spec.title for spec in found], exact
 
 

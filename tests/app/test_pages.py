@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-import streamlit as st
 from image_files import classes
 from streamlit.testing.v1 import AppTest
 
 from app.draft import settings_of
 from mlcore.data.importing import import_path
-from mlcore.engines.supervisor import Supervisor
 from mlcore.runs.spec import RunSpec
 from mlcore.runs.states import RunState
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def open_page(runs, monkeypatch):
-    """`open_page(name, **query)` gives the page after its first run; no background process is started."""
-    monkeypatch.setenv("LAB_RUNS", str(runs.root))
-    monkeypatch.setattr(Supervisor, "start", lambda self: None)
-    st.cache_resource.clear()
-    st.cache_data.clear()
-
-    def opened(name: str, **query: str) -> AppTest:
-        test = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=60)
-        for key, value in query.items():
-            test.query_params[key] = value
-        test.run()
-        if name != "lab":
-            test.switch_page(f"../pages/{name}.py").run()
-        assert not test.exception
-        return test
-
-    yield opened
-    st.cache_resource.clear()
-    st.cache_data.clear()
 
 
 def words(test: AppTest) -> str:

@@ -292,3 +292,12 @@ def test_the_options_are_explained(capsys):
         cli.main(["list", "nonsense"])
     assert ended.value.code == 2
     capsys.readouterr()
+
+
+def test_a_run_teaches_another_by_the_end_of_its_id(call, root):
+    first = strict(call("train", *QUICK, "--json")[1])
+    taught = strict(call("train", *QUICK, "--set", f"teacher.run={first['run_id'][-5:]}", "--json")[1])
+    assert taught["state"] == "done"
+    teacher = Runs(root).open(taught["run_id"]).spec.teacher
+    assert teacher.run == first["run_id"]
+    assert len(teacher.sha256) == 64

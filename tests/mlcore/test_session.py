@@ -199,7 +199,7 @@ def test_a_setting_that_does_not_fit_the_data_is_told_as_such(runs, spec, monkey
     def refuse(*_, **__):
         raise ValueError("split: no class is left to hold out.")
 
-    monkeypatch.setattr(loop, "split", refuse)
+    monkeypatch.setattr(loop, "build_split", refuse)
     run = runs.create(spec)
     assert run_folder(run) == 1
     assert run.stored().reason_code == "bad_setting"

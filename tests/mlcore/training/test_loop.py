@@ -55,6 +55,8 @@ EVERY_PLACE = {
         "optimizer.accumulate": 2,
     },
     "pairs and a miner": {"loss": "contrastive", "miner": "batch_hard", "optimizer": {"name": "adam"}},
+    "a teacher beside the loss, behind a map": {"teacher.backbone": "small_conv", "augment": "light"},
+    "a teacher alone": {"teacher.backbone": "mlp", "teacher.alone": True, "teacher.measure": "mse"},
 }
 
 

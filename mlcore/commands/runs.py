@@ -1,0 +1,133 @@
+"""`python -m mlcore runs`, `show`, `evaluate`, `spread` and `stop`: what there is to say of runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from mlcore.runs.folder import RunFolder, Runs
+from mlcore.runs.history import History
+from mlcore.runs.states import RunState
+
+METRICS = ("map_at_r", "recall_at_1", "r_precision", "nmi")
+
+
+def show_runs(options: argparse.Namespace) -> int:
+    runs = Runs(options.runs).all()
+    rows = [row(run) for run in runs]
+    if options.json:
+        print(json.dumps(rows, indent=2, allow_nan=False))
+    elif not rows:
+        print(f"No runs in {options.runs}. Start one: python -m mlcore train --dataset digits --loss arcface")
+    else:
+        for item in rows:
+            score = item["held_out"].get("map_at_r")
+            shown = "-" if score is None else f"{score:.3f}"
+            none = item["no_training"].get("map_at_r")
+            untrained = "-" if none is None else f"{none:.3f}"
+            print(
+                f"{item['run_id'][-8:]}  {item['state']:10}  MAP@R {shown:>5}  no training {untrained:>5}  "
+                f"step {item['step']:>5}  {item['name']}"
+            )
+    return 0
+
+
+def show_run(options: argparse.Namespace) -> int:
+    run = Runs(options.runs).find(options.run)
+    result = summary(run, History(run))
+    if options.json:
+        print(json.dumps(result, indent=2, allow_nan=False))
+    else:
+        print(in_words(result))
+        print()
+        print(run.spec.to_yaml().rstrip())
+        if result["state"] in (RunState.FAILED, RunState.LOST):
+            print(run.log_end(20))
+    return 0
+
+
+def evaluate_again(options: argparse.Namespace) -> int:
+    from mlcore.again import evaluate_run
+    from mlcore.telling import evaluation_in_words
+
+    question = {name: getattr(options, name) for name in ("tester", "reference", "side", "pca")}
+    run = Runs(options.runs).find(options.run)
+    result = evaluate_run(run, **question, per_class=options.per_class, untrained=options.untrained)
+    print(json.dumps(result, indent=2, allow_nan=False) if options.json else evaluation_in_words(result))
+    return 0
+
+
+def show_spread(options: argparse.Namespace) -> int:
+    from mlcore.seeds import spread_of_runs
+
+    runs = Runs(options.runs)
+    tell_spread(spread_of_runs([runs.find(text) for text in options.run]), as_json=options.json)
+    return 0
+
+
+def tell_spread(result: dict[str, Any], *, as_json: bool) -> None:
+    from mlcore.telling import spread_in_words
+
+    print(json.dumps(result, allow_nan=False) if as_json else spread_in_words(result))
+
+
+def stop_run(options: argparse.Namespace) -> int:
+    run = Runs(options.runs).find(options.run)
+    if run.state.finished:
+        raise ValueError(f"{run.title()} is {run.state}; there is nothing to stop.")
+    run.stop()
+    if run.state == RunState.QUEUED and not Runs(options.runs).heard("supervisor")["alive"]:
+        run.move(RunState.CANCELLED, reason_code="stopped", reason_text="Stopped before it began.")
+    print(json.dumps({"run_id": run.run_id, "asked": "stop"}) if options.json else f"Asked {run.title()} to stop.")
+    return 0
+
+
+def row(run: RunFolder) -> dict[str, Any]:
+    status = run.status()
+    return {
+        "run_id": run.run_id,
+        "name": run.title(),
+        "state": status.state,
+        "step": status.step,
+        "total_steps": status.total_steps,
+        "seconds": status.seconds,
+        "held_out": status.metrics.get("held_out", {}),
+        "no_training": status.metrics.get("no_training", {}),
+        "reason": status.reason_text,
+    }
+
+
+def summary(run: RunFolder, history: History) -> dict[str, Any]:
+    """A row, with the metrics before training, after it, and at every look in between.
+
+    `no_training`: of the backbone's own features, without a head.
+    """
+    history.refresh()
+    first = history.evaluations[0] if history.evaluations else {}
+    last = history.evaluations[-1] if history.evaluations else {}
+    return row(run) | {
+        "folder": str(run.path),
+        "no_training": first.get("backbone") or {},
+        "before": {side: first.get(side) for side in ("held_out", "train", "backbone")},
+        "after": {side: last.get(side) for side in ("held_out", "train")},
+        "looks": [{"step": e["step"], "map_at_r": e["held_out"]["map_at_r"]} for e in history.evaluations],
+        "steps": len(history.steps),
+    }
+
+
+def in_words(result: dict[str, Any]) -> str:
+    from mlcore.telling import no_training_in_words
+
+    lines = [f"{result['name']}: {result['state']} at step {result['step']} of {result['total_steps']}"]
+    if result["reason"]:
+        lines.append(result["reason"])
+    before, after = result["before"]["held_out"] or {}, result["after"]["held_out"] or {}
+    for metric in METRICS:
+        if before.get(metric) is not None and after.get(metric) is not None:
+            change = after[metric] - before[metric]
+            lines.append(f"  {metric:12} held out  {before[metric]:.3f} -> {after[metric]:.3f} ({change:+.3f})")
+    if told := no_training_in_words(result["no_training"]):
+        lines.append(f"  {told}")
+    lines.append(f"  {result['seconds']:.1f} s, in {result['folder']}")
+    return "\n".join(lines)

@@ -1,0 +1,137 @@
+"""`python -m mlcore train` and `resume`: options to a spec, and a run in this process."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from mlcore.catalogue import parts
+from mlcore.commands.runs import in_words, summary, tell_spread
+from mlcore.commands.words import plain_value
+from mlcore.runs.fitting import PART_ROOMS
+from mlcore.runs.folder import RunFolder, Runs
+from mlcore.runs.history import History
+from mlcore.runs.kept import with_teacher
+from mlcore.runs.plain_yaml import plain_yaml
+from mlcore.runs.process import identity
+from mlcore.runs.spec import RunSpec
+from mlcore.runs.states import RunState
+
+
+def train_here(options: argparse.Namespace) -> int:
+    spec = with_own_images(spec_from_options(options), as_json=options.json)
+    spec = with_teacher(spec, Runs(options.runs))
+    if options.seeds is not None:
+        return train_seeds(spec, options)
+    run = Runs(options.runs).create(spec, state=RunState.DRAFT)
+    return work(run, as_json=options.json)
+
+
+def train_seeds(spec: RunSpec, options: argparse.Namespace) -> int:
+    """One run a seed, one after the other; the last line is their spread. It ends early where a run does."""
+    from mlcore.seeds import spread_of_runs
+
+    if options.seeds < 2:
+        raise ValueError(f"--seeds must be at least 2, for a spread over them; got {options.seeds}.")
+    wanted = range(spec.seed, spec.seed + options.seeds)
+    specs = [spec.changed({"seed": seed, "name": f"{spec.title()[:100]}, seed {seed}"}) for seed in wanted]
+    done = []
+    for one in specs:
+        run = Runs(options.runs).create(one, state=RunState.DRAFT)
+        code = work(run, as_json=options.json)
+        if run.state != RunState.DONE:
+            told = f"{run.title()} is {run.state}; {len(done)} of {len(specs)} seeds are done, so there is no spread."
+            print(f"mlcore: {told}", file=sys.stderr)
+            return code or 1
+        done.append(run)
+    tell_spread(spread_of_runs(done), as_json=options.json)
+    return 0
+
+
+def resume_here(options: argparse.Namespace) -> int:
+    run = Runs(options.runs).find(options.run)
+    run.resume(RunState.STARTING, **identity())
+    return work(run, as_json=options.json)
+
+
+def work(run: RunFolder, *, as_json: bool) -> int:
+    """Run the folder in this process, with a progress bar or without; the last line is the result."""
+    from tqdm import tqdm
+
+    from mlcore.session import run_folder
+
+    total = run.status().total_steps
+    with tqdm(total=total, unit="step", disable=as_json or not sys.stderr.isatty(), desc=run.title()) as bar:
+        facts: dict[str, str] = {}
+
+        def seen(event: dict[str, Any]) -> None:
+            if event["kind"] == "progress":
+                bar.set_description(f"{event['text']} {event['done']}/{event['total']}")
+            elif event["kind"] == "step":
+                bar.update(event["step"] - bar.n)
+                facts["loss"] = "not a number" if event["loss"] is None else f"{event['loss']:.3f}"
+            elif event["kind"] == "evaluated" and event["held_out"]["map_at_r"] is not None:
+                facts["MAP@R"] = f"{event['held_out']['map_at_r']:.3f}"
+            bar.set_postfix(facts)
+
+        code = run_folder(run, seen=seen)
+    result = summary(run, History(run))
+    if as_json:
+        print(json.dumps(result, allow_nan=False))
+    else:
+        print(in_words(result))
+    return code
+
+
+def spec_from_options(options: argparse.Namespace) -> RunSpec:
+    """The config file first, then the options, then every --set."""
+    record: dict[str, Any] = {}
+    if options.config:
+        try:
+            record = plain_yaml(options.config.read_text())
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"{options.config} cannot be read: {error}") from None
+    settings: dict[str, Any] = {
+        section: getattr(options, section) for section in PART_ROOMS if getattr(options, section)
+    }
+    if options.steps is not None:
+        settings["budget.steps"] = options.steps
+    settings |= {name: getattr(options, name) for name in ("seed", "name") if getattr(options, name) is not None}
+    for text in options.set:
+        path, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes SETTING=VALUE, such as loss.margin=0.3; got '{text}'.")
+        path = path.strip()
+        settings[path] = value.strip() if path == "teacher.run" else plain_value(path, value)
+    if "dataset" in settings:
+        settings["dataset"] = key_of_set(settings["dataset"])
+    return RunSpec.read(record).changed(settings)
+
+
+def key_of_set(text: str) -> str:
+    """The key of a declared data set, a path or an id as it stands; of an imported set's title, or the end of its id,
+    the id."""
+    if text in parts("datasets"):
+        return text
+    from mlcore.data.store import find_set, own_key
+
+    if own_key(text):
+        return text
+    try:
+        return find_set(text).id
+    except ValueError:
+        return text
+
+
+def with_own_images(spec: RunSpec, *, as_json: bool) -> RunSpec:
+    """A path's images imported, and the set's id and fingerprint written down."""
+    if spec.dataset.key in parts("datasets"):
+        return spec
+    from mlcore.data.command import import_with_bar
+    from mlcore.data.store import SET_ID, find_set
+
+    key = spec.dataset.key
+    facts = find_set(key if SET_ID.fullmatch(key) else import_with_bar(key, quiet=as_json, as_it_is=True).name)
+    return spec.changed({"dataset": facts.id, "dataset.fingerprint": facts.fingerprint})

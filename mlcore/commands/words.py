@@ -1,0 +1,28 @@
+"""Names and values as they are written on a command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+
+def option(section: str) -> str:
+    return "--" + section.replace("_", "-")
+
+
+def assignment(text: str, option: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"{option} takes NAME=VALUE, such as level=2; got '{text}'.")
+    return name.strip(), value
+
+
+def plain_value(path: str, text: str, option: str = "--set") -> Any:
+    """A number, a word, true, false or null, as YAML has them."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ValueError(
+            f"{option} {path}: '{text}' cannot be read as a number, a word, true, false or null."
+        ) from None
