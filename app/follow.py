@@ -25,8 +25,10 @@ from app.status import problem, status_bar
 from app.tiles import atlas_carrier
 from app.tiles.atlas import StoredAtlas
 from app.view import View
+from app.word_search import words_panel
 from app.words import plain
 from mlcore.catalogue import parts
+from mlcore.runs.fitting import reads_texts
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import History
 
@@ -176,6 +178,8 @@ def show_step(
     query_choice(view)
     before_arrays = first if step != steps[0] else None
     pressed = panels.retrieval_panel(sample, now, before_arrays, first, atlas_key, view, selected) or pressed
+    if reads_texts(spec.method.key):
+        pressed = words_panel(run, past, evaluation, atlas_key, view.side) or pressed
     obey(view, events, moved, pressed, selected)
 
 

@@ -32,6 +32,7 @@ LOOK = {
 }
 LASSO_SHOWN = 60
 TAKE_LONG = ("map", "mrr", "ami")
+TEXT_FIGURES = ("text_to_image_recall_at_1", "text_to_image_recall_at_5", "image_to_text_recall_at_1")
 CURVES = {
     "loss": "Training loss",
     "parts": "Parts of the loss",
@@ -154,9 +155,12 @@ def metric_help(now: dict[str, Any] | None, key: str) -> str | None:
         ("map", "MAP"),
         ("mrr", "MRR"),
         ("ami", "AMI"),
+        ("text_to_image_recall_at_1", "Text to image, Recall@1"),
+        ("text_to_image_recall_at_5", "Text to image, Recall@5"),
+        ("image_to_text_recall_at_1", "Image to text, Recall@1"),
     ):
-        if name in TAKE_LONG and held.get(name) is None:
-            continue  # only the first and the last look have them
+        if name in (*TAKE_LONG, *TEXT_FIGURES) and held.get(name) is None:
+            continue  # only the first and the last look have them, or none
         lines.append(f"{label}: held out {share(held.get(name))}, training {share(now['train'].get(name))}")
     return "  \n".join(lines)
 

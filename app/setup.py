@@ -16,7 +16,7 @@ from app.url import mirror
 from app.words import plain
 from mlcore.data import ImageTable, load
 from mlcore.data.thumbnails import Atlas, atlas
-from mlcore.runs.fitting import VECTORS, fitting_keys, learns_proxies, takes_shares, usual_augment
+from mlcore.runs.fitting import VECTORS, fitting_keys, learns_proxies, takes_shares, usual_augment, usual_key
 from mlcore.runs.spec import RunSpec
 
 STRIP = 6
@@ -55,6 +55,28 @@ def loss_parts(draft: Draft) -> None:
 
 def batch_choice(draft: Draft) -> None:
     part_knobs(draft, "miner", part_choice(draft, "miner", "Miner", help="Which tuples of a batch the loss sees."))
+    sampling = st.container()  # drawn above the method, made after it: what is usual follows the method
+    before, moved = draft.get("method"), draft.get("augment")
+    method = part_choice(draft, "method", "Training method", help="What a step does with the batch and the loss.")
+    if method.key != before and moved == usual_augment(before):
+        draft.choose("augment", usual_augment(method.key))
+        st.session_state.pop(f"{WIDGET}augment", None)
+    usual_before, usual_now = (
+        usual_key("sampler", {"loss": draft.get("loss"), "method": key}) for key in (before, method.key)
+    )
+    if draft.get("sampler") == usual_before != usual_now:
+        draft.choose("sampler", usual_now)
+        st.session_state.pop(f"{WIDGET}sampler", None)
+    with sampling:
+        sampler_choice(draft)
+    if method.key != RunSpec.model_fields["method"].default.key:
+        st.caption(method.text.split("\n\n")[0])
+    part_knobs(draft, "method", method)
+    augment_choice(draft, "class shares" in method.traits and takes_shares(draft.get("loss")))
+    see_a_step(draft)
+
+
+def sampler_choice(draft: Draft) -> None:
     sampler = part_choice(draft, "sampler", "Sampler", help="How batches are put together.")
     part_knobs(draft, "sampler", sampler)
     number(draft, "sampler.batch_size", "Batch size (images)", 2, 4096, step=4)
@@ -66,16 +88,6 @@ def batch_choice(draft: Draft) -> None:
         fitting_keys("subset_miner", draft.get("loss")),
         help="Looks at a batch without gradient and trains on a part of it.",
     )
-    before, moved = draft.get("method"), draft.get("augment")
-    method = part_choice(draft, "method", "Training method", help="What a step does with the batch and the loss.")
-    if method.key != before and moved == usual_augment(before):
-        draft.choose("augment", usual_augment(method.key))
-        st.session_state.pop(f"{WIDGET}augment", None)
-    if method.key != RunSpec.model_fields["method"].default.key:
-        st.caption(method.text.split("\n\n")[0])
-    part_knobs(draft, "method", method)
-    augment_choice(draft, "class shares" in method.traits and takes_shares(draft.get("loss")))
-    see_a_step(draft)
 
 
 def augment_choice(draft: Draft, mixes: bool) -> None:
@@ -313,6 +325,9 @@ def suggest_what_follows(draft: Draft, section: str, before: str) -> None:
         usual_now = settings_of(RunSpec.read({section: draft.get(section)}))
     except ValueError:
         return
+    method = draft.get("method")
+    for usual in (usual_before, usual_now):
+        usual["sampler"] = usual_key("sampler", {"loss": usual["loss"], "method": method})
     for name in ("backbone.freeze", "optimizer.backbone_lr", "sampler"):
         if settings.get(name) == usual_before[name] != usual_now[name]:
             take = draft.choose if name == "sampler" else draft.set

@@ -1,4 +1,4 @@
-"""The lab without a browser: `python -m mlcore list | import | data | prepare | train | runs | show | evaluate ...`."""
+"""The lab without a browser: `python -m mlcore list | import | data | prepare | train | runs | evaluate | find ...`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlcore.catalogue import ROOMS, parts
-from mlcore.commands.runs import evaluate_again, show_run, show_runs, show_spread, stop_run
+from mlcore.commands.runs import evaluate_again, find_by_words, show_run, show_runs, show_spread, stop_run
 from mlcore.commands.training import resume_here, spec_from_options, train_here
 from mlcore.commands.words import assignment, option, plain_value
 from mlcore.declare import Registry
@@ -103,6 +103,21 @@ def build_parser() -> argparse.ArgumentParser:
     add_runs_option(testing)
     testing.add_argument("--json", action="store_true")
     testing.set_defaults(act=evaluate_again)
+
+    finding = acts.add_parser(
+        "find",
+        help="images by typed words, in a run that was trained on texts",
+        description="The watched images nearest to some words, by the run's newest picture and checkpoint.",
+        epilog='Example: python -m mlcore find gk3v "thumbs up" --count 5',
+    )
+    finding.add_argument("run", help=RUN_HELP)
+    finding.add_argument("words", nargs="+", help="what to look for")
+    finding.add_argument("--count", type=int, default=10, help="how many images (10)")
+    finding.add_argument("--side", default="held_out", help="of the split: held_out, train or all")
+    finding.add_argument("--untrained", action="store_true", help="as it was before the first step")
+    add_runs_option(finding)
+    finding.add_argument("--json", action="store_true")
+    finding.set_defaults(act=find_by_words)
 
     spreading = acts.add_parser("spread", help="mean and standard deviation over runs that differ in their seed only")
     spreading.add_argument("run", nargs="+", help=RUN_HELP)

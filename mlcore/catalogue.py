@@ -25,6 +25,7 @@ ROOMS = {
     "subset_miners": ("mlcore.miners", "SUBSET_MINERS"),
     "samplers": ("mlcore.samplers", "SAMPLERS"),
     "methods": ("mlcore.training.methods", "METHODS"),
+    "text_encoders": ("mlcore.text", "TEXT_ENCODERS"),
     "augmentations": ("mlcore.augmentations", "AUGMENTATIONS"),
     "backbones": ("mlcore.backbones", "BACKBONES"),
     "datasets": ("mlcore.data", "DATASETS"),

@@ -65,6 +65,19 @@ def spread_cell(record: dict[str, Any] | None) -> str:
     return Spread(**record).in_words() if record else "-"
 
 
+def findings_in_words(result: dict[str, Any]) -> str:
+    """What `mlcore.text.search.answer` gives: an image a line, the nearest first."""
+    among = {"held_out": "held-out", "train": "training", "all": "all"}[result["side"]]
+    asked = f"{result['name']}: '{result['words']}' at step {result['step']}"
+    lines = [f"{asked}, among the {among} images that are watched"]
+    if result["unheard"]:
+        lines.append(f"In no training text: {', '.join(result['unheard'])}")
+    rows = [
+        [f"{hit['similarity']:.3f}", hit["image_name"], hit["text"] or hit["class_name"]] for hit in result["found"]
+    ]
+    return "\n".join([*lines, *aligned([["cosine", "image", "its text"], *rows])])
+
+
 def number(value: float | int | None) -> str:
     return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 

@@ -2,7 +2,7 @@
 
     python sample_data/build.py [--into FOLDER] [--packages FOLDER]
 
-`--packages` is a folder that already holds the five downloaded packages; without it they are fetched with the
+`--packages` is a folder that already holds the six downloaded packages; without it they are fetched with the
 ordinary clients, `pip download` and `npm pack`, into a temporary folder. Glyphs come out bit for bit the same only
 with the same Pillow and FreeType, so what is committed is what counts. Needs Pillow.
 """
@@ -25,6 +25,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 FONT_PACKAGES = ("font-roboto==0.0.1", "font-source-sans-pro==0.0.1", "font-source-serif-pro==0.0.1")
 EMOJI_PACKAGES = {"Noto": "emoji-datasource-google@16.0.0", "Twemoji": "emoji-datasource-twitter@16.0.0"}
+NAMES_PACKAGE = "emojibase-data@16.0.3"
 
 GLYPH_SIDE, FONT_SIZE, BASELINE = 40, 30, 29  # px
 EMOJI_SIDE = 48  # px
@@ -96,7 +97,9 @@ def fetch(folder: Path) -> Path:
     folder.mkdir()
     pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-build-isolation", "--dest", str(folder)]
     subprocess.run([*pip, *FONT_PACKAGES], check=True)
-    subprocess.run(["npm", "pack", "--pack-destination", str(folder), *EMOJI_PACKAGES.values()], check=True)
+    subprocess.run(
+        ["npm", "pack", "--pack-destination", str(folder), *EMOJI_PACKAGES.values(), NAMES_PACKAGE], check=True
+    )
     return folder
 
 
@@ -158,19 +161,22 @@ def build_emoji(unpacked: Path, into: Path) -> None:
         designer: unpacked / package.partition("@")[0] / "package" for designer, package in EMOJI_PACKAGES.items()
     }
     records = json.loads((folders["Noto"] / "emoji.json").read_text(encoding="utf-8"))
+    official = official_names(unpacked / NAMES_PACKAGE.partition("@")[0] / "package" / "en" / "data.json")
     rows = []
     into.mkdir(parents=True, exist_ok=True)
     for record in sorted(filter(is_chosen, records), key=lambda record: record["sort_order"]):
         name = class_name(record)
-        files = [record["image"], *(record["skin_variations"][tone]["image"] for tone in TONES)]
+        drawings = [record, *(record["skin_variations"][tone] for tone in TONES)]
+        files = [drawing["image"] for drawing in drawings]
+        texts = [official[plain_code(drawing["unified"])] for drawing in drawings]
         strip = Image.new("RGB", (EMOJI_SIDE * len(files) * len(folders), EMOJI_SIDE), "white")
         sheet = re.sub(r"[^a-z0-9]+", "_", name) + ".png"
         tile = 0
         for designer, folder in folders.items():
             source = folder / "img" / ("google" if designer == "Noto" else "twitter") / "64"
-            for tone, file in zip(TONE_NAMES, files, strict=True):
+            for tone, file, text in zip(TONE_NAMES, files, texts, strict=True):
                 strip.paste(on_white(source / file), (tile * EMOJI_SIDE, 0))
-                rows.append((sheet, tile, name, f"{name}, {tone}, {designer}", group_name(record)))
+                rows.append((sheet, tile, name, f"{name}, {tone}, {designer}", group_name(record), text))
                 tile += 1
         few = strip.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
         few.save(into / sheet, optimize=True)
@@ -197,6 +203,18 @@ def class_name(record: dict) -> str:
     return RENAMED.get(name, name)
 
 
+def official_names(path: Path) -> dict[str, str]:
+    """Each emoji's English short name in Unicode CLDR, skin tone and all, by its plain code."""
+    records = json.loads(path.read_text(encoding="utf-8"))
+    every = [drawing for record in records for drawing in (record, *record.get("skins", ()))]
+    return {plain_code(drawing["hexcode"]): drawing["label"] for drawing in every}
+
+
+def plain_code(code: str) -> str:
+    """Without the sign that only asks for a coloured drawing, which lists give or leave out."""
+    return "-".join(part for part in code.split("-") if part != "FE0F")
+
+
 def group_name(record: dict) -> str:
     """The parent of an emoji's class: Unicode's subgroup, such as 'person role' or 'hand fingers open'."""
     return record["subcategory"].replace("-", " ")
@@ -209,10 +227,10 @@ def on_white(path: Path) -> Image.Image:
     return picture.convert("RGB").resize((EMOJI_SIDE, EMOJI_SIDE), Image.Resampling.LANCZOS)
 
 
-def write_table(folder: Path, rows: list[tuple[str, int, str, str, str]]) -> None:
+def write_table(folder: Path, rows: list[tuple[str | int, ...]]) -> None:
     with open(folder / "table.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("sheet", "tile", "class", "image", "parent"))
+        writer.writerow(("sheet", "tile", "class", "image", "parent", "text")[: len(rows[0])])
         writer.writerows(rows)
 
 

@@ -11,6 +11,11 @@ from mlcore.runs.history import History
 from mlcore.runs.states import RunState
 
 METRICS = ("map_at_r", "recall_at_1", "r_precision", "nmi")
+TEXT_METRICS = {
+    "text_to_image_recall_at_1": "text finds image, first",
+    "text_to_image_recall_at_5": "text finds image, first 5",
+    "image_to_text_recall_at_1": "image finds text, first",
+}
 
 
 def show_runs(options: argparse.Namespace) -> int:
@@ -55,6 +60,17 @@ def evaluate_again(options: argparse.Namespace) -> int:
     run = Runs(options.runs).find(options.run)
     result = evaluate_run(run, **question, per_class=options.per_class, untrained=options.untrained)
     print(json.dumps(result, indent=2, allow_nan=False) if options.json else evaluation_in_words(result))
+    return 0
+
+
+def find_by_words(options: argparse.Namespace) -> int:
+    from mlcore.telling import findings_in_words
+    from mlcore.text.search import answer
+
+    words = " ".join(options.words)
+    how = {"count": options.count, "side": options.side, "untrained": options.untrained}
+    result = answer(Runs(options.runs).find(options.run), words, **how)
+    print(json.dumps(result, indent=2, ensure_ascii=False) if options.json else findings_in_words(result))
     return 0
 
 
@@ -123,11 +139,11 @@ def in_words(result: dict[str, Any]) -> str:
     if result["reason"]:
         lines.append(result["reason"])
     before, after = result["before"]["held_out"] or {}, result["after"]["held_out"] or {}
-    for metric in METRICS:
+    for metric, told in {**{metric: metric for metric in METRICS}, **TEXT_METRICS}.items():
         if before.get(metric) is not None and after.get(metric) is not None:
             change = after[metric] - before[metric]
-            lines.append(f"  {metric:12} held out  {before[metric]:.3f} -> {after[metric]:.3f} ({change:+.3f})")
-    if told := no_training_in_words(result["no_training"]):
-        lines.append(f"  {told}")
+            lines.append(f"  {told:12} held out  {before[metric]:.3f} -> {after[metric]:.3f} ({change:+.3f})")
+    if untrained := no_training_in_words(result["no_training"]):
+        lines.append(f"  {untrained}")
     lines.append(f"  {result['seconds']:.1f} s, in {result['folder']}")
     return "\n".join(lines)

@@ -46,7 +46,7 @@ class Emoji:
     """130 people and gestures, each in 6 skin tones by 2 designers, 48 x 48 px, colour.
 
     The tones of one designer are nearly copies, so the nearest image is nearly always right: look at MAP@R, which
-    also asks for the other designer's drawings.
+    also asks for the other designer's drawings. Each has its official name as text, "waving hand: dark skin tone".
     """
 
     def __init__(self) -> None:
@@ -58,10 +58,14 @@ class Emoji:
             "emoji",
             title="Emoji",
             mode="RGB",
-            origin="Noto Emoji by Google and Twemoji by Twitter, from emoji-datasource 16.0.0 on npm.",
+            origin=(
+                "Noto Emoji by Google and Twemoji by Twitter, from emoji-datasource 16.0.0 on npm; texts: their short "
+                "names in Unicode CLDR, from emojibase-data 16.0.3 on npm."
+            ),
             licence=(
                 "Noto Emoji: Apache License 2.0. "
-                "Twemoji (c) Twitter, Inc and other contributors, CC BY 4.0; resized, colours reduced."
+                "Twemoji (c) Twitter, Inc and other contributors, CC BY 4.0; resized, colours reduced. "
+                "Texts: Unicode License v3."
             ),
         )
 
@@ -83,8 +87,8 @@ def read_strips(
 ) -> ImageTable:
     """A table from strips of square tiles, row by row as `table.csv` names them: sheet, tile, class, image.
 
-    A fifth column, `parent`, may name the parent of each row's class. Classes and parents are numbered in the order of
-    their first row. `mode` is Pillow's "L" or "RGB".
+    A column `parent` may name the parent of each row's class, a column `text` say what the row shows. Classes and
+    parents are numbered in the order of their first row. `mode` is Pillow's "L" or "RGB".
     Raises: ValueError if a strip is missing or has fewer tiles than the table says, or a class has two parents.
     """
     folder = sample_folder(key) if folder is None else folder
@@ -108,6 +112,7 @@ def read_strips(
         licence=licence,
         parents=parents,
         parent_names=parent_names,
+        texts=tuple(row["text"] or "" for row in rows) if rows and "text" in rows[0] else (),
     )
 
 

@@ -154,6 +154,7 @@ def read_set(folder: Path, title: str, stamp: str) -> ImageTable:
         folds=index["fold"].fillna(-1).to_numpy(dtype=np.int64) if index["fold"].notna().any() else None,
         vectors=vectors,
         known_fingerprint=facts.fingerprint,
+        texts=tuple(index["text"].fillna("").map(str)) if index["text"].notna().any() else (),
     )
 
 

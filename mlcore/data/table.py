@@ -27,9 +27,12 @@ class ImageTable:
 
     A set of feature vectors has them as `vectors`; its pixels are pictures to show them by. They, too, may be a file.
 
+    Images may come with texts, one each ('' where an image has none); without any, `texts` is empty. The fingerprint
+    leaves them out, so a training that reads them keeps a digest of its own.
+
     Shapes: pixels (N, H, W, C) uint8 with C 1 (grey) or 3 (RGB); labels (N,) int64 in [0, len(class_names)); parents
-    (len(class_names),) int64 in [0, len(parent_names)); splits (N,) words; folds (N,) int64;
-    vectors (N, D) float32.
+    (len(class_names),) int64 in [0, len(parent_names)); splits (N,) words; folds (N,) int64; vectors (N, D) float32;
+    texts N or none.
     Raises: ValueError if a column has the wrong type or length, a label has no class name or a class no image, or a
     parent has no name or no class.
     """
@@ -48,6 +51,7 @@ class ImageTable:
     folds: np.ndarray | None = None
     vectors: np.ndarray | None = None
     known_fingerprint: str = ""
+    texts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         pixels, labels = self.pixels, self.labels
@@ -65,6 +69,8 @@ class ImageTable:
             )
         if len(self.image_names) != len(pixels):
             raise ValueError(f"{self.key}: {len(pixels)} images need as many names; got {len(self.image_names)}.")
+        if self.texts and len(self.texts) != len(pixels):
+            raise ValueError(f"{self.key}: {len(pixels)} images need as many texts, or none; got {len(self.texts)}.")
         if not np.array_equal(np.unique(labels), np.arange(len(self.class_names))):
             raise ValueError(
                 f"{self.key}: labels must be 0..{len(self.class_names) - 1}, each used at least once, as there are "

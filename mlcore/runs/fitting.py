@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 from mlcore.catalogue import parts
 
 if TYPE_CHECKING:
@@ -35,10 +37,10 @@ WEIGHTED = ("embedding_regularizer", "weight_regularizer", "second_loss")
 
 
 def usual_key(section: str, record: dict[str, Any], usual: Part | None = None) -> str | None:
-    """The part that is taken where none is named. Losses with proxies want plain batches, the others m per class."""
+    """The part that is taken where none is named. Proxies and texts want plain batches, other losses m per class."""
     if section == "sampler":
-        loss = record["loss"]
-        return "shuffle" if learns_proxies(loss["key"] if isinstance(loss, dict) else loss) else "m_per_class"
+        shuffles = learns_proxies(key_in(record["loss"])) or reads_texts(key_in(record.get("method")))
+        return "shuffle" if shuffles else "m_per_class"
     if section == "augment":
         return usual_augment(record["method"]["key"])
     if section == "backbone" and holds_vectors(key_in(record.get("dataset"))):
@@ -47,7 +49,9 @@ def usual_key(section: str, record: dict[str, Any], usual: Part | None = None) -
 
 
 def key_in(choice: Any) -> str:
-    """The key of a part that is chosen by its name or as a record; '' for none."""
+    """The key of a part as it may stand in a record: its name, its record, or nothing."""
+    if isinstance(choice, BaseModel):
+        return choice.key
     return str((choice.get("key") if isinstance(choice, dict) else choice) or "")
 
 
@@ -67,6 +71,12 @@ def holds_vectors(dataset_key: str) -> bool | None:
         return FeatureVectors.takes(allowed(dataset_key)) or None
     except ValueError:
         return None
+
+
+def reads_texts(method_key: str) -> bool:
+    """Whether a training method compares images with texts; what is no method does not."""
+    room = parts("methods")
+    return method_key in room and "texts" in room[method_key].traits
 
 
 def usual_augment(method_key: str) -> str:
@@ -128,16 +138,18 @@ def check_method(spec: RunSpec) -> None:
         for key in [spec.loss.key, *([spec.second_loss.key] if spec.second_loss else [])]:
             if learns_proxies(key):
                 title = parts("losses")[key].title
+                texts = "texts" in method.traits
+                others, cure = ("texts", "clip or siglip") if texts else ("each other", "ntxent")
                 raise ValueError(
-                    f"method: {method.title} compares images with each other, {title} with proxies of their classes. "
-                    "Choose a pair or triplet loss, such as ntxent."
+                    f"method: {method.title} compares images with {others}, {title} with proxies of their classes. "
+                    f"Choose a pair or triplet loss, such as {cure}."
                 )
     if "two views" in method.traits and spec.augment.key == "none":
         raise ValueError(
             f"method: {method.title} shows each image in two renderings, which are the same without augmentation. "
             "Set augment to 'light'."
         )
-    if spec.subset_miner is not None and {"two views", "slices"} & set(method.traits):
+    if spec.subset_miner is not None and {"two views", "slices", "texts"} & set(method.traits):
         raise ValueError(f"method: {method.title} goes without a subset miner. Leave subset_miner out.")
 
 

@@ -49,7 +49,8 @@ def forget_what_follows(record: dict[str, Any], settings: dict[str, Any]) -> Non
     """Where a loss or a backbone is exchanged, what was usual for the one before makes room for what is usual now."""
     named = {path.split(".")[0] for path in settings}
     sampler = record.get("sampler", {})
-    if "loss" in settings and "sampler" not in named and sampler.get("key") == usual_key("sampler", record):
+    exchanged = {"loss", "method"} & set(settings)
+    if exchanged and "sampler" not in named and sampler.get("key") == usual_key("sampler", record):
         record["sampler"] = {name: value for name, value in sampler.items() if name not in ("key", "params")}
     if "method" in settings and record.get("augment", {}).get("key") == usual_augment(record["method"]["key"]):
         del record["augment"]

@@ -25,6 +25,7 @@ from mlcore.runs.choices import DataChoice, Part, WeightedPart
 from mlcore.runs.fitting import refuse_mismatch
 from mlcore.runs.spec import RunSpec
 from mlcore.samplers import SAMPLERS
+from mlcore.text.image_texts import ImageTexts
 from mlcore.training.embedder import Embedder
 from mlcore.training.methods import METHODS, TrainingMethod
 
@@ -36,11 +37,14 @@ Miner = Callable[..., Any]
 class TrainingRows:
     """What is trained on: each training row's class, renumbered from 0, and its label levels as the table has them.
 
+    `image_texts`: what the whole table has as texts, for methods that read them.
+
     Shapes: labels (N,) int64; levels (N, 1) int64, or (N, 2) where classes have parents.
     """
 
     labels: np.ndarray
     levels: np.ndarray
+    image_texts: ImageTexts | None = None
 
     @property
     def num_classes(self) -> int:
@@ -89,6 +93,7 @@ def build_method(spec: RunSpec, rows: TrainingRows, model: Embedder) -> Training
         "num_classes": rows.num_classes,
         "embedding_size": model.embedding_size,
         "feature_size": model.feature_size,
+        "image_texts": rows.image_texts,
     }
     return METHODS[spec.method.key].build(sizes, **spec.method.params)
 

@@ -16,6 +16,7 @@ from mlcore.catalogue import parts
 from mlcore.data import ImageTable, load
 from mlcore.data.features import DamagedFeatures, open_kept
 from mlcore.runs.spec import RunSpec
+from mlcore.text.image_texts import ImageTexts
 from mlcore.training import checkpoint as checkpoints
 from mlcore.training.batches import Batches
 from mlcore.training.build import (
@@ -118,7 +119,9 @@ class Training:
         self.split = build_split(spec.dataset, self.table)
         self.classes, self.train_labels = np.unique(self.table.labels[self.split.train], return_inverse=True)
         self.sample = choose_sample(self.table, self.split, spec.watch.points, spec.dataset.split_seed)
-        rows = TrainingRows(self.train_labels, self.table.label_levels[self.split.train])
+        table, sides = self.table, (self.split.train, self.split.held_out)
+        texts = ImageTexts(table.texts, table.class_names, table.labels, *sides)
+        rows = TrainingRows(self.train_labels, table.label_levels[self.split.train], texts)
         self.model = build_model(spec, self.table).to(self.device)
         self.method = build_method(spec, rows, self.model).to(self.device)
         self.subset_miner = build_subset_miner(spec, self.method)
@@ -158,6 +161,10 @@ class Training:
         if self.distillation is not None:
             plain = PixelSource(self.table, self.device) if self.table.vectors is None else self.source
             yield from self.distillation.ask(plain, self.split, self.step, lambda: self.stopping)
+        for text, done, total in self.method.before_first_step():
+            if self.stopping:
+                break
+            yield Progress(self.step, text, done, total)
         if self.stopping:
             yield Finished(self.step, "stopped", round(self.pace.total, 3))
             return
@@ -206,8 +213,8 @@ class Training:
     def look(self, *, whole: bool = False) -> int:
         """Begin to evaluate the present model (`whole`: with the figures that take long); returns the step."""
         sliced = "slices" in parts("methods")[self.spec.method.key].traits
-        hidden = sliced or self.taught_alone
-        self.watcher.look(self.step, self.shown, None if hidden else pictured(self.method.loss), whole=whole)
+        loss = None if sliced or self.taught_alone else pictured(self.method.loss)
+        self.watcher.look(self.step, self.shown, loss, whole=whole, figures=self.method.figures())
         return self.step
 
     @property
@@ -295,7 +302,7 @@ class Training:
                 views = 1 if self.taught_alone else self.method.views
                 features = tuple(self.features(rows, number, view) for view in range(views))
             if self.distillation is None:
-                outcome = self.method(self.model.head, features, labels)
+                outcome = self.method(self.model.head, features, labels, rows)
             else:
                 outcome = self.distillation.outcome(self.method, self.model.head, features, labels, rows)
         if math.isfinite(outcome.loss.item()):

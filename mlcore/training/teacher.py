@@ -157,7 +157,7 @@ class Distillation(nn.Module):
         embedded: list[Tensor] = []  # what a method asks the head for first is its first view
         overhearing = head.register_forward_hook(lambda _head, _given, made: embedded.append(made))
         try:
-            outcome = method(head, features, labels)
+            outcome = method(head, features, labels, rows)
         finally:
             overhearing.remove()
         share = self.weight * self(embedded[0], rows)

@@ -23,6 +23,7 @@ from mlcore.evaluation.slow import MOST_RANKED, slow_figures
 from mlcore.projection import pca
 from mlcore.training.embedder import Embedder
 from mlcore.training.events import Evaluated, Event, Warned, Watched
+from mlcore.training.methods import Figures
 from mlcore.training.source import FeatureSource, Source, chunks
 
 REST = 6.0
@@ -111,17 +112,26 @@ class Watcher:
         """Whether the last look is over for six times as long as it took: evaluating may take a seventh of a core."""
         return not self.busy and time.perf_counter() - self._ended >= REST * self._took
 
-    def look(self, step: int, model: Embedder, loss: nn.Module | None, *, whole: bool = False) -> None:
+    def look(
+        self,
+        step: int,
+        model: Embedder,
+        loss: nn.Module | None,
+        *,
+        whole: bool = False,
+        figures: Figures | None = None,
+    ) -> None:
         """Begin to evaluate the model as it is now. The look before this one must be over.
 
-        `loss`: whose proxies and margins are drawn, None for none; `whole`: also the figures that take long.
+        `loss`: whose proxies and margins are drawn, None for none; `whole`: also the figures that take long;
+        `figures`: more of them, by the training method (see `TrainingMethod.figures`).
         """
         assert not self.busy, "the watcher looks at one model at a time"
         self.embedded = 0
         frozen = copy.deepcopy(model.head if isinstance(self.source, FeatureSource) else model).eval()
         proxies = proxies_of(loss, model.embedding_size)
         lines = [dataclasses.asdict(line) for line in loss.margin_lines()] if hasattr(loss, "margin_lines") else []
-        work = (step, frozen, proxies, lines, whole)
+        work = (step, frozen, proxies, lines, whole, figures)
         self._thread = threading.Thread(target=self._work, args=work, name="watcher", daemon=True)
         self._thread.start()
 
@@ -146,7 +156,13 @@ class Watcher:
         return events
 
     def _work(
-        self, step: int, model: nn.Module, proxies: np.ndarray | None, lines: list[dict[str, Any]], whole: bool
+        self,
+        step: int,
+        model: nn.Module,
+        proxies: np.ndarray | None,
+        lines: list[dict[str, Any]],
+        whole: bool,
+        figures: Figures | None,
     ) -> None:
         start = time.perf_counter()
         try:
@@ -156,7 +172,10 @@ class Watcher:
                 self._events.put(Warned(step, text))
                 return
             self._events.put(Watched(step, self._picture(embeddings, proxies)))
-            self._events.put(self._metrics(step, features, embeddings, proxies, lines, start, whole))
+            evaluated = self._metrics(step, features, embeddings, proxies, lines, start, whole)
+            more = figures(embeddings) if figures else {}
+            sides = {side: getattr(evaluated, side) | found for side, found in more.items()}
+            self._events.put(dataclasses.replace(evaluated, **sides))
         except Abandoned:
             return
         except Exception as error:

@@ -139,6 +139,33 @@ def test_the_lab_draws_a_finished_run(open_page, runs, quick_spec):
     assert settings_of(RunSpec.from_text(run.spec.to_yaml())) == settings_of(quick_spec)
 
 
+def test_a_method_that_reads_texts_brings_its_sampler_and_names_a_loss_that_fits(open_page):
+    test = open_page("lab", **{"s.dataset": "emoji"})
+    test.selectbox(key="lab.set.method").select("image_text").run()
+    assert "such as clip or siglip" in words(test)
+    test.selectbox(key="lab.set.loss").select("siglip").run()
+    assert not test.exception
+    draft = test.session_state["lab.draft"]
+    assert (draft["sampler"], test.button(key="lab.start").disabled) == ("shuffle", False)
+    test.selectbox(key="lab.set.method").select("metric_only").run()
+    assert not test.exception
+    assert test.session_state["lab.draft"]["sampler"] == "m_per_class"
+    assert test.selectbox(key="lab.set.sampler").value == "m_per_class"
+
+
+def test_the_lab_offers_search_by_words_where_a_run_read_texts(open_page, runs, quick_spec):
+    from mlcore.worker import run_folder
+
+    texts = {"method": "image_text", "method.texts": "class names", "loss": "clip"}
+    plain_run, text_run = runs.create(quick_spec), runs.create(quick_spec.changed(texts))
+    assert run_folder(plain_run) == run_folder(text_run) == 0
+    assert "Search by words" not in words(open_page("lab", run=plain_run.run_id))
+    test = open_page("lab", run=text_run.run_id)
+    assert "Search by words" in words(test)
+    test.text_input(key="lab.words").set_value("seven").run()
+    assert not test.exception
+
+
 def test_augmentation_mixing_head_and_optimiser_are_offered_from_what_is_declared(open_page, runs):
     test = open_page("lab")
     shown = {item.key: item for item in [*test.selectbox, *test.button_group]}

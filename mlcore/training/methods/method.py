@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +15,7 @@ from mlcore.tuples import Pairs, Triplets, as_tuples
 
 MakeLoss = Callable[[int], nn.Module]
 Miner = Callable[..., Any]
+Figures = Callable[[np.ndarray], Mapping[str, dict[str, float | None]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +32,16 @@ class Outcome:
 
 
 class Batch(NamedTuple):
-    """A checked batch: features (B, F) and finite embeddings (B, D) of each view, labels (B,) long or (B, C) shares."""
+    """A checked batch: features (B, F) and finite embeddings (B, D) of each view, labels (B,) long or (B, C) shares.
+
+    `rows` (B,) long are its places in the training split, None where nobody said.
+    """
 
     head: nn.Module
     features: tuple[Tensor, ...]
     embeddings: tuple[Tensor, ...]
     labels: Tensor
+    rows: Tensor | None = None
 
 
 class TrainingMethod(nn.Module):
@@ -52,8 +58,12 @@ class TrainingMethod(nn.Module):
         self.loss = make_loss(embedding_size)
         self.miner = miner
 
-    def forward(self, head: nn.Module, features: tuple[Tensor, ...], labels: Tensor) -> Outcome:
+    def forward(
+        self, head: nn.Module, features: tuple[Tensor, ...], labels: Tensor, rows: np.ndarray | Tensor | None = None
+    ) -> Outcome:
         """The outcome for a batch: features (B, F) for each view, which `head` maps to embeddings; labels (B,).
+
+        `rows` (B,) are the batch's places in the training split, for methods that know something of each image.
 
         Embeddings that are not finite give a loss that is NaN, so that the caller can leave the step out.
 
@@ -64,13 +74,25 @@ class TrainingMethod(nn.Module):
         embeddings = self.embed(head, features)
         if not all(bool(torch.isfinite(view).all()) for view in embeddings):
             return Outcome(torch.nan * sum(view.sum() for view in embeddings), None, {})
-        return self.outcome(Batch(head, features, embeddings, labels))
+        places = None if rows is None else torch.as_tensor(rows, device=labels.device)
+        return self.outcome(Batch(head, features, embeddings, labels, places))
 
     def embed(self, head: nn.Module, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(head(view) for view in features)
 
     def outcome(self, batch: Batch) -> Outcome:
         raise NotImplementedError
+
+    def before_first_step(self) -> Iterator[tuple[str, int, int]]:
+        """What a run does before its first step, bit by bit: yields what it is and how many of how many are done."""
+        return iter(())
+
+    def figures(self) -> Figures | None:
+        """What measures the method as it is now beside retrieval, from embeddings of the whole table (N, D).
+
+        It gives figures by name of each side, held_out and train, and is called in another thread.
+        """
+        return None
 
     def losses(self) -> list[nn.Module]:
         """The metric losses: their parameters (proxies ...) train at the proxies' rate, all others at the head's."""

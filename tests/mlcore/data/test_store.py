@@ -74,6 +74,7 @@ def test_a_set_opens_as_a_table_that_stays_on_the_disk(own):
     assert table.fingerprint == find_set("Own").fingerprint
     assert table.parents is None
     assert table.splits is None
+    assert table.texts == ()
 
 
 def test_parents_splits_and_folds_are_the_tables(tmp_path):
@@ -85,6 +86,13 @@ def test_parents_splits_and_folds_are_the_tables(tmp_path):
     assert table.parent_names == ("p", "q")
     assert table.splits.tolist() == ["train", "test", "query"]
     assert table.folds.tolist() == [0, 1, -1]
+
+
+def test_texts_are_the_tables_and_empty_where_an_image_has_none(tmp_path):
+    text = "file,label,text\na.png,x,a red ball\nb.png,y,\n"
+    files = {f"{name}.png": image_bytes(picture(n)) for n, name in enumerate("ab")}
+    folder = import_path(tree(tmp_path / "t", {**files, "t.csv": text.encode()}) / "t.csv")
+    assert open_set(folder.name).texts == ("a red ball", "")
 
 
 def test_two_parents_of_one_class_are_not_used(tmp_path):

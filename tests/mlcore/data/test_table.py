@@ -32,6 +32,7 @@ def table(**changes):
         ({"labels": np.array([0, 1, 0, 2])}, r"labels must be 0\.\.1"),
         ({"labels": np.array([0, 0, 0, 0])}, "each used at least once"),
         ({"image_names": ("a",)}, "4 images need as many names; got 1"),
+        ({"texts": ("a cat",)}, "4 images need as many texts, or none; got 1"),
         ({"parent_names": ("thing",)}, "1 parent names need parents; got none"),
         ({"parents": np.array([0, 0], np.int32), "parent_names": ("thing",)}, "parents must be int64"),
         ({"parents": np.array([0, 0, 0, 0]), "parent_names": ("thing",)}, "one for each of 2 classes"),
@@ -46,6 +47,13 @@ def table(**changes):
 def test_column_that_does_not_fit_is_refused(changes, message):
     with pytest.raises(ValueError, match=f"toy: .*{message}"):
         table(**changes)
+
+
+def test_texts_are_kept_and_no_part_of_the_fingerprint():
+    told = table(texts=("a cat", "", "a dog", ""))
+    assert told.texts[2] == "a dog"
+    assert table().texts == ()
+    assert told.fingerprint == table().fingerprint
 
 
 def test_size_and_channels_are_read_from_the_pixels():

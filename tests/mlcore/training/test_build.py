@@ -67,6 +67,8 @@ def chosen(spec: RunSpec, section: str, key: str, loss: str) -> RunSpec:
         settings |= {"dataset": "glyphs", "backbone": "mlp"}
     if section == "sampler":
         settings |= {"sampler.batch_size": 24}
+    if section == "method" and "texts" in parts("methods")[key].traits:
+        settings |= {"method.texts": "class names"}
     return spec.changed(settings)
 
 

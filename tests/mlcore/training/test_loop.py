@@ -54,6 +54,7 @@ EVERY_PLACE = {
         "loss": "contrastive",
         "optimizer.accumulate": 2,
     },
+    "images and texts": {"method": "image_text", "method.texts": "class names", "loss": "clip"},
     "pairs and a miner": {"loss": "contrastive", "miner": "batch_hard", "optimizer": {"name": "adam"}},
     "a teacher beside the loss, behind a map": {"teacher.backbone": "small_conv", "augment": "light"},
     "a teacher alone": {"teacher.backbone": "mlp", "teacher.alone": True, "teacher.measure": "mse"},

@@ -103,7 +103,7 @@ def test_beside_any_method_the_first_views_embeddings_are_compared(key):
 def test_the_head_is_asked_once_so_that_its_dropout_and_statistics_are_the_methods_own():
     head, _ = build_head(HeadChoice(norm="batch", embedding_size=4), 6)
 
-    def method(head, features, labels):
+    def method(head, features, labels, rows=None):
         return Outcome(head(features[0]).sum(), None, {})
 
     batch = head[-1] if isinstance(head, nn.Sequential) else head

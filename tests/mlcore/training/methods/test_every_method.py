@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 
+import numpy as np
 import pytest
 import pytorch_metric_learning.trainers
 import torch
@@ -13,9 +14,13 @@ from torch import nn
 from mlcore.losses import LOSSES
 from mlcore.miners import MINERS
 from mlcore.reducers import DoNothingReducer
+from mlcore.text import ImageTexts
 from mlcore.training.methods import METHODS, Outcome, TrainingMethod
 
 CLASSES, INPUTS, FEATURES, SIZE, ROWS = 4, 7, 9, 8, 16
+PLACES = np.arange(CLASSES)
+TEXTS = ImageTexts(("a cat", "two dogs", "the sea", "nothing"), (), PLACES, PLACES, PLACES)
+CHOSEN = {"texts": ("own",), "encoder": ("small",)}  # what these few texts, and what is installed, allow
 LOSSES_AND_MINERS = [
     ("contrastive", "none"),
     ("triplet_margin", "triplet_margin"),
@@ -45,6 +50,7 @@ def build(spec, loss_key="supcon", miner_key="none", **knobs):
         "num_classes": CLASSES,
         "embedding_size": SIZE,
         "feature_size": FEATURES,
+        "image_texts": TEXTS,
     }
     return spec.build(sizes, **knobs)
 
@@ -62,7 +68,8 @@ def images(method, rows=ROWS, labels=None):
 
 
 def outcome(method, backbone, head, views, labels) -> Outcome:
-    return method(head, tuple(backbone(view) for view in views), labels)
+    """What it makes of a batch; the texts' places are numbered as the classes, so that labels are rows, too."""
+    return method(head, tuple(backbone(view) for view in views), labels, labels if labels.ndim == 1 else None)
 
 
 @pytest.fixture(params=LOSSES_AND_MINERS, ids=lambda pair: pair[0])
@@ -219,7 +226,7 @@ def test_a_loss_that_gives_no_single_number_is_refused(spec):
 
 
 def test_traits_say_what_the_class_does(spec):
-    assert set(spec.traits) <= {"two views", "own labels", "no proxies", "slices", "class shares"}
+    assert set(spec.traits) <= {"two views", "own labels", "no proxies", "slices", "class shares", "texts"}
     assert spec.load().views == (2 if "two views" in spec.traits else 1)
     assert issubclass(spec.load(), TrainingMethod)
     if fits(spec, "arcface"):
@@ -229,7 +236,7 @@ def test_traits_say_what_the_class_does(spec):
 def test_each_knob_refuses_what_lies_outside_its_range(spec):
     for param in spec.params:
         knob = param.knob
-        for value in ["perhaps"] if param.kind == "bool" else [knob.low - 1, knob.high + 1]:
+        for value in ["perhaps"] if param.kind in ("bool", "str") else [knob.low - 1, knob.high + 1]:
             with pytest.raises(ValueError, match=f"{spec.key}: {param.name} must be"):
                 build(spec, **{param.name: value})
 
@@ -237,7 +244,8 @@ def test_each_knob_refuses_what_lies_outside_its_range(spec):
 def test_each_knob_works_at_both_ends(spec):
     for param in spec.params:
         high = min(param.knob.high or 0, {"stages": SIZE // 2}.get(param.name, math.inf))
-        for value in [False, True] if param.kind == "bool" else (param.knob.low, high):
+        ends = {"bool": (False, True), "str": CHOSEN.get(param.name, param.knob.choices)}
+        for value in ends.get(param.kind, (param.knob.low, high)):
             method, (backbone, head) = build(spec, **{param.name: value}), network()
             made = outcome(method, backbone, head, *images(method))
             made.loss.backward()
@@ -250,11 +258,14 @@ def test_declaration_tells_formula_paper_and_what_to_expect(spec):
     assert spec.family == "training method"
     assert any(section.startswith("What to expect: ") for section in spec.text.split("\n\n"))
     assert all(param.knob.symbol in spec.formula for param in spec.params)
-    assert set(spec.sizes) <= {"make_loss", "miner", "num_classes", "embedding_size", "feature_size"}
+    assert set(spec.sizes) <= {"make_loss", "miner", "num_classes", "embedding_size", "feature_size", "image_texts"}
 
 
 def test_class_has_the_name_of_pytorch_metric_learnings_trainer(spec):
     name = spec.load().__name__
+    if "texts" in spec.traits:
+        assert not hasattr(pytorch_metric_learning.trainers, name)
+        return
     assert any(known.startswith(name) for known in spec.names)
     assert "before" in spec.names[0] or hasattr(pytorch_metric_learning.trainers, name)
 

@@ -1,0 +1,18 @@
+"""The declared text encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlcore.declare import Registry
+
+# Traits: "frozen" (sentence embeddings that do not train, only what maps them does), "text extra" (needs pip's extra).
+TEXT_ENCODERS = Registry("text encoder")
+
+
+def build_tower(params: Mapping[str, Any], embedding_size: int, seed: int) -> Any:
+    """The text encoder that a method's settings name, as it is before training: a function of the seed."""
+    part = TEXT_ENCODERS[params["encoder"]]
+    values = {param.name: params[param.name] for param in part.params if param.name in params}
+    return part.build({"embedding_size": embedding_size}, {"seed": seed}, **values)
