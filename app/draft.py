@@ -14,6 +14,7 @@ from mlcore.runs.spec import RunSpec
 
 KEY = "lab.draft"
 WIDGET = "lab.set."
+FROZEN_HEAD = {"head.start": "components", "optimizer.head_lr": 1e-4}  # small steps from where the features are
 NOT_SETTINGS = ("dataset.fingerprint", "teacher.sha256")
 
 

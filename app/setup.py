@@ -7,7 +7,7 @@ import streamlit as st
 
 from app.comparing import others_choice
 from app.controls import choice, listed, number, optional_number, optional_part, part_choice, part_knobs, switch
-from app.draft import WIDGET, Draft, settings_of
+from app.draft import FROZEN_HEAD, WIDGET, Draft, settings_of, usual
 from app.lessons import LESSONS, lesson
 from app.step_preview import see_a_step
 from app.teacher import teacher_choice
@@ -227,7 +227,8 @@ def backbone_choice(draft: Draft) -> None:
         suggest_what_follows(draft, "backbone", before)
     with st.expander("Backbone and head", icon=":material/account_tree:"):
         part_knobs(draft, "backbone", part)
-        choice(
+        frozen_before = draft.get("backbone.freeze")
+        frozen = choice(
             draft,
             "backbone.freeze",
             "Keep fixed",
@@ -235,13 +236,40 @@ def backbone_choice(draft: Draft) -> None:
             help="All: only the head (and the loss's proxies) train; the backbone's features are computed once. Most: "
             "its last block trains. Batch norm: its statistics stay as loaded, which short fine-tuning needs.",
         )
+        if frozen == "everything" != frozen_before and draft.get("backbone.pretrained"):
+            begin_where_features_are(draft)
         pooling_choice(draft, "feature map" in part.traits)
         head_choice(draft)
+
+
+def begin_where_features_are(draft: Draft) -> None:
+    """A head on pretrained features that stay as they are begins at them, and goes on in small steps."""
+    for name, value in FROZEN_HEAD.items():
+        if draft.get(name) == usual()[name]:
+            draft.set(name, value)
+            st.session_state.pop(f"{WIDGET}{name}", None)
+
+
+def head_start(draft: Draft, head: str) -> None:
+    """Where a linear head on a frozen backbone begins; any other begins at random."""
+    if head != "linear" or draft.get("backbone.freeze") != "everything":
+        draft.set("head.start", "random")
+        st.session_state.pop(f"{WIDGET}head.start", None)
+        return
+    starts = {"components": "As the features' main directions", "random": "At random"}
+    listed(draft, "head.start", "The head begins", starts, help=START_HELP)
+
+
+START_HELP = (
+    "Main directions: the principal components of the training images' features, so that the first embeddings keep "
+    "most of what the backbone knows. At random: much of it is lost first."
+)
 
 
 def head_choice(draft: Draft) -> None:
     """What makes embeddings of features."""
     head = choice(draft, "head.kind", "Head", {"none": "None", "linear": "Linear", "mlp": "MLP"})
+    head_start(draft, head)
     if head != "none":
         key = f"{WIDGET}head.embedding_size"
         size = draft.get("head.embedding_size")

@@ -124,6 +124,8 @@ def rebuilt(run: RunFolder, checkpoint: bytes | None) -> Training:
         if checkpoint is not None:
             training.step = unpack_modules(checkpoint, training.parts.modules, run.birth.sha256)
         training.take_kept_features()
+        if checkpoint is None:
+            training.begin_head()
     except TrainingFault as fault:
         raise ValueError(fault.text) from fault
     return training

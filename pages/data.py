@@ -11,7 +11,7 @@ from app.browse import groups_text, mosaic
 from app.classes_view import classes_view
 from app.comparing import OTHERS, USUAL_FIVE
 from app.datasets import image_sets
-from app.draft import Draft, settings_of
+from app.draft import FROZEN_HEAD, Draft, settings_of
 from app.own_set import care, notes
 from app.preparing import preparing
 from app.tiles import Row, Tile, atlas_carrier, image_tiles
@@ -26,6 +26,15 @@ CARDS = 8
 IN_A_LINE = 4
 CARD_TILES = 10
 PHOTO = 64  # px: images this large are taken for photographs
+FROZEN = {
+    "backbone": "efficientnet_lite0",
+    "backbone.freeze": "everything",
+    "head.kind": "linear",
+    "head.embedding_size": 256,
+    "augment": "none",
+    "mix.kind": "none",
+    **FROZEN_HEAD,
+}
 
 own = {facts.id: facts for facts in all_sets()}
 sets = image_sets()
@@ -99,7 +108,7 @@ def to_the_lab(*, several: bool) -> None:
     changes: dict[str, Any] = {"dataset": key}
     changes["dataset.split"] = "class" if table.splits is None else "official"
     if min(table.image_size) >= PHOTO and (several or draft.get("backbone") == usual):
-        changes |= {"backbone": "efficientnet_lite0", "backbone.freeze": "everything"}
+        changes |= FROZEN
     draft.replace(settings_of(draft.spec().changed(changes)))
     draft.set(OTHERS, [loss for loss in USUAL_FIVE if loss != draft.get("loss")][:4] if several else [])
     look_at(None)

@@ -59,11 +59,13 @@ class BackboneChoice(Part):
 class HeadChoice(Record):
     """`norm` stands before the activation of "mlp", else after the layer, `dropout` before the last layer.
 
-    `normalize`: embeddings have length 1.
+    `normalize`: embeddings have length 1. `start`: a linear head on a frozen backbone may begin as the principal
+    components of the training images' features instead of at random.
     """
 
     kind: Literal["none", "linear", "mlp"] = "linear"
     embedding_size: int = Field(64, ge=2, le=4096)
+    start: Literal["random", "components"] = "random"
     norm: Literal["none", "batch", "layer"] = "none"
     dropout: float = Field(0.0, ge=0.0, le=0.9)
     normalize: bool = False

@@ -115,6 +115,7 @@ def check_together(spec: RunSpec) -> None:
     check_pooling(spec)
     check_teacher(spec)
     check_frozen(spec)
+    check_head_start(spec)
     check_batch(spec)
 
 
@@ -238,6 +239,16 @@ def check_frozen(spec: RunSpec) -> None:
             raise ValueError(
                 f"a frozen backbone is run once over unchanged images, so {name} must be 'none'; got '{chosen}'."
             )
+
+
+def check_head_start(spec: RunSpec) -> None:
+    """Raises: ValueError for a head that is to begin at what is not known before the first step."""
+    frozen = spec.backbone.freeze == "everything"
+    if spec.head.start == "components" and not (frozen and spec.head.kind == "linear"):
+        raise ValueError(
+            "head.start 'components' needs a linear head on a frozen backbone, whose features are known before the "
+            "first step. Set head.start to 'random', or backbone.freeze to 'everything' and head.kind to 'linear'."
+        )
 
 
 def check_batch(spec: RunSpec) -> None:

@@ -32,6 +32,7 @@ from mlcore.training.build import (
 from mlcore.training.device import default_threads, pick_device
 from mlcore.training.embedder import Embedder
 from mlcore.training.events import Checkpoint, Event, Finished, Progress, Started, StepDone, TrainingFault, Warned
+from mlcore.training.head_start import begin_with_components
 from mlcore.training.kept_features import kept_features, wanted_features
 from mlcore.training.methods import Outcome
 from mlcore.training.mixing import mixed
@@ -158,6 +159,8 @@ class Training:
         yield self.started()
         if self.spec.backbone.freeze == "everything" and isinstance(self.source, PixelSource):
             yield from self.make_features()
+        if not self.stopping:
+            self.begin_head()
         if self.distillation is not None:
             plain = PixelSource(self.table, self.device) if self.table.vectors is None else self.source
             yield from self.distillation.ask(plain, self.split, self.step, lambda: self.stopping)
@@ -383,6 +386,13 @@ class Training:
         )
         if features is not None:
             self.source = FeatureSource(features, self.device)
+
+    def begin_head(self) -> None:
+        """Put a head that is to begin at the features' principal components there, unless the run goes on."""
+        if self.spec.head.start == "components" and self.step == 0 and self.resume_from is None:
+            begin_with_components(self.model, self.source, self.split.train)
+            if self.average is not None:
+                self.average.module.load_state_dict(self.model.state_dict())
 
     def take_kept_features(self) -> None:
         """Of a frozen backbone, take the features that are on the disk, if they are; nothing is computed."""
