@@ -5,5 +5,8 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["mlcore", "mlcore.*"]), "mlcore_sample_data"],
     package_dir={"mlcore_sample_data": "sample_data"},
-    package_data={"mlcore_sample_data": ["*.md", "*.txt", "*/*.png", "*/*.csv"]},
+    package_data={
+        "mlcore.networks": ["*.csv"],
+        "mlcore_sample_data": ["*.md", "*.txt", "*/*.png", "*/*.csv"],
+    },
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -55,9 +56,11 @@ def optional_part(draft: Draft, section: str, label: str, without: str, keys: li
     part_knobs(draft, section, room[chosen])
 
 
-def part_knobs(draft: Draft, section: str, spec: Spec) -> None:
-    """A widget for every knob of the chosen part, and a way back to its defaults."""
-    values = draft.knobs(section)
+def part_knobs(draft: Draft, section: str, spec: Spec, *, without: tuple[str, ...] = ()) -> None:
+    """A widget for every knob of the chosen part but those `without`, and a way back to its defaults."""
+    spec = replace(spec, params=tuple(param for param in spec.params if f"{section}.{param.name}" not in without))
+    knobs = draft.knobs(section)
+    values = {param.name: knobs[param.name] for param in spec.params}
     for name, value in knob_widgets(spec, values, f"{WIDGET}{section}.{spec.key}").items():
         draft.set(f"{section}.{name}", value)
     if values != spec.defaults():

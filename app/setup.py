@@ -12,6 +12,7 @@ from app.lessons import LESSONS, lesson
 from app.step_preview import see_a_step
 from app.teacher import teacher_choice
 from app.tiles import Row, Tile, atlas_carrier, image_tiles
+from app.timm_models import CHOSEN_BEFORE, timm_choice
 from app.url import mirror
 from app.words import plain
 from mlcore.data import ImageTable, load
@@ -225,8 +226,9 @@ def backbone_choice(draft: Draft) -> None:
     part = part_choice(draft, "backbone", "Backbone", without=(VECTORS,))
     if part.key != before:
         suggest_what_follows(draft, "backbone", before)
+    timm_choice(draft)
     with st.expander("Backbone and head", icon=":material/account_tree:"):
-        part_knobs(draft, "backbone", part)
+        part_knobs(draft, "backbone", part, without=CHOSEN_BEFORE)
         frozen_before = draft.get("backbone.freeze")
         frozen = choice(
             draft,
@@ -354,8 +356,8 @@ def suggest_what_follows(draft: Draft, section: str, before: str) -> None:
     except ValueError:
         return
     method = draft.get("method")
-    for usual in (usual_before, usual_now):
-        usual["sampler"] = usual_key("sampler", {"loss": usual["loss"], "method": method})
+    for settings_now in (usual_before, usual_now):
+        settings_now["sampler"] = usual_key("sampler", {"loss": settings_now["loss"], "method": method})
     for name in ("backbone.freeze", "optimizer.backbone_lr", "sampler"):
         if settings.get(name) == usual_before[name] != usual_now[name]:
             take = draft.choose if name == "sampler" else draft.set

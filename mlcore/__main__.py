@@ -1,4 +1,4 @@
-"""The lab without a browser: `python -m mlcore list | import | data | prepare | train | runs | evaluate | find ...`."""
+"""The lab without a browser: `python -m mlcore list | backbones | import | prepare | train | runs | find ...`."""
 
 from __future__ import annotations
 
@@ -45,6 +45,8 @@ def build_parser() -> argparse.ArgumentParser:
     listing.add_argument("room", choices=list(ROOMS))
     listing.add_argument("--json", action="store_true", help="everything that is declared, as JSON")
     listing.set_defaults(act=show_list)
+
+    add_backbones(acts)
 
     training = acts.add_parser(
         "train",
@@ -136,6 +138,38 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true")
         command.set_defaults(act=act)
     return parser
+
+
+def add_backbones(acts: Any) -> None:
+    command = acts.add_parser(
+        "backbones",
+        help="timm's networks: size, weights, images a second here",
+        description="Networks of timm that have every word in their name, family or tags. Train on one: --backbone "
+        "timm --set backbone.model=NAME",
+        epilog="Example: python -m mlcore backbones vit tiny --pretrained --side 64",
+    )
+    command.add_argument("words", nargs="*", help="such as: resnet, vit tiny, dinov2")
+    command.add_argument("--pretrained", action="store_true", help="with published weights")
+    command.add_argument("--here", action="store_true", help="with weights in the local Hugging Face cache")
+    command.add_argument("--max-params", type=float, metavar="M", help="at most so many millions of parameters")
+    command.add_argument("--side", metavar="PX", help="speed at this size, as 64 or 48x64 (default: its own)")
+    command.add_argument("--measure", action="store_true", help="train one network for some steps and keep its speed")
+    command.add_argument("--calibrate", action="store_true", help="measure this machine anew")
+    command.add_argument("--no-speed", action="store_true", help="measure nothing, and leave images/s empty")
+    command.add_argument("--all", action="store_true", help="every row")
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(act=list_backbones)
+
+
+def list_backbones(options: argparse.Namespace) -> int:
+    from mlcore.networks.command import list_backbones
+
+    def place() -> tuple[str, int]:
+        from mlcore.training.loop import default_threads, pick_device
+
+        return pick_device("auto").type, default_threads()
+
+    return list_backbones(options, place)
 
 
 def add_import(acts: Any) -> None:

@@ -1,0 +1,155 @@
+"""Makes models.csv and weights.csv from the installed timm: `python -m mlcore.networks.count`.
+
+Every network is built without memory for its weights (torch's meta device) and asked for one image at its own input
+size, so that thousands of layers are counted in seconds. Run it again after a new timm; it takes a few minutes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import signal
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.models import get_pretrained_cfg, list_models, model_entrypoint
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+from tqdm import tqdm
+
+from mlcore.backbones.timm_model import resizing
+from mlcore.networks.listing import COUNTED_BY, COUNTS, MODELS_FILE, SETTINGS, WEIGHTS_FILE
+
+LIMIT_S = 60
+MODEL_COLUMNS = ("name", "family", *SETTINGS, *COUNTS)
+WEIGHT_COLUMNS = ("name", "tag", "repository", "licence", *SETTINGS)
+
+
+class Tally(TorchDispatchMode):
+    """What a forward pass amounts to while this is entered: multiply-adds by kind, values written, operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.macs = self.grouped = self.matmul = 0.0
+        self.values = self.operations = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func.is_view or not any(isinstance(leaf, Tensor) for leaf in tree_leaves(out)):
+            return out
+        self.operations += 1
+        self.values += sum(leaf.numel() for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
+        packet = func._overloadpacket
+        if packet in flop_registry:
+            macs = flop_registry[packet](*args, **(kwargs or {}), out_val=out) / 2
+            self.macs += macs
+            if packet is not torch.ops.aten.convolution:
+                self.matmul += macs
+            elif args[8] > 1:
+                self.grouped += macs
+        return out
+
+
+def described(name: str) -> dict[str, Any]:
+    """What timm says of a network without building it."""
+    return {"name": name, "family": model_entrypoint(name).__module__.rpartition(".")[2]} | settings(name)
+
+
+def settings(model: str) -> dict[str, Any]:
+    """How images are prepared for a network's default weights, or those of its tag."""
+    config = get_pretrained_cfg(model)
+    prepared = (*config.input_size[1:], int(config.fixed_input_size), config.crop_pct, resizing(config.interpolation))
+    return dict(zip(SETTINGS, prepared, strict=True))
+
+
+def counted(name: str) -> dict[str, Any]:
+    """A row of models.csv without the counts that could not be had, and why not under "fault"."""
+    row = described(name)
+    try:
+        with time_limit(LIMIT_S), torch.no_grad():
+            with torch.device("meta"):
+                network = timm.create_model(name, pretrained=False, num_classes=0).eval()
+                image = torch.zeros(1, 3, row["height"], row["width"])
+            with Tally() as tally:
+                features = network(image)
+    except Exception as error:  # whatever one of a thousand networks of a library raises
+        return row | {"fault": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
+    return row | {
+        "parameters_m": figure(sum(weights.numel() for weights in network.parameters()) / 1e6),
+        "features": features.shape[-1],
+        "gmacs": figure(tally.macs / 1e9),
+        "gmacs_grouped": figure(tally.grouped / 1e9),
+        "gmacs_matmul": figure(tally.matmul / 1e9),
+        "values_m": figure(tally.values / 1e6),
+        "operations": tally.operations,
+    }
+
+
+def published(name: str) -> Iterator[dict[str, Any]]:
+    """A row of weights.csv for each of a network's weights on the hub, those it has without a tag first."""
+    default = f"{name}.{get_pretrained_cfg(name).tag}"
+    for tagged in sorted(list_models(f"{name}.*", pretrained=True), key=lambda tagged: (tagged != default, tagged)):
+        config = get_pretrained_cfg(tagged)
+        if config.hf_hub_id:
+            tag, licence = tagged.partition(".")[2], config.license or ""
+            row = {"name": name, "tag": tag, "repository": config.hf_hub_id, "licence": licence}
+            yield row | settings(tagged)
+
+
+def figure(number: float) -> str:
+    """Four figures, for a small file that changes little."""
+    return f"{float(f'{number:.4g}'):.10g}"
+
+
+@contextlib.contextmanager
+def time_limit(seconds: int) -> Iterator[None]:
+    def over(*_: Any) -> None:
+        raise TimeoutError(f"took longer than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def write_table(path: Path, columns: tuple[str, ...], rows: Iterable[dict[str, Any]]) -> None:
+    """The rows as they come, so that what is counted stays when this is stopped."""
+    with path.open("w", newline="") as file:
+        file.write(f"{COUNTED_BY}{timm.__version__}\n")
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow(row)
+            file.flush()
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    names = list_models()
+    write_table(WEIGHTS_FILE, WEIGHT_COLUMNS, (row for name in names for row in published(name)))
+    faults = {}
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for name in tqdm(names, unit=" models", disable=not sys.stderr.isatty()):
+            row = counted(name)
+            faults.update({name: row["fault"]} if "fault" in row else {})
+            yield row
+
+    write_table(MODELS_FILE, MODEL_COLUMNS, rows())
+    print(f"{len(names) - len(faults)} of {len(names)} models of timm {timm.__version__} counted.")
+    for name, fault in faults.items():
+        print(f"  {name}: {fault}")
+
+
+if __name__ == "__main__":
+    main()
