@@ -93,18 +93,28 @@ def classes_named(table: ImageTable, text: str) -> list[int]:
 def most_like(key: str, fingerprint: str, row: int) -> tuple[list[int], list[str], str]:
     """The rows that are most like one without any learning, how much each is, and by what that was judged.
 
-    The sets that come with the lab: by their pixels. Imported ones, which may be large: by their perceptual hashes.
+    The sets that come with the lab: by their pixels. Imported ones, which may be large: by their perceptual hashes, and
+    feature vectors by themselves.
     """
+    vectors = load(key).vectors
+    if vectors is not None:
+        lengths = np.linalg.norm(vectors, axis=1)
+        cosines = (vectors @ vectors[row]) / np.maximum(lengths * lengths[row], 1e-12)
+        return (*nearest_of(cosines, row), "their vectors")
     if SET_ID.fullmatch(key):
         apart = hash_distances(key, fingerprint, row)
         found = np.argsort(apart, kind="stable")
         found = found[found != row][:NEAREST]
         return found.tolist(), [f"{apart[place]} of 64 bits apart" for place in found], "perceptual hash"
     flat = unit_pixels(key)
-    cosines = flat @ flat[row]
-    cosines[row] = -np.inf
-    found = np.argsort(-cosines, kind="stable")[:NEAREST]
-    return found.tolist(), [f"cosine {cosines[place]:.2f}" for place in found], "plain pixels"
+    return (*nearest_of(flat @ flat[row], row), "plain pixels")
+
+
+def nearest_of(cosines: np.ndarray, row: int) -> tuple[list[int], list[str]]:
+    """The rows with the largest cosines but for `row` itself, and each one's in words."""
+    found = np.argsort(-cosines, kind="stable")
+    found = found[found != row][:NEAREST]
+    return found.tolist(), [f"cosine {cosines[place]:.2f}" for place in found]
 
 
 def hash_distances(key: str, fingerprint: str, row: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from app.step_forms import FORMS
 from app.words import count, plain
 from mlcore.data.store import SetFacts, all_sets
 
-WITHOUT_HASHES = ("duplicates",)
+BY_HASH = ("duplicates",)  # steps that compare pictures: not for feature vectors
 
 
 def preparing(facts: SetFacts) -> None:
@@ -33,7 +33,7 @@ def preparing(facts: SetFacts) -> None:
         return
     show_figures(sources, stamps, making)
     show_steps(making, effects)
-    next_step(making, sources, stamps, index)
+    next_step(facts, making, sources, stamps, index)
     save(facts, making, sources, index)
 
 
@@ -133,11 +133,11 @@ def step_buttons(making: PlanInMaking) -> None:
         )
 
 
-def next_step(making: PlanInMaking, sources: Sources, stamps: tuple[str, ...], index: Any) -> None:
+def next_step(facts: SetFacts, making: PlanInMaking, sources: Sources, stamps: tuple[str, ...], index: Any) -> None:
     """A step in the making: its settings, what it would do, and the button that does it."""
     with st.container(border=True):
-        hashed = bool((index["hash"] != "").all())
-        kinds = [kind for kind in FORMS if hashed or kind not in WITHOUT_HASHES]
+        hashed = not facts.has_vectors and bool((index["hash"] != "").all())
+        kinds = [kind for kind in FORMS if hashed or kind not in BY_HASH]
         kind = st.pills(
             "Next step",
             kinds,
