@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mlcore.data.transforms import Format, to_input
@@ -82,9 +83,7 @@ class Pieces:
 
         steps: list = []
         if self.crop < 1.0:
-            steps.append(
-                v2.RandomResizedCrop(size, (self.crop, 1.0), interpolation=v2.InterpolationMode(interpolation))
-            )
+            steps.append(Cropped(size, self.crop, interpolation))
         flip = (HALF if channels == 3 else 0.0) if self.flip is None else self.flip
         if flip > 0.0:
             steps.append(v2.RandomHorizontalFlip(flip))
@@ -101,6 +100,22 @@ class Pieces:
         if self.erase > 0.0:
             steps.append(v2.RandomErasing(self.erase, scale=(0.02, 0.25), value=[GREY_VALUE] * channels))
         return v2.Compose(steps) if steps else lambda image: image
+
+
+class Cropped:
+    """torchvision's random resized crop, its amounts drawn by torchvision, resized as bytes: several times faster."""
+
+    def __init__(self, size: tuple[int, int], smallest: float, interpolation: str) -> None:
+        from torchvision.transforms import v2
+
+        self.size, self.interpolation = size, interpolation
+        self.drawn = v2.RandomResizedCrop(size, (smallest, 1.0)).make_params
+
+    def __call__(self, image: Tensor) -> Tensor:
+        place = self.drawn([image])
+        top, left = place["top"], place["left"]
+        part = image[None, :, top : top + place["height"], left : left + place["width"]]
+        return F.interpolate(part, self.size, mode=self.interpolation, antialias=True)[0]
 
 
 class Turned:

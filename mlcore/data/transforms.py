@@ -32,14 +32,14 @@ def to_input(pixels: Tensor, input_format: Format, *, rendered: bool = False) ->
 
     Shapes: pixels (B, H, W, C) uint8 with C 1 or 3 -> (B, channels, h, w) float32, on the device of `pixels`.
     """
-    images = pixels.permute(0, 3, 1, 2).float() / 255.0  # (B, C, H, W)
+    images = pixels.permute(0, 3, 1, 2).float().div_(255.0)  # (B, C, H, W)
     if images.shape[1] == 3 and input_format.channels == 1:
         images = (images * images.new_tensor(GREY).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
     images = fitted(images, input_format, rendered)
     if images.shape[1] == 1 and input_format.channels == 3:
         images = images.expand(-1, 3, -1, -1)
     mean, std = (images.new_tensor(numbers).view(1, -1, 1, 1) for numbers in (input_format.mean, input_format.std))
-    return (images - mean) / std
+    return (images - mean).div_(std)
 
 
 def fitted(images: Tensor, input_format: Format, rendered: bool) -> Tensor:

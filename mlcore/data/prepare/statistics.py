@@ -34,14 +34,16 @@ class Statistics:
         """The same in a few sentences."""
         counts = list(self.per_class.values())
         said = [
-            f"{self.images} images in {self.classes} classes" + (f" of {self.parents} parents" * bool(self.parents))
+            f"{counted_words(self.images, 'image', 'images')} in {counted_words(self.classes, 'class', 'classes')}"
+            + (f" of {counted_words(self.parents, 'parent', 'parents')}" * bool(self.parents))
         ]
         if counts:
             middle = counts[len(counts) // 2]
             said.append(f"images per class: {counts[-1]} to {counts[0]}, the middle class has {middle}")
         if self.lone:
             shown = ", ".join(self.lone[:5]) + (", ..." if len(self.lone) > 5 else "")
-            said.append(f"{len(self.lone)} classes have one image: {shown}")
+            verb = "class has" if len(self.lone) == 1 else "classes have"
+            said.append(f"{len(self.lone)} {verb} one image: {shown}")
         for name, sizes in (("widths", self.widths), ("heights", self.heights)):
             if sizes:
                 said.append(f"{name}: {sizes[0]} to {sizes[2]} px, median {sizes[1]}")
@@ -66,6 +68,11 @@ def statistics(index: pd.DataFrame) -> Statistics:
         splits=counted(index["split"][index["split"] != ""]),
         folds=dict(sorted(counted(index["fold"][index["fold"] >= 0]).items())),
     )
+
+
+def counted_words(count: int, one: str, many: str) -> str:
+    """'1 image', '2 images'."""
+    return f"{count} {one if count == 1 else many}"
 
 
 def counted(column: pd.Series) -> dict[Any, int]:
