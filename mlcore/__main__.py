@@ -200,6 +200,7 @@ def add_import(acts: Any) -> None:
     table.add_argument("--rename", metavar="TITLE", help="call this set so")
     table.add_argument("--delete", action="store_true", help="remove this set")
     table.add_argument("--features", action="store_true", help="the kept features of frozen backbones; or remove them")
+    table.add_argument("--clean", action="store_true", help="remove what imports left that were stopped")
     table.add_argument("--json", action="store_true")
     table.set_defaults(act=show_data)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+STUB = (sys.executable, str(Path(__file__).with_name("odd_decoder.py")))  # see there
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (24, 24), mode: str = "RGB") -> Image.Image:

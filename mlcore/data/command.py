@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections import Counter
 from dataclasses import asdict
@@ -16,7 +17,9 @@ from tqdm import tqdm
 from mlcore.data.features import Kept, all_kept, features_root, remove_kept
 from mlcore.data.importing import Progress, import_path
 from mlcore.data.progress import ProgressLines
+from mlcore.data.sources import SOURCES
 from mlcore.data.store import SetFacts, all_sets, data_root, delete_set, find_set, read_left_out, rename_set
+from mlcore.data.writing import Unfinished, remove_unfinished, unfinished
 
 REASONS = 10
 NAMES = 100
@@ -56,7 +59,9 @@ def import_with_bar(path: str | Path, *, quiet: bool = False, seen: Progress | N
 
 
 def show_sets(options: argparse.Namespace) -> int:
-    """One set or all of them; a title given or a set removed before."""
+    """One set or all of them; a title given or a set removed before. Or what unfinished imports left, removed."""
+    if options.clean:
+        return clean(options)
     if (options.rename or options.delete) and not options.set:
         raise ValueError("Name the set to rename or delete: python -m mlcore data SET --rename TITLE")
     renamed = rename_set(options.set, options.rename) if options.rename else None
@@ -76,6 +81,8 @@ def show_sets(options: argparse.Namespace) -> int:
             print(
                 f"{facts.id}  {facts.counts['images']:>7,} images  {facts.counts['classes']:>5,} classes  {facts.title}"
             )
+    if not options.json and not options.set:
+        print("".join(f"{line}\n" for line in unfinished_in_words(unfinished(data_root()))), end="")
     return 0
 
 
@@ -111,6 +118,50 @@ def features_record(kept: Kept) -> dict[str, Any]:
         "shape": kept.record.get("shape"),
         **{name: of.get(name) for name in ("backbone", "params", "pooling", "table", "device")},
     }
+
+
+def clean(options: argparse.Namespace) -> int:
+    """Remove what unfinished imports left, but for those that go on."""
+    if options.set or options.rename or options.delete:
+        raise ValueError("--clean takes no set: it removes what unfinished imports left. See: python -m mlcore data")
+    removed = remove_unfinished(data_root())
+    freed = sum(begun.bytes for begun in removed)
+    if options.json:
+        print(json.dumps({"removed": [asdict(begun) for begun in removed], "bytes": freed}, default=str))
+        return 0
+    for begun in removed:
+        print(f"Removed the unfinished import of {begun.path or 'images that are not known any more'}.")
+    print(f"{freed / 2**20:,.1f} MB are free again." if removed else "There was nothing to remove.")
+    return 0
+
+
+def unfinished_in_words(imports: list[Unfinished]) -> list[str]:
+    lines = []
+    for begun in imports:
+        whose = begun.path or "images that are not known any more"
+        lines.append(f"Unfinished: {whose}, {begun.bytes / 2**20:,.1f} MB{', goes on now' if begun.held else ''}")
+        if begun.path and not begun.held:
+            lines.append(f"  To go on: {shlex.join(same_import(begun))}")
+    if any(not begun.held for begun in imports):
+        lines.append("  To remove what is unfinished: python -m mlcore data --clean")
+    return lines
+
+
+def same_import(begun: Unfinished) -> list[str]:
+    """The command that goes on with an import."""
+    usual = SOURCES[begun.key].check({}) if begun.key in SOURCES else {}
+    command = ["python", "-m", "mlcore", "import", begun.path]
+    command += ["--source", begun.key] if begun.key else []
+    for name, value in begun.knobs.items():
+        if value != usual.get(name):
+            command += ["--option", f"{name}={value}"]
+    if begun.options.get("side"):
+        command += ["--side", str(begun.options["side"])]
+    if begun.options.get("fit", "crop") != "crop":
+        command += ["--fit", begun.options["fit"]]
+    if begun.title not in ("", Path(begun.path).stem):
+        command += ["--title", begun.title]
+    return command
 
 
 def record(facts: SetFacts) -> dict[str, Any]:

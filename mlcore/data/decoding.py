@@ -22,15 +22,15 @@ Fit = Literal["crop", "pad"]
 Box = tuple[int, int, int, int]
 
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
-warnings.filterwarnings("ignore", message="Corrupt EXIF data")  # see `orientation`
+warnings.filterwarnings("ignore", message="(Possibly )?corrupt EXIF data|Tag data larger")  # see `orientation`
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
     """An image as it is stored, and what it was: width and height in px (upright), Pillow's mode.
 
-    `hash` is 16 hex digits that differ in few bits for images that look alike. Shapes: pixels (side, side, C) uint8,
-    C 1 for grey and 3 for colour.
+    `hash` is 16 hex digits that differ in few bits for images that look alike. `damaged_exif`: EXIF may have said how
+    the image lies, and cannot be read. Shapes: pixels (side, side, C) uint8, C 1 for grey and 3 for colour.
     """
 
     pixels: np.ndarray
@@ -38,6 +38,7 @@ class Decoded:
     height: int
     mode: str
     hash: str
+    damaged_exif: bool = False
 
 
 def decode(data: bytes, side: int, fit: Fit = "crop", box: Box | None = None) -> Decoded:
@@ -47,14 +48,15 @@ def decode(data: bytes, side: int, fit: Fit = "crop", box: Box | None = None) ->
     transparent becomes white. 16 bits of grey keep their upper 8. Of a photograph with others behind it (MPO), the
     first is taken.
 
-    Raises: ValueError, with the reason as a sentence, for anything that is not a whole still image of a common kind.
+    Raises: ValueError, with the reason as a sentence, for anything that is not a whole still image of a common kind;
+    MemoryError.
     """
     image = opened(data)
-    mode, swapped = image.mode, turned(image)
-    width, height = image.size[::-1] if swapped else image.size
+    mode, (lies, damaged) = image.mode, orientation(image)
+    width, height = image.size[::-1] if lies in SIDEWAYS else image.size
     if box is None and image.format in JPEGS:
         image.draft(None, (2 * side, 2 * side))
-    plain = loaded(image)
+    plain = loaded(image, lies)
     if box is not None:
         left, top, right, bottom = box
         if left >= width or top >= height:
@@ -63,7 +65,7 @@ def decode(data: bytes, side: int, fit: Fit = "crop", box: Box | None = None) ->
         if min(plain.size) < SMALLEST:
             raise ValueError(f"Its box {box} holds less than {SMALLEST} px.")
     pixels = np.asarray(squared(plain, side, fit)).reshape(side, side, -1)
-    return Decoded(pixels, width, height, mode, perceptual_hash(plain))
+    return Decoded(pixels, width, height, mode, perceptual_hash(plain), damaged)
 
 
 def opened(data: bytes) -> Image.Image:
@@ -76,6 +78,8 @@ def opened(data: bytes) -> Image.Image:
         raise ValueError(f"It is no image that can be read ({', '.join(FORMATS)}), or is damaged.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(f"It has too many pixels; at most {JPEG_PIXEL_LIMIT:,} are read.") from None
+    except MemoryError:
+        raise
     except Exception as error:
         raise ValueError(f"It cannot be read: {reason(error)}.") from None
     width, height = image.size
@@ -89,20 +93,27 @@ def opened(data: bytes) -> Image.Image:
     return image
 
 
-def turned(image: Image.Image) -> bool:
-    """Whether EXIF says that width and height change places."""
-    return orientation(image) in (5, 6, 7, 8)
-
-
-def orientation(image: Image.Image) -> int:
-    """EXIF's word for how the image lies; 1 (as it is) where it says nothing, or nonsense."""
+def orientation(image: Image.Image) -> tuple[int, bool]:
+    """EXIF's word for how the image lies, 1 (as it is) where it says nothing, and whether damage hides what it says."""
     if "exif" not in image.info:
-        return 1
+        return 1, False
     try:
-        number = image.getexif().get(0x0112, 1)
+        number = image.getexif().get(0x0112)
     except Exception:  # damaged facts about an image are no reason to leave the image out
-        return 1
-    return number if number in range(1, 9) else 1
+        return 1, True
+    if number is None:
+        return 1, not readable(image.info["exif"])
+    return (number, False) if number in range(1, 9) else (1, number != 0)
+
+
+def readable(exif: bytes) -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        try:
+            Image.Exif().load(exif)
+        except Exception:
+            return False
+    return True
 
 
 TURNS = {
@@ -114,15 +125,18 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SIDEWAYS = (5, 6, 7, 8)
 
 
-def loaded(image: Image.Image) -> Image.Image:
-    """All of the image, decoded, as "L" or "RGB" and upright."""
-    turn = TURNS.get(orientation(image))
+def loaded(image: Image.Image, lies: int = 1) -> Image.Image:
+    """All of the image, decoded, as "L" or "RGB" and upright. Raises: ValueError, MemoryError."""
+    turn = TURNS.get(lies)
     try:
         image.load()
         plain = without_modes(image)
         return plain if turn is None else plain.transpose(turn)
+    except MemoryError:
+        raise
     except Exception as error:  # a decoder may raise anything on bytes that were made to break it
         raise ValueError(f"It is damaged: {reason(error)}.") from None
 

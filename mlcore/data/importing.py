@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from mlcore.data.decoding import Decoded, Fit, decode, opened
+from mlcore.data.decoders import Decoders
+from mlcore.data.decoding import Box, Decoded, Fit
 from mlcore.data.sources import SOURCES, Found, LeftOut, Source, source_for
 from mlcore.data.sources.root import allowed
 from mlcore.data.store import data_root, set_of_state
 from mlcore.data.writing import SetWriter, work_folder
 from mlcore.runs.durable import read_json, replace_json
 
-BATCH = 32
+BATCH_BYTES = 4 * 2**20  # of pixels in a batch, and of the files that a decoder gets at once, but for a larger one
+MOST_IN_BATCH = 32
+READERS = 2  # threads that read files while all decoders are busy
 SIDES = (8, 512)
 USUAL_SIDE = 160
 LOOK_AT = 100  # images, or fewer than twice as many, whose sizes tell the side of a set, where none is asked for
-TELL_EVERY_S = 0.2
+TELL_EVERY_S = WAIT_S = 0.2
 
 Progress = Callable[[int, int | None, float | None], None]  # done, total, seconds left
 Cancelled = Callable[[], bool]
@@ -82,13 +86,14 @@ def import_set(
 ) -> Path:
     """Read every image of a source and make a set of them under `root`; returns the set's folder.
 
-    An image that cannot be used is left out with its reason; it never ends the import. The same source, unchanged and
-    with the same options, is not imported twice; an import that was stopped, by whatever, goes on where it was.
-    `side` None is 160 px, or less where a hundred images, spread over all, are smaller. `progress(done, total,
-    seconds_left)` and `cancelled()` are called several times a second; while the source is listed, total is None.
+    An image that cannot be used is left out with its reason; it never ends the import, whatever it does to its decoder,
+    for that is a process of its own (see `Decoders`). The same source, unchanged and with the same options, is not
+    imported twice; an import that was stopped, by whatever, goes on where it was. `side` None is 160 px, or less where
+    a hundred images, spread over all, are smaller. `progress(done, total, seconds_left)` and `cancelled()` are called
+    several times a second; while the source is listed, total is None.
 
-    Raises: ImportStopped after a cancel; ValueError if there is no usable image, an option is not understood, or the
-    set is being imported by another process; DiskFull before the disk is full.
+    Raises: ImportStopped after a cancel; ValueError if there is no usable image, an option is not understood, the set
+    is being imported by another process, or no decoder can be started; DiskFull before the disk is full.
     """
     check_options(side, fit)
     clock = Teller(progress, cancelled)
@@ -101,24 +106,44 @@ def import_set(
         clock.tell(total, total, always=True)
         return there
     root.mkdir(parents=True, exist_ok=True)
-    chosen = side or fitting_side(source, fit, total)
-    name = hashlib.sha256(repr((state, options)).encode()).hexdigest()
-    forget_older(root, facts, name)
-    with SetWriter(root, name, chosen) as writer:
-        replace_json(writer.folder / "plan.json", facts)
-        clock.begin(writer.done)
-        writer.check_room((total - writer.done) * chosen**2 * writer.channels)
-        for item, outcome in outcomes(source, writer.done, chosen, fit):
-            if isinstance(outcome, LeftOut):
-                writer.leave_out(outcome)
-            else:
-                writer.add(item, outcome.pixels, outcome.width, outcome.height, outcome.mode, outcome.hash)
-            clock.tell(writer.done, total)
-        (writer.folder / "plan.json").unlink(missing_ok=True)
-        vectors_of = getattr(source, "vectors_of", None)
-        folder = writer.finish(title, facts, options | {"side": chosen, "asked_side": side}, vectors_of=vectors_of)
+    with Decoders() as decoders:
+        chosen = side or fitting_side(source, fit, total, decoders)
+        name = hashlib.sha256(repr((state, options)).encode()).hexdigest()
+        forget_older(root, facts, name)
+        with SetWriter(root, name, chosen) as writer:
+            there = set_of_state(root, state, None if as_it_is else options)
+            if there is not None:  # another process has ended the same import meanwhile
+                writer.discard()
+                return there
+            replace_json(writer.folder / "plan.json", facts | {"title": title, "options": options})
+            writer.check_room((total - writer.done) * chosen**2 * writer.channels)
+            fill(writer, source, total, fit, decoders, clock)
+            (writer.folder / "plan.json").unlink(missing_ok=True)
+            vectors_of = getattr(source, "vectors_of", None)
+            folder = writer.finish(title, facts, options | {"side": chosen, "asked_side": side}, vectors_of=vectors_of)
     clock.tell(total, total, always=True)
     return folder
+
+
+def fill(writer: SetWriter, source: Source, total: int, fit: Fit, decoders: Decoders, clock: Teller) -> None:
+    """Into the set what it does not have yet of the source."""
+    clock.begin(writer.done)
+
+    def tell() -> None:
+        clock.tell(writer.done, total)
+
+    with contextlib.closing(outcomes(source, writer.done, writer.side, fit, decoders, tell)) as made:
+        for item, outcome in made:
+            settle(writer, item, outcome)
+            tell()
+
+
+def settle(writer: SetWriter, item: Found | LeftOut, outcome: Decoded | LeftOut) -> None:
+    if isinstance(outcome, LeftOut):
+        writer.leave_out(outcome)
+        return
+    facts = (outcome.width, outcome.height, outcome.mode, outcome.hash)
+    writer.add(item, outcome.pixels, *facts, damaged_exif=outcome.damaged_exif)
 
 
 def check_options(side: int | None, fit: str) -> None:
@@ -139,15 +164,16 @@ def listed(source: Source, how: list[Any], clock: Teller) -> tuple[int, str]:
     return total, digest.hexdigest()
 
 
-def fitting_side(source: Source, fit: Fit, total: int) -> int:
+def fitting_side(source: Source, fit: Fit, total: int, decoders: Decoders) -> int:
     """The usual side, or the largest that some images, spread over all, need where they are all smaller."""
+    looked_at = [
+        item
+        for item in itertools.islice(source.find(), 0, None, max(1, total // LOOK_AT))
+        if not isinstance(item, LeftOut)
+    ]
     sides = []
-    for item in itertools.islice(source.find(), 0, None, max(1, total // LOOK_AT)):
-        if isinstance(item, LeftOut):
-            continue
-        try:
-            size = opened(source.open(item.file)).size
-        except ValueError:
+    for item, size in zip(looked_at, read_batch(source, looked_at, decoders.sizes), strict=True):
+        if isinstance(size, LeftOut):
             continue
         if item.box is not None:
             size = (item.box[2] - item.box[0], item.box[3] - item.box[1])
@@ -155,37 +181,76 @@ def fitting_side(source: Source, fit: Fit, total: int) -> int:
     return min(USUAL_SIDE, max(SIDES[0], *sides)) if sides else USUAL_SIDE
 
 
-def outcomes(source: Source, skip: int, side: int, fit: Fit) -> Iterator[tuple[Found | LeftOut, Decoded | LeftOut]]:
-    """Everything a source names after the first `skip`, decoded in a few threads, in the source's order.
+def outcomes(
+    source: Source, skip: int, side: int, fit: Fit, decoders: Decoders, meanwhile: Callable[[], None]
+) -> Iterator[tuple[Found | LeftOut, Decoded | LeftOut]]:
+    """Everything a source names after the first `skip`, decoded in a few processes, in the source's order.
 
-    Threads serve, for reading, decoding, scaling and hashing all let go of Python's lock; and a page, which may start
-    no processes, can import too. At most a few batches are held at a time.
+    Threads read the files and wait for the decoders, which are closed at the end. At most a few batches are held at a
+    time. `meanwhile` is called again and again while none is ready.
     """
-    workers = min(8, os.cpu_count() or 1)
+    workers = decoders.count + READERS
+    count = min(MOST_IN_BATCH, max(1, BATCH_BYTES // (3 * side**2)))
+
+    def decoded(images: Sequence[tuple[bytes, Box | None]]) -> list[Decoded | str]:
+        return decoders.decode(images, side, fit)
+
     items = itertools.islice(source.find(), skip, None)
     waiting: deque[tuple[list[Found | LeftOut], Future]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="import")
     try:
-        while batch := list(itertools.islice(items, BATCH)):
-            waiting.append((batch, pool.submit(read_batch, source, batch, side, fit)))
-            if len(waiting) > 2 * workers:
-                first, future = waiting.popleft()
-                yield from zip(first, future.result(), strict=True)
+        while batch := list(itertools.islice(items, count)):
+            waiting.append((batch, pool.submit(read_batch, source, batch, decoded)))
+            if len(waiting) > workers + READERS:
+                yield from settled(waiting.popleft(), meanwhile)
         while waiting:
-            first, future = waiting.popleft()
-            yield from zip(first, future.result(), strict=True)
+            yield from settled(waiting.popleft(), meanwhile)
     finally:
+        decoders.close()
         pool.shutdown(cancel_futures=True)
 
 
-def read_batch(source: Source, batch: list[Found | LeftOut], side: int, fit: Fit) -> list[Decoded | LeftOut]:
-    return [item if isinstance(item, LeftOut) else read_one(source, item, side, fit) for item in batch]
+def settled(submitted: tuple[list[Any], Future], meanwhile: Callable[[], None]) -> Iterator[tuple[Any, Any]]:
+    batch, future = submitted
+    while not future.done():
+        wait([future], WAIT_S)
+        meanwhile()
+    return zip(batch, future.result(), strict=True)
 
 
-def read_one(source: Source, found: Found, side: int, fit: Fit) -> Decoded | LeftOut:
-    """The image, or why it is left out."""
+def read_batch(
+    source: Source,
+    batch: list[Found | LeftOut],
+    ask: Callable[[Sequence[tuple[bytes, Box | None]]], list[Any]],
+) -> list[Any]:
+    """What `ask` makes of each item's bytes, given a few megabytes of them at a time, or why it is left out."""
+    made: list[Any] = []
+    places: list[int] = []
+    images: list[tuple[bytes, Box | None]] = []
+
+    def ask_now() -> None:
+        for place, answer in zip(places, ask(images), strict=True):
+            made[place] = LeftOut(batch[place].file, answer) if isinstance(answer, str) else answer
+        places.clear()
+        images.clear()
+
+    for place, item in enumerate(batch):
+        read = item if isinstance(item, LeftOut) else read_one(source, item)
+        made.append(read)
+        if isinstance(read, bytes):
+            places.append(place)
+            images.append((read, item.box))
+            if sum(len(data) for data, _ in images) >= BATCH_BYTES:
+                ask_now()
+    if images:
+        ask_now()
+    return made
+
+
+def read_one(source: Source, found: Found) -> bytes | LeftOut:
+    """The bytes of an image, or why it is left out."""
     try:
-        return decode(source.open(found.file), side, fit, found.box)
+        return source.open(found.file)
     except ValueError as error:
         return LeftOut(found.file, str(error))
     except MemoryError:

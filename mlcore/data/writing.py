@@ -14,9 +14,10 @@ import time
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import numpy as np
 
@@ -32,12 +33,14 @@ RESERVE = 512 * 2**20  # bytes of the disk that are left to others
 CHECKPOINT_S = 2.0
 TEXT_LIMIT = 2000  # characters of a label or a text that are kept
 TAKEN, LEFT = "taken", "left"
+DAMAGED = "damaged EXIF"  # at the end of what the journal says of an image
 INDEX = ("row", "file", "label", "parent", "split", "fold", "text", "width", "height", "mode", "hash")
 SHOWN = 5  # names in a note
 VECTOR_NOTE = (
     "These are feature vectors, not images: each is shown as a grey picture of its first 256 numbers, and trains a "
     "head only."
 )
+LOCK_TRIES, LOCK_WAIT_S = 10, 0.05
 
 
 class SetWriter:
@@ -53,8 +56,7 @@ class SetWriter:
     def __init__(self, root: Path, name: str, side: int) -> None:
         self.root, self.side = root, side
         self.folder = work_folder(root, name)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = take_lock(self.folder / "lock")
+        self._lock = patient_lock(self.folder)
         if self._lock is None:
             raise ValueError("These images are being imported already, by another process. Wait for it.")
         self._pending: list[bytes] = []
@@ -75,8 +77,21 @@ class SetWriter:
         """How many things of the source are settled, taken or left out."""
         return self.taken + self.left
 
-    def add(self, found: Found, pixels: np.ndarray, width: int, height: int, mode: str, look: str) -> None:
-        """One more image, (side, side, 1 or 3) uint8, with its facts as the index has them; `look` is its hash."""
+    def add(
+        self,
+        found: Found,
+        pixels: np.ndarray,
+        width: int,
+        height: int,
+        mode: str,
+        look: str,
+        *,
+        damaged_exif: bool = False,
+    ) -> None:
+        """One more image, (side, side, 1 or 3) uint8, with its facts as the index has them; `look` is its hash.
+
+        How many have damaged EXIF is told in the set's notes.
+        """
         if pixels.shape[2] == 3 and self.channels == 1:
             self._widen()
         elif pixels.shape[2] == 1 and self.channels == 3:
@@ -84,7 +99,7 @@ class SetWriter:
         write_all(self._pixels, np.ascontiguousarray(pixels).data.cast("B"))
         facts = (found.file, found.label[:TEXT_LIMIT], found.parent, found.split, found.fold)
         text = found.text[:TEXT_LIMIT] if found.text else None
-        self._note([TAKEN, self.taken, *facts, text, width, height, mode, look])
+        self._note([TAKEN, self.taken, *facts, text, width, height, mode, look, *[DAMAGED] * damaged_exif])
         self.taken += 1
 
     def leave_out(self, left: LeftOut) -> None:
@@ -122,7 +137,7 @@ class SetWriter:
         Raises: ValueError if there is no image.
         """
         self.checkpoint()
-        index, left = self._tables()
+        index, left, damaged = self._tables()
         if not len(index):
             first = f" The first: {left.file[0]}: {left.reason[0]}" if len(left) else ""
             self.discard()
@@ -150,7 +165,11 @@ class SetWriter:
             "stamp": stamp_of(self.folder),
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
             "options": dict(options),
-            "notes": [*notes_on(index, left), *([] if vectors_of is None else [VECTOR_NOTE])],
+            "notes": [
+                *notes_on(index, left),
+                *note_on_exif(damaged),
+                *([] if vectors_of is None else [VECTOR_NOTE]),
+            ],
         }
         replace_json(self.folder / "set.json", record)
         return self._show(self.root / set_id, record)
@@ -187,8 +206,7 @@ class SetWriter:
             raise AssertionError(f"{rows} vectors for {count} rows")
 
     def _show(self, target: Path, record: dict[str, Any]) -> Path:
-        for name in ("lock", "journal.jsonl"):
-            (self.folder / name).unlink(missing_ok=True)
+        (self.folder / "journal.jsonl").unlink(missing_ok=True)
         sync_folder(self.folder)
         there = read_json(target / "set.json")
         if there is not None:
@@ -196,6 +214,7 @@ class SetWriter:
             shutil.rmtree(self.folder, ignore_errors=True)
         else:
             os.rename(self.folder, target)
+            (target / "lock").unlink(missing_ok=True)  # not before: nobody is to take it for left alone
             sync_folder(self.root)
         self.close()
         return target
@@ -267,24 +286,103 @@ class SetWriter:
         kinds = Counter(entry[0] for entry in self._entries())
         return kinds[TAKEN], kinds[LEFT]
 
-    def _tables(self) -> tuple[Any, Any]:
-        """The index and what was left out, as pandas tables."""
+    def _tables(self) -> tuple[Any, Any, int]:
+        """The index and what was left out, as pandas tables, and how many have damaged EXIF."""
         import pandas as pd
 
         taken: list[list[Any]] = []
         left: list[list[str]] = []
+        damaged = 0
         for entry in self._entries():
-            (taken if entry[0] == TAKEN else left).append(entry[1:])
+            if entry[0] == LEFT:
+                left.append(entry[1:])
+                continue
+            taken.append(entry[1 : 1 + len(INDEX)])
+            damaged += DAMAGED in entry[1 + len(INDEX) :]
         index = pd.DataFrame(taken, columns=list(INDEX))
         kinds = {"row": "int64", "fold": "Int64", "width": "int64", "height": "int64"}
         index = index.astype({name: kinds.get(name, "string") for name in INDEX})
-        return index, pd.DataFrame(left, columns=["file", "reason"]).astype("string")
+        return index, pd.DataFrame(left, columns=["file", "reason"]).astype("string"), damaged
 
     def _close_files(self) -> None:
         if self._journal >= 0:
             os.close(self._journal)
             os.close(self._pixels)
             self._journal = self._pixels = -1
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """An import that was begun and is no set yet: its folder, what it imports, and how much room it takes, in bytes.
+
+    `path` is None where it is not known any more. `title`, `key`, `knobs` and `options` are those it was asked for,
+    with which the same import goes on. `held`: some process is at it.
+    """
+
+    folder: Path
+    path: str | None
+    title: str
+    key: str
+    knobs: dict[str, Any]
+    options: dict[str, Any]
+    bytes: int
+    held: bool
+
+
+def unfinished(root: Path) -> list[Unfinished]:
+    """The imports under a data root that were begun and not ended, in the order of their folders' names."""
+    return [begun for folder in sorted(root.glob(".import-*")) if (begun := look_at(folder)) is not None]
+
+
+def remove_unfinished(root: Path) -> list[Unfinished]:
+    """Remove those that nobody is at; returns what was removed. To import such images again begins anew."""
+    removed = []
+    for begun in unfinished(root):
+        lock = free_lock(begun.folder)
+        if lock is None:
+            continue
+        with lock:
+            shutil.rmtree(begun.folder, ignore_errors=True)
+        if not begun.folder.exists():
+            removed.append(begun)
+    return removed
+
+
+def look_at(folder: Path) -> Unfinished | None:
+    """None where it is gone meanwhile."""
+    lock = free_lock(folder)
+    if lock is not None:
+        lock.close()
+    try:
+        size = sum(entry.stat(follow_symlinks=False).st_size for entry in os.scandir(folder))
+    except OSError:
+        return None
+    plan = {"path": None, "title": "", "key": "", "knobs": {}, "options": {}, **(read_json(folder / "plan.json") or {})}
+    facts = {name: plan[name] for name in ("title", "key", "knobs", "options")}
+    return Unfinished(folder, plan["path"] or None, **facts, bytes=size, held=lock is None)
+
+
+def free_lock(folder: Path) -> IO[bytes] | None:
+    """The lock of a folder of an import, taken; None where somebody has it, or the folder is gone."""
+    try:
+        lock = take_lock(folder / "lock")
+        if lock is None or os.path.samestat(os.fstat(lock.fileno()), os.stat(folder / "lock")):
+            return lock
+    except OSError:
+        return None
+    lock.close()
+    return None
+
+
+def patient_lock(folder: Path) -> IO[bytes] | None:
+    """The lock of a folder that is made if it is not there. Who only looks whether it is held has it for a moment."""
+    for left in reversed(range(LOCK_TRIES)):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = free_lock(folder)
+        if lock is not None or not left:
+            return lock
+        time.sleep(LOCK_WAIT_S)
+    return None
 
 
 def work_folder(root: Path, name: str) -> Path:
@@ -326,6 +424,15 @@ def notes_on(index: Any, left: Any) -> list[str]:
     elif index.parent.notna().any() and index.parent.isna().any():
         notes.append("Parents are not used: some classes have none.")
     return notes
+
+
+def note_on_exif(damaged: int) -> list[str]:
+    if not damaged:
+        return []
+    return [
+        f"{damaged} image{' has' if damaged == 1 else 's have'} damaged EXIF and {'is' if damaged == 1 else 'are'} "
+        f"taken as {'it lies' if damaged == 1 else 'they lie'}."
+    ]
 
 
 def some(names: list[str]) -> str:

@@ -68,7 +68,7 @@ class Root:
     def stamp(self, file: str) -> str:
         """Changes when the file does: its size and the time of its last change; empty for what cannot be opened."""
         try:
-            facts = os.stat(self.path / checked_name(file), follow_symlinks=False)
+            facts = os.stat(f"{self.path}/{checked_name(file)}", follow_symlinks=False)
         except (OSError, ValueError):
             return ""
         return f"{facts.st_size}:{facts.st_mtime_ns}"
@@ -122,11 +122,11 @@ def allowed(path: str | os.PathLike[str]) -> Path:
 
 def checked_name(file: str) -> str:
     """The name itself if it stays inside its root; ValueError with the reason if not."""
-    if not file or file.startswith(("/", "\\", "~")) or PurePosixPath(file).is_absolute() or file[1:2] == ":":
+    if not file or file.startswith(("/", "\\", "~")) or file[1:2] == ":":
         raise ValueError("Its name is not relative to the images' folder.")
     if any(part in ("", ".", "..") for part in file.split("/")):
         raise ValueError("Its name leads out of the images' folder.")
-    if any(unicodedata.category(letter) == "Cc" for letter in file):
+    if not file.isprintable() and any(unicodedata.category(letter) == "Cc" for letter in file):
         raise ValueError("Its name has control characters.")
     if len(file.encode(errors="replace")) > 4096 or not is_text(file):
         raise ValueError("Its name is too long or not valid Unicode.")
@@ -136,7 +136,8 @@ def checked_name(file: str) -> str:
 def read_up_to(descriptor: int, limit: int) -> bytes:
     """Everything of a descriptor; ValueError where it is more than `limit`, whatever its size had said."""
     parts, total = [], 0
-    while part := os.read(descriptor, min(limit + 1 - total, 2**20)):
+    length = min(max(os.fstat(descriptor).st_size + 1, 2**14), 2**20)
+    while part := os.read(descriptor, min(limit + 1 - total, length)):
         parts.append(part)
         total += len(part)
         if total > limit:

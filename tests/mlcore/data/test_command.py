@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
-from image_files import classes, tree
+from image_files import classes, image_bytes, picture, tree
 
 from mlcore.__main__ import main
 from mlcore.data import command, importing
-from mlcore.data.store import all_sets
+from mlcore.data.store import all_sets, data_root
+from mlcore.data.writing import unfinished
 from mlcore.runs.folder import Runs
+from mlcore.runs.process import take_lock
 
 
 @pytest.fixture(autouse=True)
@@ -40,8 +43,6 @@ def test_import_as_json_is_one_record(own, capsys):
 
 
 def test_import_takes_a_level_and_a_sources_own_options(tmp_path, capsys):
-    from image_files import image_bytes, picture
-
     files = {f"{p}/{c}/1.png": image_bytes(picture(n)) for n, (p, c) in enumerate([("a", "x"), ("a", "y"), ("b", "z")])}
     own = tree(tmp_path / "own", files)
     assert main(["import", str(own), "--level", "2", "--json"]) == 0
@@ -63,7 +64,7 @@ def test_import_stopped_by_hand_says_how_to_go_on(own, capsys, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(importing, "decode", stopped)
+        patch.setattr(importing, "settle", stopped)
         assert main(["import", str(own)]) == 130
     assert "the same command goes on" in capsys.readouterr().err
     assert main(["import", str(own)]) == 0
@@ -85,6 +86,68 @@ def test_data_lists_shows_renames_and_deletes(own, capsys):
     assert main(["data", "--delete"]) == 2
 
 
+def stopped_import(*arguments):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importing, "settle", stopped)
+        assert main(["import", *arguments]) == 130
+
+
+def test_data_tells_of_unfinished_imports_and_how_to_go_on(own, capsys):
+    stopped_import(str(own), "--side", "9", "--fit", "pad")
+    capsys.readouterr()
+    assert main(["data"]) == 0
+    told = capsys.readouterr().out
+    assert f"Unfinished: {own}, 0.0 MB\n" in told
+    (line,) = [line for line in told.splitlines() if "To go on" in line]
+    assert main(shlex.split(line.partition("python -m mlcore ")[2])) == 0
+    assert all_sets()[0].options == {"side": 9, "fit": "pad", "asked_side": 9}
+    assert not unfinished(data_root())
+    capsys.readouterr()
+    main(["data"])
+    assert "Unfinished" not in capsys.readouterr().out
+
+
+def test_a_sources_options_are_in_the_command_to_go_on(tmp_path, capsys):
+    files = {f"p {n}/{c}/1.png": image_bytes(picture(n)) for n in range(2) for c in "xy"}
+    own = tree(tmp_path / "my own", files)
+    stopped_import(str(own), "--level", "2", "--title", "Mine")
+    main(["data"])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "To go on" in line]
+    assert shlex.split(line)[-7:] == [
+        *(str(own), "--source", "image_folder"),
+        *("--option", "level=2", "--title", "Mine"),
+    ]
+    assert main(shlex.split(line.partition("python -m mlcore ")[2])) == 0
+    assert not unfinished(data_root())
+
+
+def test_clean_removes_what_nobody_is_at(own, tmp_path, capsys):
+    stopped_import(str(own))
+    other = tree(tmp_path / "other", {"c/1.png": image_bytes()})
+    stopped_import(str(other))
+    ours, theirs = unfinished(data_root())
+    with take_lock(theirs.folder / "lock"):
+        assert [begun.held for begun in unfinished(data_root())] == [False, True]
+        capsys.readouterr()
+        assert main(["data", "--clean"]) == 0
+        told = capsys.readouterr().out
+        assert str(ours.path) in told
+        assert "MB are free again" in told
+        assert [begun.folder for begun in unfinished(data_root())] == [theirs.folder]
+        main(["data"])
+        assert "goes on now" in capsys.readouterr().out
+    assert main(["data", "--clean", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert [begun["path"] for begun in record["removed"]] == [theirs.path]
+    assert record["bytes"] == theirs.bytes
+    assert main(["data", "--clean"]) == 0
+    assert "nothing to remove" in capsys.readouterr().out
+    assert main(["data", "own", "--clean"]) == 2
+
+
 def train(dataset):
     settings = ["sampler.batch_size=8", "head.embedding_size=8", "watch.points=20"]
     chosen = [word for setting in settings for word in ("--set", setting)]
@@ -94,7 +157,7 @@ def train(dataset):
 def test_train_takes_a_path_an_id_and_a_title_and_imports_once(own, capsys, monkeypatch, tmp_path):
     assert train(own) == 0
     (facts,) = all_sets()
-    monkeypatch.setattr(importing, "decode", None)
+    monkeypatch.setattr(importing, "Decoders", None)
     for name in (own, facts.id, facts.id[-6:], "own"):
         assert train(name) == 0
     assert len(all_sets()) == 1

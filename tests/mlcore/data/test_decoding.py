@@ -95,10 +95,35 @@ def test_photographs_come_upright(turn):
     assert middle[-3].max() < 60
 
 
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_damaged_exif_is_no_reason_to_leave_an_image_out():
-    data = image_bytes(flat(), "JPEG", exif=b"Exif\0\0MM\0*" + b"\xff" * 40)
-    assert decode(data, 8).pixels.shape == (8, 8, 3)
+TURN = struct.pack(">HHIHH", 0x112, 3, 1, 6, 0)
+LONG = struct.pack(">HHII", 0x10F, 2, 400, 0xFF00)  # text that would lie behind the end
+
+
+def exif_of(*entries, whole=True):
+    data = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">H", len(entries)) + b"".join(entries) + b"\0\0\0\0"
+    return data if whole else data[:20]
+
+
+@pytest.mark.filterwarnings("ignore:.*EXIF data", "ignore:Tag data larger")
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize(
+    ("exif", "turned", "damaged"),
+    [
+        (exif_of(TURN), True, False),
+        (exif_of(TURN, LONG), True, False),
+        (exif_of(struct.pack(">HHIHH", 0x112, 3, 1, 0, 0)), False, False),
+        (exif_of(struct.pack(">HHIHH", 0x112, 3, 1, 77, 0)), False, True),
+        (exif_of(LONG), False, True),
+        (exif_of(TURN, whole=False), False, True),
+        (b"Exif\0\0MM\0*" + b"\xff" * 40, False, True),
+        (b"Exif\0\0" + b"\xff" * 40, False, True),
+        (b"", False, False),
+    ],
+)
+def test_damaged_exif_is_no_reason_to_leave_an_image_out_and_is_told(kind, exif, turned, damaged):
+    done = decode(image_bytes(picture(1, (20, 30)), kind, **({"exif": exif} if exif else {})), 8)
+    assert (done.width, done.height) == ((30, 20) if turned else (20, 30))
+    assert done.damaged_exif == damaged
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP"])

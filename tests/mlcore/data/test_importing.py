@@ -13,13 +13,16 @@ from collections import namedtuple
 import numpy as np
 import pandas as pd
 import pytest
-from image_files import archive, classes, image_bytes, picture, png_of_size, snapshot, tree
+from image_files import STUB, archive, classes, image_bytes, picture, png_of_size, snapshot, tree
+from PIL import Image
 
 from mlcore.data import importing, writing
+from mlcore.data.decoders import Decoders
 from mlcore.data.importing import ImportStopped, import_path, import_set
 from mlcore.data.sources import Found, ImageFolder, LeftOut, source_for
 from mlcore.data.store import all_sets, open_set, read_index, read_left_out
 from mlcore.runs.durable import DiskFull
+from mlcore.runs.process import take_lock
 
 Disk = namedtuple("Disk", "total used free")
 
@@ -31,6 +34,12 @@ def root(tmp_path):
 
 def facts_of(folder):
     return json.loads((folder / "set.json").read_text())
+
+
+@pytest.fixture
+def stub(monkeypatch):
+    """Decoders that do what an image's last bytes say: crash, hang or garbage."""
+    monkeypatch.setattr(importing, "Decoders", lambda: Decoders(command=STUB, limit_s=60))
 
 
 class Memory:
@@ -176,7 +185,7 @@ def test_one_class_is_noted(tmp_path, root):
 def test_the_same_path_is_not_imported_twice_until_it_changes(tmp_path, root, monkeypatch):
     own = classes(tmp_path / "own")
     first = import_path(own, root=root)
-    monkeypatch.setattr(importing, "decode", None)
+    monkeypatch.setattr(importing, "Decoders", None)
     assert import_path(own, root=root) == first
     monkeypatch.undo()
     tree(own, {"c0/new.png": image_bytes(picture(9))})
@@ -320,6 +329,46 @@ def test_two_imports_of_the_same_images_at_once_are_refused(root):
     assert len(all_sets(root)) == 1
 
 
+def test_what_another_process_imported_meanwhile_is_not_imported_again(root, monkeypatch):
+    source = Memory(images(10))
+
+    def meanwhile(*_):
+        with monkeypatch.context() as patch:
+            patch.setattr(importing, "fitting_side", lambda *_: 24)
+            made.append(import_set(Memory(images(10)), "own", root))
+        return 24
+
+    made = []
+    monkeypatch.setattr(importing, "fitting_side", meanwhile)
+    assert [import_set(source, "own", root)] == made
+    assert source.opened == []
+    assert os.listdir(root) == [made[0].name]
+
+
+def test_who_only_looks_whether_an_import_goes_on_does_not_stop_it(root, monkeypatch):
+    folder = root / ".import-name"
+    folder.mkdir(parents=True)
+    looking = [take_lock(folder / "lock")]
+    monkeypatch.setattr(writing.time, "sleep", lambda _: looking.pop().close())
+    with writing.SetWriter(root, "name", 8):
+        assert [begun.held for begun in writing.unfinished(root)] == [True]
+    assert [begun.held for begun in writing.unfinished(root)] == [False]
+
+
+def test_an_import_whose_folder_is_removed_while_it_waits_makes_it_anew(root, monkeypatch):
+    folder = root / ".import-name"
+    folder.mkdir(parents=True)
+    lock = take_lock(folder / "lock")
+
+    def remove(_):
+        shutil.rmtree(folder)
+        lock.close()
+
+    monkeypatch.setattr(writing.time, "sleep", remove)
+    with writing.SetWriter(root, "name", 8) as writer:
+        assert (writer.folder / "journal.jsonl").exists()
+
+
 def test_an_import_that_would_not_fit_is_refused_at_once(tmp_path, root, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk(10**9, 0, writing.RESERVE + 100))
     with pytest.raises(DiskFull, match="Make room and import again"):
@@ -350,21 +399,57 @@ def test_text_boxes_splits_and_folds_reach_the_index(tmp_path, root):
     assert index["width"].tolist() == [24, 24]
 
 
-def test_a_decoder_that_breaks_in_its_own_way_is_only_one_image(root, monkeypatch):
-    from PIL import PngImagePlugin
+@pytest.mark.parametrize(("what", "why"), [("crash", "ended the decoder"), ("garbage", "makes no sense")])
+def test_an_image_that_breaks_its_decoder_is_left_out_alone_and_in_order(root, stub, what, why):
+    made = images(80)
+    odd = [3, 40, 41, 79]
+    for number in odd:
+        name = list(made)[number]
+        made[name] += what.encode()
+    folder = import_set(Memory(made), "own", root)
+    assert read_index(folder).file.tolist() == [name for n, name in enumerate(made) if n not in odd]
+    left = read_left_out(folder)
+    assert left.file.tolist() == [list(made)[number] for number in odd]
+    assert left.reason.str.contains(why).all()
 
-    real = PngImagePlugin.PngImageFile.load_prepare
-    calls = iter(range(10**6))
 
-    def odd(self):
-        if next(calls) == 5:
-            raise RecursionError("deep inside")
-        return real(self)
+def test_a_cancel_ends_an_import_whose_decoders_hang(root, stub, monkeypatch):
+    monkeypatch.setattr(importing, "TELL_EVERY_S", 0.0)
+    monkeypatch.setattr(importing, "fitting_side", lambda *_: 24)
+    made = images(100)
+    made[list(made)[60]] += b"hang"
+    done = []
+    with pytest.raises(ImportStopped):
+        import_set(Memory(made), "own", root, progress=lambda *word: done.append(word[0]), cancelled=lambda: 30 in done)
 
-    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load_prepare", odd)
-    folder = import_set(Memory(images(20)), "own", root)
-    assert len(read_index(folder)) == 19
-    assert "deep inside" in read_left_out(folder).reason[0]
+
+def test_pixel_bombs_are_left_out_and_the_rest_is_taken(root):
+    wide = image_bytes(Image.new("1", (25_000, 25_000)))
+    assert len(wide) < 1_000_000
+    bombs = {"c0/bomb.png": wide, "c0/claim.png": png_of_size(200_000, 200_000), "c0/torn.png": wide[:2000]}
+    folder = import_set(Memory(images(10) | bombs), "own", root)
+    assert len(read_index(folder)) == 10
+    assert set(read_left_out(folder).file) == set(bombs)
+
+
+def test_damaged_exif_is_told_also_after_a_stop(root, monkeypatch):
+    monkeypatch.setattr(importing, "fitting_side", lambda *_: 24)
+    made = images(100)
+    for number in (0, 70):
+        made[list(made)[number]] = image_bytes(picture(number), "JPEG", exif=b"Exif\0\0MM\0*" + b"\xff" * 40)
+    with monkeypatch.context() as patch:
+        patch.setattr(importing, "TELL_EVERY_S", 0.0)
+        done = []
+        with pytest.raises(ImportStopped):
+            import_set(Memory(made), "own", root, progress=lambda *w: done.append(w[0]), cancelled=lambda: 50 in done)
+    notes = facts_of(import_set(Memory(made), "own", root))["notes"]
+    assert notes == ["2 images have damaged EXIF and are taken as they lie."]
+
+
+def test_importing_where_no_decoder_can_be_started_says_so(root, monkeypatch):
+    monkeypatch.setattr(importing, "Decoders", lambda: Decoders(command=["/no/such/program"]))
+    with pytest.raises(ValueError, match="no process that decodes images can be started"):
+        import_set(Memory(images(3)), "own", root)
 
 
 def test_a_source_of_another_kind_can_be_named(tmp_path):
