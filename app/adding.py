@@ -11,6 +11,9 @@ import streamlit as st
 
 from app.jobs import Job, jobs, uploads
 from app.words import clock, count, plain
+from mlcore.data.command import same_import
+from mlcore.data.store import data_root
+from mlcore.data.writing import remove_unfinished, unfinished
 
 KINDS = ["zip", "npz", "parquet"]
 ADDED = "data.added"
@@ -189,3 +192,30 @@ def dismiss_button(job: Job) -> None:
     st.button(
         "Dismiss", icon=":material/close:", key=f"data.dismiss.{job.number}", on_click=jobs().dismiss, args=(job,)
     )
+
+
+def left_behind() -> None:
+    """Imports that were begun and not ended, by whatever: go on with them, or make room."""
+    own = {argument for job in jobs().all for argument in job.arguments}
+    stale = [begun for begun in unfinished(data_root()) if not begun.held and begun.path not in own]
+    if not stale:
+        return
+    with st.container(border=True):
+        for begun in stale:
+            st.markdown(f"An import of “{plain(begun.title or begun.path or 'some images')}” was begun and not ended.")
+            if begun.path and Path(begun.path).exists():
+                st.button(
+                    "Go on",
+                    icon=":material/play_arrow:",
+                    key=f"data.unfinished.{begun.folder.name}",
+                    on_click=begin,
+                    args=(begun.title or Path(begun.path).stem, [*same_import(begun)[3:], "--json", "--progress"]),
+                )
+        size = sum(begun.bytes for begun in stale) / 2**20
+        st.button(
+            f"Remove what they left ({size:,.1f} MB)",
+            icon=":material/delete:",
+            key="data.unfinished.remove",
+            on_click=remove_unfinished,
+            args=(data_root(),),
+        )

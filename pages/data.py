@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.adding import adding, jobs_going_on
+from app.adding import adding, jobs_going_on, left_behind
 from app.browse import groups_text, mosaic
 from app.classes_view import classes_view
 from app.comparing import OTHERS, USUAL_FIVE
@@ -117,6 +117,7 @@ def to_the_lab(*, several: bool) -> None:
 st.title("Data", anchor=False)
 adding()
 jobs_going_on()
+left_behind()
 cards()
 mirror({"set": key}, "set".__eq__)
 

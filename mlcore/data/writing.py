@@ -412,7 +412,8 @@ def notes_on(index: Any, left: Any) -> list[str]:
         notes.append(f"There is one class, '{counts.index[0]}': nothing can be told apart.")
     unlabelled = int(left.reason.str.contains("it has no label|lies in no class folder").sum())
     if unlabelled:
-        notes.append(f"{unlabelled} image(s) have no label and were left out.")
+        told = "1 image has no label and was" if unlabelled == 1 else f"{unlabelled} images have no label and were"
+        notes.append(f"{told} left out.")
     folded = Counter(unicodedata.normalize("NFC", name).casefold() for name in counts.index)
     twins = sorted(name for name in counts.index if folded[unicodedata.normalize("NFC", name).casefold()] > 1)
     if twins:

@@ -8,6 +8,7 @@ from image_files import classes
 from streamlit.testing.v1 import AppTest
 
 from app.draft import settings_of
+from mlcore.data import importing
 from mlcore.data.importing import import_path
 from mlcore.runs.spec import RunSpec
 from mlcore.runs.states import RunState
@@ -268,3 +269,20 @@ def test_images_that_are_not_here_are_told_and_others_taken(open_page):
     test = open_page("lab", **{"s.dataset": "set-000000000000"})
     assert "set-000000000000" in test.toast[0].value.replace("\\", "")
     assert test.selectbox(key="lab.set.dataset").value == "glyphs"
+
+
+def test_the_data_page_offers_to_go_on_with_an_import_that_was_not_ended(open_page, tmp_path, monkeypatch):
+    monkeypatch.setenv("LAB_DATA", str(tmp_path / "data"))
+    folder = classes(tmp_path / "shop")
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(importing, "settle", stopped)
+        import_path(folder, title="Shop")
+    page = open_page("data")
+    assert "An import of “Shop” was begun and not ended" in words(page)
+    page.button(key="data.unfinished.remove").click().run()
+    assert "was begun and not ended" not in words(page)
+    assert not list((tmp_path / "data").glob(".import-*"))

@@ -173,7 +173,7 @@ def test_notes_say_what_is_odd_about_labels(tmp_path, root):
     table = "file,label\nDog.png,dog\nx.png,Dog\ny.png,\n"
     notes = "\n".join(facts_of(import_path(tree(own, {"t.csv": table.encode()}) / "t.csv", root=root))["notes"])
     assert "'Dog', 'dog' have one image" in notes
-    assert "1 image(s) have no label" in notes
+    assert "1 image has no label" in notes
     assert "differ by upper and lower case only" in notes
 
 
