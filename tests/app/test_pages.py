@@ -278,9 +278,10 @@ def test_the_data_page_offers_to_go_on_with_an_import_that_was_not_ended(open_pa
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(importing, "settle", stopped)
-        import_path(folder, title="Shop")
+        with pytest.raises(KeyboardInterrupt):
+            import_path(folder, title="Shop")
     page = open_page("data")
     assert "An import of “Shop” was begun and not ended" in words(page)
     page.button(key="data.unfinished.remove").click().run()
