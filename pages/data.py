@@ -144,11 +144,12 @@ if train or compare:
 if key not in own:
     st.markdown(sets[key].text.split("\n\n")[0])
 height, width = table.image_size
-colour = "grey" if table.channels == 1 else "colour"
-st.caption(
-    f"{count(len(table), 'image')}, {count(len(table.class_names), 'class', 'classes')}, stored at {width} × {height} "
-    f"px, {colour}. {groups_text(table)}"
-)
+if table.vectors is None:
+    colour = "grey" if table.channels == 1 else "colour"
+    what = f"{count(len(table), 'image')} in {{}}, stored at {width} × {height} px, {colour}."
+else:
+    what = f"{count(len(table), 'vector')} of {table.vectors.shape[1]:,} numbers in {{}}."
+st.caption(f"{what.format(count(len(table.class_names), 'class', 'classes'))} {groups_text(table)}")
 with st.expander("Origin and licence", icon=":material/copyright:"):
     st.markdown(plain(table.origin, 2000))
     st.markdown(plain(table.licence, 2000))
