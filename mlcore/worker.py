@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import os
 import sys
@@ -39,7 +40,7 @@ def stand_by() -> int:
 
 
 def get_ready() -> None:
-    """Import and touch all that makes a first step slow: the optimizers' compiler, the sample sets."""
+    """Import and touch all that makes a first step slow: the parts, the optimizers' compiler, the sample sets."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     be_nice()
     import torch
@@ -48,6 +49,7 @@ def get_ready() -> None:
     from mlcore.data import DATASETS, load
     from mlcore.training.device import default_threads
 
+    importlib.import_module("mlcore.training.loop")
     torch.set_num_threads(default_threads())
     image = torch.zeros(4, 3, 16, 16)
     layer = torch.nn.Conv2d(3, 8, 3)
