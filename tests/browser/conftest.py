@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FLAGS = [
@@ -119,3 +119,15 @@ def start_streamlit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callab
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page that fails its test when anything in it throws, or when a traceback is shown."""
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    opened, errors = context.new_page(), []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    yield opened
+    assert opened.get_by_test_id("stException").count() == 0
+    context.close()
+    assert errors == []

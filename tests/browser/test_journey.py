@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from driving import map_value, open_lab, places, press_start, shown_step, wait_for_map
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from mlcore.runs.folder import Runs
 from mlcore.runs.states import RunState
@@ -46,18 +46,6 @@ def nothing_goes_on(runs: Runs) -> Iterator[None]:
     yield
     for run in runs.all(purpose=None):
         run.stop()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page that fails its test when anything in it throws, or when a traceback is shown."""
-    context = browser.new_context(viewport={"width": 1400, "height": 900})
-    opened, errors = context.new_page(), []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    yield opened
-    assert opened.get_by_test_id("stException").count() == 0
-    context.close()
-    assert errors == []
 
 
 def until(claim: Callable[[], bool], seconds: float = 60.0) -> None:

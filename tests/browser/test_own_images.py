@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from driving import press_start, wait_for_map
 from image_files import archive, image_bytes
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from mlcore.data.store import all_sets, read_index
 from mlcore.runs.folder import Runs
@@ -33,18 +33,6 @@ def runs(tmp_path_factory) -> Runs:
 @pytest.fixture(scope="module")
 def server(start_streamlit: Callable[..., Any], runs: Runs) -> Any:
     return start_streamlit(APP, LAB_RUNS=str(runs.root))
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page that fails its test when anything in it throws, or when a traceback is shown."""
-    context = browser.new_context(viewport={"width": 1400, "height": 900})
-    opened, errors = context.new_page(), []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    yield opened
-    assert opened.get_by_test_id("stException").count() == 0
-    context.close()
-    assert errors == []
 
 
 def drawing(label: int, number: int) -> Image.Image:
