@@ -29,6 +29,7 @@ from mlcore.networks.listing import (
 from mlcore.networks.speed import Speed, images_per_s, speed, speed_words
 from mlcore.runs.spec import RunSpec
 
+OPEN = "lab.timm.open"  # kept while the list is open: a page that is drawn again would close it
 PART = "timm"
 MODEL = "backbone.model"
 PRETRAINED = "backbone.pretrained"
@@ -50,9 +51,14 @@ COLUMNS = {
 }
 
 
+def close() -> None:
+    st.session_state.pop(OPEN, None)
+
+
 def timm_choice(draft: Draft) -> None:
     """The chosen network, what it is and needs, and the way to the list; for the part `timm` only."""
     if draft.get("backbone") != PART:
+        close()
         return
     name = draft.get(MODEL)
     if st.button(
@@ -63,6 +69,8 @@ def timm_choice(draft: Draft) -> None:
         help="Search timm's networks by size, weights and speed.",
     ):
         st.session_state.pop("lab.timm.search", None)
+        st.session_state[OPEN] = True
+    if st.session_state.get(OPEN):
         choose_model(draft)
     row = described(name)
     if row is None:
@@ -133,7 +141,7 @@ def speed_of(name: str, draft: Draft) -> str:
     return speed_words(found.images_per_s, found.measured)
 
 
-@st.dialog("Choose a timm model", width="large", icon=":material/search:")
+@st.dialog("Choose a timm model", width="large", icon=":material/search:", on_dismiss=close)
 def choose_model(draft: Draft) -> None:
     listed = network_list()
     words = st.text_input(
@@ -251,6 +259,7 @@ def use_or_measure(draft: Draft, name: str, known: Speed | None) -> None:
     actions = st.container(horizontal=True)
     if actions.button(f"Use {plain(row['name'], 60)}", key="lab.timm.use", type="primary"):
         take(draft, row["name"], pretrained)
+        close()
         st.rerun()
     if known is None:
         told, arguments = "Measure this machine", ["--calibrate"]

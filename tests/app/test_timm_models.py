@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import huggingface_hub
+import huggingface_hub.constants
 import pytest
 from streamlit.testing.v1 import AppTest
 
