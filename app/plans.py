@@ -23,6 +23,17 @@ class Sources:
     apart: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class Now:
+    """Where a preparation stands: its sets with their fingerprints, its steps as JSON, and the index after them."""
+
+    set_id: str
+    sources: Sources
+    stamps: tuple[str, ...]
+    plan: str
+    index: Any
+
+
 class PlanInMaking:
     """The plan of one set. Every change is written at once, so that a closed tab loses nothing."""
 

@@ -11,7 +11,7 @@ from app.adding import begin
 from app.chart.widget import chart
 from app.figures import count_figure
 from app.panels import theme
-from app.plans import PlanInMaking, Sources, figures_of, prepared
+from app.plans import Now, PlanInMaking, Sources, figures_of, prepared
 from app.step_forms import FORMS
 from app.words import count, plain
 from mlcore.data.store import SetFacts, all_sets
@@ -33,7 +33,8 @@ def preparing(facts: SetFacts) -> None:
         return
     show_figures(sources, stamps, making)
     show_steps(making, effects)
-    next_step(facts, making, sources, stamps, index)
+    now = Now(facts.id, sources, stamps, plan_json(making.steps), index)
+    next_step(facts, making, now)
     save(facts, making, sources, index)
 
 
@@ -133,10 +134,10 @@ def step_buttons(making: PlanInMaking) -> None:
         )
 
 
-def next_step(facts: SetFacts, making: PlanInMaking, sources: Sources, stamps: tuple[str, ...], index: Any) -> None:
+def next_step(facts: SetFacts, making: PlanInMaking, now: Now) -> None:
     """A step in the making: its settings, what it would do, and the button that does it."""
     with st.container(border=True):
-        hashed = not facts.has_vectors and bool((index["hash"] != "").all())
+        hashed = not facts.has_vectors and bool((now.index["hash"] != "").all())
         kinds = [kind for kind in FORMS if hashed or kind not in BY_HASH]
         kind = st.pills(
             "Next step",
@@ -147,11 +148,11 @@ def next_step(facts: SetFacts, making: PlanInMaking, sources: Sources, stamps: t
             required=True,
         )
         st.caption(FORMS[kind].words)
-        step = FORMS[kind].form(making, sources, stamps, index, plan_json(making.steps))
+        step = FORMS[kind].form(now)
         if step is None:
             return
         try:
-            effect = prepared(sources, stamps, plan_json([*making.steps, step]))[1][-1]
+            effect = prepared(now.sources, now.stamps, plan_json([*making.steps, step]))[1][-1]
         except ValueError as error:
             st.warning(plain(str(error), 400), icon=":material/info:")
             return

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import streamlit as st
 
 from app.browse import pictures_at
-from app.plans import PlanInMaking, Sources, pairs_of, prepared
+from app.plans import Now, pairs_of, prepared
 from app.tiles import Row, Tile, atlas_carrier, image_tiles
 from app.words import count
 
@@ -39,7 +39,7 @@ def seed_input(key: str) -> int:
     return int(st.number_input("Seed", 0, 2**31 - 1, 0, key=key, help="The same seed draws the same images."))
 
 
-def sides(making: PlanInMaking, sources: Sources, stamps: Any, index: Any, plan: str) -> Step | None:
+def sides(now: Now) -> Step | None:
     left, right = st.columns(2)
     with left:
         smallest = optional_count("Shorter side at least", "data.sides.smallest", 32, unit="px")
@@ -50,7 +50,7 @@ def sides(making: PlanInMaking, sources: Sources, stamps: Any, index: Any, plan:
     return {"step": "sides", "smallest": smallest, "largest": largest}
 
 
-def counts(making: PlanInMaking, sources: Sources, stamps: Any, index: Any, plan: str) -> Step | None:
+def counts(now: Now) -> Step | None:
     left, right = st.columns(2)
     with left:
         fewest = optional_count("Fewest of a class", "data.counts.fewest", 5, unit="images")
@@ -69,7 +69,7 @@ def counts(making: PlanInMaking, sources: Sources, stamps: Any, index: Any, plan
     return {"step": "counts", "fewest": fewest, "most": most, "undersample": under}
 
 
-def duplicates(making: PlanInMaking, sources: Sources, stamps: Any, index: Any, plan: str) -> Step | None:
+def duplicates(now: Now) -> Step | None:
     """Pairs to keep or to drop: every image that would go has a cross, and a press keeps it."""
     left, right = st.columns(2)
     distance = left.slider(
@@ -92,20 +92,20 @@ def duplicates(making: PlanInMaking, sources: Sources, stamps: Any, index: Any, 
     if not kinds:
         st.caption("Choose which pairs to look at.")
         return None
-    table, complete = pairs_of(sources, stamps, plan, distance)
+    table, complete = pairs_of(now.sources, now.stamps, now.plan, distance)
     table = table[table["kind"].isin(kinds)]
     if table.empty:
         st.success("No two images are so much alike.", icon=":material/check:")
         return None
-    spare: set[str] = st.session_state.setdefault(f"data.spare.{making.set_id}", set())
+    spare: set[str] = st.session_state.setdefault(f"data.spare.{now.set_id}", set())
     step = {"step": "duplicates", "distance": distance, "kinds": list(kinds), "spare": sorted(spare)}
-    dropped = dropped_by(sources, stamps, plan, step)
+    dropped = dropped_by(now, step)
     told = f"{'' if complete else 'At least '}{count(len(table), 'pair')}; {count(len(dropped), 'image')} would go."
     st.caption(
         f"{told} A cross: it goes. A tick: it stays. Press an image to keep it, and again to let it go. "
         "Different things on one background can be alike too: look first."
     )
-    show_pairs(table, index, dropped, spare, sources)
+    show_pairs(table, now, dropped, spare)
     if spare:
         st.button(
             f"Forget the {count(len(spare), 'image')} that you keep",
@@ -116,20 +116,20 @@ def duplicates(making: PlanInMaking, sources: Sources, stamps: Any, index: Any, 
     return step if dropped else None
 
 
-def dropped_by(sources: Sources, stamps: Any, plan: str, step: Step) -> set[str]:
+def dropped_by(now: Now, step: Step) -> set[str]:
     """The files that a step would leave out."""
-    before, _ = prepared(sources, stamps, plan)
-    after, _ = prepared(sources, stamps, json.dumps({"steps": [*json.loads(plan)["steps"], step]}))
+    before, _ = prepared(now.sources, now.stamps, now.plan)
+    after, _ = prepared(now.sources, now.stamps, json.dumps({"steps": [*json.loads(now.plan)["steps"], step]}))
     return set(before["file"]) - set(after["file"])
 
 
-def show_pairs(table: Any, index: Any, dropped: set[str], spare: set[str], sources: Sources) -> None:
+def show_pairs(table: Any, now: Now, dropped: set[str], spare: set[str]) -> None:
     """Some of the pairs, each side by side; a press on an image changes whether the person keeps it."""
     pages = -(-len(table) // PAIRS_A_PAGE)
     page = st.pagination(pages, key=f"data.pairs.page.{pages}") if pages > 1 else 1
     shown = table.iloc[(page - 1) * PAIRS_A_PAGE : page * PAIRS_A_PAGE]
     files = [file for pair in shown.itertuples() for file in (pair.first_file, pair.second_file)]
-    pictures = pictures_at(places_of(index, files, sources), PAIR_TILE)
+    pictures = pictures_at(places_of(now, files), PAIR_TILE)
     atlas_carrier(pictures, key="data.pairs.atlas")
     for side, column in enumerate(st.columns(2)):
         rows = [pair_row(pair, 2 * at, dropped, spare) for at, pair in enumerate(shown.itertuples()) if at % 2 == side]
@@ -157,21 +157,21 @@ def pair_row(pair: Any, place: int, dropped: set[str], spare: set[str]) -> Row:
     return Row(labels, note, (tile(place, pair.first_file), tile(place + 1, pair.second_file)))
 
 
-def places_of(index: Any, files: list[str], sources: Sources) -> tuple[tuple[str, int], ...]:
+def places_of(now: Now, files: list[str]) -> tuple[tuple[str, int], ...]:
     """Where images of an index lie: the id of the set, and the row there."""
-    rows = index.drop_duplicates("file").set_index("file").loc[files]
-    sets = rows["set"].tolist() if "set" in rows else [sources.ids[0]] * len(rows)
+    rows = now.index.drop_duplicates("file").set_index("file").loc[files]
+    sets = rows["set"].tolist() if "set" in rows else [now.sources.ids[0]] * len(rows)
     return tuple(zip(sets, rows["row"].tolist(), strict=True))
 
 
-def drop(making: PlanInMaking, sources: Sources, stamps: Any, index: Any, plan: str) -> Step | None:
+def drop(now: Now) -> Step | None:
     """Images of one class after another; a press marks one."""
-    marked: set[str] = st.session_state.setdefault(f"data.marked.{making.set_id}", set())
-    marked &= set(index["file"])
-    label = st.selectbox("Class", sorted(index["label"].unique()), key=f"data.drop.class.{making.set_id}")
-    rows = index[index["label"] == label].head(MOST_OF_A_CLASS)
+    marked: set[str] = st.session_state.setdefault(f"data.marked.{now.set_id}", set())
+    marked &= set(now.index["file"])
+    label = st.selectbox("Class", sorted(now.index["label"].unique()), key=f"data.drop.class.{now.set_id}")
+    rows = now.index[now.index["label"] == label].head(MOST_OF_A_CLASS)
     files = rows["file"].tolist()
-    pictures = pictures_at(places_of(index, files, sources), DROP_TILE)
+    pictures = pictures_at(places_of(now, files), DROP_TILE)
     atlas_carrier(pictures, key="data.drop.atlas")
     tiles = tuple(
         Tile(number, number, "wrong" if file in marked else "none", file) for number, file in enumerate(files)
@@ -180,7 +180,7 @@ def drop(making: PlanInMaking, sources: Sources, stamps: Any, index: Any, plan: 
     if pressed is not None:
         marked.symmetric_difference_update({files[pressed]})
         st.rerun()
-    total = int((index["label"] == label).sum())
+    total = int((now.index["label"] == label).sum())
     if total > MOST_OF_A_CLASS:
         st.caption(f"The first {MOST_OF_A_CLASS} of {total:,}.")
     if not marked:
@@ -189,8 +189,8 @@ def drop(making: PlanInMaking, sources: Sources, stamps: Any, index: Any, plan: 
     return {"step": "drop", "files": sorted(marked)}
 
 
-def split(making: PlanInMaking, sources: Sources, stamps: Any, index: Any, plan: str) -> Step | None:
-    official = bool((index["split"] != "").all())
+def split(now: Now) -> Step | None:
+    official = bool((now.index["split"] != "").all())
     hows = {"split_classes": "Classes", "split_samples": "Images", "split_counts": "By images per class"}
     hows |= {"split_official": "As given"} if official else {}
     how = st.segmented_control(
@@ -206,7 +206,7 @@ def split(making: PlanInMaking, sources: Sources, stamps: Any, index: Any, plan:
         return {"step": how}
     left, right = st.columns(2)
     if how == "split_counts":
-        sizes = index["label"].value_counts()
+        sizes = now.index["label"].value_counts()
         low = left.number_input(
             "Train on classes of at least (images)", 1, 10_000_000, int(sizes.median()), key="data.split.low"
         )
@@ -218,7 +218,7 @@ def split(making: PlanInMaking, sources: Sources, stamps: Any, index: Any, plan:
         return {"step": how, "held_out": share, "seed": seed_input("data.split.seed")}
 
 
-def folds(making: PlanInMaking, sources: Sources, stamps: Any, index: Any, plan: str) -> Step | None:
+def folds(now: Now) -> Step | None:
     left, middle, right = st.columns(3)
     number = left.number_input("Folds", 2, 1000, 5, key="data.folds.count")
     by = middle.segmented_control(
@@ -234,8 +234,8 @@ def folds(making: PlanInMaking, sources: Sources, stamps: Any, index: Any, plan:
         return {"step": "folds", "count": int(number), "by": by, "seed": seed_input("data.folds.seed")}
 
 
-def query_gallery(making: PlanInMaking, sources: Sources, stamps: Any, index: Any, plan: str) -> Step | None:
-    if not (index["split"] != "").all():
+def query_gallery(now: Now) -> Step | None:
+    if not (now.index["split"] != "").all():
         st.caption("Split first: queries are drawn from what is held out.")
         return None
     left, right = st.columns(2)

@@ -8,6 +8,7 @@ from image_files import classes
 from streamlit.testing.v1 import AppTest
 
 from app.draft import settings_of
+from app.step_forms import FORMS
 from mlcore.data import importing
 from mlcore.data.importing import import_path
 from mlcore.runs.spec import RunSpec
@@ -287,3 +288,15 @@ def test_the_data_page_offers_to_go_on_with_an_import_that_was_not_ended(open_pa
     page.button(key="data.unfinished.remove").click().run()
     assert "was begun and not ended" not in words(page)
     assert not list((tmp_path / "data").glob(".import-*"))
+
+
+@pytest.mark.parametrize("kind", list(FORMS))
+def test_every_step_of_preparing_has_its_form(open_page, tmp_path, monkeypatch, kind):
+    monkeypatch.setenv("LAB_DATA", str(tmp_path / "data"))
+    key = import_path(classes(tmp_path / "shop")).name
+    page = open_page("data", set=key)
+    page.session_state["data.view"] = "prepare"
+    page.session_state[f"data.step.{key}"] = kind
+    page.run()
+    assert not page.exception
+    assert FORMS[kind].words in words(page)
