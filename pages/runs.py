@@ -10,7 +10,7 @@ from app.backstage import backstage
 from app.runs_table import NO_TRAINING, RunsTable, matching, state_counts, with_no_training
 from app.view import look_away_from
 from app.words import count
-from mlcore.runs.folder import RunFolder, RunNotFound
+from mlcore.runs.folder import RunFolder
 
 TRASHED = "runs.trashed"
 TABLE = "runs.table"
@@ -51,7 +51,7 @@ def undo() -> None:
     for run_id in st.session_state.pop(TRASHED, []):
         try:
             stage.runs.restore(run_id)
-        except RunNotFound as error:
+        except ValueError as error:
             st.toast(str(error), icon=":material/info:")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mlcore.runs.durable import LineReader, LineWriter, ManifestedFiles, read_checked, sweep_temporaries
+from mlcore.runs.durable import LineReader, LineWriter, ManifestedFiles, make_folder, read_checked, sweep_temporaries
 
 LOG_LIMIT = 5 * 1024 * 1024
 CHECKPOINTS_KEPT = 2
@@ -132,7 +132,7 @@ class LayoutWriter:
 
     def __init__(self, attempt: Attempt) -> None:
         folder = attempt.path / "layouts"
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         sweep_temporaries(folder)
         self.files = ManifestedFiles(folder)
 

@@ -97,6 +97,14 @@ def read_json(path: Path) -> Any:
         return None
 
 
+def make_folder(folder: Path) -> None:
+    """A folder that only its owner may enter, if it is not there.
+
+    The one above must be there, or FileNotFoundError: what was moved away meanwhile is not to come back empty.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     if os.name == "nt":
         return
@@ -195,8 +203,9 @@ class ManifestedFiles:
         self.manifest = LineWriter(folder / "manifest.jsonl")
 
     def add(self, name: str, data: bytes, **facts: Any) -> None:
+        """`name` lies in the folder or one folder below. FileNotFoundError where the folder itself is gone by now."""
         path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         replace_file(path, data)
         digest = hashlib.sha256(data).hexdigest()
         self.manifest.append({"file": name, "bytes": len(data), "sha256": digest, **facts})

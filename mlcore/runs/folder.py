@@ -23,12 +23,13 @@ from pydantic import ValidationError
 from ulid import ULID
 
 from mlcore.runs.attempt import Attempt
-from mlcore.runs.durable import CRASHES, read_json, replace_file, replace_json, sync_folder
+from mlcore.runs.durable import CRASHES, make_folder, read_json, replace_file, replace_json, sync_folder
 from mlcore.runs.nonces import Nonces
 from mlcore.runs.process import identity
 from mlcore.runs.spec import SCHEMA, RunSpec
 from mlcore.runs.states import RunState, may_move
 from mlcore.runs.status import Birth, Label, Purpose, Status, utc_now
+from mlcore.runs.trash import Trash
 from mlcore.runs.truth import heard, true_status
 
 RUN_ID = re.compile(r"[0-9a-hjkmnp-tv-z]{26}")
@@ -63,9 +64,9 @@ class Runs:
         """A new run's folder, whole before it can be seen. The same `nonce` gives the same run, made once."""
         run_id = str(ULID()).lower()
         making = self.root / f".making-{run_id}"
-        making.mkdir(mode=0o700)
+        make_folder(making)
         for part in ("control", "attempts"):
-            (making / part).mkdir()
+            make_folder(making / part)
         birth = Birth(
             run_id=run_id,
             created_utc=utc_now(),
@@ -120,25 +121,19 @@ class Runs:
         run.settle()
         if run.state not in (RunState.DRAFT, RunState.QUEUED) and not run.state.finished:
             raise ValueError(f"{run.title()} is {run.state}. Stop it before deleting it.")
-        self._trash.mkdir(exist_ok=True)
-        os.replace(run.path, self._trash / run_id)
-        sync_folder(self.root)
+        Trash(self.root).put(run.path)
 
     def restore(self, run_id: str) -> RunFolder:
-        if not RUN_ID.fullmatch(run_id) or not (self._trash / run_id).is_dir():
+        """The run, back from the trash. RunNotFound if it is there no more; ValueError if it cannot come back."""
+        trash = Trash(self.root)
+        if not RUN_ID.fullmatch(run_id) or not trash.holds(run_id):
             raise RunNotFound(f"Run '{run_id[:40]}' is no longer in the trash.")
-        os.replace(self._trash / run_id, self.root / run_id)
+        trash.take_back(run_id)
         return self.open(run_id)
 
     def empty_trash(self, older_than_s: float = 0.0) -> int:
-        """Remove trashed runs for good; returns how many."""
-        gone = 0
-        now = time.time()
-        for folder in self._trash.glob("*") if self._trash.is_dir() else ():
-            if now - folder.stat().st_ctime >= older_than_s:
-                shutil.rmtree(folder, ignore_errors=True)
-                gone += 1
-        return gone
+        """Remove trashed runs for good; returns how many. See `Trash.empty`."""
+        return Trash(self.root).empty(older_than_s)
 
     def drop_previews(self, keep: int = 40) -> int:
         """Remove all but the newest previews for good, which are made again when asked for; returns how many."""
@@ -167,10 +162,6 @@ class Runs:
         for folder in self.root.glob(".making-*"):
             if now - folder.stat().st_mtime >= older_than_s:
                 shutil.rmtree(folder, ignore_errors=True)
-
-    @property
-    def _trash(self) -> Path:
-        return self.root / ".trash"
 
 
 class RunFolder:
@@ -301,7 +292,7 @@ class RunFolder:
         """
         path = self.attempt_path(self.stored().attempt)
         claim = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns():x}.tmp")
-        claim.mkdir()
+        make_folder(claim)
         try:
             replace_json(claim / "claim.json", identity(), sync=False)
             os.rename(claim, path)
@@ -333,7 +324,7 @@ class RunFolder:
 
     def write_atlas(self, data: bytes, facts: dict[str, Any]) -> None:
         """The sample's thumbnails in one image file, and where each lies in it; written once."""
-        (self.path / "thumbs").mkdir(exist_ok=True)
+        make_folder(self.path / "thumbs")
         replace_file(self.path / "thumbs" / "atlas", data)
         replace_json(self.path / "thumbs" / "atlas.json", facts)
 

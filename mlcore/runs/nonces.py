@@ -7,7 +7,7 @@ import re
 import time
 from pathlib import Path
 
-from mlcore.runs.durable import replace_file
+from mlcore.runs.durable import make_folder, replace_file
 
 PATIENCE_S = 5.0
 LOOK_S = 0.005
@@ -28,7 +28,7 @@ class Nonces:
         """
         if not re.fullmatch(r"[0-9a-zA-Z-]{1,64}", nonce):
             raise ValueError("a nonce has 1 to 64 letters and digits")
-        self.folder.mkdir(exist_ok=True)
+        make_folder(self.folder)
         path = self.folder / nonce
         draft = self.folder / f".{nonce}.{os.getpid()}.{run_id}.tmp"
         draft.write_text(run_id)
