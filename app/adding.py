@@ -14,6 +14,7 @@ from app.words import clock, count, plain
 from mlcore.data.command import same_import
 from mlcore.data.store import data_root
 from mlcore.data.writing import remove_unfinished, unfinished
+from mlcore.runs.durable import make_folders
 
 KINDS = ["zip", "npz", "parquet"]
 ADDED = "data.added"
@@ -122,9 +123,10 @@ def spooled(sent: Any) -> Path:
     """An uploaded file on the disk, in a folder named by its contents, under a name made plain."""
     digest = hashlib.sha256(sent.getbuffer()).hexdigest()[:16]
     folder = uploads() / digest
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folders(folder)
     stem, suffix = Path(sent.name).stem, Path(sent.name).suffix.lower()
     stored = folder / f"{re.sub(r'[^A-Za-z0-9_-]+', '-', stem)[:60].strip('-') or 'images'}{suffix}"
+    stored.touch(mode=0o600)
     stored.write_bytes(sent.getbuffer())
     return stored
 

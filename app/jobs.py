@@ -19,11 +19,12 @@ from typing import Any
 import streamlit as st
 
 from mlcore.data.store import UPLOADS, data_root
+from mlcore.environment import PROJECT, child_environment
+from mlcore.runs.durable import make_folder, open_private
 
 COMMAND = ("-m", "mlcore")
 STOPPED = 130
 MOST_READ = 64 * 1024
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(eq=False)
@@ -45,14 +46,17 @@ class Job:
         self.began = time.monotonic()
         roots = os.environ.get("LAB_IMPORT_ROOTS", "")
         allowed = {"LAB_IMPORT_ROOTS": f"{roots}{os.pathsep}{self.upload}"} if roots and self.upload else {}
-        with open(self.folder / "out", "wb") as out, open(self.folder / "told", "wb") as told:
+        with (
+            open(self.folder / "out", "wb", opener=open_private) as out,
+            open(self.folder / "told", "wb", opener=open_private) as told,
+        ):
             self.process = subprocess.Popen(
                 [sys.executable, *COMMAND, *self.arguments],
-                cwd=ROOT,
+                cwd=PROJECT,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=told,
-                env={**os.environ, **allowed, "PYTHONPATH": str(ROOT)},
+                env=child_environment() | allowed,
                 start_new_session=True,
             )
 
@@ -110,7 +114,7 @@ class Jobs:
         """`upload`: the folder of a file that somebody sent, which goes with the job."""
         self._number += 1
         folder = self._folder / str(self._number)
-        folder.mkdir()
+        make_folder(folder)
         job = Job(self._number, title, arguments, folder, upload)
         job.begin()
         self.all.append(job)

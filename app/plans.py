@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from mlcore.data.store import data_root
-from mlcore.runs.durable import read_json, replace_json
+from mlcore.runs.durable import make_folders, read_json, replace_json
 
 LATER = "data.undone"
 
@@ -83,7 +83,7 @@ class PlanInMaking:
         self.write()
 
     def write(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(self.path.parent)
         replace_json(self.path, self.record)
 
 

@@ -15,6 +15,7 @@ from app.plans import Now, PlanInMaking, Sources, figures_of, prepared
 from app.step_forms import FORMS
 from app.words import count, plain
 from mlcore.data.store import SetFacts, all_sets
+from mlcore.runs.durable import make_folders, replace_file
 
 BY_HASH = ("duplicates",)  # steps that compare pictures: not for feature vectors
 
@@ -202,8 +203,8 @@ def save(facts: SetFacts, making: PlanInMaking, sources: Sources, index: Any) ->
 
 def begin_save(making: PlanInMaking, sources: Sources, title: str) -> None:
     plan = making.path.with_name(f"{making.set_id}.plan.json")
-    plan.parent.mkdir(parents=True, exist_ok=True)
-    plan.write_text(plan_json(making.steps), encoding="utf-8")
+    make_folders(plan.parent)
+    replace_file(plan, plan_json(making.steps).encode())
     arguments = ["prepare", *sources.ids, "--plan", str(plan), "--save", title, "--duplicates", "keep"]
     arguments += ["--labels", "apart" if sources.apart else "join"]
     begin(title, [*arguments, "--json", "--progress"])

@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 from mlcore.__main__ import option
 from mlcore.catalogue import ROOMS, parts
 from mlcore.declare import Spec
-from mlcore.engines.local import child_environment
+from mlcore.environment import child_environment
 from mlcore.runs.fitting import PART_ROOMS
 
 HEADS = ("key", "title", "MAP@R before", "after", "lift", "seconds", "why not")

@@ -25,8 +25,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mlcore.engines.local import child_environment
 from mlcore.engines.supervisor import Supervisor
+from mlcore.environment import child_environment
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.history import History
 from mlcore.runs.spec import RunSpec

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mlcore.runs.attempt import LOG_LIMIT, Attempt, AttemptWriter
-from mlcore.runs.durable import Ballast, DiskFull, sweep_temporaries
+from mlcore.runs.durable import Ballast, DiskFull, open_private, sweep_temporaries
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.history import History
 from mlcore.runs.process import identity
@@ -373,7 +373,7 @@ def signals_lead_to(terminate: Callable[[], None], interrupt: Callable[[], None]
 
 def log_traceback(attempt: Attempt) -> None:
     """The present exception in the attempt's log, for those who look for the fault."""
-    with contextlib.suppress(OSError), attempt.log_path().open("a") as log:
+    with contextlib.suppress(OSError), open(attempt.log_path(), "a", opener=open_private) as log:
         traceback.print_exc(file=log)
 
 

@@ -11,13 +11,13 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from mlcore.data.decoding import Box, Decoded, Fit
 from mlcore.data.frames import read_head, read_whole, write_frame
+from mlcore.environment import PROJECT, TO_START, child_environment
 
 CHILD = (sys.executable, "-P", "-m", "mlcore.data.decoding_child")
 MOST = 8  # processes; each takes some 45 MB beside the image it has
@@ -30,8 +30,6 @@ NONSENSE = "Its decoder gave an answer that makes no sense."
 HASH = re.compile("[0-9a-f]{16}")
 MODE = re.compile("[A-Za-z0-9;]{1,16}")
 REASON_LIMIT = 1000
-PROJECT = Path(__file__).resolve().parents[2]
-KEPT = ("SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "TEMP")  # what Python itself may need to start
 
 Image = tuple[bytes, Box | None]
 Check = Callable[[Any], Any]
@@ -146,7 +144,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=self.words,
                 cwd=PROJECT,
-                env=child_environment(),
+                env=child_environment(TO_START) | {"OPENBLAS_NUM_THREADS": "1"},
                 start_new_session=True,  # Ctrl-C is for us, who end it
             )
         except OSError as error:
@@ -225,13 +223,6 @@ def sized(fact: Any) -> tuple[int, int]:
     if not (isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0):
         raise ValueError("width, height")
     return width, height
-
-
-def child_environment() -> dict[str, str]:
-    """Nothing of ours but what Python needs to start and to find this library."""
-    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-    path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")]))
-    return {**kept, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def widen(*pipes: Any) -> None:

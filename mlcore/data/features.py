@@ -23,7 +23,7 @@ import numpy as np
 
 from mlcore.data.store import data_root
 from mlcore.data.writing import HEAD, RESERVE, npy_head
-from mlcore.runs.durable import DiskFull, read_json, replace_json, sync_folder, write_all
+from mlcore.runs.durable import DiskFull, make_folders, read_json, replace_json, sync_folder, write_all
 from mlcore.runs.process import take_lock
 
 SCHEMA = 1
@@ -124,7 +124,7 @@ def lock_features(wanted: Wanted) -> IO[bytes] | None:
 
     The lock's file stays: were it removed, two could hold a lock of the same name.
     """
-    features_root().mkdir(parents=True, exist_ok=True)
+    make_folders(features_root())
     return take_lock(features_root() / f".{wanted.digest}.lock")
 
 
@@ -145,7 +145,7 @@ class FeatureWriter:
     def __init__(self, wanted: Wanted) -> None:
         self.wanted = wanted
         self.folder = wanted.making
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folders(self.folder)
         self.path = self.folder / "features.npy"
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         self._checkpointed = time.monotonic()

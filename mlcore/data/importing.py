@@ -20,7 +20,7 @@ from mlcore.data.sources import SOURCES, Found, LeftOut, Source, source_for
 from mlcore.data.sources.root import allowed
 from mlcore.data.store import data_root, set_of_state
 from mlcore.data.writing import SetWriter, work_folder
-from mlcore.runs.durable import read_json, replace_json
+from mlcore.runs.durable import make_folders, read_json, replace_json
 
 BATCH_BYTES = 4 * 2**20  # of pixels in a batch, and of the files that a decoder gets at once, but for a larger one
 MOST_IN_BATCH = 32
@@ -105,7 +105,7 @@ def import_set(
     if there is not None:
         clock.tell(total, total, always=True)
         return there
-    root.mkdir(parents=True, exist_ok=True)
+    make_folders(root)
     with Decoders() as decoders:
         chosen = side or fitting_side(source, fit, total, decoders)
         name = hashlib.sha256(repr((state, options)).encode()).hexdigest()

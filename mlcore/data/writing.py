@@ -23,7 +23,7 @@ import numpy as np
 
 from mlcore.data.fingerprint import fingerprint_of, stamp_of
 from mlcore.data.sources.found import Found, LeftOut
-from mlcore.runs.durable import DiskFull, read_json, replace_json, sync_folder, write_all
+from mlcore.runs.durable import DiskFull, make_folders, read_json, replace_file, replace_json, sync_folder, write_all
 from mlcore.runs.process import take_lock
 
 SCHEMA = 1
@@ -149,8 +149,8 @@ class SetWriter:
         os.replace(self._pixels_path(self.channels), self.folder / "pixels.npy")
         if vectors_of is not None:
             self._write_vectors(len(index), vectors_of(index.file.tolist()))
-        index.to_parquet(self.folder / "index.parquet", index=False)
-        left.to_parquet(self.folder / "left_out.parquet", index=False)
+        write_table(self.folder / "index.parquet", index)
+        write_table(self.folder / "left_out.parquet", left)
         fingerprint = fingerprint_of(self.folder)
         set_id = f"set-{fingerprint[:12]}"
         record = {
@@ -377,7 +377,7 @@ def free_lock(folder: Path) -> IO[bytes] | None:
 def patient_lock(folder: Path) -> IO[bytes] | None:
     """The lock of a folder that is made if it is not there. Who only looks whether it is held has it for a moment."""
     for left in reversed(range(LOCK_TRIES)):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
         lock = free_lock(folder)
         if lock is not None or not left:
             return lock
@@ -387,6 +387,13 @@ def patient_lock(folder: Path) -> IO[bytes] | None:
 
 def work_folder(root: Path, name: str) -> Path:
     return root / f".import-{name[:16]}"
+
+
+def write_table(path: Path, table: Any) -> None:
+    """A pandas table as a Parquet file that only its owner may read."""
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    replace_file(path, buffer.getvalue())
 
 
 def npy_head(shape: tuple[int, ...], kind: str = "|u1") -> bytes:

@@ -12,18 +12,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlcore.environment import child_environment
+from mlcore.runs.durable import open_private
 from mlcore.runs.folder import RunFolder
 
 LOG_LIMIT = 5 * 1024 * 1024
-PROJECT = Path(__file__).resolve().parents[2]
-
-
-def child_environment() -> dict[str, str]:
-    """What a background process is given: our path, one thread for each library, no tokens or keys."""
-    secret = ("TOKEN", "SECRET", "PASSWORD", "API_KEY", "AWS_")
-    kept = {name: value for name, value in os.environ.items() if not any(mark in name.upper() for mark in secret)}
-    kept["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), kept.get("PYTHONPATH", "")]))
-    return {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **kept}
 
 
 def start_process(module: str, *arguments: str, log: Path, speaks: bool = False) -> subprocess.Popen[bytes]:
@@ -31,7 +24,7 @@ def start_process(module: str, *arguments: str, log: Path, speaks: bool = False)
 
     What it prints goes to the log, which is begun anew when it is long; `speaks`: what it says is read by us instead.
     """
-    with log.open("ab") as output:
+    with open(log, "ab", opener=open_private) as output:
         if output.tell() > LOG_LIMIT:
             output.truncate(0)
         return subprocess.Popen(

@@ -105,6 +105,18 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
 
 
+def make_folders(folder: Path) -> None:
+    """A folder, with those above it, that only its owner may enter; what is there already stays as it is."""
+    if not folder.is_dir():
+        make_folders(folder.parent)
+        make_folder(folder)
+
+
+def open_private(path: str, flags: int) -> int:
+    """For `open(..., opener=open_private)`: a file that is made is for its owner only."""
+    return os.open(path, flags, 0o600)
+
+
 def sync_folder(folder: Path) -> None:
     if os.name == "nt":
         return

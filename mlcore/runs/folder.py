@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from ulid import ULID
 
 from mlcore.runs.attempt import Attempt
-from mlcore.runs.durable import CRASHES, make_folder, read_json, replace_file, replace_json, sync_folder
+from mlcore.runs.durable import CRASHES, make_folder, make_folders, read_json, replace_file, replace_json, sync_folder
 from mlcore.runs.nonces import Nonces
 from mlcore.runs.process import identity
 from mlcore.runs.spec import SCHEMA, RunSpec
@@ -48,7 +48,7 @@ class Runs:
         if self.root.exists() and not self.root.is_dir():
             raise ValueError(f"the runs folder must be a folder; {self.root} is a file. Name another with --runs.")
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            make_folders(self.root)
         except OSError as error:
             raise ValueError(f"the runs folder {self.root} cannot be made: {error.strerror}") from None
 

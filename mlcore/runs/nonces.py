@@ -31,6 +31,7 @@ class Nonces:
         make_folder(self.folder)
         path = self.folder / nonce
         draft = self.folder / f".{nonce}.{os.getpid()}.{run_id}.tmp"
+        draft.touch(mode=0o600)
         draft.write_text(run_id)
         try:
             os.link(draft, path)

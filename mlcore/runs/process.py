@@ -74,7 +74,7 @@ def lives(pid: int | None, started: float | None, boot: str) -> bool:
 
 def take_lock(path: Path) -> IO[bytes] | None:
     """The locked file, or None if another process holds it. The lock goes with the process."""
-    file = path.open("ab")
+    file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
     try:
         if os.name == "nt":
             import msvcrt

@@ -11,7 +11,7 @@ import pytest
 
 from mlcore import __main__ as cli
 from mlcore.catalogue import ROOMS
-from mlcore.engines.local import child_environment
+from mlcore.environment import child_environment
 from mlcore.runs.folder import Runs
 from mlcore.runs.process import boot_id, host
 from mlcore.runs.spec import RunSpec

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mlcore import projection, projector
-from mlcore.engines.local import child_environment
+from mlcore.environment import child_environment
 from mlcore.projector import METHOD, Projector
 from mlcore.runs.history import Pictures
 from mlcore.runs.states import RunState

@@ -11,8 +11,9 @@ import time
 
 import pytest
 
-from mlcore.engines.local import Patience, Standby, child_environment, close_input
+from mlcore.engines.local import Patience, Standby, close_input
 from mlcore.engines.supervisor import Supervisor
+from mlcore.environment import child_environment
 from mlcore.runs.folder import Runs
 from mlcore.runs.history import History
 from mlcore.runs.process import lives
@@ -219,13 +220,3 @@ def test_a_process_that_keeps_ending_is_given_more_and_more_time(monkeypatch):
     patience.worked()
     patience.failed()
     assert patience.over
-
-
-def test_tokens_and_keys_are_not_handed_to_workers(monkeypatch):
-    monkeypatch.setenv("HUGGING_TOKEN", "x")
-    monkeypatch.setenv("AWS_REGION", "x")
-    monkeypatch.setenv("LAB_RUNS", "kept")
-    environment = child_environment()
-    assert "HUGGING_TOKEN" not in environment
-    assert "AWS_REGION" not in environment
-    assert environment["LAB_RUNS"] == "kept"

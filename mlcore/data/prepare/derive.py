@@ -14,6 +14,7 @@ from mlcore.data.prepare.plan import Plan
 from mlcore.data.sources.found import Found
 from mlcore.data.store import SetFacts, data_root, read_facts, set_of_state
 from mlcore.data.writing import SetWriter
+from mlcore.runs.durable import make_folders
 
 COLUMNS = ("row", "file", "label", "parent", "split", "fold", "text")
 
@@ -57,7 +58,7 @@ def derive_set(
     }
     vectors = vectors_of(index, whose, facts)
     rows = zip(index.itertuples(index=False), whose, strict=True)
-    root.mkdir(parents=True, exist_ok=True)
+    make_folders(root)
     with SetWriter(root, state, sides[only]) as writer:
         writer.check_room((len(index) - writer.done) * sides[only] ** 2 * 3)
         for number, (row, name) in enumerate(rows):

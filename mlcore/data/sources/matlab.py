@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from typing import Any
+
+from mlcore.environment import TO_START, child_environment
 
 TIME_LIMIT_S = 60
 MEMORY_LIMIT = 4 * 2**30
@@ -24,7 +25,7 @@ def read_mat(file: str, data: bytes) -> dict[str, Any]:
             input=data,
             capture_output=True,
             timeout=TIME_LIMIT_S,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+            env=child_environment(TO_START) | {"OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
         )
         if done.returncode == 0:
             return json.loads(done.stdout)

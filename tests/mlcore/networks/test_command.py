@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from mlcore import __main__ as cli
-from mlcore.engines.local import child_environment
+from mlcore.environment import child_environment
 from mlcore.networks import measuring
 from mlcore.networks.speed import Speed, keep, torch_version
 
