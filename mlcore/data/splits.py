@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 WAYS = ("class", "sample", "official", "fold")
+CLASS_RULES = ("count_classes", "count_images")
+SHUFFLES = 200
+TOLERANCE = 0.2  # of the smaller side: how far its share of the images may lie from its share of the classes
 TRAIN_WORDS = ("train", "training")
 HELD_OUT_WORDS = ("test", "testing", "query", "gallery", "val", "valid", "validation")
 
@@ -38,10 +41,15 @@ def split(
     splits: np.ndarray | None = None,
     folds: np.ndarray | None = None,
     fold: int = 0,
+    class_rule: str = "count_images",
 ) -> Split:
     """Hold out a share of the classes (unseen in training) or of every class's samples, or what the data itself says.
 
-    By class: the classes are shuffled and round(held_out * classes) of them, at least one and not all, are held out.
+    By class: the classes are shuffled and round(held_out * classes) of them, at least one and not all, are held out. By
+    the rule "count_images" two classes at least are left to train on, where there are three, and of many shuffles the
+    first is taken that leaves both sides classes of several images and about their share of the images, else the one
+    that comes nearest. "count_classes" takes the first shuffle, however large its classes are, as runs once did; where
+    classes are of one size both are the same.
     By sample: round(held_out * samples) of each class, at least one and not all; a class of one stays in training.
     Official: rows whose word in `splits` is train are trained on; test, validation, query and gallery are all held out.
     Fold: rows of this `fold` are held out, all others trained on.
@@ -56,6 +64,8 @@ def split(
         raise ValueError(f"split: by must be 'class', 'sample', 'official' or 'fold'; got {by!r}.")
     if not 0.0 < held_out < 1.0:
         raise ValueError(f"split: held_out must be a share between 0 and 1, both excluded; got {held_out!r}.")
+    if class_rule not in CLASS_RULES:
+        raise ValueError(f"split: class_rule must be 'count_classes' or 'count_images'; got {class_rule!r}.")
     if labels.ndim != 1 or labels.size == 0:
         raise ValueError(f"split: labels must be one number per row; got shape {labels.shape}.")
     generator = np.random.default_rng(seed)
@@ -65,8 +75,11 @@ def split(
         asks = query_and_gallery(splits)
     elif by == "fold":
         mask = one_fold(folds, fold, len(labels))
+    elif by == "sample":
+        mask = hold_samples(labels, held_out, generator)
     else:
-        mask = (hold_classes if by == "class" else hold_samples)(labels, held_out, generator)
+        hold = hold_classes if class_rule == "count_classes" else hold_classes_by_images
+        mask = hold(labels, held_out, generator)
     return Split(train=np.flatnonzero(~mask), held_out=np.flatnonzero(mask), by=by, **asks)
 
 
@@ -123,11 +136,48 @@ def one_fold(folds: np.ndarray | None, fold: int, count: int) -> np.ndarray:
 
 
 def hold_classes(labels: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
-    """(N,) bool: the rows of the held-out classes."""
+    """(N,) bool: the rows of the held-out classes, the first of a shuffle."""
+    classes = several_classes(labels)
+    return np.isin(labels, generator.permutation(classes)[: held_count(len(classes), share)])
+
+
+def hold_classes_by_images(labels: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
+    """(N,) bool: the rows of the held-out classes, of the shuffle that parts the images best."""
+    classes = several_classes(labels)
+    images = np.bincount(np.searchsorted(classes, labels))
+    count = min(held_count(len(classes), share), max(1, len(classes) - 2))
+    best, least = np.zeros(len(classes), dtype=bool), (np.inf, np.inf, np.inf)
+    for _ in range(SHUFFLES):
+        held = np.zeros(len(classes), dtype=bool)
+        held[generator.permutation(len(classes))[:count]] = True
+        amiss = what_is_amiss(images, held)
+        if amiss < least:
+            best, least = held, amiss
+        if not any(least):
+            break
+    return np.isin(labels, classes[best])
+
+
+def several_classes(labels: np.ndarray) -> np.ndarray:
     classes = np.unique(labels)
     if len(classes) < 2:
         raise ValueError("split: holding out classes needs at least two classes; got one. Split by sample instead.")
-    return np.isin(labels, generator.permutation(classes)[: held_count(len(classes), share)])
+    return classes
+
+
+def what_is_amiss(images: np.ndarray, held: np.ndarray) -> tuple[float, float, float]:
+    """How many classes of several images training lacks of two, how many the held-out side does, and how far the share
+    of the images that is held out lies from that of the classes, beyond what is tolerated; all 0 for a good split.
+
+    Images too many held out weigh twice as much as too few: nothing is learned from them.
+
+    Shapes: images (C,) of each class; held (C,) bool.
+    """
+    several = images > 1
+    wanted = float(held.mean())
+    over = float(images[held].sum() / images.sum()) - wanted
+    apart = max(0.0, max(2.0 * over, -over) - TOLERANCE * min(wanted, 1.0 - wanted))
+    return max(0, 2 - int(several[~held].sum())), max(0, 2 - int(several[held].sum())), apart
 
 
 def hold_samples(labels: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:

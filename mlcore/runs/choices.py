@@ -30,13 +30,17 @@ class WeightedPart(Part):
 
 
 class DataChoice(Part):
-    """`split`: what is held out: classes, samples, what the set itself says (official), or its fold number `fold`."""
+    """`split`: what is held out: classes, samples, what the set itself says (official), or its fold number `fold`.
+
+    `class_rule`: how classes are chosen to be held out (`mlcore.data.split`); old runs counted classes.
+    """
 
     key: str = "glyphs"
     split: Literal["class", "sample", "official", "fold"] = "class"
     fold: int = Field(0, ge=0, le=9999)
     held_out: float = Field(0.5, ge=0.05, le=0.95)
     split_seed: int = Field(0, ge=0, le=2**31 - 1)
+    class_rule: Literal["count_classes", "count_images"] = "count_images"
     fingerprint: str = ""
 
     def title(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from mlcore.runs.spec import SCHEMA, RunSpec
 from mlcore.runs.states import RunState
@@ -31,6 +31,16 @@ class Birth(Loose):
     sha256: str
     versions: dict[str, str] = {}
     spec: RunSpec
+
+    @model_validator(mode="before")
+    @classmethod
+    def name_old_class_rule(cls, record: Any) -> Any:
+        """A run whose file names no rule for the classes it holds out was split by counting them."""
+        spec = record.get("spec") if isinstance(record, dict) else None
+        dataset = spec.get("dataset") if isinstance(spec, dict) else None
+        if not isinstance(dataset, dict) or "class_rule" in dataset:
+            return record
+        return {**record, "spec": {**spec, "dataset": {**dataset, "class_rule": "count_classes"}}}
 
 
 class Status(Loose):

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load as load_tensors
 
 from mlcore.catalogue import parts
-from mlcore.data import ImageTable, load, split
+from mlcore.data import ImageTable, load
 from mlcore.runs.attempt import Attempt
+from mlcore.runs.data_split import build_split
 from mlcore.runs.fitting import reads_texts
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import History, trained_on
@@ -199,9 +200,7 @@ def answer(
 
 def texts_of(spec: RunSpec, table: ImageTable) -> Texts:
     """The texts that a run of `spec` reads."""
-    choice = spec.dataset
-    given = {"splits": table.splits, "folds": table.folds, "fold": choice.fold}
-    sides = split(table.labels, choice.split, choice.held_out, choice.split_seed, **given)
+    sides = build_split(spec.dataset, table)
     offered = ImageTexts(table.texts, table.class_names, table.labels, sides.train, sides.held_out)
     return offered.taken(spec.method.params["texts"])
 

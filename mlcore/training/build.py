@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mlcore.augmentations import AUGMENTATIONS, Augmentation
 from mlcore.backbones import BACKBONES
-from mlcore.data import ImageTable, Split, split
+from mlcore.data import ImageTable
 from mlcore.declare import Registry
 from mlcore.distances import DISTANCES
 from mlcore.distributed import WRAPPERS
@@ -21,7 +21,7 @@ from mlcore.losses.wrappers.multiple import MultipleLosses
 from mlcore.miners import MINERS, SUBSET_MINERS
 from mlcore.reducers import REDUCERS
 from mlcore.regularizers import REGULARIZERS
-from mlcore.runs.choices import DataChoice, Part, WeightedPart
+from mlcore.runs.choices import Part, WeightedPart
 from mlcore.runs.fitting import refuse_mismatch
 from mlcore.runs.spec import RunSpec
 from mlcore.samplers import SAMPLERS
@@ -54,19 +54,6 @@ class TrainingRows:
         """(C,) weights that give every class the same part in a mean over samples."""
         counts = np.bincount(self.labels)
         return torch.from_numpy(len(self.labels) / (len(counts) * counts)).float()
-
-
-def build_split(choice: DataChoice, table: ImageTable) -> Split:
-    """Which images train and which are held out. Raises: ValueError where the table has no such split."""
-    return split(
-        table.labels,
-        choice.split,
-        choice.held_out,
-        choice.split_seed,
-        splits=table.splits,
-        folds=table.folds,
-        fold=choice.fold,
-    )
 
 
 def build_model(spec: RunSpec, table: ImageTable) -> Embedder:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mlcore.catalogue import parts
 from mlcore.data import ImageTable, load
 from mlcore.data.features import DamagedFeatures, open_kept
+from mlcore.runs.data_split import build_split
 from mlcore.runs.spec import RunSpec
 from mlcore.text.image_texts import ImageTexts
 from mlcore.training import checkpoint as checkpoints
@@ -25,7 +26,6 @@ from mlcore.training.build import (
     build_method,
     build_model,
     build_sampler,
-    build_split,
     build_subset_miner,
     pictured,
 )

@@ -14,6 +14,7 @@ from mlcore.backbones import BACKBONES
 from mlcore.backbones.input_format import InputFormat
 from mlcore.data import ImageTable
 from mlcore.data.transforms import to_input
+from mlcore.runs.data_split import build_split
 from mlcore.runs.spec import RunSpec
 from mlcore.samplers import SAMPLERS
 from mlcore.training.build import (
@@ -22,7 +23,6 @@ from mlcore.training.build import (
     build_method,
     build_model,
     build_sampler,
-    build_split,
 )
 from mlcore.training.mixing import mixed
 from mlcore.training.source import PixelSource, chunks

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from mlcore.backbones import BACKBONES
 from mlcore.data import ImageTable, Split
 from mlcore.runs.choices import HeadChoice, TeacherChoice
+from mlcore.runs.data_split import build_split
 from mlcore.runs.folder import Runs
 from mlcore.runs.history import trained_on
 from mlcore.runs.kept import check_unchanged, last_checkpoint, teacher_run
 from mlcore.runs.spec import RunSpec
-from mlcore.training.build import build_model, build_split
+from mlcore.training.build import build_model
 from mlcore.training.checkpoint import unpack_modules
 from mlcore.training.embedder import Embedder
 from mlcore.training.events import Event, Progress, TrainingFault, Warned

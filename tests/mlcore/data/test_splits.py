@@ -23,7 +23,7 @@ def test_the_two_sides_are_sorted_disjoint_not_empty_and_the_whole(by, held_out,
 
 
 @pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize(("held_out", "classes"), [(0.01, 1), (0.3, 2), (0.5, 3), (0.7, 4), (0.99, 4)])
+@pytest.mark.parametrize(("held_out", "classes"), [(0.01, 1), (0.3, 2), (0.5, 3), (0.7, 3), (0.99, 3)])
 def test_by_class_no_class_is_on_both_sides_and_as_many_as_asked_are_held(held_out, classes, seed):
     parts = split(LABELS, by="class", held_out=held_out, seed=seed)
     held, trained = set(LABELS[parts.held_out]), set(LABELS[parts.train])
@@ -40,7 +40,8 @@ def test_by_sample_each_class_gives_its_share_and_a_single_sample_stays_in_train
 
 @pytest.mark.parametrize("by", ["class", "sample"])
 def test_same_seed_gives_the_same_split_and_another_seed_another(by):
-    first, again, other = (split(LABELS, by=by, seed=seed).held_out.tolist() for seed in (3, 3, 4))
+    labels = np.arange(30) % 6
+    first, again, other = (split(labels, by=by, seed=seed).held_out.tolist() for seed in (3, 3, 4))
     assert first == again
     assert first != other
 
@@ -48,6 +49,46 @@ def test_same_seed_gives_the_same_split_and_another_seed_another(by):
 def test_split_by_class_with_seed_0_stays_the_one_old_runs_used():
     parts = split(np.arange(10), by="class", held_out=0.5, seed=0)
     assert parts.held_out.tolist() == [2, 3, 4, 6, 7]
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.8])
+@pytest.mark.parametrize("sizes", [[36] * 62, [12] * 130, [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]])
+def test_where_classes_are_of_about_one_size_both_rules_hold_out_the_same(sizes, share, seed):
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    by_classes = split(labels, "class", share, seed, class_rule="count_classes")
+    assert split(labels, "class", share, seed).held_out.tolist() == by_classes.held_out.tolist()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_one_large_class_among_tiny_ones_is_trained_on(seed):
+    parts = split(np.repeat(np.arange(4), [1000, 1, 1, 1]), seed=seed)
+    assert (len(parts.train), len(parts.held_out)) == (1001, 2)
+    parts = split(np.repeat(np.arange(5), [500, 20, 20, 20, 20]), seed=seed)
+    assert (len(parts.train), len(parts.held_out)) == (520, 60)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_of_a_long_tail_about_the_share_of_the_images_is_held_out_and_both_sides_have_pairs(seed):
+    sizes = [400, 200, 130, 100, 80, 66, 57, 50, 44, 40, *[1] * 30]
+    labels = np.repeat(np.arange(40), sizes)
+    parts = split(labels, seed=seed)
+    assert 0.39 <= len(parts.held_out) / len(labels) <= 0.551
+    for rows in (parts.train, parts.held_out):
+        assert (np.bincount(labels[rows]) > 1).sum() >= 2
+
+
+def test_of_three_classes_two_are_left_to_tell_apart():
+    parts = split(np.repeat(np.arange(3), 5), held_out=0.9)
+    assert len(parts.train) == 10
+
+
+def test_the_old_rule_holds_out_what_it_did_however_large_the_classes_are():
+    labels = np.repeat(np.arange(4), [1000, 1, 1, 1])
+    parts = split(labels, seed=1, class_rule="count_classes")
+    assert np.unique(labels[parts.held_out]).tolist() == np.sort(np.random.default_rng(1).permutation(4)[:2]).tolist()
+    with pytest.raises(ValueError, match="class_rule must be"):
+        split(labels, class_rule="by_name")
 
 
 def test_split_takes_nothing_from_numpys_global_generator():

@@ -131,6 +131,16 @@ def test_a_run_of_a_newer_version_says_so(runs, quick_spec):
         _ = run.birth
 
 
+def test_a_run_from_before_the_class_rule_keeps_its_split(runs, quick_spec):
+    run = runs.create(quick_spec)
+    assert run.spec.dataset.class_rule == "count_images"
+    record = json.loads((run.path / "spec.json").read_text())
+    del record["spec"]["dataset"]["class_rule"]
+    (run.path / "spec.json").write_text(json.dumps(record))
+    assert run.spec.dataset.class_rule == "count_classes"
+    assert run.spec.changed({"budget.steps": 3}).dataset.class_rule == "count_classes"
+
+
 def test_the_watched_sample_comes_back_as_it_was(runs, quick_spec):
     run = runs.create(quick_spec)
     assert run.watch() is None

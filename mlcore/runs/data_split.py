@@ -1,0 +1,20 @@
+"""Which images of a run train and which are held out: the one place where a spec's choice becomes a split."""
+
+from __future__ import annotations
+
+from mlcore.data import ImageTable, Split, split
+from mlcore.runs.choices import DataChoice
+
+
+def build_split(choice: DataChoice, table: ImageTable) -> Split:
+    """Which images train and which are held out. Raises: ValueError where the table has no such split."""
+    return split(
+        table.labels,
+        choice.split,
+        choice.held_out,
+        choice.split_seed,
+        splits=table.splits,
+        folds=table.folds,
+        fold=choice.fold,
+        class_rule=choice.class_rule,
+    )
