@@ -15,7 +15,7 @@ import streamlit as st
 
 from mlcore.engines.supervisor import Supervisor
 from mlcore.runs.folder import RunFolder, Runs
-from mlcore.runs.history import History
+from mlcore.runs.history import FrozenHistory, History
 from mlcore.runs.queue import Queue
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,9 +43,9 @@ def history_of(root: str, run_id: str) -> History:
     return History(RunFolder(Path(root) / run_id))
 
 
-def history(run: RunFolder) -> History:
-    """The run's history, shared by all who look at it; refreshed by the caller."""
-    return history_of(str(run.path.parent), run.run_id)
+def history(run: RunFolder) -> FrozenHistory:
+    """What is known of the run now. The reader behind it is shared by all who look at the run; this does not change."""
+    return history_of(str(run.path.parent), run.run_id).freeze()
 
 
 @st.cache_resource(show_spinner=False)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.draft import Draft
+from app.draft import OTHERS, Draft
 from app.launch import GROUP
+from app.widgets import several_of
 from app.words import count, plain
 from mlcore.catalogue import parts
 from mlcore.runs.spec import RunSpec
 
-OTHERS = "@others"
 MOST = 9
 USUAL_FIVE = ("arcface", "proxy_anchor", "multi_similarity", "triplet_margin", "supcon")
 
@@ -20,13 +20,13 @@ def others_choice(draft: Draft) -> None:
     room = parts("losses")
     keys = sorted((key for key in room if key != draft.get("loss")), key=lambda key: room[key].title.lower())
     kept = [key for key in draft.get(OTHERS) or [] if key in keys]
-    chosen = st.multiselect(
+    chosen = several_of(
+        "lab.others",
         "Compare with",
         keys,
-        default=kept,
-        format_func=lambda key: room[key].title,
+        kept,
+        words=lambda key: room[key].title,
         max_selections=MOST,
-        key=f"lab.others.{draft.get('loss')}",
         placeholder="Other losses, each with its defaults",
         help="A run for each: same data, backbone, head, seed and length. What goes with a loss (its knobs, its way to "
         "make batches) is as usual for it.",

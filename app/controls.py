@@ -10,12 +10,14 @@ import streamlit as st
 
 from app.datasets import room_of
 from app.draft import WIDGET, Draft
+from app.widgets import line_of_text, on_or_off, one_of, one_of_few, slid_number, typed_number
 from mlcore.catalogue import parts
 from mlcore.declare import Param, Spec
 from mlcore.runs.fitting import PART_ROOMS, WEIGHTED
 
 SLIDER_STEPS = 200
 IN_ORDER = 12  # more parts than that are listed by title
+LEFT_OUT = ""
 
 
 def part_choice(
@@ -23,12 +25,11 @@ def part_choice(
 ) -> Spec:
     """A list of the parts of a room, but those that it is `without`; returns the chosen one."""
     room = {name: part for name, part in room_of(section).items() if name not in without}
-    key = f"{WIDGET}{section}"
-    st.session_state.setdefault(key, draft.get(section))
     keys = sorted(room, key=lambda name: room[name].title.lower()) if len(room) > IN_ORDER else list(room)
-    chosen = st.selectbox(label, keys, format_func=lambda name: room[name].title, key=key, help=help)
+    title = {name: room[name].title for name in keys}.get
+    chosen = one_of(f"{WIDGET}{section}", label, keys, draft.get(section), words=title, help=help)
     draft.choose(section, chosen)
-    return room[chosen]
+    return room_of(section)[chosen]
 
 
 def optional_part(draft: Draft, section: str, label: str, without: str, keys: list[str], *, help: str) -> None:
@@ -36,18 +37,18 @@ def optional_part(draft: Draft, section: str, label: str, without: str, keys: li
 
     A part that does not fit any more is left out; where none fits, nothing is offered.
     """
-    room, key = parts(PART_ROOMS[section]), f"{WIDGET}{section}"
+    room = parts(PART_ROOMS[section])
     if draft.get(section) is not None and draft.get(section) not in keys:
         draft.choose(section, None)
-        st.session_state.pop(key, None)
     if not keys:
         return
-    st.session_state.setdefault(key, draft.get(section))
     ordered = sorted(keys, key=lambda name: room[name].title.lower())
-    title = {name: room[name].title for name in ordered}.get
-    chosen = st.selectbox(label, ordered, index=None, format_func=title, key=key, help=help, placeholder=without)
-    draft.choose(section, chosen)
-    if chosen is None:
+    titles = {LEFT_OUT: without} | {name: room[name].title for name in ordered}
+    chosen = one_of(
+        f"{WIDGET}{section}", label, list(titles), draft.get(section) or LEFT_OUT, words=titles.get, help=help
+    )
+    draft.choose(section, chosen or None)
+    if not chosen:
         return
     st.caption(room[chosen].text.split("\n\n")[0])
     if section in WEIGHTED:
@@ -77,66 +78,53 @@ def part_knobs(draft: Draft, section: str, spec: Spec, *, without: tuple[str, ..
 def knob_widgets(spec: Spec, values: dict[str, Any], prefix: str) -> dict[str, Any]:
     """A widget for every knob under the key `prefix.name`, the rare ones folded away; returns their values."""
     usual, rare = ([param for param in spec.params if param.knob.rare is wanted] for wanted in (False, True))
-    found = {param.name: newest(param, values[param.name], f"{prefix}.{param.name}") for param in usual}
+    found = {param.name: knob_widget(param, values[param.name], f"{prefix}.{param.name}") for param in usual}
     if rare:
         with st.expander("More knobs", icon=":material/tune:"):
-            found |= {param.name: newest(param, values[param.name], f"{prefix}.{param.name}") for param in rare}
+            found |= {param.name: knob_widget(param, values[param.name], f"{prefix}.{param.name}") for param in rare}
     return found
-
-
-def newest(param: Param, value: Any, key: str) -> Any:
-    """The knob's widget with what was last put into it, else `value`."""
-    held = st.session_state.get(key)
-    return knob_widget(param, value if held is None else held, key)
 
 
 def reset_knobs(draft: Draft, section: str, spec: Spec) -> None:
     for param in spec.params:
         draft.set(f"{section}.{param.name}", param.default)
-        st.session_state.pop(f"{WIDGET}{section}.{spec.key}.{param.name}", None)
-        st.session_state.pop(f"{WIDGET}{section}.{spec.key}.{param.name}.on", None)
     draft.settings.pop(f"@{section}.{spec.key}", None)
 
 
-def knob_widget(param: Param, value: Any, key: str) -> Any:
+def knob_widget(param: Param, value: Any, name: str) -> Any:
     """The widget that fits a knob's kind and range; returns its value."""
     knob = param.knob
     if knob.none:
-        return optional_widget(param, value, key)
-    label = knob_label(param, value)
+        return optional_widget(param, value, name)
     if knob.choices:
-        st.session_state.setdefault(key, value)
-        return st.selectbox(label, knob.choices, key=key, help=knob.text)
+        return one_of(name, knob_label(param, value), knob.choices, value, help=knob.text)
     if param.kind == "bool":
-        st.session_state.setdefault(key, value)
-        return st.toggle(label, key=key, help=knob.text)
+        return on_or_off(name, knob_label(param, value), value, help=knob.text)
     if param.kind == "str":
-        st.session_state.setdefault(key, value)
-        return st.text_input(label, key=key, help=knob.text)
-    return number_widget(param, value, key, label)
+        return line_of_text(name, knob_label(param, value), value, help=knob.text)
+    return number_widget(param, value, name)
 
 
-def number_widget(param: Param, value: float, key: str, label: str) -> float:
+def number_widget(param: Param, value: float, name: str) -> float:
+    """A slider where the range is closed and even, else a number field; the label tells an angle in degrees, too."""
     knob = param.knob
     kind = int if param.kind == "int" else float
-    st.session_state.setdefault(key, kind(value))
     low, high = (None if bound is None else kind(bound) for bound in (knob.low, knob.high))
-    if low is None or high is None or knob.log:
-        step = 1 if kind is int else None
-        return st.number_input(label, low, high, step=step, key=key, help=knob.text, format=number_format(param))
-    step = 1 if kind is int else nice_step((high - low) / SLIDER_STEPS)
-    return st.slider(label, low, high, step=step, key=key, help=knob.text, format=number_format(param))
+    field = low is None or high is None or knob.log
+    step = 1 if kind is int else None if field else nice_step((high - low) / SLIDER_STEPS)
+    draw = typed_number if field else slid_number
+    label = lambda shown: knob_label(param, shown)  # noqa: E731
+    return draw(name, label, low, high, kind(value), step=step, help=knob.text, format=number_format(param))
 
 
-def optional_widget(param: Param, value: Any, key: str) -> Any:
+def optional_widget(param: Param, value: Any, name: str) -> Any:
     """A switch between None (in the knob's own words) and a value."""
     knob = param.knob
-    st.session_state.setdefault(f"{key}.on", value is not None)
-    on = st.toggle(f"Set {knob_label(param, None).lower()}", key=f"{key}.on", help=f"{knob.text} Off: {knob.none}.")
-    if not on:
+    label = f"Set {knob_label(param, None).lower()}"
+    if not on_or_off(f"{name}.on", label, value is not None, help=f"{knob.text} Off: {knob.none}."):
         return None
     start = knob.low if knob.low is not None else 1
-    return number_widget(param, start if value is None else value, key, knob_label(param, value))
+    return number_widget(param, start if value is None else value, name)
 
 
 def knob_label(param: Param, value: Any) -> str:
@@ -160,10 +148,8 @@ def nice_step(rough: float) -> float:
 
 def choice(draft: Draft, name: str, label: str, options: dict[Any, str], *, help: str | None = None) -> Any:
     """One of a few values of a setting, side by side."""
-    key = f"{WIDGET}{name}"
-    st.session_state.setdefault(key, draft.get(name))
-    value = st.segmented_control(
-        label, list(options), format_func=options.get, key=key, help=help, required=True, width="stretch"
+    value = one_of_few(
+        f"{WIDGET}{name}", label, list(options), draft.get(name), words=options.get, help=help, width="stretch"
     )
     draft.set(name, value)
     return value
@@ -171,18 +157,14 @@ def choice(draft: Draft, name: str, label: str, options: dict[Any, str], *, help
 
 def listed(draft: Draft, name: str, label: str, options: dict[Any, str], *, help: str | None = None) -> Any:
     """One of several values of a setting, in a list."""
-    key = f"{WIDGET}{name}"
-    st.session_state.setdefault(key, draft.get(name))
-    value = st.selectbox(label, list(options), format_func=options.get, key=key, help=help)
+    value = one_of(f"{WIDGET}{name}", label, list(options), draft.get(name), words=options.get, help=help)
     draft.set(name, value)
     return value
 
 
 def switch(draft: Draft, name: str, label: str, *, help: str | None = None) -> bool:
     """A setting that is on or off."""
-    key = f"{WIDGET}{name}"
-    st.session_state.setdefault(key, draft.get(name))
-    value = st.toggle(label, key=key, help=help)
+    value = on_or_off(f"{WIDGET}{name}", label, draft.get(name), help=help)
     draft.set(name, value)
     return value
 
@@ -191,11 +173,8 @@ def optional_number(
     draft: Draft, name: str, label: str, low: float, high: float, start: float, *, help: str, **options: Any
 ) -> None:
     """A number of the draft that may be left out; `start` is what it is set to first."""
-    key = f"{WIDGET}{name}.on"
-    st.session_state.setdefault(key, draft.get(name) is not None)
-    if not st.toggle(label, key=key, help=help):
+    if not on_or_off(f"{WIDGET}{name}.on", label, draft.get(name) is not None, help=help):
         draft.set(name, None)
-        st.session_state.pop(f"{WIDGET}{name}", None)
         return
     if draft.get(name) is None:
         draft.set(name, start)
@@ -204,9 +183,6 @@ def optional_number(
 
 def number(draft: Draft, name: str, label: str, low: float, high: float, **options: Any) -> Any:
     """A number of the draft, typed in."""
-    key = f"{WIDGET}{name}"
-    kind = type(low)
-    st.session_state.setdefault(key, kind(draft.get(name)))
-    value = st.number_input(label, low, high, key=key, **options)
+    value = typed_number(f"{WIDGET}{name}", label, low, high, type(low)(draft.get(name)), **options)
     draft.set(name, value)
     return value

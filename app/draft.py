@@ -7,7 +7,9 @@ from typing import Any
 import streamlit as st
 
 from app.datasets import image_sets, room_of
-from app.url import mirror
+from app.lessons import lesson
+from app.url import mirror, went_back
+from mlcore.catalogue import parts
 from mlcore.declare import Param, Spec
 from mlcore.runs.fitting import PART_ROOMS
 from mlcore.runs.spec import RunSpec
@@ -15,6 +17,8 @@ from mlcore.runs.spec import RunSpec
 KEY = "lab.draft"
 WIDGET = "lab.set."
 FROZEN_HEAD = {"head.start": "components", "optimizer.head_lr": 1e-4}  # small steps from where the features are
+LESSON, LESSON_NAME = "@lesson", "lesson"  # in the draft, in the URL
+OTHERS, OTHERS_NAME = "@others", "compare"
 NOT_SETTINGS = ("dataset.fingerprint", "teacher.sha256")
 
 
@@ -38,12 +42,23 @@ def usual() -> dict[str, Any]:
 
 
 class Draft:
-    """The draft of this session. Knobs of parts that are not chosen now are kept, and come back with their part."""
+    """The draft of this session. Knobs of parts that are not chosen now are kept, and come back with their part.
+
+    Names that begin with @ are no settings of the run: what is kept for parts that are not chosen, the lesson, and the
+    other losses that are to run beside.
+    """
 
     def __init__(self) -> None:
         if KEY not in st.session_state:
-            st.session_state[KEY] = from_url() or usual()
+            st.session_state[KEY] = from_url()
         self.settings: dict[str, Any] = st.session_state[KEY]
+
+    def follow(self) -> None:
+        """Be what the URL says again, when the person has gone back to it."""
+        if went_back():
+            wanted = from_url()
+            self.settings.clear()
+            self.settings.update(wanted)
 
     def get(self, name: str) -> Any:
         return self.settings.get(name)
@@ -92,8 +107,6 @@ class Draft:
         fresh = settings_of(RunSpec.read({}).changed(settings))
         self.settings.clear()
         self.settings.update(fresh)
-        for key in [key for key in st.session_state if str(key).startswith(WIDGET)]:
-            del st.session_state[key]
 
     def spec(self) -> RunSpec:
         """The draft as a spec; ValueError with one sentence a fault."""
@@ -101,17 +114,25 @@ class Draft:
         return RunSpec.read({}).changed(settings)
 
     def write_url(self) -> None:
-        """What differs from the usual stands in the URL."""
+        """What differs from the usual stands in the URL; of a lesson as it comes only its name."""
+        wanted, chosen, others = self.differences(self.settings), lesson(self.get(LESSON)), self.get(OTHERS)
+        if chosen and wanted == self.differences(settings_of(RunSpec.read({}).changed(chosen.settings))):
+            wanted = {}
+        wanted |= {LESSON_NAME: chosen.key} if chosen else {}
+        wanted |= {OTHERS_NAME: ",".join(others)} if others else {}
+        mirror(wanted, lambda name: name.startswith("s.") or name in (LESSON_NAME, OTHERS_NAME))
+
+    def differences(self, settings: dict[str, Any]) -> dict[str, str]:
+        """How the URL says that settings differ from the usual ones."""
         plain = usual()
-        wanted = {
+        return {
             f"s.{name}": text(value)
-            for name, value in self.settings.items()
+            for name, value in settings.items()
             if not name.startswith("@")
             and name != "name"
             and value != plain.get(name)
             and not self.is_default(name, value)
         }
-        mirror(wanted, lambda name: name.startswith("s."))
 
     def is_default(self, name: str, value: Any) -> bool:
         """Whether a knob has the value that its part declares."""
@@ -123,17 +144,19 @@ class Draft:
 
 
 def from_url() -> dict[str, Any]:
-    """The settings that the URL names, if together they make a spec; else none of them, with a word about it."""
-    found = {name[2:]: text for name, text in st.query_params.items() if name.startswith("s.")}
-    if not found:
-        return {}
+    """The draft that the URL describes; where its settings make no spec, the usual ones, with a word about it."""
+    url = st.query_params
+    chosen = lesson(url.get(LESSON_NAME))
+    found = {name[2:]: text for name, text in url.items() if name.startswith("s.")}
     words = {name for name, plain in usual().items() if isinstance(plain, str)}  # where "none" is one of them
     found = {name: text if name in words and text == "none" else value(text) for name, text in found.items()}
     try:
-        return settings_of(RunSpec.read({}).changed(found))
+        settings = settings_of(RunSpec.read({}).changed(found or (chosen.settings if chosen else {})))
     except ValueError as error:
         st.toast(f"The link's settings cannot be used: {error}", icon=":material/link_off:")
-        return {}
+        settings, chosen = usual(), None
+    others = [key for key in url.get(OTHERS_NAME, "").split(",") if key in parts("losses")]
+    return settings | ({LESSON: chosen.key} if chosen else {}) | ({OTHERS: others} if others else {})
 
 
 def text(value: Any) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 import streamlit as st
 
 from app.controls import knob_widgets
-from app.draft import WIDGET, Draft, text, value
+from app.draft import Draft, text, value
 from app.finding import search
 from app.setup import suggest_what_follows
-from app.url import mirror
+from app.url import mirror, went_back
 from app.view import look_at
 from app.words import plain
 from mlcore.catalogue import parts
@@ -171,7 +171,7 @@ def knob_values(spec: Spec) -> dict[str, Any]:
 def take_linked(spec: Spec, kept: dict[str, Any]) -> None:
     """A link's values count once: when they are not what this page wrote itself."""
     linked = {name: words for name, words in st.query_params.items() if name.startswith(KNOB)}
-    if not linked or linked == st.session_state.get(WRITTEN):
+    if not went_back() and (not linked or linked == st.session_state.get(WRITTEN)):
         return
     try:
         values = spec.check({name.removeprefix(KNOB): value(words) for name, words in linked.items()})
@@ -190,16 +190,9 @@ def write_url(spec: Spec, values: dict[str, Any]) -> None:
     st.session_state[WRITTEN] = wanted
 
 
-def knob_key(spec: Spec, param: Param) -> str:
-    return f"losses.knob.{spec.key}.{param.name}"
-
-
 def forget(spec: Spec) -> None:
-    """Back to the defaults: what was set and the widgets that held it."""
+    """Back to the defaults."""
     st.session_state.get(VALUES, {}).pop(spec.key, None)
-    for param in spec.params:
-        st.session_state.pop(knob_key(spec, param), None)
-        st.session_state.pop(f"{knob_key(spec, param)}.on", None)
 
 
 def take_to_the_lab(spec: Spec, values: dict[str, Any]) -> None:
@@ -212,8 +205,4 @@ def take_to_the_lab(spec: Spec, values: dict[str, Any]) -> None:
     draft.settings.pop(f"@loss.{spec.key}", None)
     for name, setting in values.items():
         draft.set(f"loss.{name}", setting)
-    for key in [
-        key for key in st.session_state if str(key) == f"{WIDGET}loss" or str(key).startswith(f"{WIDGET}loss.")
-    ]:
-        del st.session_state[key]
     look_at(None)

@@ -30,7 +30,7 @@ from app.words import plain
 from mlcore.catalogue import parts
 from mlcore.runs.fitting import reads_texts
 from mlcore.runs.folder import RunFolder
-from mlcore.runs.history import History
+from mlcore.runs.history import FrozenHistory
 
 TICK_S = 0.5
 SELECTION = "lab.selection"
@@ -68,7 +68,6 @@ def is_awaited(run: RunFolder) -> bool:
     if not run.state.finished:
         return True
     past = history(run)
-    past.refresh()
     return bool(past.snapshots) and (UMAP, next(reversed(past.snapshots))) not in past.layouts
 
 
@@ -84,7 +83,6 @@ def live_picture(
     if view.run != asked or not run.path.exists():
         st.rerun()
     past = history(run)
-    past.refresh()
     preview = run.purpose == "preview"
     # Always the same containers in the same order: what comes or goes in one must not make the browser rebuild the map.
     head, trouble, body = st.container(), st.container(), st.container()
@@ -107,7 +105,7 @@ def live_picture(
         st.rerun()
 
 
-def waiting(run: RunFolder, past: History, preview: bool) -> None:
+def waiting(run: RunFolder, past: FrozenHistory, preview: bool) -> None:
     """Reserved places, and what is being done."""
     status = run.status()
     activity = status.activity or (past.progress.get("text") if past.progress else "")
@@ -125,7 +123,7 @@ def waiting(run: RunFolder, past: History, preview: bool) -> None:
 def show_step(
     stage: Backstage,
     run: RunFolder,
-    past: History,
+    past: FrozenHistory,
     sample: Watched,
     atlas: dict[str, Any] | None,
     view: View,

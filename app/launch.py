@@ -89,7 +89,6 @@ def seconds_per_step(stage: Backstage, spec: RunSpec) -> float | None:
         )
         if alike and other.budget.steps:
             past = history(run)
-            past.refresh()
             if len(past.steps) > 5:
                 last = past.steps[-1]
                 return spec.sampler.batch_size / max(last["images_per_s"], 1e-9)

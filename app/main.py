@@ -17,6 +17,7 @@ from app.chart.widget import CHART  # noqa: E402
 from app.map.widget import MAP  # noqa: E402
 from app.scrubber.widget import SCRUBBER  # noqa: E402
 from app.tiles.widget import TILES  # noqa: E402
+from app.url import one_entry  # noqa: E402
 from app.view import note_page  # noqa: E402
 
 st.set_page_config(page_title="Metric Learning Lab", page_icon=":material/bubble_chart:", layout="wide")
@@ -39,5 +40,6 @@ with frame([MAP, TILES, SCRUBBER], [CHART]):
     if stage.supervisor.fault:
         st.error(stage.supervisor.fault, icon=":material/error:")
     note_page(page.title)
-    page.run()
+    with one_entry():
+        page.run()
 spare_the_collector()

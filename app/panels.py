@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from app.verdict import verdict
 from app.view import View
 from app.words import change, count, plain, share
 from mlcore.margins import MarginLine
-from mlcore.runs.history import History
+from mlcore.runs.history import FrozenHistory
 
 MAP_NAMES = {TRUE2: "head", TRUE3: "head"}
 ANGLE_CHOICES = {
@@ -98,7 +99,7 @@ def map_panel(
     return live_map(frame, key="lab.map", height=height)
 
 
-def metrics_panel(history: History, shown: dict[str, Any] | None, total: int) -> None:
+def metrics_panel(history: FrozenHistory, shown: dict[str, Any] | None, total: int) -> None:
     """Four numbers of the shown step with their change since step 0, and the curves."""
     first = history.evaluations[0] if history.evaluations else None
     now = shown or first
@@ -124,7 +125,7 @@ def metrics_panel(history: History, shown: dict[str, Any] | None, total: int) ->
         )
 
 
-def training_curve(steps: list[dict[str, Any]], total: int) -> None:
+def training_curve(steps: Sequence[dict[str, Any]], total: int) -> None:
     """The loss of every step, or another number of it."""
     offered = [name for name in CURVES if steps[-1].get(name) not in (None, {})]
     name = st.selectbox("Curve", offered, format_func=CURVES.get, key="lab.curve", label_visibility="collapsed")
@@ -245,7 +246,7 @@ def lasso_panel(sample: Watched, selected: tuple[int, ...], atlas_key: str) -> i
     return image_tiles([Row("Selected", note, tiles)], atlas_key=atlas_key, key="lab.lasso", size=40)
 
 
-def verdict_panel(history: History, *, frozen: bool, unseen_classes: bool) -> None:
+def verdict_panel(history: FrozenHistory, *, frozen: bool, unseen_classes: bool) -> None:
     if len(history.evaluations) < 2:
         return
     found = verdict(history.evaluations[0], history.evaluations[-1], frozen=frozen, unseen_classes=unseen_classes)

@@ -10,7 +10,7 @@ import streamlit as st
 
 from mlcore.runs.attempt import Attempt
 from mlcore.runs.folder import RunFolder
-from mlcore.runs.history import History
+from mlcore.runs.history import FrozenHistory
 
 UMAP, PCA, PCA3, TRUE2, TRUE3 = "umap-2d", "pca-2d", "pca-3d", "true-2d", "true-3d"
 METHODS = {UMAP: "UMAP", PCA: "PCA", PCA3: "PCA 3-D", TRUE2: "2-D", TRUE3: "3-D"}
@@ -80,7 +80,7 @@ def _watched(path: str) -> Watched | None:
     )
 
 
-def arrays_of(history: History, step: int) -> dict[str, np.ndarray]:
+def arrays_of(history: FrozenHistory, step: int) -> dict[str, np.ndarray]:
     """A snapshot's arrays; ValueError with a sentence if its file is damaged."""
     attempt, entry = history.snapshots[step]
     return _arrays(attempt, str(attempt.path), entry["file"], entry["sha256"], "")
@@ -91,7 +91,7 @@ def _arrays(_attempt: Attempt, path: str, file: str, sha256: str, folder: str) -
     return _attempt.read_arrays({"file": file, "sha256": sha256}, folder)
 
 
-def layout_of(history: History, step: int) -> tuple[np.ndarray, dict[str, float]] | None:
+def layout_of(history: FrozenHistory, step: int) -> tuple[np.ndarray, dict[str, float]] | None:
     """The UMAP of a step with its faithfulness, or None if it is not made (or was damaged)."""
     found = history.layouts.get((UMAP, step))
     if found is None or "file" not in found[1]:
@@ -112,7 +112,7 @@ def methods_for(size: int) -> list[str]:
     return [UMAP, PCA, PCA3]
 
 
-def live_step(history: History, method: str) -> int | None:
+def live_step(history: FrozenHistory, method: str) -> int | None:
     """The newest step that this method can show; for UMAP the newest that is laid out, if any is."""
     if not history.snapshots:
         return None
@@ -123,12 +123,12 @@ def live_step(history: History, method: str) -> int | None:
     return max((step for step in laid_out if step in history.snapshots), default=newest)
 
 
-def nearest_step(history: History, step: int) -> int:
+def nearest_step(history: FrozenHistory, step: int) -> int:
     """The snapshot nearest to a step that a link or an older page names."""
     return min(history.snapshots, key=lambda known: (abs(known - step), known))
 
 
-def picture(history: History, step: int, method: str, projector: dict[str, Any]) -> Picture:
+def picture(history: FrozenHistory, step: int, method: str, projector: dict[str, Any]) -> Picture:
     """The map of `step`; while UMAP has none, the principal components and a word about why."""
     arrays = arrays_of(history, step)
     labels = arrays.get("proxy_labels")
@@ -151,7 +151,7 @@ def picture(history: History, step: int, method: str, projector: dict[str, Any])
     return Picture(step, drawn, dims, arrays["pca"][:, :dims], stars, labels, faith_of(history, drawn, step), message)
 
 
-def waiting_words(history: History, step: int, projector: dict[str, Any]) -> str:
+def waiting_words(history: FrozenHistory, step: int, projector: dict[str, Any]) -> str:
     failed = history.layouts.get((UMAP, step))
     if failed is not None and "failed" in failed[1]:
         return f"PCA: {failed[1]['failed']}"
@@ -162,7 +162,7 @@ def waiting_words(history: History, step: int, projector: dict[str, Any]) -> str
     return "PCA while UMAP lays out this step"
 
 
-def faith_of(history: History, method: str, step: int) -> dict[str, float] | None:
+def faith_of(history: FrozenHistory, method: str, step: int) -> dict[str, float] | None:
     found = history.layouts.get((method, step))
     return found[1].get("faith") if found else None
 
@@ -173,6 +173,6 @@ def unit(embeddings: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
-def evaluation_at(history: History, step: int) -> dict[str, Any] | None:
+def evaluation_at(history: FrozenHistory, step: int) -> dict[str, Any] | None:
     """The last evaluation at or before a step."""
     return next((found for found in reversed(history.evaluations) if found["step"] <= step), None)

@@ -7,13 +7,13 @@ import streamlit as st
 
 from app.comparing import others_choice
 from app.controls import choice, listed, number, optional_number, optional_part, part_choice, part_knobs, switch
-from app.draft import FROZEN_HEAD, WIDGET, Draft, settings_of, usual
+from app.draft import FROZEN_HEAD, LESSON, WIDGET, Draft, settings_of, usual
 from app.lessons import LESSONS, lesson
 from app.step_preview import see_a_step
 from app.teacher import teacher_choice
 from app.tiles import Row, Tile, atlas_carrier, image_tiles
 from app.timm_models import CHOSEN_BEFORE, timm_choice
-from app.url import mirror
+from app.widgets import kept_widget, one_of
 from app.words import plain
 from mlcore.data import ImageTable, load
 from mlcore.data.thumbnails import Atlas, atlas
@@ -61,13 +61,11 @@ def batch_choice(draft: Draft) -> None:
     method = part_choice(draft, "method", "Training method", help="What a step does with the batch and the loss.")
     if method.key != before and moved == usual_augment(before):
         draft.choose("augment", usual_augment(method.key))
-        st.session_state.pop(f"{WIDGET}augment", None)
     usual_before, usual_now = (
         usual_key("sampler", {"loss": draft.get("loss"), "method": key}) for key in (before, method.key)
     )
     if draft.get("sampler") == usual_before != usual_now:
         draft.choose("sampler", usual_now)
-        st.session_state.pop(f"{WIDGET}sampler", None)
     with sampling:
         sampler_choice(draft)
     if method.key != RunSpec.model_fields["method"].default.key:
@@ -96,8 +94,6 @@ def augment_choice(draft: Draft, mixes: bool) -> None:
     if draft.get("backbone") == VECTORS:
         draft.choose("augment", "none")
         draft.set("mix.kind", "none")
-        for name in ("augment", "mix.kind"):
-            st.session_state.pop(f"{WIDGET}{name}", None)
         return
     augment = part_choice(draft, "augment", "Augmentation", help="How each image is rendered anew in every step.")
     if augment.key != "none":
@@ -105,7 +101,6 @@ def augment_choice(draft: Draft, mixes: bool) -> None:
     part_knobs(draft, "augment", augment)
     if not mixes or draft.get("backbone.freeze") == "everything":
         draft.set("mix.kind", "none")
-        st.session_state.pop(f"{WIDGET}mix.kind", None)
         return
     kinds = {"none": "Nothing", "mixup": "Mixup", "cutmix": "Cutmix"}
     if choice(draft, "mix.kind", "Mix images", kinds, help=MIX_HELP) != "none":
@@ -116,31 +111,15 @@ MIX_HELP = "Pairs of images made one, with the shares of both classes. Mixup add
 
 
 def lesson_choice(draft: Draft) -> None:
-    """A lesson's settings, by choice or by a link that names only the lesson."""
-    named = st.query_params.get("lesson", "")
-    if "lab.lesson" not in st.session_state and lesson(named):
-        st.session_state["lab.lesson"] = named
-        if not any(name.startswith("s.") for name in st.query_params) and "run" not in st.query_params:
-            draft.replace(lesson(named).settings)
-    chosen = st.selectbox(
-        "Lesson",
-        [item.key for item in LESSONS],
-        index=None,
-        format_func=lambda key: lesson(key).title,
-        placeholder="Begin with a lesson",
-        key="lab.lesson",
-        on_change=take_lesson,
-        args=(draft,),
-    )
-    mirror({"lesson": chosen} if chosen else {}, "lesson".__eq__)
+    """A lesson's settings instead of the present ones."""
+    titles = {"": "Begin with a lesson"} | {item.key: item.title for item in LESSONS}
+    before = draft.get(LESSON) or ""
+    chosen = one_of("lab.lesson", "Lesson", list(titles), before, words=titles.get)
+    if chosen and chosen != before:
+        draft.replace(lesson(chosen).settings)
+    draft.set(LESSON, chosen or None)
     if chosen:
         st.caption(f"{lesson(chosen).text}  \n*{lesson(chosen).look}*")
-
-
-def take_lesson(draft: Draft) -> None:
-    chosen = lesson(st.session_state["lab.lesson"] or "")
-    if chosen:
-        draft.replace(chosen.settings)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -162,7 +141,6 @@ def data_choice(draft: Draft) -> None:
             duration="long",
         )
         draft.choose("dataset", RunSpec.model_fields["dataset"].default.key)
-        st.session_state.pop(f"{WIDGET}dataset", None)
     part = part_choice(draft, "dataset", "Data", help=OWN_HELP)
     part_knobs(draft, "dataset", part)
     take_fitting_backbone(draft, "vectors" in part.traits)
@@ -190,8 +168,6 @@ def take_fitting_backbone(draft: Draft, vectors: bool) -> None:
     usual["backbone.freeze"] = "everything" if vectors else usual["backbone.freeze"]
     for name in ("backbone.freeze", "backbone.pooling", "optimizer.backbone_lr"):
         draft.set(name, usual[name])
-        st.session_state.pop(f"{WIDGET}{name}", None)
-    st.session_state.pop(f"{WIDGET}backbone", None)
 
 
 def split_choice(draft: Draft, table: ImageTable) -> None:
@@ -203,7 +179,6 @@ def split_choice(draft: Draft, table: ImageTable) -> None:
         options["fold"] = "Fold"
     if draft.get("dataset.split") not in options:
         draft.set("dataset.split", "class")
-        st.session_state.pop(f"{WIDGET}dataset.split", None)
     by = choice(
         draft,
         "dataset.split",
@@ -249,14 +224,12 @@ def begin_where_features_are(draft: Draft) -> None:
     for name, value in FROZEN_HEAD.items():
         if draft.get(name) == usual()[name]:
             draft.set(name, value)
-            st.session_state.pop(f"{WIDGET}{name}", None)
 
 
 def head_start(draft: Draft, head: str) -> None:
     """Where a linear head on a frozen backbone begins; any other begins at random."""
     if head != "linear" or draft.get("backbone.freeze") != "everything":
         draft.set("head.start", "random")
-        st.session_state.pop(f"{WIDGET}head.start", None)
         return
     starts = {"components": "As the features' main directions", "random": "At random"}
     listed(draft, "head.start", "The head begins", starts, help=START_HELP)
@@ -273,16 +246,7 @@ def head_choice(draft: Draft) -> None:
     head = choice(draft, "head.kind", "Head", {"none": "None", "linear": "Linear", "mlp": "MLP"})
     head_start(draft, head)
     if head != "none":
-        key = f"{WIDGET}head.embedding_size"
-        size = draft.get("head.embedding_size")
-        options = sorted({*SIZES, size})
-        st.session_state.setdefault(key, size)
-        draft.set(
-            "head.embedding_size",
-            st.select_slider(
-                "Embedding size", options, key=key, help="2 and 3 can be drawn as they are, without projection."
-            ),
-        )
+        draft.set("head.embedding_size", embedding_size(draft.get("head.embedding_size")))
     with st.expander("More of the head", icon=":material/tune:"):
         norms = {"none": "None", "batch": "Batch", "layer": "Layer"}
         choice(draft, "head.norm", "Norm", norms, help="After the linear layer, before an activation.")
@@ -290,11 +254,20 @@ def head_choice(draft: Draft) -> None:
         switch(draft, "head.normalize", "Embeddings at length 1", help="For losses that look at lengths.")
 
 
+def embedding_size(size: int) -> int:
+    """One of the usual sizes, or the one that is set."""
+    help = "2 and 3 can be drawn as they are, without projection."
+
+    def draw(start: int, key: str) -> int:
+        return st.select_slider("Embedding size", sorted({*SIZES, size, start}), start, key=key, help=help)
+
+    return kept_widget(draw, f"{WIDGET}head.embedding_size", size)
+
+
 def pooling_choice(draft: Draft, has_map: bool) -> None:
     """What makes a vector of the backbone's last map, where it has one."""
     if not has_map:
         draft.set("backbone.pooling", "own")
-        st.session_state.pop(f"{WIDGET}backbone.pooling", None)
         return
     poolings = {
         "own": "The backbone's own",
@@ -362,7 +335,6 @@ def suggest_what_follows(draft: Draft, section: str, before: str) -> None:
         if settings.get(name) == usual_before[name] != usual_now[name]:
             take = draft.choose if name == "sampler" else draft.set
             take(name, usual_now[name])
-            st.session_state.pop(f"{WIDGET}{name}", None)
 
 
 def loss_choice(draft: Draft) -> None:
@@ -411,15 +383,12 @@ def optimizer_choice(draft: Draft) -> None:
     number(draft, "optimizer.weight_decay", "Weight decay", 0.0, 10.0, **rates)
     with st.expander("More of the optimiser", icon=":material/tune:"):
         optimizer_details(draft)
-    look = st.toggle(
+    optional_number(
+        draft,
+        "watch.evaluate_every",
         "Evaluate at fixed steps",
-        key=f"{WIDGET}watch.fixed",
-        value=draft.get("watch.evaluate_every") is not None,
-        help="Off: 10 to 20 times over the run, as the evaluator is free.",
+        1,
+        100_000,
+        20,
+        help="On: every so many steps. Off: 10 to 20 times over the run, as the evaluator is free.",
     )
-    if look:
-        if draft.get("watch.evaluate_every") is None:
-            draft.set("watch.evaluate_every", 20)
-        number(draft, "watch.evaluate_every", "Every (steps)", 1, 100_000)
-    else:
-        draft.set("watch.evaluate_every", None)

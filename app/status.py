@@ -12,7 +12,7 @@ from app.draft import Draft, settings_of
 from app.view import look_at
 from app.words import STATE_WORDS, clock, count, plain
 from mlcore.runs.folder import RunFolder
-from mlcore.runs.history import History
+from mlcore.runs.history import FrozenHistory
 from mlcore.runs.spec import RunSpec
 from mlcore.runs.states import RunState
 from mlcore.runs.status import Status
@@ -20,7 +20,7 @@ from mlcore.runs.status import Status
 SILENT_S = 30.0
 
 
-def status_bar(stage: Backstage, run: RunFolder, past: History) -> None:
+def status_bar(stage: Backstage, run: RunFolder, past: FrozenHistory) -> None:
     status = run.status()
     word, colour, icon = STATE_WORDS[status.state]
     if status.paused and status.state == RunState.RUNNING:
@@ -45,7 +45,7 @@ def status_bar(stage: Backstage, run: RunFolder, past: History) -> None:
         st.caption(told)
 
 
-def progress_words(stage: Backstage, run: RunFolder, status: Status, past: History) -> str:
+def progress_words(stage: Backstage, run: RunFolder, status: Status, past: FrozenHistory) -> str:
     """'step 120 of 300 · 412 images/s · 0:18 left · 1.2 GB'."""
     if status.state == RunState.QUEUED:
         ahead = queue().position(run.run_id)
@@ -80,7 +80,7 @@ def epoch_words(started: dict[str, Any]) -> str:
     )
 
 
-def problem(stage: Backstage, run: RunFolder, past: History) -> None:
+def problem(stage: Backstage, run: RunFolder, past: FrozenHistory) -> None:
     """Why a run ended early, or that its worker is silent, in one sentence with what to do."""
     status = run.status()
     if status.state in (RunState.FAILED, RunState.LOST):

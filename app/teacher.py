@@ -7,6 +7,7 @@ import streamlit as st
 from app.backstage import backstage
 from app.controls import choice, number, switch
 from app.draft import WIDGET, Draft
+from app.widgets import one_of, one_of_few
 from app.words import plain, share
 from mlcore.catalogue import parts
 from mlcore.runs.folder import Runs
@@ -25,11 +26,9 @@ MEASURE_HELP = "Cosine: the angle between both. Squared: the distance, which set
 
 def teacher_choice(draft: Draft) -> None:
     """Who teaches, how both are compared, and whether the loss has a say beside it."""
-    key = f"{WIDGET}teacher.kind"
     present = "run" if draft.get("teacher.run") else "backbone" if draft.get("teacher.backbone") else "none"
-    st.session_state.setdefault(key, present)
-    kind = st.segmented_control(
-        "Teacher", list(KINDS), format_func=KINDS.get, key=key, required=True, width="stretch", help=HELP
+    kind = one_of_few(
+        f"{WIDGET}teacher.kind", "Teacher", list(KINDS), present, words=KINDS.get, width="stretch", help=HELP
     )
     if kind != present:
         forget(draft)
@@ -65,12 +64,8 @@ def a_backbone(draft: Draft) -> bool:
 
 
 def chosen(draft: Draft, name: str, label: str, titles: dict[str, str]) -> bool:
-    key = f"{WIDGET}{name}"
-    if draft.get(name):
-        st.session_state.setdefault(key, draft.get(name))
-    if st.session_state.get(key) not in titles:
-        st.session_state.pop(key, None)
-    found = st.selectbox(label, list(titles), format_func=lambda item: plain(titles[item]), key=key)
+    kept = draft.get(name) if draft.get(name) in titles else next(iter(titles), None)
+    found = one_of(f"{WIDGET}{name}", label, list(titles), kept, words=lambda item: plain(titles[item]))
     if found != draft.get(name):
         forget(draft)
     draft.set(name, found)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app.draft import WIDGET, Draft, settings_of
+from app.draft import Draft, settings_of
 from app.words import count, plain
 from mlcore.catalogue import cache_file
 from mlcore.data import ImageTable, load
@@ -284,11 +284,9 @@ def take(draft: Draft, name: str, pretrained: bool) -> None:
     )
     draft.set(MODEL, name)
     draft.set(PRETRAINED, pretrained)
-    st.session_state.pop(f"{WIDGET}backbone.{PART}.pretrained", None)
     for setting in ("backbone.freeze", "optimizer.backbone_lr"):
         if draft.get(setting) == before[setting] != now[setting]:
             draft.set(setting, now[setting])
-            st.session_state.pop(f"{WIDGET}{setting}", None)
 
 
 def measured(arguments: list[str]) -> str:

@@ -1,21 +1,54 @@
-"""The URL mirrors what the session holds: each owner writes its own names and leaves the others' alone."""
+"""The URL mirrors what the session holds: each owner writes its own names and leaves the others' alone.
+
+Streamlit makes an entry of the browser's history of every change of the URL, so a run of a page changes it once at
+most: then one step back is one act undone. Whoever mirrors something follows it when the person `went_back`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
+from streamlit.runtime.scriptrunner import StopException, get_script_run_ctx
+
+COLLECTED = "lab.url"  # what the URL is to be after this run of a page; missing while nothing is collected
 
 
 def mirror(values: Mapping[str, str], ours: Callable[[str], bool]) -> None:
-    """Of the names that are `ours`, the URL has exactly `values`; the browser hears only of a change, once.
+    """Of the names that are `ours`, the URL has exactly `values`; the browser hears only of a change, once."""
+    collected = st.session_state.get(COLLECTED)
+    now = st.query_params.to_dict() if collected is None else collected
+    wanted = {name: text for name, text in now.items() if not ours(name)} | dict(values)
+    if collected is None:
+        write(wanted)
+    else:
+        st.session_state[COLLECTED] = wanted
 
-    Where the URL also holds names that are bound to widgets, which Streamlit lets nobody else write, it hears once of
-    each name that goes and once of the rest.
+
+@contextlib.contextmanager
+def one_entry() -> Iterator[None]:
+    """All that is mirrored within reaches the browser together, unless the run is given up for another."""
+    st.session_state[COLLECTED] = st.query_params.to_dict()
+    try:
+        yield
+    except StopException:
+        write(st.session_state[COLLECTED])
+        raise
+    else:
+        write(st.session_state[COLLECTED])
+    finally:
+        st.session_state.pop(COLLECTED, None)
+
+
+def write(wanted: Mapping[str, str]) -> None:
+    """Make the URL `wanted`.
+
+    Where it also holds names that are bound to widgets, which Streamlit lets nobody else write, the browser hears once
+    of each name that goes and once of the rest.
     """
     now = st.query_params.to_dict()
-    wanted = {name: text for name, text in now.items() if not ours(name)} | dict(values)
     if wanted == now:
         return
     try:
@@ -23,6 +56,12 @@ def mirror(values: Mapping[str, str], ours: Callable[[str], bool]) -> None:
     except StreamlitAPIException:
         for name in now.keys() - wanted.keys():
             del st.query_params[name]
-        changed = {name: text for name, text in values.items() if now.get(name) != text}
+        changed = {name: text for name, text in wanted.items() if now.get(name) != text}
         if changed:
             st.query_params.update(changed)
+
+
+def went_back() -> bool:
+    """Whether this run is because the person went back or forward in the browser's history."""
+    context = get_script_run_ctx()
+    return context is not None and context.is_history_navigation

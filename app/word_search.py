@@ -11,7 +11,7 @@ from app.backstage import torch_is_ready
 from app.tiles import Row, Strip, Tile, image_tiles
 from app.words import plain, share
 from mlcore.runs.folder import RunFolder
-from mlcore.runs.history import History
+from mlcore.runs.history import FrozenHistory
 
 SHOWN = 12
 TOLD = 6
@@ -24,7 +24,7 @@ FIGURES = {
 
 
 def words_panel(
-    run: RunFolder, past: History, evaluation: dict[str, Any] | None, atlas_key: str, side: str
+    run: RunFolder, past: FrozenHistory, evaluation: dict[str, Any] | None, atlas_key: str, side: str
 ) -> int | None:
     """A field for words and the images nearest to them; returns the image that was pressed."""
     st.subheader("Search by words", anchor=False)

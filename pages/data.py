@@ -9,13 +9,13 @@ import streamlit as st
 from app.adding import adding, jobs_going_on, left_behind
 from app.browse import groups_text, mosaic
 from app.classes_view import classes_view
-from app.comparing import OTHERS, USUAL_FIVE
+from app.comparing import USUAL_FIVE
 from app.datasets import image_sets
-from app.draft import FROZEN_HEAD, Draft, settings_of
+from app.draft import FROZEN_HEAD, OTHERS, Draft, settings_of
 from app.own_set import care, notes
 from app.preparing import preparing
 from app.tiles import Row, Tile, atlas_carrier, image_tiles
-from app.url import mirror
+from app.url import mirror, went_back
 from app.view import look_at
 from app.words import count, plain
 from mlcore.data import load
@@ -39,7 +39,7 @@ FROZEN = {
 own = {facts.id: facts for facts in all_sets()}
 sets = image_sets()
 asked = st.query_params.get("set")
-if st.session_state.get("data.set") not in sets:
+if st.session_state.get("data.set") not in sets or (went_back() and asked in sets):
     st.session_state["data.set"] = asked if asked in sets else next(iter(sets))
 key = st.session_state["data.set"]
 

@@ -18,6 +18,7 @@ from mlcore.runs.folder import RunNotFound
 stage = backstage()
 view = View.read()
 draft = Draft()
+draft.follow()
 
 with st.sidebar:
     setup(draft)

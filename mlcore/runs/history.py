@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 from mlcore.runs.attempt import Attempt
@@ -30,8 +31,8 @@ class AttemptReaders:
 class Pictures:
     """Snapshots and their layouts over all attempts; a resumed attempt replaces what it makes again.
 
-    `refresh` reads what is new and returns whether anything was. Safe to share between threads; lists only grow or
-    are replaced, so a reader may keep a reference to one.
+    `refresh` reads what is new and returns whether anything was. Several threads may call it; but what it fills grows
+    under a reader that is slower, so who shares one reads `History.freeze`.
     """
 
     def __init__(self, run: RunFolder) -> None:
@@ -46,13 +47,16 @@ class Pictures:
     def refresh(self) -> bool:
         with self._lock:
             before = self.revision
-            known = {readers.attempt.number for readers in self._readers}
-            for attempt in self.run.attempts():
-                if attempt.number not in known:
-                    self._readers.append(AttemptReaders(attempt))
-            for readers in self._readers:
-                self._read(readers)
+            self._refresh()
             return self.revision != before
+
+    def _refresh(self) -> None:
+        known = {readers.attempt.number for readers in self._readers}
+        for attempt in self.run.attempts():
+            if attempt.number not in known:
+                self._readers.append(AttemptReaders(attempt))
+        for readers in self._readers:
+            self._read(readers)
 
     def _read(self, readers: AttemptReaders) -> None:
         attempt = readers.attempt
@@ -83,16 +87,48 @@ class Pictures:
         self.layouts = {key: found for key, found in self.layouts.items() if key[1] <= step}
 
 
+@dataclass(frozen=True, eq=False)
+class FrozenHistory:
+    """What was known of a run at one moment. Nothing in it changes, so one drawing of it agrees with itself."""
+
+    snapshots: dict[int, Found]
+    layouts: dict[tuple[str, int], Found]
+    steps: tuple[dict[str, Any], ...]
+    evaluations: tuple[dict[str, Any], ...]
+    messages: tuple[dict[str, Any], ...]
+    started: dict[str, Any]
+    progress: dict[str, Any]
+    revision: int
+
+
 class History(Pictures):
     """All of a run: its pictures, and the steps, evaluations and messages of its events."""
 
     def __init__(self, run: RunFolder) -> None:
         super().__init__(run)
+        self._frozen: FrozenHistory | None = None
         self.steps: list[dict[str, Any]] = []
         self.evaluations: list[dict[str, Any]] = []
         self.messages: list[dict[str, Any]] = []
         self.started: dict[str, Any] = {}
         self.progress: dict[str, Any] = {}
+
+    def freeze(self) -> FrozenHistory:
+        """Read what is new; everything that is known now, for readers in several threads."""
+        with self._lock:
+            self._refresh()
+            if self._frozen is None or self._frozen.revision != self.revision:
+                self._frozen = FrozenHistory(
+                    snapshots=dict(self.snapshots),
+                    layouts=dict(self.layouts),
+                    steps=tuple(self.steps),
+                    evaluations=tuple(self.evaluations),
+                    messages=tuple(self.messages),
+                    started=self.started,
+                    progress=self.progress,
+                    revision=self.revision,
+                )
+            return self._frozen
 
     def _read(self, readers: AttemptReaders) -> None:
         super()._read(readers)

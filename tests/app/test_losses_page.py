@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from page_widgets import widget
 from streamlit.testing.v1 import AppTest
 
 from app import curves, explain, loss_pictures
@@ -63,7 +64,7 @@ def test_every_loss_opens_by_its_link_with_formula_knobs_and_pictures(spec, draw
     assert drawn.keys() == expected_pictures(spec)
     for param in spec.params:
         switch = ".on" if param.knob.none else ""
-        assert explain.knob_key(spec, param) + switch in page.session_state
+        assert f"losses.knob.{spec.key}.{param.name}{switch}" in page.session_state
     assert not page.error
 
 
@@ -208,7 +209,7 @@ def test_a_loss_of_pairs_shows_one_screen_of_pictures_at_a_time_and_the_link_say
     page = open_page(loss="multi_similarity", losses__view=view)
     assert drawn.keys() == VIEWS[view]
     before = dict(drawn)
-    page.number_input(key="losses.knob.multi_similarity.beta").set_value(4.0).run()
+    widget(page.number_input, "losses.knob.multi_similarity.beta").set_value(4.0).run()
     assert not page.exception
     assert drawn.keys() == before.keys()
     assert any(drawn[key] != then for key, then in before.items())
@@ -244,7 +245,7 @@ def test_an_unknown_loss_in_the_link_is_said_and_another_shown():
 def test_a_knob_moves_the_pictures_the_legend_and_the_link_at_once(drawn):
     page = open_page(loss="cosface")
     before = dict(drawn)
-    page.slider(key="losses.knob.cosface.margin").set_value(0.2).run()
+    widget(page.slider, "losses.knob.cosface.margin").set_value(0.2).run()
     assert page.query_params["k.margin"] == "0.2"
     assert any("= **0.2 (cosine)**" in caption.value for caption in page.caption)
     assert drawn.keys() == before.keys()
@@ -253,31 +254,31 @@ def test_a_knob_moves_the_pictures_the_legend_and_the_link_at_once(drawn):
 
 def test_a_link_with_knob_values_shows_them():
     page = open_page(loss="arcface", k__margin="0.3", k__scale="16")
-    assert page.slider(key="losses.knob.arcface.margin").value == 0.3
-    assert page.number_input(key="losses.knob.arcface.scale").value == 16.0
+    assert widget(page.slider, "losses.knob.arcface.margin").value == 0.3
+    assert widget(page.number_input, "losses.knob.arcface.scale").value == 16.0
 
 
 def test_a_link_with_a_value_out_of_range_is_told_and_the_defaults_stay():
     page = open_page(loss="arcface", k__margin="28.6")
     assert "0.499" in page.toast[0].value.replace("\\", "")
-    assert page.slider(key="losses.knob.arcface.margin").value == 0.5
+    assert widget(page.slider, "losses.knob.arcface.margin").value == 0.5
     assert "k.margin" not in page.query_params
 
 
 def test_knobs_come_back_with_their_loss():
     page = open_page(loss="arcface")
-    page.slider(key="losses.knob.arcface.margin").set_value(0.9).run()
+    widget(page.slider, "losses.knob.arcface.margin").set_value(0.9).run()
     page.button(key="losses.pick.cosface").click().run()
     assert "k.margin" not in page.query_params
     page.button(key="losses.pick.arcface").click().run()
-    assert page.slider(key="losses.knob.arcface.margin").value == 0.9
+    assert widget(page.slider, "losses.knob.arcface.margin").value == 0.9
     assert page.query_params["k.margin"] == "0.9"
 
 
 def test_reset_brings_the_defaults_back():
     page = open_page(loss="arcface", k__margin="0.3")
     page.button(key="losses.reset").click().run()
-    assert page.slider(key="losses.knob.arcface.margin").value == 0.5
+    assert widget(page.slider, "losses.knob.arcface.margin").value == 0.5
     assert "k.margin" not in page.query_params
 
 
@@ -291,7 +292,7 @@ def test_the_angle_that_is_held_still_is_in_the_link_and_moves_the_picture(drawn
 
 def test_a_knob_and_another_loss_can_follow_after_an_angle_is_in_the_link():
     page = open_page(loss="arcface", losses__other="60")
-    page.slider(key="losses.knob.arcface.margin").set_value(0.9).run()
+    widget(page.slider, "losses.knob.arcface.margin").set_value(0.9).run()
     assert not page.exception
     assert page.query_params["k.margin"] == "0.9"
     page.button(key="losses.pick.cosface").click().run()
@@ -304,30 +305,32 @@ def test_a_knob_and_another_loss_can_follow_after_an_angle_is_in_the_link():
 def lab_after_trying() -> None:
     import streamlit as st
 
+    from app.controls import part_choice, part_knobs
     from app.draft import Draft
     from app.explain import take_to_the_lab
     from mlcore.losses import LOSSES
+
+    def loss_widgets(draft: Draft) -> None:
+        part_knobs(draft, "loss", part_choice(draft, "loss", "Loss"))
 
     draft = Draft()
     draft.choose("loss", "arcface")
     draft.set("loss.margin", 0.9)
     draft.choose("loss", "cosface")
     draft.set("seed", 7)
-    st.session_state["lab.set.loss"] = "cosface"
-    st.session_state["lab.set.loss.arcface.margin"] = 0.9
+    loss_widgets(draft)
     take_to_the_lab(LOSSES["arcface"], {"margin": 0.2, "scale": 32.0})
-    left = [key for key in st.session_state if str(key).startswith("lab.set.loss")]
-    st.session_state["seen"] = Draft().knobs("loss"), Draft().spec().loss, Draft().get("seed"), left
+    loss_widgets(draft)
+    st.session_state["seen"] = Draft().knobs("loss"), Draft().spec().loss, Draft().get("seed")
 
 
 def test_trying_a_loss_puts_it_with_its_values_into_the_labs_draft_and_keeps_the_rest():
     page = AppTest.from_function(lab_after_trying, default_timeout=60).run()
     assert not page.exception
-    knobs, loss, seed, left = page.session_state["seen"]
+    knobs, loss, seed = page.session_state["seen"]
     assert knobs == loss.params == LOSSES["arcface"].defaults() | {"margin": 0.2, "scale": 32.0}
     assert loss.key == "arcface"
     assert seed == 7
-    assert left == []
 
 
 def lab_after_trying_a_loss_that_wants_another_sampler() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from image_files import classes
+from page_widgets import widget
 from streamlit.testing.v1 import AppTest
 
 from app.draft import settings_of
@@ -100,26 +101,26 @@ def test_a_link_that_makes_no_sense_opens_the_usual_lab(open_page):
 
 def test_choosing_another_loss_keeps_the_knobs_of_the_first(open_page):
     test = open_page("lab")
-    test.selectbox(key="lab.set.loss").select("arcface").run()
-    test.slider(key="lab.set.loss.arcface.margin").set_value(0.3).run()
-    test.selectbox(key="lab.set.loss").select("supcon").run()
+    widget(test.selectbox, "lab.set.loss").select("arcface").run()
+    widget(test.slider, "lab.set.loss.arcface.margin").set_value(0.3).run()
+    widget(test.selectbox, "lab.set.loss").select("supcon").run()
     assert test.session_state["lab.draft"]["sampler"] == "m_per_class"
-    test.selectbox(key="lab.set.loss").select("arcface").run()
+    widget(test.selectbox, "lab.set.loss").select("arcface").run()
     assert not test.exception
-    assert test.slider(key="lab.set.loss.arcface.margin").value == 0.3
+    assert widget(test.slider, "lab.set.loss.arcface.margin").value == 0.3
     assert test.session_state["lab.draft"]["sampler"] == "shuffle"
 
 
 def test_a_pretrained_backbone_brings_its_own_settings(open_page):
     test = open_page("lab")
-    test.selectbox(key="lab.set.backbone").select("efficientnet_lite0").run()
+    widget(test.selectbox, "lab.set.backbone").select("efficientnet_lite0").run()
     draft = test.session_state["lab.draft"]
     assert (draft["backbone.freeze"], draft["optimizer.backbone_lr"]) == ("batch_norm", 3e-4)
 
 
 def test_what_cannot_be_is_said_where_it_arose_and_start_is_closed(open_page):
     test = open_page("lab", **{"s.sampler": "m_per_class", "s.sampler.m": "4"})
-    test.number_input(key="lab.set.sampler.batch_size").set_value(30).run()
+    widget(test.number_input, "lab.set.sampler.batch_size").set_value(30).run()
     assert "multiple of m" in words(test)
     assert test.button(key="lab.start").disabled
 
@@ -143,16 +144,16 @@ def test_the_lab_draws_a_finished_run(open_page, runs, quick_spec):
 
 def test_a_method_that_reads_texts_brings_its_sampler_and_names_a_loss_that_fits(open_page):
     test = open_page("lab", **{"s.dataset": "emoji"})
-    test.selectbox(key="lab.set.method").select("image_text").run()
+    widget(test.selectbox, "lab.set.method").select("image_text").run()
     assert "such as clip or siglip" in words(test)
-    test.selectbox(key="lab.set.loss").select("siglip").run()
+    widget(test.selectbox, "lab.set.loss").select("siglip").run()
     assert not test.exception
     draft = test.session_state["lab.draft"]
     assert (draft["sampler"], test.button(key="lab.start").disabled) == ("shuffle", False)
-    test.selectbox(key="lab.set.method").select("metric_only").run()
+    widget(test.selectbox, "lab.set.method").select("metric_only").run()
     assert not test.exception
     assert test.session_state["lab.draft"]["sampler"] == "m_per_class"
-    assert test.selectbox(key="lab.set.sampler").value == "m_per_class"
+    assert widget(test.selectbox, "lab.set.sampler").value == "m_per_class"
 
 
 def test_the_lab_offers_search_by_words_where_a_run_read_texts(open_page, runs, quick_spec):
@@ -176,8 +177,8 @@ def test_augmentation_mixing_head_and_optimiser_are_offered_from_what_is_declare
     shown["lab.set.optimizer.name"].set_value("lion").run()
     shown["lab.set.backbone.pooling"].set_value("gem").run()
     assert not test.exception
-    test.slider(key="lab.set.augment.custom.erase").set_value(0.5).run()
-    test.selectbox(key="lab.set.loss").set_value("contrastive").run()
+    widget(test.slider, "lab.set.augment.custom.erase").set_value(0.5).run()
+    widget(test.selectbox, "lab.set.loss").set_value("contrastive").run()
     assert not test.exception
     kept = test.session_state["lab.draft"]
     assert (kept["augment"], kept["augment.erase"]) == ("custom", 0.5)
@@ -191,7 +192,7 @@ def test_settings_of_the_optimiser_come_back_from_a_link(open_page):
     test = open_page("lab", **link, **{"s.mix.kind": "cutmix", "s.mix.alpha": "0.5", "s.head.norm": "batch"})
     kept = test.session_state["lab.draft"]
     assert (kept["optimizer.drop_every"], kept["optimizer.ema"], kept["mix.alpha"]) == (7, 0.95, 0.5)
-    test.selectbox(key="lab.set.backbone").set_value("mlp").run()
+    widget(test.selectbox, "lab.set.backbone").set_value("mlp").run()
     assert not test.exception
     assert (kept["mix.kind"], kept["head.norm"]) == ("cutmix", "batch")
     assert kept["backbone.pooling"] == "own"
@@ -200,7 +201,7 @@ def test_settings_of_the_optimiser_come_back_from_a_link(open_page):
 def test_imported_images_can_be_chosen_in_the_lab_and_are_called_by_their_title(open_page, runs, tmp_path):
     set_id = import_path(classes(tmp_path / "fruit"), root=runs.root.parent / "data", title="My fruit").name
     test = open_page("lab", **{"s.dataset": set_id})
-    assert test.selectbox(key="lab.set.dataset").value == set_id
+    assert widget(test.selectbox, "lab.set.dataset").value == set_id
     assert "12 images, 3 classes" in words(test)
     runs.create(RunSpec.read({"dataset": set_id, "budget": {"steps": 1}}))
     table = test.switch_page("../pages/runs.py").run().dataframe[0].value
@@ -216,23 +217,23 @@ def vector_set(runs, tmp_path):
 
 def test_feature_vectors_bring_their_backbone_and_images_the_usual_one_again(open_page, runs, vector_set):
     test = open_page("lab", **{"s.backbone": "efficientnet_lite0", "s.augment": "light"})
-    assert "The vectors as they are" not in test.selectbox(key="lab.set.backbone").options
-    test.selectbox(key="lab.set.dataset").select(vector_set).run()
+    assert "The vectors as they are" not in widget(test.selectbox, "lab.set.backbone").options
+    widget(test.selectbox, "lab.set.dataset").select(vector_set).run()
     assert not test.exception
     draft = test.session_state["lab.draft"]
     assert [draft[name] for name in ("backbone", "backbone.freeze", "augment")] == ["vectors", "everything", "none"]
     assert "20 vectors of 6 numbers, 4 classes" in words(test)
-    assert not {"lab.set.backbone", "lab.set.augment"} & {item.key for item in test.selectbox}
+    assert not {"lab.set.backbone", "lab.set.augment"} & {item.key.split("~")[0] for item in test.selectbox}
     preview = next(run for run in runs.all("preview") if run.spec.dataset.key == vector_set)
     assert preview.spec.backbone.key == "vectors"
     test.button(key="lab.start").click().run()
     assert runs.all()[0].spec.backbone.freeze == "everything"
-    test.selectbox(key="lab.set.dataset").select("digits").run()
+    widget(test.selectbox, "lab.set.dataset").select("digits").run()
     assert not test.exception
     draft = test.session_state["lab.draft"]
     assert [draft[name] for name in ("backbone", "backbone.freeze")] == ["small_conv", "nothing"]
     assert draft["optimizer.backbone_lr"] == 1e-3
-    assert test.selectbox(key="lab.set.backbone").value == "small_conv"
+    assert widget(test.selectbox, "lab.set.backbone").value == "small_conv"
 
 
 def test_a_link_to_feature_vectors_alone_brings_their_backbone(open_page, vector_set):
@@ -245,7 +246,7 @@ def test_the_preview_of_feature_vectors_without_a_head_is_a_picture(open_page, r
     from mlcore.worker import run_folder
 
     test = open_page("lab", **{"s.dataset": vector_set})
-    next(item for item in test.button_group if item.key == "lab.set.head.kind").set_value("none").run()
+    widget(test.button_group, "lab.set.head.kind").set_value("none").run()
     assert not test.exception
     (preview,) = [run for run in runs.all("preview") if run.spec.head.kind == "none"]
     assert run_folder(preview) == 0
@@ -269,7 +270,7 @@ def test_a_link_may_say_that_there_is_no_head(open_page):
 def test_images_that_are_not_here_are_told_and_others_taken(open_page):
     test = open_page("lab", **{"s.dataset": "set-000000000000"})
     assert "set-000000000000" in test.toast[0].value.replace("\\", "")
-    assert test.selectbox(key="lab.set.dataset").value == "glyphs"
+    assert widget(test.selectbox, "lab.set.dataset").value == "glyphs"
 
 
 def test_the_data_page_offers_to_go_on_with_an_import_that_was_not_ended(open_page, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from page_widgets import widget
 
 from app.copies import command_line, differences
 from mlcore.__main__ import build_parser
@@ -20,7 +21,7 @@ def taught(runs, quick_spec):
 
 
 def control(test, key):
-    return next(item for item in [*test.button_group, *test.selectbox, *test.toggle] if item.key == key)
+    return widget([*test.button_group, *test.selectbox, *test.toggle], key)
 
 
 def test_nobody_teaches_unless_asked_to(open_page):
