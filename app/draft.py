@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import streamlit as st
@@ -114,7 +115,13 @@ class Draft:
         return RunSpec.read({}).changed(settings)
 
     def write_url(self) -> None:
-        """What differs from the usual stands in the URL; of a lesson as it comes only its name."""
+        """What differs from the usual stands in the URL; of a lesson as it comes only its name.
+
+        A URL that says the same in other words is left as it is.
+        """
+        with contextlib.suppress(ValueError):
+            if in_link(read_url()) == in_link(self.settings):
+                return
         wanted, chosen, others = self.differences(self.settings), lesson(self.get(LESSON)), self.get(OTHERS)
         if chosen and wanted == self.differences(settings_of(RunSpec.read({}).changed(chosen.settings))):
             wanted = {}
@@ -145,18 +152,29 @@ class Draft:
 
 def from_url() -> dict[str, Any]:
     """The draft that the URL describes; where its settings make no spec, the usual ones, with a word about it."""
+    try:
+        return read_url()
+    except ValueError as error:
+        st.toast(f"The link's settings cannot be used: {error}", icon=":material/link_off:")
+        return usual()
+
+
+def read_url() -> dict[str, Any]:
+    """The draft that the URL describes; ValueError with a sentence if its settings make no spec."""
     url = st.query_params
     chosen = lesson(url.get(LESSON_NAME))
     found = {name[2:]: text for name, text in url.items() if name.startswith("s.")}
     words = {name for name, plain in usual().items() if isinstance(plain, str)}  # where "none" is one of them
     found = {name: text if name in words and text == "none" else value(text) for name, text in found.items()}
-    try:
-        settings = settings_of(RunSpec.read({}).changed(found or (chosen.settings if chosen else {})))
-    except ValueError as error:
-        st.toast(f"The link's settings cannot be used: {error}", icon=":material/link_off:")
-        settings, chosen = usual(), None
+    settings = settings_of(RunSpec.read({}).changed(found or (chosen.settings if chosen else {})))
     others = [key for key in url.get(OTHERS_NAME, "").split(",") if key in parts("losses")]
     return settings | ({LESSON: chosen.key} if chosen else {}) | ({OTHERS: others} if others else {})
+
+
+def in_link(settings: dict[str, Any]) -> dict[str, Any]:
+    """What a link says of a draft: not what is kept for parts that are not chosen, nor that something is left out."""
+    linked = {name: value for name, value in settings.items() if not name.startswith("@") or name in (LESSON, OTHERS)}
+    return {name: value for name, value in linked.items() if value not in (None, [])}
 
 
 def text(value: Any) -> str:
