@@ -19,6 +19,7 @@ from mlcore.runs.history import FrozenHistory, History
 from mlcore.runs.queue import Queue
 
 ROOT = Path(__file__).resolve().parents[1]
+MOST_SLOTS = 1024
 
 
 @dataclass
@@ -29,13 +30,27 @@ class Backstage:
 
 @st.cache_resource(show_spinner=False)
 def backstage() -> Backstage:
-    """The one Backstage of this server. Its runs folder is $LAB_RUNS, else `runs/` beside `app/`."""
+    """The one Backstage of this server. Its runs folder is $LAB_RUNS, else `runs/` beside `app/`.
+
+    Raises: ValueError with a sentence if there can be no runs folder there, or $LAB_SLOTS is no number of runs.
+    """
     runs = Runs(os.environ.setdefault("LAB_RUNS", str(ROOT / "runs")))  # the processes ask for it, too
-    slots = os.environ.get("LAB_SLOTS")
-    supervisor = Supervisor(runs, slots=int(slots) if slots else None)
+    supervisor = Supervisor(runs, slots=slots_named(os.environ.get("LAB_SLOTS", "")))
     supervisor.start()
     atexit.register(supervisor.close)
     return Backstage(runs, supervisor)
+
+
+def slots_named(text: str) -> int | None:
+    """How many runs go on at once; None for what is usual. Raises: ValueError if `text` is no such number."""
+    if not text.strip():
+        return None
+    if not text.strip().isdecimal() or not 1 <= int(text) <= MOST_SLOTS:
+        raise ValueError(
+            f"LAB_SLOTS says how many runs go on at once: a whole number from 1 to {MOST_SLOTS}; it is '{text[:40]}'. "
+            "Set it right, or leave it out, and start the lab again."
+        )
+    return int(text)
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)

@@ -8,15 +8,16 @@ import streamlit as st
 
 from app import panels
 from app.backstage import Backstage, history
+from app.guard import guarded
 from app.reading import (
     METHODS,
     UMAP,
     Watched,
-    arrays_of,
     evaluation_at,
     live_step,
     methods_for,
     nearest_step,
+    nearest_whole,
     picture,
     watched,
 )
@@ -31,11 +32,14 @@ from mlcore.catalogue import parts
 from mlcore.runs.fitting import reads_texts
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import FrozenHistory
+from mlcore.runs.spec import RunSpec
+from mlcore.runs.status import Birth
 
 TICK_S = 0.5
 SELECTION = "lab.selection"
 PLAYING = "lab.playing"
 MAP_HEIGHT = 440
+BROKEN = ":material/broken_image:"
 
 
 def follow(
@@ -43,20 +47,20 @@ def follow(
 ) -> None:
     """Show a run, live while anything about it may change, until the view asks for another than `asked`.
 
-    `draft_lines`: margin lines to draw instead of the run's own.
+    `draft_lines`: margin lines to draw instead of the run's own. Raises: ValueError with a sentence for a run whose
+    spec is damaged or of a newer version.
     """
-    sample = watched(run)
-    atlas = run.atlas() if sample is not None else None
+    birth = run.birth
+    atlas = run.atlas()
     with st.container():
         if atlas is not None:
             atlas_carrier(StoredAtlas(run.atlas_bytes(), **atlas), key="lab.atlas")
-    awaited = is_awaited(run) or atlas is None
-    draw = st.fragment(live_picture, run_every=TICK_S if awaited else None)
-    draw(stage, run, asked, atlas, awaited, draft_lines)
+    awaited = is_awaited(run)
+    draw = st.fragment(guarded(live_picture), run_every=TICK_S if awaited else None)
+    draw(stage, run, birth, asked, atlas, awaited, draft_lines)
 
 
-def preview_heading(run: RunFolder) -> None:
-    spec = run.spec
+def preview_heading(spec: RunSpec) -> None:
     st.markdown("#### Before training")
     backbone = parts("backbones")[spec.backbone.key]
     way = "through an untrained head" if "vectors" in backbone.traits else f"through {plain(backbone.title)}, untrained"
@@ -65,7 +69,7 @@ def preview_heading(run: RunFolder) -> None:
 
 def is_awaited(run: RunFolder) -> bool:
     """Whether the run, or the map of its last snapshot, is still to come."""
-    if not run.state.finished:
+    if not run.path.exists() or not run.state.finished:
         return True
     past = history(run)
     return bool(past.snapshots) and (UMAP, next(reversed(past.snapshots))) not in past.layouts
@@ -74,6 +78,7 @@ def is_awaited(run: RunFolder) -> bool:
 def live_picture(
     stage: Backstage,
     run: RunFolder,
+    birth: Birth,
     asked: str | None,
     atlas: dict[str, Any] | None,
     awaited: bool,
@@ -83,25 +88,26 @@ def live_picture(
     if view.run != asked or not run.path.exists():
         st.rerun()
     past = history(run)
-    preview = run.purpose == "preview"
+    preview = birth.purpose == "preview"
     # Always the same containers in the same order: what comes or goes in one must not make the browser rebuild the map.
     head, trouble, body = st.container(), st.container(), st.container()
     with head:
         if preview:
-            preview_heading(run)
+            preview_heading(birth.spec)
         else:
-            status_bar(stage, run, past)
+            status_bar(stage, run, birth.spec, past)
     with trouble:
         problem(stage, run, past)
-    sample = watched(run)
     with body:
-        if sample is None or not past.snapshots:
-            waiting(run, past, preview)
-        else:
-            show_step(stage, run, past, sample, atlas, view, draft_lines)
-    if awaited and not is_awaited(run) and run.atlas() is not None:
-        st.rerun()
-    if sample is not None and atlas is None and run.atlas() is not None:
+        try:
+            sample = watched(run)
+            if sample is None or not past.snapshots:
+                waiting(run, past, preview)
+            else:
+                show_step(stage, run, birth.spec, past, sample, atlas, view, draft_lines)
+        except ValueError as error:
+            st.warning(f"The picture of this run cannot be drawn: {plain(str(error), 600)}", icon=BROKEN)
+    if awaited and (not is_awaited(run) or (atlas is None and run.atlas() is not None)):
         st.rerun()
 
 
@@ -110,10 +116,10 @@ def waiting(run: RunFolder, past: FrozenHistory, preview: bool) -> None:
     status = run.status()
     activity = status.activity or (past.progress.get("text") if past.progress else "")
     if status.state.finished:
-        st.info(
-            status.reason_text or "This run ended before its first snapshot, so there is no picture of it.",
-            icon=":material/info:",
-        )
+        ended = "This run ended before its first snapshot, so there is no picture of it."
+        if past.snapshots:
+            ended = "The picture of this run cannot be drawn: watch.json, which names its images, is missing."
+        st.info(plain(status.reason_text or ended, 600), icon=":material/info:")
         return
     words = activity or ("Looking at the images through the untrained backbone" if preview else "Getting ready")
     st.caption(f":material/hourglass_top: {plain(words)} …")
@@ -123,26 +129,24 @@ def waiting(run: RunFolder, past: FrozenHistory, preview: bool) -> None:
 def show_step(
     stage: Backstage,
     run: RunFolder,
+    spec: RunSpec,
     past: FrozenHistory,
     sample: Watched,
     atlas: dict[str, Any] | None,
     view: View,
     draft_lines: list[dict[str, Any]] | None,
 ) -> None:
-    spec = run.spec
     steps = list(past.snapshots)
-    first = arrays_of(past, steps[0])
+    earliest, first, faults = nearest_whole(past, steps[0], len(sample.ids))
     methods = methods_for(first["embeddings"].shape[1])
     method = view.method if view.method in methods else methods[0]
     live = view.step is None
-    step = live_step(past, method) if live else nearest_step(past, view.step)
-    try:
-        now = arrays_of(past, step)
-        drawn = picture(past, step, method, stage.runs.heard("projector"))
-    except ValueError as error:
-        st.warning(f"Step {step} cannot be shown: {error}. The other steps can.", icon=":material/broken_image:")
-        step, now = steps[0], first
-        drawn = picture(past, step, method, stage.runs.heard("projector"))
+    wanted = live_step(past, method) if live else nearest_step(past, view.step)
+    step, now, others = nearest_whole(past, wanted, len(sample.ids))
+    told = dict.fromkeys([*faults, *others])
+    if told:
+        st.warning(plain(f"{' '.join(told)} Step {step} is shown.", 600), icon=BROKEN)
+    drawn = picture(past, step, now, method, stage.runs.heard("projector"))
     evaluation = evaluation_at(past, step)
     selected = tuple(st.session_state.get(SELECTION, ()))
     atlas_key = atlas["key"] if atlas else ""
@@ -174,7 +178,7 @@ def show_step(
         )
     st.subheader("What a search returns", anchor=False)
     query_choice(view)
-    before_arrays = first if step != steps[0] else None
+    before_arrays = first if step > earliest == steps[0] else None
     pressed = panels.retrieval_panel(sample, now, before_arrays, first, atlas_key, view, selected) or pressed
     if reads_texts(spec.method.key):
         pressed = words_panel(run, past, evaluation, atlas_key, view.side) or pressed

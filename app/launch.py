@@ -43,8 +43,11 @@ def with_fingerprint(spec: RunSpec) -> RunSpec:
     return spec.changed({"dataset.fingerprint": load(spec.dataset.key, **spec.dataset.params).fingerprint})
 
 
-def preview_of(stage: Backstage, spec: RunSpec) -> RunFolder:
-    """The chosen data through the chosen backbone, untrained: a run of no steps, made once for each such choice."""
+def preview_of(stage: Backstage, spec: RunSpec) -> RunFolder | None:
+    """The chosen data through the chosen backbone, untrained: a run of no steps, made once for each such choice.
+
+    None where it is not there and nothing can be written.
+    """
     settings = spec.model_dump(mode="json", include=set(SEEN_UNTRAINED))
     settings |= {"budget": {"steps": 0}, "loss": "contrastive", "sampler": {"key": "shuffle", "batch_size": 2}}
     keeps = spec.backbone.freeze == "everything" and spec.head.kind != "none"  # features for the runs to come
@@ -52,7 +55,11 @@ def preview_of(stage: Backstage, spec: RunSpec) -> RunFolder:
     settings["watch"] |= {"evaluate_every": None}
     bare = with_fingerprint(RunSpec.read(settings))
     nonce = f"preview-{bare.digest()[:40]}"
-    run = stage.runs.create(bare, purpose="preview", nonce=nonce)
+    run, blocked = stage.runs.made(nonce), stage.runs.write_fault()
+    if blocked:
+        return run
+    if run is None:
+        run = stage.runs.create(bare, purpose="preview", nonce=nonce)
     if run.state in (RunState.FAILED, RunState.LOST, RunState.CANCELLED) and run.status().attempt < 3:
         run.resume()
     before = st.session_state.get(PREVIEW)
@@ -77,8 +84,8 @@ def give_up(stage: Backstage, run_id: str) -> None:
 def seconds_per_step(stage: Backstage, spec: RunSpec) -> float | None:
     """From the newest run here with the same data, backbone and batch; None if there was none."""
     for run_id in reversed(stage.runs.ids()[-NEAR_RUNS:]):
-        run = stage.runs.open(run_id)
         try:
+            run = stage.runs.open(run_id)
             other = run.spec
         except ValueError:
             continue
@@ -90,8 +97,7 @@ def seconds_per_step(stage: Backstage, spec: RunSpec) -> float | None:
         if alike and other.budget.steps:
             past = history(run)
             if len(past.steps) > 5:
-                last = past.steps[-1]
-                return spec.sampler.batch_size / max(last["images_per_s"], 1e-9)
+                return spec.sampler.batch_size / max(past.steps[-1]["images_per_s"] or 0.0, 1e-9)
     return None
 
 

@@ -14,11 +14,13 @@ import streamlit as st  # noqa: E402
 from app.backstage import backstage, spare_the_collector  # noqa: E402
 from app.carried import frame  # noqa: E402
 from app.chart.widget import CHART  # noqa: E402
+from app.guard import catching  # noqa: E402
 from app.map.widget import MAP  # noqa: E402
 from app.scrubber.widget import SCRUBBER  # noqa: E402
 from app.tiles.widget import TILES  # noqa: E402
 from app.url import one_entry  # noqa: E402
 from app.view import note_page  # noqa: E402
+from app.words import fault_words, plain  # noqa: E402
 
 st.set_page_config(page_title="Metric Learning Lab", page_icon=":material/bubble_chart:", layout="wide")
 
@@ -35,11 +37,17 @@ page = st.navigation(
     position="top",
 )
 
-stage = backstage()
+try:
+    stage = backstage()
+except ValueError as error:
+    st.error(fault_words(error), icon=":material/error:")
+    st.stop()
 with frame([MAP, TILES, SCRUBBER], [CHART]):
-    if stage.supervisor.fault:
-        st.error(stage.supervisor.fault, icon=":material/error:")
+    if fault := stage.runs.write_fault():
+        st.warning(f"{plain(fault, 400)} Until then runs can be looked at, and nothing can be started or changed.")
+    elif stage.supervisor.fault:
+        st.error(plain(stage.supervisor.fault, 400), icon=":material/error:")
     note_page(page.title)
-    with one_entry():
+    with catching(), one_entry():
         page.run()
 spare_the_collector()

@@ -130,7 +130,7 @@ def training_curve(steps: Sequence[dict[str, Any]], total: int) -> None:
     offered = [name for name in CURVES if steps[-1].get(name) not in (None, {})]
     name = st.selectbox("Curve", offered, format_func=CURVES.get, key="lab.curve", label_visibility="collapsed")
     if name == "learning_rates":
-        series = {part: [step[name][part] for step in steps] for part in steps[-1][name]}
+        series = {part: [step[name].get(part) for step in steps] for part in steps[-1][name]}
     elif name == "parts":
         series = {part: [step.get(name, {}).get(part) for step in steps] for part in steps[-1][name]}
     else:
@@ -144,7 +144,8 @@ def metric_help(now: dict[str, Any] | None, key: str) -> str | None:
     if now is None:
         return None
     held = now["held_out"]
-    lines = [f"On all {held['queries']:,} held-out images, each searched among the others."]
+    number = held.get("queries")
+    lines = [f"On all{f' {number:,}' if number is not None else ''} held-out images, each searched among the others."]
     for name, label in (
         ("recall_at_1", "Recall@1"),
         ("recall_at_2", "Recall@2"),
@@ -189,7 +190,7 @@ def angles_panel(
     ghost = before["angles"][side] if before and before["step"] != now["step"] else None
     reference = angles["own_proxy" if which == "proxies" else "positive_pairs"]
     placed = [
-        (MarginLine(**line).place(reference["median"]), line["text"])
+        (MarginLine(line["text"], which, line["kind"], line["value"]).place(reference["median"]), line["text"])
         for line in lines
         if line["between"] == which and reference
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import FrozenHistory
 
 UMAP, PCA, PCA3, TRUE2, TRUE3 = "umap-2d", "pca-2d", "pca-3d", "true-2d", "true-3d"
+SNAPSHOT = ("embeddings", "pca", "neighbours", "similarities")  # arrays of every snapshot, a row an image
 METHODS = {UMAP: "UMAP", PCA: "PCA", PCA3: "PCA 3-D", TRUE2: "2-D", TRUE3: "3-D"}
 
 
@@ -57,17 +59,15 @@ class Picture:
 
 
 def watched(run: RunFolder) -> Watched | None:
-    """The run's watched sample, or None before it is chosen."""
+    """The run's watched sample, or None before it is chosen; ValueError with a sentence if its files are damaged."""
     return _watched(str(run.path)) if (run.path / "watch.json").exists() else None
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _watched(path: str) -> Watched | None:
-    from pathlib import Path
-
+def _watched(path: str) -> Watched:
     found = RunFolder(Path(path)).watch()
     if found is None:
-        return None
+        raise ValueError("watch.json is missing")
     arrays, names = found
     return Watched(
         ids=arrays["ids"].astype(np.int64),
@@ -80,10 +80,27 @@ def _watched(path: str) -> Watched | None:
     )
 
 
-def arrays_of(history: FrozenHistory, step: int) -> dict[str, np.ndarray]:
-    """A snapshot's arrays; ValueError with a sentence if its file is damaged."""
+def arrays_of(history: FrozenHistory, step: int, count: int) -> dict[str, np.ndarray]:
+    """A snapshot's arrays, a row for each of the `count` watched images; ValueError with a sentence if damaged."""
     attempt, entry = history.snapshots[step]
-    return _arrays(attempt, str(attempt.path), entry["file"], entry["sha256"], "")
+    arrays = _arrays(attempt, str(attempt.path), entry["file"], entry["sha256"], "")
+    if not all(name in arrays and len(arrays[name]) == count for name in SNAPSHOT):
+        raise ValueError(f"{entry['file']} is not a picture of the watched images")
+    return arrays
+
+
+def nearest_whole(history: FrozenHistory, step: int, count: int) -> tuple[int, dict[str, np.ndarray], list[str]]:
+    """The step, else the one nearest to it whose snapshot is whole, with its arrays, and why others were passed over.
+
+    Raises: ValueError if no snapshot is whole.
+    """
+    faults = []
+    for at in sorted(history.snapshots, key=lambda known: (abs(known - step), known)):
+        try:
+            return at, arrays_of(history, at, count), faults
+        except ValueError as error:
+            faults.append(f"Step {at} cannot be shown: {error}.")
+    raise ValueError("No step can be shown. " + " ".join(faults[:3]))
 
 
 @st.cache_data(max_entries=96, show_spinner=False)
@@ -91,16 +108,17 @@ def _arrays(_attempt: Attempt, path: str, file: str, sha256: str, folder: str) -
     return _attempt.read_arrays({"file": file, "sha256": sha256}, folder)
 
 
-def layout_of(history: FrozenHistory, step: int) -> tuple[np.ndarray, dict[str, float]] | None:
-    """The UMAP of a step with its faithfulness, or None if it is not made (or was damaged)."""
+def layout_of(history: FrozenHistory, step: int, count: int) -> tuple[np.ndarray, dict[str, float]] | None:
+    """The UMAP of a step, (count, 2), with its faithfulness, or None if it is not made (or was damaged)."""
     found = history.layouts.get((UMAP, step))
     if found is None or "file" not in found[1]:
         return None
     attempt, entry = found
     try:
-        return _arrays(attempt, str(attempt.path), entry["file"], entry["sha256"], "layouts")["points"], entry["faith"]
-    except ValueError:
+        points = _arrays(attempt, str(attempt.path), entry["file"], entry["sha256"], "layouts")["points"]
+    except (ValueError, KeyError):
         return None
+    return (points, entry["faith"]) if points.shape == (count, 2) else None
 
 
 def methods_for(size: int) -> list[str]:
@@ -128,9 +146,10 @@ def nearest_step(history: FrozenHistory, step: int) -> int:
     return min(history.snapshots, key=lambda known: (abs(known - step), known))
 
 
-def picture(history: FrozenHistory, step: int, method: str, projector: dict[str, Any]) -> Picture:
-    """The map of `step`; while UMAP has none, the principal components and a word about why."""
-    arrays = arrays_of(history, step)
+def picture(
+    history: FrozenHistory, step: int, arrays: dict[str, np.ndarray], method: str, projector: dict[str, Any]
+) -> Picture:
+    """The map of `step`, whose arrays these are; while UMAP has none, the principal components and why."""
     labels = arrays.get("proxy_labels")
     count = len(arrays["embeddings"])
     if method in (TRUE2, TRUE3):
@@ -139,7 +158,7 @@ def picture(history: FrozenHistory, step: int, method: str, projector: dict[str,
             step, method, points.shape[1], points, None if proxies is None else unit(proxies), labels, None, ""
         )
     if method == UMAP:
-        found = layout_of(history, step)
+        found = layout_of(history, step, count + (0 if labels is None else len(labels)))
         if found is not None:
             points, faith = found
             stars = points[count:] if labels is not None else None
@@ -152,9 +171,9 @@ def picture(history: FrozenHistory, step: int, method: str, projector: dict[str,
 
 
 def waiting_words(history: FrozenHistory, step: int, projector: dict[str, Any]) -> str:
-    failed = history.layouts.get((UMAP, step))
-    if failed is not None and "failed" in failed[1]:
-        return f"PCA: {failed[1]['failed']}"
+    found = history.layouts.get((UMAP, step))
+    if found is not None:
+        return f"PCA: {found[1].get('failed', 'the UMAP of this step is damaged')}"
     if not projector.get("alive"):
         return "PCA while the projector starts"
     if not projector.get("ready"):

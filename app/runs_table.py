@@ -19,6 +19,7 @@ from mlcore.runs.status import Status
 COLUMNS = ["id", "name", "state", "data", "backbone", "loss", "MAP@R", "change", "curve", "started", "seconds", "note"]
 COLUMNS += ["group", "no training"]  # for `with_no_training`; no page shows them
 NO_TRAINING = "no-training-"
+DAMAGED = "spec.json is missing or damaged"
 
 
 class RunsTable:
@@ -36,7 +37,9 @@ class RunsTable:
             for gone in self._rows.keys() - set(ids):
                 del self._rows[gone]
             found = [row for run_id in reversed(ids) if (row := self._row(run_id)) is not None]
-        return pd.DataFrame(found, columns=COLUMNS)
+        table = pd.DataFrame(found, columns=COLUMNS)
+        figures = {name: pd.to_numeric(table[name]) for name in ("MAP@R", "change", "no training")}
+        return table.assign(**figures, started=pd.to_datetime(table["started"], utc=True))
 
     def _row(self, run_id: str) -> dict[str, Any] | None:
         folder = self.runs.root / run_id
@@ -49,19 +52,18 @@ class RunsTable:
 
 
 def read_row(run: RunFolder) -> dict[str, Any] | None:
-    """A run in one line; None for a preview. A damaged run has a row that says so."""
+    """A run in one line; None for a preview. A damaged run has a row whose note says so."""
+    if run.purpose == "preview":
+        return None
     status = run.status()
     label = run.label()
-    common = {"id": run.run_id, "state": STATE_WORDS[status.state][0], "note": label.note}
-    try:
-        birth = json.loads((run.path / "spec.json").read_bytes())
-        if birth["purpose"] != "run":
-            return None
-        spec = birth["spec"]
-        keys = {room: spec[section]["key"] for section, room in SECTIONS.items()}
-        data = keys["datasets"] if keys["datasets"] in parts("datasets") else own_title(keys["datasets"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return dict.fromkeys(COLUMNS) | common | {"name": "damaged run", "seconds": status.seconds}
+    common = {"id": run.run_id, "state": STATE_WORDS[status.state][0], "note": label.note, "seconds": status.seconds}
+    birth = run.parts()
+    if birth is None:
+        return dict.fromkeys(COLUMNS) | common | {"name": label.name or "damaged run", "note": DAMAGED, "curve": []}
+    spec = birth["spec"]
+    keys = {room: spec[section]["key"] for section, room in SECTIONS.items()}
+    data = keys["datasets"] if keys["datasets"] in parts("datasets") else own_title(keys["datasets"])
     loss = title("losses", keys["losses"])
     score, before = scores(status)
     return common | {
@@ -72,8 +74,7 @@ def read_row(run: RunFolder) -> dict[str, Any] | None:
         "MAP@R": score,
         "change": None if score is None or before is None else score - before,
         "curve": [point[1] for point in status.metrics.get("curve", [])],
-        "started": pd.to_datetime(status.started_utc or birth["created_utc"]),
-        "seconds": status.seconds,
+        "started": pd.to_datetime(status.started_utc or birth["created_utc"], errors="coerce", utc=True),
         "group": group_of(spec),
         "no training": status.metrics.get("no_training", {}).get("map_at_r"),
     }

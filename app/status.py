@@ -9,6 +9,7 @@ import streamlit as st
 from app.backstage import Backstage, queue
 from app.copies import command_line, python_lines
 from app.draft import Draft, settings_of
+from app.guard import told
 from app.view import look_at
 from app.words import STATE_WORDS, clock, count, plain
 from mlcore.runs.folder import RunFolder
@@ -18,9 +19,10 @@ from mlcore.runs.states import RunState
 from mlcore.runs.status import Status
 
 SILENT_S = 30.0
+COVERAGE = {"samples_visited", "samples", "classes_visited", "classes", "batches"}
 
 
-def status_bar(stage: Backstage, run: RunFolder, past: FrozenHistory) -> None:
+def status_bar(stage: Backstage, run: RunFolder, spec: RunSpec, past: FrozenHistory) -> None:
     status = run.status()
     word, colour, icon = STATE_WORDS[status.state]
     if status.paused and status.state == RunState.RUNNING:
@@ -30,7 +32,7 @@ def status_bar(stage: Backstage, run: RunFolder, past: FrozenHistory) -> None:
     top.badge(word, icon=icon, color=colour)
     top.space("stretch")
     with top:
-        buttons(stage, run, status)
+        buttons(stage, run, spec, status)
         st.button(
             "Close",
             icon=":material/close:",
@@ -41,8 +43,8 @@ def status_bar(stage: Backstage, run: RunFolder, past: FrozenHistory) -> None:
         )
     done = status.step / status.total_steps if status.total_steps else float(status.state.finished)
     st.progress(min(1.0, done), text=progress_words(stage, run, status, past))
-    if told := epoch_words(past.started):
-        st.caption(told)
+    if words := epoch_words(past.started):
+        st.caption(words)
 
 
 def progress_words(stage: Backstage, run: RunFolder, status: Status, past: FrozenHistory) -> str:
@@ -55,11 +57,10 @@ def progress_words(stage: Backstage, run: RunFolder, status: Status, past: Froze
     words = [f"step {status.step:,} of {status.total_steps:,}"]
     last = past.steps[-1] if past.steps else None
     if last and not status.state.finished:
-        words += [
-            f"{last['images_per_s']:,.0f} images/s",
-            f"{clock(last['seconds_left'])} left",
-            f"{last['memory_mb'] / 1024:.1f} GB memory",
-        ]
+        pace, left, memory = (last[name] for name in ("images_per_s", "seconds_left", "memory_mb"))
+        words += [f"{pace:,.0f} images/s"] if pace is not None else []
+        words += [f"{clock(left)} left"] if left is not None else []
+        words += [f"{memory / 1024:.1f} GB memory"] if memory is not None else []
     elif status.state.finished:
         words.append(f"took {clock(status.seconds)}")
     if status.activity:
@@ -70,7 +71,7 @@ def progress_words(stage: Backstage, run: RunFolder, status: Status, past: Froze
 def epoch_words(started: dict[str, Any]) -> str:
     """'An epoch visits 1,080 of 1,116 images and 31 of 31 classes, in 35 batches.'; '' before a run has said so."""
     seen = started.get("coverage")
-    if not seen:
+    if not seen or not seen.keys() >= COVERAGE:
         return ""
     adapted = f" {plain(started['input'])}" if started.get("input") else ""
     return (
@@ -93,30 +94,34 @@ def problem(stage: Backstage, run: RunFolder, past: FrozenHistory) -> None:
         silent = stage.supervisor.silent_for(run.run_id)
         if silent > SILENT_S:
             st.warning(f"The worker has not responded for {silent:.0f} s. It is ended after two minutes.")
+    if past.faults:
+        st.warning(f"Some of this run's files are damaged. {plain(' '.join(past.faults), 400)}", icon=":material/rule:")
     for message in [event["text"] for event in past.messages if event["kind"] == "warning"][-2:]:
         st.warning(plain(message, 300), icon=":material/warning:")
 
 
-def buttons(stage: Backstage, run: RunFolder, status: Status) -> None:
+def buttons(stage: Backstage, run: RunFolder, spec: RunSpec, status: Status) -> None:
     if status.state in (RunState.RUNNING, RunState.STARTING):
         if run.asked("pause"):
-            st.button("Resume", icon=":material/play_arrow:", key="lab.unpause", on_click=run.withdraw, args=("pause",))
+            st.button(
+                "Resume", icon=":material/play_arrow:", key="lab.unpause", on_click=told(run.withdraw), args=("pause",)
+            )
         else:
-            st.button("Pause", icon=":material/pause:", key="lab.pause", on_click=run.ask, args=("pause",))
+            st.button("Pause", icon=":material/pause:", key="lab.pause", on_click=told(run.ask), args=("pause",))
     if not status.state.finished:
         stopping = run.asked("cancel")
         st.button(
             "Stopping" if stopping else "Stop",
             icon=":material/stop:",
             key="lab.stop",
-            on_click=stop,
+            on_click=told(stop),
             args=(stage, run),
             disabled=stopping,
         )
     elif status.state.resumable:
-        st.button("Resume", icon=":material/play_arrow:", key="lab.resume", on_click=resume, args=(stage, run))
+        st.button("Resume", icon=":material/play_arrow:", key="lab.resume", on_click=told(resume), args=(stage, run))
     with st.popover("More", icon=":material/more_horiz:"):
-        more(stage, run, status)
+        more(stage, run, spec, status)
 
 
 def close() -> None:
@@ -130,30 +135,27 @@ def stop(stage: Backstage, run: RunFolder) -> None:
 
 
 def resume(stage: Backstage, run: RunFolder) -> None:
-    try:
-        run.resume()
-    except ValueError as error:
-        st.toast(str(error), icon=":material/info:")
+    run.resume()
     stage.supervisor.wake()
 
 
-def more(stage: Backstage, run: RunFolder, status: Status) -> None:
+def more(stage: Backstage, run: RunFolder, spec: RunSpec, status: Status) -> None:
     """Name, note, copies, and the way out."""
     label = run.label()
-    name = st.text_input("Name", value=label.name, placeholder=run.spec.title(), max_chars=120, key="lab.name")
+    name = st.text_input("Name", value=label.name, placeholder=spec.title(), max_chars=120, key="lab.name")
     note = st.text_area("Note", value=label.note, max_chars=2000, key="lab.note", height=80)
     if (name, note) != (label.name, label.note):
-        run.set_label(name=name, note=note)
+        told(run.set_label)(name=name, note=note)
     st.button(
         "Change and run again",
         icon=":material/content_copy:",
         key="lab.duplicate",
         width="stretch",
         on_click=duplicate,
-        args=(run.spec,),
+        args=(spec,),
         help="Takes this run's settings to the left, where they can be changed.",
     )
-    copies(run.spec)
+    copies(spec)
     if status.state.finished:
         sure = st.checkbox("Yes, delete this run", key=f"lab.sure.{run.run_id}")
         st.button(
@@ -162,7 +164,7 @@ def more(stage: Backstage, run: RunFolder, status: Status) -> None:
             key="lab.delete",
             disabled=not sure,
             width="stretch",
-            on_click=delete,
+            on_click=told(delete),
             args=(stage, run),
             help=f"Moves {run.size_bytes() / 2**20:.1f} MB to the trash, where it stays for a day.",
         )
@@ -175,11 +177,7 @@ def duplicate(spec: RunSpec) -> None:
 
 
 def delete(stage: Backstage, run: RunFolder) -> None:
-    try:
-        stage.runs.delete(run.run_id)
-    except ValueError as error:
-        st.toast(str(error), icon=":material/info:")
-        return
+    stage.runs.delete(run.run_id)
     st.session_state["runs.trashed"] = [run.run_id]
     look_at(None)
     st.toast("Deleted. The Runs page can bring it back.", icon=":material/delete:")

@@ -77,8 +77,8 @@ def teachers(root: str, dataset: str) -> dict[str, str]:
     """What the newest finished runs on a data set are called, by their ids; with their MAP@R on held-out images."""
     runs, found = Runs(root), {}
     for run_id in reversed(runs.ids()):
-        run = runs.open(run_id)
         try:
+            run = runs.open(run_id)
             status = run.status()
             if run.purpose != "run" or not status.state.finished or run.spec.dataset.key != dataset:
                 continue

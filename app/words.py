@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import re
+
 from mlcore.runs.states import RunState
 
 STATE_WORDS = {
@@ -47,10 +50,33 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def plain(text: str, most: int = 120) -> str:
-    """A name from outside for a page that reads Markdown: no markup, no control characters, not endless."""
-    kept = "".join(letter for letter in text if letter.isprintable() and letter not in BIDI)[:most]
-    return "".join(f"\\{letter}" if letter in MARKUP else letter for letter in kept)
+    """A text from outside for a place that reads Markdown: it looks as it was written, and none of it is markup.
+
+    It comes on one line, without control characters; what is longer than `most` letters is cut, with an ellipsis.
+    """
+    line = " ".join("".join(letter for letter in word if shows(letter)) for word in text.split())
+    cut = line if len(line) <= most else f"{line[: most - 1]}…"
+    return JOINED.sub(rf"\g<0>{JOINER}", "".join(f"\\{letter}" if letter in MARKUP else letter for letter in cut))
+
+
+def shows(letter: str) -> bool:
+    return letter.isprintable() and letter not in BIDI
 
 
 BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f")
 MARKUP = frozenset("\\`*_{}[]()<>#+-.!|$:~^&")
+JOINER = "\u2060"  # has no width and keeps its neighbours on one line
+# What Streamlit looks for once Markdown has been read, when a backslash before it is gone: addresses (http://, www.,
+# @), icons (:material/...:, :streamlit:), arrows and dashes (->, --, >=).
+JOINED = re.compile(r":(?=[A-Za-z/])|[wW]{3}(?=\\\.)|@|[<>~-](?=\\?[>=-])")
+
+
+def fault_words(error: ValueError | OSError) -> str:
+    """What went wrong and what to do, for a place that reads Markdown; a disk's own words say less."""
+    number = error.errno if isinstance(error, OSError) else None
+    place = f" ({error.filename})" if number is not None and error.filename else ""
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return plain(f"The disk is full{place}. Free some space, then try again.", 600)
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return plain(f"Nothing can be written there{place}: {error.strerror}. Allow it, then try again.", 600)
+    return plain(f"{error.strerror}{place}" if number is not None else str(error), 600)

@@ -8,10 +8,11 @@ from app.backstage import backstage
 from app.comparing import faults_words, group_words, specs_of
 from app.draft import Draft
 from app.follow import follow
+from app.guard import told
 from app.launch import draft_margin_lines, draft_or_fault, preview_of, queue_words, start, start_words
 from app.setup import setup
 from app.view import View
-from app.words import plain
+from app.words import fault_words, plain
 from mlcore.catalogue import parts
 from mlcore.runs.folder import RunNotFound
 
@@ -26,14 +27,16 @@ draft.write_url()
 spec, fault = draft_or_fault(draft)
 specs, left_out = specs_of(draft, spec) if spec else ([], [])
 
+blocked = stage.runs.write_fault()
 with st.bottom, st.container(horizontal=True, vertical_alignment="center"):
     st.button(
         start_words(stage, spec, len(specs)) if spec else "Start",
         type="primary",
         icon=":material/play_arrow:",
         key="lab.start",
-        disabled=spec is None,
-        on_click=start,
+        disabled=spec is None or bool(blocked),
+        help=plain(blocked, 400) if blocked else None,
+        on_click=told(start),
         args=(stage, specs),
     )
     words = [
@@ -53,10 +56,19 @@ run = None
 if view.run is not None:
     try:
         run = stage.runs.open(view.run)
+        follow(stage, run, view.run)
     except RunNotFound:
         notices.warning("The link names a run that is not here. It may have been deleted, or belong to another lab.")
-if run is not None:
-    follow(stage, run, view.run)
-elif spec is not None:
-    preview = preview_of(stage, spec)
-    follow(stage, preview, view.run, draft_margin_lines(spec))
+    except ValueError as error:
+        notices.error(f"{plain(str(error), 400)} It can be downloaded or deleted in Runs.", icon=":material/error:")
+        run = None
+if run is None and spec is not None:
+    try:
+        preview = preview_of(stage, spec)
+    except OSError as error:
+        notices.error(fault_words(error), icon=":material/error:")
+        preview = None
+    if preview is not None:
+        follow(stage, preview, view.run, draft_margin_lines(spec))
+    elif blocked:
+        st.info("There is no picture of these settings yet, and none can be made now.", icon=":material/info:")

@@ -7,14 +7,16 @@ import streamlit as st
 
 from app.archive import zip_of
 from app.backstage import backstage
+from app.guard import guarded, told
 from app.runs_table import NO_TRAINING, RunsTable, matching, state_counts, with_no_training
 from app.view import look_away_from
-from app.words import count
+from app.words import count, fault_words, plain, share
 from mlcore.runs.folder import RunFolder
 
 TRASHED = "runs.trashed"
 TABLE = "runs.table"
 ORDER = "runs.order"
+MOST_PACKED = 500 * 2**20  # bytes: Streamlit holds what it hands over in memory
 stage = backstage()
 
 
@@ -26,21 +28,14 @@ def runs_table(root: str) -> RunsTable:
 def on_each(act: str, chosen: list[str]) -> None:
     """Stop or resume each of the chosen runs; those that cannot be are told."""
     for run_id in chosen:
-        try:
-            getattr(stage.runs.open(run_id), act)()
-        except ValueError as error:
-            st.toast(str(error), icon=":material/info:")
+        told(lambda run_id=run_id: getattr(stage.runs.open(run_id), act)())()
     stage.supervisor.wake()
 
 
 def delete(chosen: list[str]) -> None:
     gone = []
     for run_id in chosen:
-        try:
-            stage.runs.delete(run_id)
-            gone.append(run_id)
-        except ValueError as error:
-            st.toast(str(error), icon=":material/info:")
+        told(lambda run_id=run_id: gone.append(stage.runs.delete(run_id) or run_id))()
     look_away_from(gone)
     st.session_state[TRASHED] = gone
     st.session_state[TABLE] = st.session_state.get(TABLE, 0) + 1
@@ -49,15 +44,17 @@ def delete(chosen: list[str]) -> None:
 
 def undo() -> None:
     for run_id in st.session_state.pop(TRASHED, []):
-        try:
-            stage.runs.restore(run_id)
-        except ValueError as error:
-            st.toast(str(error), icon=":material/info:")
+        told(stage.runs.restore)(run_id)
+
+
+def found(chosen: list[str]) -> list[RunFolder]:
+    """Those of the runs that are still here."""
+    return [stage.runs.open(run_id) for run_id in chosen if run_id in stage.runs.ids()]
 
 
 @st.dialog("Delete runs?")
 def confirm(chosen: list[str]) -> None:
-    runs = [stage.runs.open(run_id) for run_id in chosen]
+    runs = found(chosen)
     size = sum(run.size_bytes() for run in runs) / 2**20
     st.write(f"{count(len(runs), 'run')} with everything in them ({size:.1f} MB) go to the trash for a day:")
     for run in runs[:8]:
@@ -69,18 +66,34 @@ def confirm(chosen: list[str]) -> None:
         st.rerun()
 
 
-@st.fragment
+@st.dialog("Download runs")
 def download(chosen: list[str]) -> None:
-    runs = [stage.runs.open(run_id) for run_id in chosen]
-    name = f"{chosen[0]}.zip" if len(chosen) == 1 else "runs.zip"
+    """Packs first: a button that packs when it is pressed could not say what went wrong."""
+    runs = found(chosen)
+    size = sum(run.size_bytes() for run in runs)
+    st.write(f"{count(len(runs), 'run')} with everything in them ({size / 2**20:,.1f} MB), as one zip.")
+    if size > MOST_PACKED:
+        st.warning(
+            f"That is more than a page can hand over ({MOST_PACKED / 2**20:,.0f} MB). Choose fewer runs, or copy their "
+            f"folders from {plain(str(stage.runs.root), 400)}.",
+            icon=":material/info:",
+        )
+        return
+    try:
+        with st.spinner("Packing …"):
+            packed = zip_of(runs)
+    except (ValueError, OSError) as error:
+        st.error(fault_words(error), icon=":material/error:")
+        return
     st.download_button(
-        "Download",
-        lambda: zip_of(runs),
-        file_name=name,
+        f"Save the zip ({len(packed) / 2**20:,.1f} MB)",
+        packed,
+        file_name=f"{chosen[0]}.zip" if len(chosen) == 1 else "runs.zip",
         mime="application/zip",
         icon=":material/download:",
-        key="runs.download",
-        help="A zip of everything in the run's folder.",
+        key="runs.save",
+        type="primary",
+        on_click="ignore",
     )
 
 
@@ -106,7 +119,8 @@ def actions(chosen: list[str]) -> None:
             on_click=on_each,
             args=("resume", [run for run, state in zip(chosen, states, strict=True) if state.resumable]),
         )
-        download(chosen)
+        if st.button("Download", icon=":material/download:", key="runs.download", help="A zip of all their files."):
+            download(chosen)
         if st.button("Delete", icon=":material/delete:", key="runs.delete"):
             confirm(chosen)
 
@@ -127,6 +141,7 @@ def held_in_place(shown: pd.DataFrame) -> pd.DataFrame:
 
 
 @st.fragment(run_every=2.0)
+@guarded
 def table_of_runs() -> None:
     everything = runs_table(str(stage.runs.root)).rows()
     if everything.empty:
@@ -147,7 +162,7 @@ def table_of_runs() -> None:
     )
     listed = matching(everything, text, states)
     shown = held_in_place(with_no_training(listed))
-    best = everything["MAP@R"].max()
+    best = everything["MAP@R"].max() if everything["MAP@R"].notna().any() else None
     picked = st.dataframe(
         shown,
         hide_index=True,
@@ -172,7 +187,9 @@ def table_of_runs() -> None:
         column_config={
             "name": st.column_config.TextColumn("Name", width="medium"),
             "state": st.column_config.TextColumn("State", width="small"),
-            "MAP@R": st.column_config.NumberColumn("MAP@R", format="%.3f", help=f"Held out. The best here: {best:.3f}"),
+            "MAP@R": st.column_config.NumberColumn(
+                "MAP@R", format="%.3f", help=f"Held out. The best here: {share(best)}"
+            ),
             "change": st.column_config.NumberColumn("Change", format="%+.3f", help="Since before training."),
             "curve": st.column_config.LineChartColumn("Over the run", y_min=0.0, y_max=1.0, width="small"),
             "loss": "Loss",

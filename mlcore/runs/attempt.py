@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlcore.runs.durable import LineReader, LineWriter, ManifestedFiles, make_folder, read_checked, sweep_temporaries
+from mlcore.runs.records import is_event, is_file_entry, is_layout_entry
 
 LOG_LIMIT = 5 * 1024 * 1024
 CHECKPOINTS_KEPT = 2
@@ -30,13 +31,13 @@ class Attempt:
         return LayoutWriter(self)
 
     def manifest_reader(self) -> LineReader:
-        return LineReader(self.path / "manifest.jsonl")
+        return LineReader(self.path / "manifest.jsonl", is_file_entry)
 
     def layout_reader(self) -> LineReader:
-        return LineReader(self.path / "layouts" / "manifest.jsonl")
+        return LineReader(self.path / "layouts" / "manifest.jsonl", is_layout_entry)
 
     def event_reader(self) -> LineReader:
-        return LineReader(self.path / "events-000.jsonl")
+        return LineReader(self.path / "events-000.jsonl", is_event)
 
     def log_path(self) -> Path:
         return self.path / "worker.log"
@@ -58,12 +59,7 @@ class Attempt:
 
     def read_arrays(self, entry: dict[str, Any], folder: str = "") -> dict[str, np.ndarray]:
         """The arrays of a manifest entry; ValueError when the file is damaged."""
-        data = io.BytesIO(read_checked(self.path / folder, entry))
-        try:
-            loaded = np.load(data, allow_pickle=False)
-            return {"points": loaded} if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
-        except (ValueError, OSError, EOFError, KeyError) as error:
-            raise ValueError(f"{entry['file']} cannot be read: {error}") from None
+        return arrays_of(read_checked(self.path / folder, entry), entry["file"])
 
     def read_bytes(self, entry: dict[str, Any]) -> bytes:
         """The bytes of a manifest entry; ValueError when they are not the ones that were written."""
@@ -78,6 +74,15 @@ class Attempt:
             elif entry.get("removed"):
                 kept.pop(entry.get("file", ""), None)
         return list(kept.values())
+
+
+def arrays_of(data: bytes, name: str) -> dict[str, np.ndarray]:
+    """The arrays in the bytes of an NPZ file, or of an NPY file as "points"; ValueError when they are damaged."""
+    try:
+        loaded = np.load(io.BytesIO(data), allow_pickle=False)
+        return {"points": loaded} if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
+    except Exception as error:  # NumPy and zipfile raise a dozen kinds on bytes that are not theirs
+        raise ValueError(f"{name} is damaged: {error or type(error).__name__}") from None
 
 
 class AttemptWriter:

@@ -14,7 +14,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def read_json(path: Path) -> Any:
     """The record at `path`, or None where there is none or it cannot be read as JSON."""
     try:
         return json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 
@@ -181,11 +181,18 @@ class LineWriter:
 
 
 class LineReader:
-    """Reads the new whole lines of a growing file, from where it stopped; starts again if the file shrank."""
+    """Reads the new whole lines of a growing file, from where it stopped; starts again if the file shrank.
 
-    def __init__(self, path: Path) -> None:
+    A line that is no record, or that `fits` refuses, is left out and counted in `left_out`. A file that is there and
+    cannot be opened is told in `fault`.
+    """
+
+    def __init__(self, path: Path, fits: Callable[[dict[str, Any]], bool] = lambda record: True) -> None:
         self.path = path
+        self.fits = fits
         self.offset = 0
+        self.left_out = 0
+        self.fault = ""
 
     def read_new(self) -> Iterator[dict[str, Any]]:
         try:
@@ -196,15 +203,21 @@ class LineReader:
                 data = file.read()
         except FileNotFoundError:
             return
+        except OSError as error:
+            self.fault = f"{self.path.name} cannot be read: {error.strerror}"
+            return
+        self.fault = ""
         end = data.rfind(b"\n") + 1
         self.offset += end
-        for line in data[:end].splitlines():
+        for line in data[:end].split(b"\n")[:-1]:
             try:
                 record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict):
+            except (ValueError, RecursionError):
+                record = None
+            if isinstance(record, dict) and self.fits(record):
                 yield record
+            else:
+                self.left_out += 1
 
 
 class ManifestedFiles:
@@ -239,8 +252,8 @@ def read_checked(folder: Path, entry: dict[str, Any]) -> bytes:
     """The bytes of a manifest entry, or ValueError when they are not the ones that were written."""
     name = str(entry["file"])
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"{name}: a file of a run lies inside the run's folder; this name points out of it")
+    if "\0" in name or not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{name!r}: a file of a run lies inside the run's folder; this name points out of it")
     try:
         data = path.read_bytes()
     except OSError as error:

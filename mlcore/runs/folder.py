@@ -7,6 +7,7 @@ the projector. Making the folder `attempts/NNN` is the claim: two processes cann
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import platform
@@ -22,10 +23,11 @@ import numpy as np
 from pydantic import ValidationError
 from ulid import ULID
 
-from mlcore.runs.attempt import Attempt
+from mlcore.runs.attempt import Attempt, arrays_of
 from mlcore.runs.durable import CRASHES, make_folder, make_folders, read_json, replace_file, replace_json, sync_folder
 from mlcore.runs.nonces import Nonces
 from mlcore.runs.process import identity
+from mlcore.runs.records import Atlas, BirthParts, WatchNames, has_shape
 from mlcore.runs.spec import SCHEMA, RunSpec
 from mlcore.runs.states import RunState, may_move
 from mlcore.runs.status import Birth, Label, Purpose, Status, utc_now
@@ -34,6 +36,7 @@ from mlcore.runs.truth import heard, true_status
 
 RUN_ID = re.compile(r"[0-9a-hjkmnp-tv-z]{26}")
 Wish = Literal["cancel", "pause"]
+LEAST_FREE_BYTES = 2**20
 
 
 class RunNotFound(ValueError):
@@ -87,9 +90,17 @@ class Runs:
         sync_folder(self.root)
         return RunFolder(self.root / run_id)
 
+    def made(self, nonce: str) -> RunFolder | None:
+        """The run that was made for a nonce, if it is here and whole; nothing is written."""
+        run_id = Nonces(self.root).read(nonce)
+        try:
+            return self.open(run_id) if run_id and self.open(run_id).birth else None
+        except ValueError:
+            return None
+
     def open(self, run_id: str) -> RunFolder:
-        """The run of that id; RunNotFound if it is no run id or there is none."""
-        if not RUN_ID.fullmatch(run_id) or not (self.root / run_id / "spec.json").is_file():
+        """The run of that id, which may be damaged; RunNotFound if it is no run id or there is none."""
+        if not RUN_ID.fullmatch(run_id) or not (self.root / run_id).is_dir():
             raise RunNotFound(f"There is no run '{run_id[:40]}' in {self.root}.")
         return RunFolder(self.root / run_id)
 
@@ -153,6 +164,17 @@ class Runs:
     def free_bytes(self) -> int:
         return shutil.disk_usage(self.root).free
 
+    def write_fault(self) -> str:
+        """Why no run can be made here now, in a sentence with what to do; '' if one can."""
+        try:
+            if not os.access(self.root, os.W_OK | os.X_OK):
+                return f"The runs folder {self.root} cannot be written to. Allow it, or set LAB_RUNS to another folder."
+            if self.free_bytes() < LEAST_FREE_BYTES:
+                return f"The disk of the runs folder {self.root} is full. Free some space."
+        except OSError as error:
+            return f"The runs folder {self.root} cannot be looked at: {error.strerror}."
+        return ""
+
     def lock_path(self) -> Path:
         return self.root / ".supervisor.lock"
 
@@ -180,21 +202,28 @@ class RunFolder:
         record = read_json(self.path / "spec.json")
         if not isinstance(record, dict):
             raise ValueError(f"Run {self.run_id}: spec.json is missing or damaged.")
-        if record.get("schema_version", 0) > SCHEMA:
+        version = record.get("schema_version", 0)
+        if isinstance(version, int) and version > SCHEMA:
             raise ValueError(f"Run {self.run_id} was made by a newer version of the lab; update to open it.")
         try:
             return Birth.model_validate(record)
         except ValidationError as error:
             raise ValueError(f"Run {self.run_id}: spec.json cannot be understood: {error.errors()[0]['msg']}") from None
 
+    def parts(self) -> dict[str, Any] | None:
+        """spec.json as it stands, also where this version lacks a part that it names; None where it is damaged."""
+        record = read_json(self.path / "spec.json")
+        return record if has_shape(record, BirthParts) else None
+
     @property
     def spec(self) -> RunSpec:
         return self.birth.spec
 
     @property
-    def purpose(self) -> str:
+    def purpose(self) -> Purpose:
+        """What the run is for; one whose spec cannot be read counts as a person's own, so that it is listed."""
         record = read_json(self.path / "spec.json")
-        return record.get("purpose", "run") if isinstance(record, dict) else "run"
+        return "preview" if isinstance(record, dict) and record.get("purpose") == "preview" else "run"
 
     def status(self) -> Status:
         """How the run stands: what is stored, or lost if its process is gone and no supervisor is there to see it."""
@@ -316,11 +345,13 @@ class RunFolder:
 
         It is not synced, for the first step waits for it: what a power cut leaves of it is written anew.
         """
-        if self.watch() is None:
-            buffer = io.BytesIO()
-            np.savez(buffer, **arrays)
-            replace_file(self.path / "watch.npz", buffer.getvalue(), sync=False)
-            replace_json(self.path / "watch.json", names, sync=False)
+        with contextlib.suppress(ValueError):
+            if self.watch() is not None:
+                return
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        replace_file(self.path / "watch.npz", buffer.getvalue(), sync=False)
+        replace_json(self.path / "watch.json", names, sync=False)
 
     def write_atlas(self, data: bytes, facts: dict[str, Any]) -> None:
         """The sample's thumbnails in one image file, and where each lies in it; written once."""
@@ -329,19 +360,27 @@ class RunFolder:
         replace_json(self.path / "thumbs" / "atlas.json", facts)
 
     def atlas(self) -> dict[str, Any] | None:
-        """mime, tile, columns, count and key of the thumbnails, or None before they are drawn."""
-        return read_json(self.path / "thumbs" / "atlas.json")
+        """mime, tile, columns, count and key of the thumbnails, or None where they are not drawn or are damaged."""
+        record = read_json(self.path / "thumbs" / "atlas.json")
+        return {name: record[name] for name in Atlas.__annotations__} if has_shape(record, Atlas) else None
 
     def watch(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """The watched sample's arrays and names, or None before they are written."""
+        """The watched sample's arrays and names, or None before they are written.
+
+        Raises: ValueError with a sentence if they are damaged.
+        """
+        if not (self.path / "watch.json").exists():
+            return None
         names = read_json(self.path / "watch.json")
-        if not isinstance(names, dict):
-            return None
+        if not has_shape(names, WatchNames):
+            raise ValueError("watch.json is damaged")
         try:
-            with np.load(self.path / "watch.npz", allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}, names
-        except (OSError, ValueError):
-            return None
+            arrays = arrays_of((self.path / "watch.npz").read_bytes(), "watch.npz")
+        except OSError as error:
+            raise ValueError(f"watch.npz cannot be read: {error.strerror}") from None
+        if not sample_is_whole(arrays, names):
+            raise ValueError("watch.npz and watch.json do not belong together")
+        return arrays, names
 
     def atlas_bytes(self) -> bytes:
         try:
@@ -356,7 +395,11 @@ class RunFolder:
         return read_json(self.path / "result.json")
 
     def size_bytes(self) -> int:
-        return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
+        total = 0
+        for path in self.path.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # a worker replaces files meanwhile
+                total += path.lstat().st_size if path.is_file() else 0
+        return total
 
     def log_end(self, lines: int = 50) -> str:
         """The last lines that the latest attempt's process printed."""
@@ -368,6 +411,21 @@ class RunFolder:
         for path in sorted(self.path.rglob("*")):
             if path.is_file() and not path.name.startswith("."):
                 yield f"{self.run_id}/{path.relative_to(self.path).as_posix()}", path
+
+
+def sample_is_whole(arrays: dict[str, np.ndarray], names: dict[str, Any]) -> bool:
+    """Whether the watched images have ids in order, labels that have names, a side, and names of their own."""
+    count = len(names["image_names"])
+    kinds = {"ids": "iu", "labels": "iu", "held_out": "b"}
+    if not all(
+        name in arrays and arrays[name].shape == (count,) and arrays[name].dtype.kind in kind
+        for name, kind in kinds.items()
+    ):
+        return False
+    ids, labels = arrays["ids"], arrays["labels"]
+    return count == 0 or bool(
+        (np.diff(ids.astype(np.int64)) > 0).all() and labels.min() >= 0 and labels.max() < len(names["class_names"])
+    )
 
 
 NEW_ATTEMPT: dict[str, Any] = {

@@ -27,6 +27,10 @@ class AttemptReaders:
         self.layouts: LineReader = attempt.layout_reader()
         self.last_step = float("inf")
 
+    @property
+    def all(self) -> tuple[LineReader, ...]:
+        return self.events, self.manifest, self.layouts
+
 
 class Pictures:
     """Snapshots and their layouts over all attempts; a resumed attempt replaces what it makes again.
@@ -43,6 +47,17 @@ class Pictures:
         self._readers: list[AttemptReaders] = []
         self._begun = {1}
         self._lock = threading.Lock()
+
+    def faults(self) -> list[str]:
+        """What could not be read so far, a sentence each."""
+        with self._lock:
+            return self._faults()
+
+    def _faults(self) -> list[str]:
+        readers = [reader for attempt in self._readers for reader in attempt.all]
+        lines = sum(reader.left_out for reader in readers)
+        told = [f"{lines} damaged {'line is' if lines == 1 else 'lines are'} left out."] if lines else []
+        return told + [f"{reader.fault}." for reader in readers if reader.fault]
 
     def refresh(self) -> bool:
         with self._lock:
@@ -99,6 +114,7 @@ class FrozenHistory:
     started: dict[str, Any]
     progress: dict[str, Any]
     revision: int
+    faults: tuple[str, ...]
 
 
 class History(Pictures):
@@ -117,7 +133,8 @@ class History(Pictures):
         """Read what is new; everything that is known now, for readers in several threads."""
         with self._lock:
             self._refresh()
-            if self._frozen is None or self._frozen.revision != self.revision:
+            faults = tuple(self._faults())
+            if self._frozen is None or (self._frozen.revision, self._frozen.faults) != (self.revision, faults):
                 self._frozen = FrozenHistory(
                     snapshots=dict(self.snapshots),
                     layouts=dict(self.layouts),
@@ -127,6 +144,7 @@ class History(Pictures):
                     started=self.started,
                     progress=self.progress,
                     revision=self.revision,
+                    faults=faults,
                 )
             return self._frozen
 

@@ -41,6 +41,13 @@ class Nonces:
         finally:
             draft.unlink()
 
+    def read(self, nonce: str) -> str:
+        """The id that a nonce stands for, '' if it has not been given away."""
+        try:
+            return (self.folder / nonce).read_text()[:64]
+        except (OSError, ValueError):
+            return ""
+
     def _other(self, path: Path, run_id: str) -> str:
         first = path.read_text()
         made = time.time() - path.stat().st_mtime

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, field_validator, model_validator
 
+from mlcore.runs.records import Metrics, has_shape
 from mlcore.runs.spec import SCHEMA, RunSpec
 from mlcore.runs.states import RunState
 
@@ -49,14 +50,14 @@ class Status(Loose):
     schema_version: int = SCHEMA
     run_id: str
     state: RunState
-    attempt: int = 1
+    attempt: NonNegativeInt = 1
     engine: str = ""
     host: str = ""
     pid: int | None = None
     pid_start: float | None = None
     boot_id: str = ""
-    step: int = 0
-    total_steps: int = 0
+    step: NonNegativeInt = 0
+    total_steps: NonNegativeInt = 0
     activity: str = ""
     paused: bool = False
     reason_code: str = ""
@@ -65,9 +66,16 @@ class Status(Loose):
     started_utc: str | None = None
     updated_utc: str | None = None
     ended_utc: str | None = None
-    seconds: float = 0.0
+    seconds: FiniteFloat = 0.0
     metrics: dict[str, Any] = {}
     seq: int = 0
+
+    @field_validator("metrics")
+    @classmethod
+    def _has_shape(cls, metrics: dict[str, Any]) -> dict[str, Any]:
+        if not has_shape(metrics, Metrics):
+            raise ValueError("the metrics are not what a look at a run measures")
+        return metrics
 
 
 class Label(Loose):

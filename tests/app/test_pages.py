@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from image_files import classes
 from page_widgets import widget
-from streamlit.testing.v1 import AppTest
+from pages_words import words
 
 from app.draft import settings_of
 from app.step_forms import FORMS
@@ -14,12 +14,6 @@ from mlcore.data import importing
 from mlcore.data.importing import import_path
 from mlcore.runs.spec import RunSpec
 from mlcore.runs.states import RunState
-
-
-def words(test: AppTest) -> str:
-    """All that a page says in words."""
-    kinds = ("title", "subheader", "markdown", "caption", "info", "warning", "error", "text")
-    return "\n".join(str(item.value) for kind in kinds for item in getattr(test, kind))
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """Numbers and names in a person's words."""
 
+import errno
+
 import pytest
 
-from app.words import change, clock, count, plain, share
+from app.words import JOINER, change, clock, count, fault_words, plain, share
 
 
 @pytest.mark.parametrize(
@@ -43,5 +45,39 @@ def test_names_from_outside_are_no_markup(name):
     assert not {"\u202e", "\x00", "\n"} & set(text)
 
 
-def test_an_endless_name_is_cut():
-    assert len(plain("x" * 1000)) == 120
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [
+        ("http://x.y/z", "http:|//x.y/z"),
+        ("www.x.y", "www|.x.y"),
+        ("a@b.cc", "a@|b.cc"),
+        (":material/delete:", ":|material/delete:"),
+        (":streamlit:", ":|streamlit:"),
+        ("a -> b -- c >= d", "a -|> b -|- c >|= d"),
+        ("at 10:30, 3 - 1 = 2: yes", "at 10:30, 3 - 1 = 2: yes"),
+    ],
+)
+def test_what_streamlit_looks_for_after_markdown_is_broken_by_what_cannot_be_seen(name, broken):
+    assert plain(name).replace("\\", "").replace(JOINER, "|") == broken
+
+
+def test_a_name_of_several_lines_comes_on_one():
+    assert plain("    a\n\n b\t") == "a b"
+
+
+def test_an_endless_name_is_cut_and_the_cut_is_seen():
+    assert plain("x" * 1000) == "x" * 119 + "…"
+    assert plain("x" * 120) == "x" * 120
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/runs/a"), "The disk is full (/runs/a). Free some space"),
+        (OSError(errno.EROFS, "Read-only file system", "/runs"), "Nothing can be written there (/runs): Read-only"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (ValueError("[a](b) is wrong"), "[a](b) is wrong"),
+    ],
+)
+def test_a_fault_is_told_in_words(error, words):
+    assert fault_words(error).replace("\\", "").startswith(words)

@@ -144,12 +144,25 @@ def test_a_run_from_before_the_class_rule_keeps_its_split(runs, quick_spec):
 def test_the_watched_sample_comes_back_as_it_was(runs, quick_spec):
     run = runs.create(quick_spec)
     assert run.watch() is None
-    run.write_watch({"ids": np.arange(3, dtype=np.uint32)}, {"class_names": ["<b>"]})
-    arrays, names = run.watch()
-    assert arrays["ids"].tolist() == [0, 1, 2]
-    assert names["class_names"] == ["<b>"]
-    (run.path / "watch.npz").write_bytes(b"PK")
-    assert run.watch() is None
+    arrays = {"ids": np.arange(3, dtype=np.uint32), "labels": np.zeros(3, int), "held_out": np.zeros(3, bool)}
+    names = {"dataset": "digits", "total": 9, "class_names": ["<b>"], "image_names": ["1", "2", "3"]}
+    run.write_watch(arrays, names)
+    again, told = run.watch()
+    assert again["ids"].tolist() == [0, 1, 2]
+    assert told == names
+
+
+@pytest.mark.parametrize("data", [b"", b"PK", b"PK\x05\x06" + b"\0" * 18])
+def test_a_damaged_sample_is_told_and_written_anew(runs, quick_spec, data):
+    run = runs.create(quick_spec)
+    arrays = {"ids": np.arange(1), "labels": np.zeros(1, int), "held_out": np.zeros(1, bool)}
+    names = {"dataset": "digits", "total": 9, "class_names": ["a"], "image_names": ["1"]}
+    run.write_watch(arrays, names)
+    (run.path / "watch.npz").write_bytes(data)
+    with pytest.raises(ValueError, match=r"watch\.npz"):
+        run.watch()
+    run.write_watch(arrays, names)
+    assert run.watch()[1] == names
 
 
 def test_a_runs_folder_that_is_a_file_is_refused(tmp_path):

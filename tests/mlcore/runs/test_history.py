@@ -1,6 +1,7 @@
 """Reading a run bit by bit gives what reading it at once gives, over all its attempts."""
 
 import numpy as np
+from whole_records import evaluated_event, step_event
 
 from mlcore.runs.history import History
 from mlcore.runs.states import RunState
@@ -11,10 +12,10 @@ def train(run, first, last, *, from_step):
     writer = attempt.writer()
     writer.event({"kind": "started", "step": from_step, "from_step": from_step})
     for step in range(first, last + 1):
-        writer.event({"kind": "step", "step": step, "loss": float(step), "attempt": attempt.number})
+        writer.event(step_event(step, loss=float(step), attempt=attempt.number))
         if step % 2 == 0:
             writer.snapshot(step, {"embeddings": np.full((2, 2), attempt.number)})
-            writer.event({"kind": "evaluated", "step": step, "attempt": attempt.number})
+            writer.event(evaluated_event(step, attempt=attempt.number))
     writer.close()
     return attempt
 

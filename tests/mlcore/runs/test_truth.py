@@ -7,6 +7,7 @@ import os
 import numpy as np
 import psutil
 import pytest
+from whole_records import step_event
 
 from mlcore.runs import process
 from mlcore.runs.folder import Runs
@@ -50,7 +51,7 @@ def test_what_an_attempt_taken_for_dead_adds_late_does_not_count(runs, quick_spe
     run = runs.create(quick_spec)
     first = run.begin_attempt().writer()
     for step in (1, 2, 3):
-        first.event({"kind": "step", "step": step, "attempt": 1})
+        first.event(step_event(step, attempt=1))
     history = History(run)
     history.refresh()
     run.move(RunState.STARTING)
@@ -58,9 +59,9 @@ def test_what_an_attempt_taken_for_dead_adds_late_does_not_count(runs, quick_spe
     run.resume()
     second = run.begin_attempt().writer()
     second.event({"kind": "started", "step": 2, "from_step": 2})
-    second.event({"kind": "step", "step": 3, "attempt": 2})
+    second.event(step_event(3, attempt=2))
     history.refresh()
-    first.event({"kind": "step", "step": 4, "attempt": 1})
+    first.event(step_event(4, attempt=1))
     first.snapshot(4, {"embeddings": np.zeros((2, 2))})
     history.refresh()
     assert [(event["step"], event["attempt"]) for event in history.steps] == [(1, 1), (2, 1), (3, 2)]
