@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -125,7 +126,7 @@ def rebuilt(run: RunFolder, checkpoint: bytes | None) -> Training:
             training.step = unpack_modules(checkpoint, training.parts.modules, run.birth.sha256)
         training.take_kept_features()
         if checkpoint is None:
-            training.begin_head()
+            deque(training.begin_head(), maxlen=0)
     except TrainingFault as fault:
         raise ValueError(fault.text) from fault
     return training

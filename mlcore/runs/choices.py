@@ -63,11 +63,12 @@ class BackboneChoice(Part):
 class HeadChoice(Record):
     """`norm` stands before the activation of "mlp", else after the layer, `dropout` before the last layer.
 
-    `normalize`: embeddings have length 1. `start`: a linear head on a frozen backbone may begin as the principal
-    components of the training images' features instead of at random.
+    "residual" adds a linear layer's output to the features, so that it begins as the features themselves; its
+    embeddings are as long as they are, and `embedding_size` does not count. `normalize`: embeddings have length 1.
+    `start`: a linear head may begin as the principal components of the training images' features instead of at random.
     """
 
-    kind: Literal["none", "linear", "mlp"] = "linear"
+    kind: Literal["none", "linear", "mlp", "residual"] = "linear"
     embedding_size: int = Field(64, ge=2, le=4096)
     start: Literal["random", "components"] = "random"
     norm: Literal["none", "batch", "layer"] = "none"
@@ -85,6 +86,7 @@ class OptimizerChoice(Record):
 
     `drop_every` steps the "step" schedule multiplies the rates by `drop_to` (None: a third of the run); "plateau" does
     so when the mean training loss of so many steps (None: a tenth of the run) has not fallen `patience` times in a row.
+    `lr_scaling` "classes" lowers the rates of backbone and head where there are few training classes (`rate_scale`).
     `accumulate` batches make one step. `ema`: the decay of a moving average of the weights, which is then what is
     evaluated.
     """
@@ -93,6 +95,7 @@ class OptimizerChoice(Record):
     backbone_lr: Rate = 1e-3
     head_lr: Rate = 1e-3
     proxies_lr: Rate = 1e-2
+    lr_scaling: Literal["none", "classes"] = "none"
     weight_decay: Rate = 1e-4
     schedule: Literal["constant", "cosine", "step", "plateau"] = "constant"
     drop_every: int | None = Field(None, ge=1, le=1_000_000)

@@ -13,8 +13,14 @@ if TYPE_CHECKING:
     from mlcore.runs.spec import RunSpec
 
 VECTORS = "vectors"  # the backbone of sets of feature vectors, and of no others
-PRETRAINED_RATE = 3e-4
 SCRATCH_RATE = 1e-3
+UNSCALED_RATE = 1e-5  # of a pretrained backbone, beside a rate that somebody gave
+FINE_TUNING = {"backbone_lr": 6e-5, "head_lr": 6e-4, "schedule": "cosine", "lr_scaling": "classes"}
+FOLLOW_BACKBONE = {
+    "backbone": ("freeze",),
+    "head": ("kind", "start", "embedding_size"),
+    "optimizer": ("backbone_lr", "head_lr", "schedule", "lr_scaling"),
+}
 PART_ROOMS = {
     "dataset": "datasets",
     "backbone": "backbones",
@@ -85,13 +91,26 @@ def usual_augment(method_key: str) -> str:
 
 
 def with_fitting_defaults(record: dict[str, Any]) -> dict[str, Any]:
-    """A pretrained backbone wants its batch-norm statistics kept and a lower rate; only what is not given is filled."""
-    pretrained = record["backbone"]["params"].get("pretrained") is True
-    usual = "everything" if record["backbone"].get("key") == VECTORS else "batch_norm" if pretrained else "nothing"
-    record["backbone"].setdefault("freeze", usual)
-    optimizer = record.get("optimizer", {})
-    if isinstance(optimizer, dict) and "backbone_lr" not in optimizer:
-        record["optimizer"] = {**optimizer, "backbone_lr": PRETRAINED_RATE if pretrained else SCRATCH_RATE}
+    """Fills in what follows from the backbone, where nothing is given. What was given, or stored, stays as it is.
+
+    A backbone that knows something before the first step (pretrained, or a set's own vectors) keeps its batch-norm
+    statistics, begins with its own features as the embedding, or a linear head of a given size at their principal
+    components, and goes on in small steps, the fewer classes the smaller. Any other trains at the usual rates.
+    """
+    backbone, head, optimizer = record["backbone"], record.get("head", {}), record.get("optimizer", {})
+    pretrained = backbone["params"].get("pretrained") is True
+    vectors = backbone.get("key") == VECTORS
+    backbone.setdefault("freeze", "everything" if vectors else "batch_norm" if pretrained else "nothing")
+    if not (pretrained or vectors):
+        if isinstance(optimizer, dict):
+            record["optimizer"] = {"backbone_lr": SCRATCH_RATE, **optimizer}
+        return record
+    if isinstance(head, dict) and "kind" not in head:
+        begin = {"start": "components"} if "embedding_size" in head else {"kind": "residual"}
+        record["head"] = begin | head
+    if isinstance(optimizer, dict):
+        rate_is_given = not {"backbone_lr", "head_lr"}.isdisjoint(optimizer)
+        record["optimizer"] = ({"backbone_lr": UNSCALED_RATE} if rate_is_given else FINE_TUNING) | optimizer
     return record
 
 
@@ -242,12 +261,11 @@ def check_frozen(spec: RunSpec) -> None:
 
 
 def check_head_start(spec: RunSpec) -> None:
-    """Raises: ValueError for a head that is to begin at what is not known before the first step."""
-    frozen = spec.backbone.freeze == "everything"
-    if spec.head.start == "components" and not (frozen and spec.head.kind == "linear"):
+    """Raises: ValueError for principal components as the start of a head that is no projection."""
+    if spec.head.start == "components" and spec.head.kind != "linear":
         raise ValueError(
-            "head.start 'components' needs a linear head on a frozen backbone, whose features are known before the "
-            "first step. Set head.start to 'random', or backbone.freeze to 'everything' and head.kind to 'linear'."
+            "head.start 'components' needs a linear head, which can be the projection on them. Set head.kind to "
+            "'linear', or head.start to 'random'."
         )
 
 

@@ -7,15 +7,24 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from mlcore.catalogue import parts
 from mlcore.declare import nearest_word
 from mlcore.runs.choices import BackboneChoice
-from mlcore.runs.fitting import OPTIONAL, PART_ROOMS, VECTORS, usual_augment, usual_key, with_fitting_defaults
+from mlcore.runs.fitting import (
+    FOLLOW_BACKBONE,
+    OPTIONAL,
+    PART_ROOMS,
+    VECTORS,
+    usual_augment,
+    usual_key,
+    with_fitting_defaults,
+)
 
 
 def apply_settings(model: type[BaseModel], record: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     """A `model`'s record with dotted settings applied; a part's knob is reached as 'loss.margin'."""
     changed = json.loads(json.dumps(record))
-    forget_what_follows(changed, settings)
+    forget_what_follows(changed, settings, model)
     ordered = sorted(settings.items(), key=lambda item: item[0].count("."))
     for path, value in ordered:
         section, _, name = path.partition(".")
@@ -36,6 +45,7 @@ def apply_settings(model: type[BaseModel], record: dict[str, Any], settings: dic
             choice["params"] = {**(choice.get("params") or {}), name: value}
         else:
             raise ValueError(f"There is no setting '{path}'.{nearest_word(name, fields)}")
+    take_fitting_head(changed, settings)
     return changed
 
 
@@ -45,7 +55,7 @@ def model_of(hint: Any) -> Any:
     return models[0] if models else hint
 
 
-def forget_what_follows(record: dict[str, Any], settings: dict[str, Any]) -> None:
+def forget_what_follows(record: dict[str, Any], settings: dict[str, Any], model: type[BaseModel]) -> None:
     """Where a loss or a backbone is exchanged, what was usual for the one before makes room for what is usual now."""
     named = {path.split(".")[0] for path in settings}
     sampler = record.get("sampler", {})
@@ -55,25 +65,52 @@ def forget_what_follows(record: dict[str, Any], settings: dict[str, Any]) -> Non
     if "method" in settings and record.get("augment", {}).get("key") == usual_augment(record["method"]["key"]):
         del record["augment"]
     if "dataset" in settings and "backbone" not in settings:
-        take_fitting_backbone(record, settings["dataset"])
-    if "backbone" in settings:
-        before = record.get("backbone", {})
-        usual = with_fitting_defaults({"backbone": {"key": before.get("key"), "params": before.get("params", {})}})
-        if record.get("backbone", {}).get("freeze") == usual["backbone"]["freeze"]:
-            record["backbone"].pop("freeze", None)
-        if record.get("optimizer", {}).get("backbone_lr") == usual["optimizer"]["backbone_lr"]:
-            record["optimizer"].pop("backbone_lr", None)
+        take_fitting_backbone(record, settings["dataset"], model)
+    if not {"backbone", "backbone.pretrained"}.isdisjoint(settings):
+        forget_what_follows_the_backbone(record, model)
     if "teacher.run" in settings and record.get("teacher"):
         record["teacher"].pop("sha256", None)
 
 
-def take_fitting_backbone(record: dict[str, Any], dataset: Any) -> None:
+def forget_what_follows_the_backbone(record: dict[str, Any], model: type[BaseModel]) -> None:
+    """Drops those of FOLLOW_BACKBONE that have the values that are usual with the present backbone."""
+    backbone = record.get("backbone", {})
+    usual = with_fitting_defaults({"backbone": {"key": backbone.get("key"), "params": backbone.get("params", {})}})
+    for section, names in FOLLOW_BACKBONE.items():
+        there, defaults = record.get(section), model.model_fields[section].default
+        for name in names if isinstance(there, dict) else ():
+            if there.get(name) == usual.get(section, {}).get(name, getattr(defaults, name)):
+                there.pop(name, None)
+
+
+def take_fitting_head(record: dict[str, Any], settings: dict[str, Any]) -> None:
+    """A size that is asked for makes a linear head of a residual one; a linear head begins where it keeps most."""
+    head = record.get("head")
+    if not isinstance(head, dict):
+        return
+    if "head.embedding_size" in settings and "head.kind" not in settings and head.get("kind") == "residual":
+        head |= {"kind": "linear", "start": "components"}
+    elif "head.kind" in settings and "head.start" not in settings:
+        knows = head.get("kind") == "linear" and begins_with_knowledge(record["backbone"])
+        head["start"] = "components" if knows else "random"
+
+
+def begins_with_knowledge(backbone: dict[str, Any] | str) -> bool:
+    """Whether a backbone is pretrained, or the vectors of a set as they are."""
+    choice = {"key": backbone} if isinstance(backbone, str) else backbone
+    key = choice.get("key", "")
+    if key == VECTORS or key not in parts("backbones"):
+        return key == VECTORS
+    return (parts("backbones")[key].defaults() | (choice.get("params") or {})).get("pretrained") is True
+
+
+def take_fitting_backbone(record: dict[str, Any], dataset: Any, model: type[BaseModel]) -> None:
     """Between images and vectors the backbone that was usual is left out, so that what is usual now is taken."""
     before, now = (usual_key("backbone", {"dataset": choice}) for choice in (record.get("dataset"), dataset))
     there = record.get("backbone", {}).get("key", "")
     if before == now or there != (VECTORS if before == VECTORS else BackboneChoice().key):
         return
-    forget_what_follows(record, {"backbone": now})
+    forget_what_follows(record, {"backbone": now}, model)
     del record["backbone"]
 
 

@@ -95,6 +95,23 @@ class Pooling(nn.Module):
             return images.float().clamp_min(1e-6).pow(power).mean(dim=(2, 3)).pow(1.0 / power)
 
 
+class ResidualLinear(nn.Linear):
+    """Adds a linear layer's output to its input: `x + W x + b`, where W and b begin at zero.
+
+    Weight decay draws it back to the identity. Shapes: (B, size) -> (B, size).
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size, size)
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + super().forward(features)
+
+
 class LengthOne(nn.Module):
     """Divides each embedding by its length."""
 
@@ -103,19 +120,21 @@ class LengthOne(nn.Module):
 
 
 def build_head(head: HeadChoice, feature_size: int) -> tuple[nn.Module, int]:
-    """The head and the length of its embeddings; "none" passes the backbone's features on.
+    """The head and the length of its embeddings; "none" passes the backbone's features on, "residual" begins there.
 
     A norm stands after the linear layer that it goes with, and before the activation where there is one; dropout before
     the last linear layer.
     """
-    size = feature_size if head.kind == "none" else head.embedding_size
+    size = feature_size if head.kind in ("none", "residual") else head.embedding_size
     hidden = max(feature_size, size)
     layers: list[nn.Module] = []
     if head.kind == "mlp":
         layers = [nn.Linear(feature_size, hidden), *norm_layer(head.norm, hidden), nn.ReLU()]
     if head.dropout > 0.0:
         layers.append(nn.Dropout(head.dropout))
-    if head.kind != "none":
+    if head.kind == "residual":
+        layers.append(ResidualLinear(size))
+    elif head.kind != "none":
         layers.append(nn.Linear(hidden if head.kind == "mlp" else feature_size, size))
     if head.kind != "mlp":
         layers += norm_layer(head.norm, size)

@@ -1,4 +1,4 @@
-"""Where a linear head on a frozen backbone begins: at the principal components of the training images' features."""
+"""Where a linear head begins that is to keep what the features know: at their principal components."""
 
 from __future__ import annotations
 
@@ -6,27 +6,46 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlcore.training.embedder import Embedder
-from mlcore.training.source import Source, chunks
+from mlcore.training.source import FeatureSource, Source
 
-MOST_ROWS = 5000
+MOST_FEATURES = 5000  # rows that are looked at where features are there before
+MOST_IMAGES = 1000  # and where the backbone has to make them
+
+
+def spread_rows(rows: np.ndarray, source: Source) -> np.ndarray:
+    """As many of the rows as the principal components are computed from, evenly spread."""
+    most = MOST_FEATURES if isinstance(source, FeatureSource) else MOST_IMAGES
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(int)]
 
 
 @torch.no_grad()
-def begin_with_components(model: Embedder, source: Source, rows: np.ndarray) -> None:
-    """Make the head's linear layer the projection on the principal components of the features of (some of) these rows.
+def begin_with_components(head: nn.Module, features: Tensor) -> None:
+    """Make the head's linear layer the projection on the principal components of the features (N, F).
 
-    Then the first embeddings keep as much of the features as their size allows, where a random projection loses
-    much of it. Where there are fewer components than the embedding is long, the rest begins at zero.
+    Then the first embeddings keep as much of the features as their size allows, where a random projection loses much
+    of it. Where few images show fewer directions than the embedding is long, the rest are directions at right angles
+    to them, drawn at random: other images may differ there.
     """
-    spread = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_ROWS)).round().astype(int)]
-    features = torch.cat([source.features(model, spread[part]).float() for part in chunks(len(spread))])
     mean, components = principal_components(features)
-    layer = next(module for module in model.head.modules() if isinstance(module, nn.Linear))
-    kept = components[: layer.out_features].to(layer.weight)
+    layer = next(module for module in head.modules() if isinstance(module, nn.Linear))
+    directions = completed(components, min(layer.out_features, features.shape[1]))[: layer.out_features]
     layer.weight.zero_()
-    layer.weight[: len(kept)] = kept
+    layer.weight[: len(directions)] = directions.to(layer.weight)
     layer.bias.copy_(-layer.weight @ mean.to(layer.weight))
+
+
+def completed(directions: Tensor, count: int) -> Tensor:
+    """Orthonormal directions (K, F), and after them others at right angles, until there are `count`, at most F."""
+    missing = count - len(directions)
+    if missing <= 0:
+        return directions
+    drawn = torch.randn(
+        missing, directions.shape[1], dtype=directions.dtype, generator=torch.Generator().manual_seed(0)
+    )
+    for _ in range(2):  # once more, because the first time leaves what rounding makes
+        drawn -= drawn @ directions.T @ directions
+        drawn = torch.linalg.qr(drawn.T).Q.T
+    return torch.cat([directions, drawn])
 
 
 def principal_components(features: Tensor) -> tuple[Tensor, Tensor]:

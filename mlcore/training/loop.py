@@ -16,6 +16,7 @@ from mlcore.catalogue import parts
 from mlcore.data import ImageTable, load
 from mlcore.data.features import DamagedFeatures, open_kept
 from mlcore.runs.data_split import build_split
+from mlcore.runs.rates import base_rates
 from mlcore.runs.spec import RunSpec
 from mlcore.text.image_texts import ImageTexts
 from mlcore.training import checkpoint as checkpoints
@@ -32,7 +33,7 @@ from mlcore.training.build import (
 from mlcore.training.device import default_threads, pick_device
 from mlcore.training.embedder import Embedder
 from mlcore.training.events import Checkpoint, Event, Finished, Progress, Started, StepDone, TrainingFault, Warned
-from mlcore.training.head_start import begin_with_components
+from mlcore.training.head_start import begin_with_components, spread_rows
 from mlcore.training.kept_features import kept_features, wanted_features
 from mlcore.training.methods import Outcome
 from mlcore.training.mixing import mixed
@@ -133,7 +134,8 @@ class Training:
             modules["distillation"] = self.distillation.to(self.device)
         learned = () if self.distillation is None else self.distillation.parameters()
         idle = spec.budget.steps == 0
-        self.optimizer = build_optimizer(spec.optimizer, self.model, self.method, learned, idle=idle)
+        rates = base_rates(spec.optimizer, spec.head, len(self.classes), spec.budget.steps)
+        self.optimizer = build_optimizer(spec.optimizer, self.model, self.method, learned, rates=rates, idle=idle)
         if self.subset_miner is not None:
             modules["subset_miner"] = self.subset_miner
         choice = spec.optimizer
@@ -160,7 +162,7 @@ class Training:
         if self.spec.backbone.freeze == "everything" and isinstance(self.source, PixelSource):
             yield from self.make_features()
         if not self.stopping:
-            self.begin_head()
+            yield from self.begin_head()
         if self.distillation is not None:
             plain = PixelSource(self.table, self.device) if self.table.vectors is None else self.source
             yield from self.distillation.ask(plain, self.split, self.step, lambda: self.stopping)
@@ -387,12 +389,20 @@ class Training:
         if features is not None:
             self.source = FeatureSource(features, self.device)
 
-    def begin_head(self) -> None:
+    def begin_head(self) -> Iterator[Event]:
         """Put a head that is to begin at the features' principal components there, unless the run goes on."""
-        if self.spec.head.start == "components" and self.step == 0 and self.resume_from is None:
-            begin_with_components(self.model, self.source, self.split.train)
-            if self.average is not None:
-                self.average.module.load_state_dict(self.model.state_dict())
+        if self.spec.head.start != "components" or self.resume_from is not None:
+            return
+        rows = spread_rows(self.split.train, self.source)
+        features = []
+        for part in chunks(len(rows)):
+            if self.stopping:
+                return
+            features.append(self.frozen_features(rows[part]))
+            yield Progress(self.step, "Looking at the features' main directions", int(part[-1]) + 1, len(rows))
+        begin_with_components(self.model.head, torch.from_numpy(np.concatenate(features)))
+        if self.average is not None:
+            self.average.module.load_state_dict(self.model.state_dict())
 
     def take_kept_features(self) -> None:
         """Of a frozen backbone, take the features that are on the disk, if they are; nothing is computed."""
@@ -405,8 +415,12 @@ class Training:
 
     @torch.inference_mode()
     def frozen_features(self, rows: np.ndarray) -> np.ndarray:
-        """The features (n, feature_size) of rows of the table."""
-        return self.source.features(self.model, rows).float().cpu().numpy()
+        """The features (n, feature_size) of rows of the table, by the backbone as it is; it learns nothing of them."""
+        self.model.eval()
+        try:
+            return self.source.features(self.model, rows).float().cpu().numpy()
+        finally:
+            self.model.train()
 
     def started(self) -> Started:
         learned = () if self.distillation is None else self.distillation.parameters()

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from mlcore.runs.choices import OptimizerChoice
+from mlcore.runs.choices import HeadChoice, OptimizerChoice
+from mlcore.runs.rates import base_rates, schedule_factor
 from mlcore.training.embedder import Embedder
 from mlcore.training.methods import TrainingMethod
 
 PLATEAU_WINDOWS = 10
-STEP_PARTS = 3
 
 
 def build_optimizer(
@@ -24,23 +24,28 @@ def build_optimizer(
     method: TrainingMethod,
     others: Iterable[nn.Parameter] = (),
     *,
+    rates: dict[str, float] | None = None,
     idle: bool = False,
 ) -> torch.optim.Optimizer:
     """One optimizer over all that trains. Weight decay is for matrices, never for biases, norms or proxies.
 
-    What the losses learn trains at the proxies' rate, what else the method learns (a classifier ...) and `others` at
-    the head's. An `idle` one, of a run of no steps, may have nothing to train.
+    `rates` by group, as `base_rates` has them, by default those of `choice`: what the losses learn are "proxies", what
+    else the method learns (a classifier ...) and `others` "method". An `idle` one, of a run of no steps, may have
+    nothing to train.
 
     Raises: ValueError if there is nothing to train.
     """
-    rates = {"backbone": choice.backbone_lr, "head": choice.head_lr, "proxies": choice.proxies_lr}
+    rates = rates or base_rates(choice, HeadChoice(), 0, 0)
     of_losses = unique(parameter for loss in method.losses() for parameter in loss.parameters())
     of_method = [parameter for parameter in method.parameters() if all(parameter is not other for other in of_losses)]
     members = {
         "backbone": model.feature_parameters(),
-        "head": [*model.head.parameters(), *of_method, *others],
+        "head": [*model.head.parameters()],
+        "method": [*of_method, *others],
         "proxies": of_losses,
     }
+    if choice.lr_scaling == "none":  # one group, in the order that checkpoints of all older runs have
+        members["head"] += members.pop("method")
     groups = []
     for name, parameters in members.items():
         training = [parameter for parameter in parameters if parameter.requires_grad]
@@ -161,16 +166,9 @@ def half_precision(wish: str, device: torch.device) -> torch.dtype | None:
 
 def rate_factor(choice: OptimizerChoice, step: int, total_steps: int, plateau: Plateau | None = None) -> float:
     """What the learning rates are multiplied by at the step that is `step` steps after the start (0 is the first)."""
-    if step < choice.warm_up_steps:
-        return (step + 1) / choice.warm_up_steps
-    if choice.schedule == "constant":
-        return 1.0
-    if choice.schedule == "plateau":
-        return 1.0 if plateau is None else float(plateau.factor)
-    if choice.schedule == "step":
-        return choice.drop_to ** (step // (choice.drop_every or max(1, math.ceil(total_steps / STEP_PARTS))))
-    done = (step - choice.warm_up_steps) / max(1, total_steps - choice.warm_up_steps)
-    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+    if choice.schedule == "plateau" and plateau is not None and step >= choice.warm_up_steps:
+        return float(plateau.factor)
+    return schedule_factor(choice, step, total_steps)
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> dict[str, float]:

@@ -1,16 +1,17 @@
-"""A linear head on a frozen backbone begins at the principal components of what it will see."""
+"""A linear head begins at the principal components of what it will see; a residual head at the features."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from mlcore.again import rebuilt
 from mlcore.evaluation.retrieval import evaluate_retrieval
 from mlcore.runs.spec import RunSpec
 from mlcore.session import run_folder
-from mlcore.training.head_start import principal_components
+from mlcore.training.head_start import begin_with_components, principal_components
 from mlcore.training.loop import Training
 
 
@@ -70,10 +71,46 @@ def test_the_head_before_training_is_found_again(frozen, runs):
     assert not torch.equal(before.model.head.weight, after.model.head.weight)
 
 
-@pytest.mark.parametrize("change", [{"backbone.freeze": "nothing"}, {"head.kind": "mlp"}, {"head.kind": "none"}])
-def test_it_needs_a_linear_head_on_a_frozen_backbone(frozen, change):
-    with pytest.raises(ValueError, match="'components' needs a linear head on a frozen backbone"):
-        frozen.changed(change)
+@pytest.mark.parametrize("kind", ["mlp", "none", "residual"])
+def test_it_needs_a_linear_head(frozen, kind):
+    with pytest.raises(ValueError, match="'components' needs a linear head"):
+        frozen.changed({"head.kind": kind, "head.start": "components"})
+
+
+def test_a_backbone_that_trains_is_looked_at_without_learning_from_it(frozen):
+    spec = frozen.changed({"backbone.freeze": "nothing", "backbone": "small_conv", "budget.steps": 0})
+    training = Training(spec)
+    training.prepare()
+    before = {name: value.clone() for name, value in training.model.backbone.state_dict().items()}
+    told = [event for event in training.events() if event.kind == "progress" and "main directions" in event.text]
+    assert told[-1].done == told[-1].total == len(training.split.train)
+    for name, value in training.model.backbone.state_dict().items():
+        torch.testing.assert_close(value, before[name])
+    features = torch.from_numpy(training.frozen_features(training.split.train))
+    _, directions = principal_components(features)
+    torch.testing.assert_close(training.model.head.weight.detach(), directions[:16].float())
+
+
+def test_few_images_are_completed_by_directions_at_right_angles():
+    features = torch.randn(5, 9, generator=torch.Generator().manual_seed(0))
+    head = nn.Linear(9, 9)
+    begin_with_components(head, features)
+    torch.testing.assert_close(head.weight @ head.weight.T, torch.eye(9), atol=1e-5, rtol=0)
+    others = torch.randn(7, 9, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(torch.cdist(head(others), head(others)), torch.cdist(others, others), atol=1e-4, rtol=0)
+
+
+def test_a_residual_head_begins_as_the_features(frozen):
+    _, features, embeddings, _ = first_embeddings(frozen.changed({"head.start": "random", "head.kind": "residual"}))
+    assert torch.equal(features, embeddings)
+
+
+def test_a_residual_head_learns(frozen):
+    spec = frozen.changed({"head.start": "random", "head.kind": "residual"})
+    training = Training(spec)
+    steps = [event for event in training.events() if event.kind == "step"]
+    assert len(steps) == spec.budget.steps
+    assert training.model.head.weight.abs().max() > 0
 
 
 def test_older_specs_begin_at_random():
