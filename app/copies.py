@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.draft import settings_of
+from app.draft import needed_settings, settings_of
 from mlcore.__main__ import option
 from mlcore.runs.fitting import PART_ROOMS
 from mlcore.runs.spec import RunSpec
@@ -13,9 +13,7 @@ from mlcore.runs.spec import RunSpec
 def differences(spec: RunSpec) -> dict[str, Any]:
     """The settings in which a spec differs from the defaults of the parts that it names."""
     settings = settings_of(spec)
-    chosen = {name: settings[name] for name in PART_ROOMS if settings[name] is not None}
-    plain_settings = settings_of(RunSpec.read({}).changed(chosen))
-    return chosen | {name: value for name, value in settings.items() if plain_settings.get(name) != value}
+    return needed_settings(settings, {name: settings[name] for name in PART_ROOMS if settings[name] is not None})
 
 
 def command_line(spec: RunSpec) -> str:

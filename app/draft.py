@@ -13,13 +13,14 @@ from app.url import mirror, went_back
 from mlcore.catalogue import parts
 from mlcore.declare import Param, Spec
 from mlcore.runs.fitting import PART_ROOMS
+from mlcore.runs.settings import usual_with_backbone
 from mlcore.runs.spec import RunSpec
 
 KEY = "lab.draft"
 WIDGET = "lab.set."
-FROZEN_HEAD = {"head.start": "components", "optimizer.head_lr": 1e-4}  # small steps from where the features are
 LESSON, LESSON_NAME = "@lesson", "lesson"  # in the draft, in the URL
 OTHERS, OTHERS_NAME = "@others", "compare"
+CHOSEN_FIRST = ("dataset", "backbone", "loss", "method")  # others follow from them
 NOT_SETTINGS = ("dataset.fingerprint", "teacher.sha256")
 
 
@@ -94,6 +95,18 @@ class Draft:
         for param in self.params(section):
             self.settings[f"{section}.{param.name}"] = kept.get(param.name, param.default)
 
+    def backbone(self) -> tuple[str, bool | None]:
+        """The backbone's key, and whether it is pretrained, None for one that cannot be."""
+        return self.settings["backbone"], self.settings.get("backbone.pretrained")
+
+    def follow_backbone(self, before: tuple[str, bool | None]) -> None:
+        """Take what is usual with the backbone as it is now, where the draft has what was usual with the one before."""
+        now = self.backbone()
+        if now == before:
+            return
+        was, usual_now = (usual_with_backbone(key, {"pretrained": pretrained}) for key, pretrained in (before, now))
+        self.settings |= {name: value for name, value in usual_now.items() if self.settings.get(name) == was[name]}
+
     def part(self, section: str) -> Spec | None:
         """The chosen part of a section; None where it is left out, or a set of images that is not here."""
         key = self.settings.get(section)
@@ -130,16 +143,15 @@ class Draft:
         mirror(wanted, lambda name: name.startswith("s.") or name in (LESSON_NAME, OTHERS_NAME))
 
     def differences(self, settings: dict[str, Any]) -> dict[str, str]:
-        """How the URL says that settings differ from the usual ones."""
+        """How the URL says that settings differ from the usual ones, and from what follows from those it says."""
+        settings = {name: value for name, value in settings.items() if not name.startswith("@") and name != "name"}
         plain = usual()
-        return {
-            f"s.{name}": text(value)
-            for name, value in settings.items()
-            if not name.startswith("@")
-            and name != "name"
-            and value != plain.get(name)
-            and not self.is_default(name, value)
-        }
+        named = {name: settings[name] for name in CHOSEN_FIRST if settings[name] != plain[name]}
+        try:
+            named = needed_settings(settings, named)
+        except ValueError:  # no spec yet: all that differs
+            named |= {name: value for name, value in settings.items() if value != plain.get(name)}
+        return {f"s.{name}": text(value) for name, value in named.items() if not self.is_default(name, value)}
 
     def is_default(self, name: str, value: Any) -> bool:
         """Whether a knob has the value that its part declares."""
@@ -148,6 +160,19 @@ class Draft:
             return False
         params = {param.name: param for param in self.params(section)}
         return knob in params and params[knob].default == value
+
+
+def needed_settings(settings: dict[str, Any], named: dict[str, Any]) -> dict[str, Any]:
+    """`named`, and what else has to be said for a lab that nobody has touched to come to `settings`.
+
+    Raises: ValueError if what is said on the way is no spec.
+    """
+    while True:
+        reached = settings_of(RunSpec.read({}).changed(named))
+        missing = {name: value for name, value in settings.items() if reached.get(name) != value}
+        if missing.keys() <= named.keys():
+            return named
+        named = named | missing
 
 
 def from_url() -> dict[str, Any]:

@@ -11,7 +11,7 @@ import streamlit as st
 from app.controls import knob_widgets
 from app.draft import Draft, text, value
 from app.finding import search
-from app.setup import suggest_what_follows
+from app.setup import follow_loss
 from app.url import mirror, went_back
 from app.view import look_at
 from app.words import plain
@@ -200,8 +200,7 @@ def take_to_the_lab(spec: Spec, values: dict[str, Any]) -> None:
     draft = Draft()
     before = draft.get("loss")
     draft.choose("loss", spec.key)
-    if spec.key != before:
-        suggest_what_follows(draft, "loss", before)
+    follow_loss(draft, before)
     draft.settings.pop(f"@loss.{spec.key}", None)
     for name, setting in values.items():
         draft.set(f"loss.{name}", setting)

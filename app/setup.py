@@ -7,17 +7,20 @@ import streamlit as st
 
 from app.comparing import others_choice
 from app.controls import choice, listed, number, optional_number, optional_part, part_choice, part_knobs, switch
-from app.draft import FROZEN_HEAD, LESSON, WIDGET, Draft, settings_of, usual
+from app.draft import LESSON, WIDGET, Draft, usual
 from app.lessons import LESSONS, lesson
 from app.step_preview import see_a_step
 from app.teacher import teacher_choice
 from app.tiles import Row, Tile, atlas_carrier, image_tiles
 from app.timm_models import CHOSEN_BEFORE, timm_choice
 from app.widgets import kept_widget, one_of
-from app.words import plain
+from app.words import count, plain
 from mlcore.data import ImageTable, load
 from mlcore.data.thumbnails import Atlas, atlas
+from mlcore.runs.choices import DataChoice
+from mlcore.runs.data_split import build_split
 from mlcore.runs.fitting import VECTORS, fitting_keys, learns_proxies, takes_shares, usual_augment, usual_key
+from mlcore.runs.rates import base_rates, rate_scale
 from mlcore.runs.spec import RunSpec
 
 STRIP = 6
@@ -163,11 +166,12 @@ def take_fitting_backbone(draft: Draft, vectors: bool) -> None:
     """Feature vectors go through no network and are not augmented; images go through one again."""
     if vectors == (draft.get("backbone") == VECTORS):
         return
-    usual = settings_of(RunSpec.read({}))
-    draft.choose("backbone", VECTORS if vectors else usual["backbone"])
-    usual["backbone.freeze"] = "everything" if vectors else usual["backbone.freeze"]
-    for name in ("backbone.freeze", "backbone.pooling", "optimizer.backbone_lr"):
-        draft.set(name, usual[name])
+    before = draft.backbone()
+    draft.choose("backbone", VECTORS if vectors else usual()["backbone"])
+    draft.follow_backbone(before)
+    if vectors:
+        draft.set("backbone.freeze", "everything")
+        draft.set("backbone.pooling", "own")
 
 
 def split_choice(draft: Draft, table: ImageTable) -> None:
@@ -192,20 +196,18 @@ def split_choice(draft: Draft, table: ImageTable) -> None:
 
 
 def backbone_choice(draft: Draft) -> None:
-    before = draft.get("backbone")
-    if before == VECTORS:
+    before = draft.backbone()
+    if draft.get("backbone") == VECTORS:
         st.caption("No backbone: these are feature vectors, and only a head trains on them.")
         with st.expander("Head", icon=":material/account_tree:"):
             head_choice(draft)
         return
     part = part_choice(draft, "backbone", "Backbone", without=(VECTORS,))
-    if part.key != before:
-        suggest_what_follows(draft, "backbone", before)
     timm_choice(draft)
     with st.expander("Backbone and head", icon=":material/account_tree:"):
         part_knobs(draft, "backbone", part, without=CHOSEN_BEFORE)
-        frozen_before = draft.get("backbone.freeze")
-        frozen = choice(
+        draft.follow_backbone(before)
+        choice(
             draft,
             "backbone.freeze",
             "Keep fixed",
@@ -213,28 +215,21 @@ def backbone_choice(draft: Draft) -> None:
             help="All: only the head (and the loss's proxies) train; the backbone's features are computed once. Most: "
             "its last block trains. Batch norm: its statistics stay as loaded, which short fine-tuning needs.",
         )
-        if frozen == "everything" != frozen_before and draft.get("backbone.pretrained"):
-            begin_where_features_are(draft)
         pooling_choice(draft, "feature map" in part.traits)
         head_choice(draft)
 
 
-def begin_where_features_are(draft: Draft) -> None:
-    """A head on pretrained features that stay as they are begins at them, and goes on in small steps."""
-    for name, value in FROZEN_HEAD.items():
-        if draft.get(name) == usual()[name]:
-            draft.set(name, value)
-
-
-def head_start(draft: Draft, head: str) -> None:
-    """Where a linear head on a frozen backbone begins; any other begins at random."""
-    if head != "linear" or draft.get("backbone.freeze") != "everything":
-        draft.set("head.start", "random")
-        return
+def head_start(draft: Draft) -> None:
+    """Where a linear head begins; any other has a start of its own."""
     starts = {"components": "As the features' main directions", "random": "At random"}
     listed(draft, "head.start", "The head begins", starts, help=START_HELP)
 
 
+HEADS = {"none": "None", "residual": "Residual", "linear": "Linear", "mlp": "MLP"}
+HEAD_HELP = (
+    "Residual: the features and what a linear layer adds to them, so that it begins as the features themselves. Linear "
+    "and MLP: embeddings of the size that you choose. None: the features."
+)
 START_HELP = (
     "Main directions: the principal components of the training images' features, so that the first embeddings keep "
     "most of what the backbone knows. At random: much of it is lost first."
@@ -243,9 +238,14 @@ START_HELP = (
 
 def head_choice(draft: Draft) -> None:
     """What makes embeddings of features."""
-    head = choice(draft, "head.kind", "Head", {"none": "None", "linear": "Linear", "mlp": "MLP"})
-    head_start(draft, head)
-    if head != "none":
+    before = draft.get("head.kind")
+    head = choice(draft, "head.kind", "Head", HEADS, help=HEAD_HELP)
+    if head != before:
+        knows = head == "linear" and (draft.get("backbone") == VECTORS or draft.get("backbone.pretrained"))
+        draft.set("head.start", "components" if knows else "random")
+    if head == "linear":
+        head_start(draft)
+    if head in ("linear", "mlp"):
         draft.set("head.embedding_size", embedding_size(draft.get("head.embedding_size")))
     with st.expander("More of the head", icon=":material/tune:"):
         norms = {"none": "None", "batch": "Batch", "layer": "Layer"}
@@ -320,28 +320,56 @@ SCHEDULE_HELP = (
 )
 
 
-def suggest_what_follows(draft: Draft, section: str, before: str) -> None:
-    """A new backbone or loss brings what is usual for it, where the person had left what was usual before."""
-    settings = {name: value for name, value in draft.settings.items() if not name.startswith("@")}
-    try:
-        usual_before = settings_of(RunSpec.read({section: before}))
-        usual_now = settings_of(RunSpec.read({section: draft.get(section)}))
-    except ValueError:
+SCALINGS = {"classes": "On", "none": "Off"}
+SCALING_HELP = (
+    "A pretrained network forgets what few classes do not ask for. On: where there are few training classes, the rates "
+    "of the backbone, and of a head that begins at its features, are lowered: the whole run moves them no further than "
+    "C²/20 steps at the full rate would, with C classes."
+)
+
+
+def scaled_rates(draft: Draft) -> None:
+    """The rates that the draft's classes leave, where they are lower than those that are set."""
+    if draft.get("optimizer.lr_scaling") == "none":
         return
+    try:
+        spec = draft.spec()
+        classes = training_classes(spec.dataset)
+    except (ValueError, OSError):
+        return  # said where the fault lies
+    scale = rate_scale(spec.optimizer, classes, spec.budget.steps)
+    if scale == 1.0:
+        st.caption(f"{classes} training classes: the rates stay as they are set.")
+        return
+    rates = base_rates(spec.optimizer, spec.head, classes, spec.budget.steps)
+    named = {"backbone": spec.backbone.freeze != "everything", "head": spec.head.kind != "none"}
+    said = " and ".join(f"{rates[name]:.2g} ({name})" for name, trains in named.items() if trains)
+    st.caption(
+        f"With {classes} training classes in {count(spec.budget.steps, 'step')}: {said}, the same for all losses."
+    )
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def training_classes(choice: DataChoice) -> int:
+    """How many classes a choice of data trains on."""
+    table = load(choice.key, **choice.params)
+    return len(np.unique(table.labels[build_split(choice, table).train]))
+
+
+def follow_loss(draft: Draft, before: str) -> None:
+    """Take the sampler that is usual with the loss as it is now, where the draft has what was usual `before`."""
     method = draft.get("method")
-    for settings_now in (usual_before, usual_now):
-        settings_now["sampler"] = usual_key("sampler", {"loss": settings_now["loss"], "method": method})
-    for name in ("backbone.freeze", "optimizer.backbone_lr", "sampler"):
-        if settings.get(name) == usual_before[name] != usual_now[name]:
-            take = draft.choose if name == "sampler" else draft.set
-            take(name, usual_now[name])
+    usual_before, usual_now = (
+        usual_key("sampler", {"loss": loss, "method": method}) for loss in (before, draft.get("loss"))
+    )
+    if draft.get("sampler") == usual_before != usual_now:
+        draft.choose("sampler", usual_now)
 
 
 def loss_choice(draft: Draft) -> None:
     before = draft.get("loss")
     part = part_choice(draft, "loss", "Loss")
-    if part.key != before:
-        suggest_what_follows(draft, "loss", before)
+    follow_loss(draft, before)
     part_knobs(draft, "loss", part)
     others_choice(draft)
     with st.popover("Formula and paper", icon=":material/function:", width="stretch"):
@@ -369,6 +397,8 @@ def optimizer_choice(draft: Draft) -> None:
         number(draft, "optimizer.head_lr", "of the head", 0.0, 10.0, **rates)
     if learns_proxies(draft.get("loss")):
         number(draft, "optimizer.proxies_lr", "of the proxies", 0.0, 10.0, **rates)
+    choice(draft, "optimizer.lr_scaling", "Fewer classes, smaller steps", SCALINGS, help=SCALING_HELP)
+    scaled_rates(draft)
     schedules = {"constant": "Constant", "cosine": "Cosine", "step": "Steps", "plateau": "Plateau"}
     schedule = choice(draft, "optimizer.schedule", "Schedule", schedules, help=SCHEDULE_HELP)
     if schedule in ("step", "plateau"):

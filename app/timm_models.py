@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app.draft import Draft, settings_of
+from app.draft import Draft
 from app.words import count, plain
 from mlcore.catalogue import cache_file
 from mlcore.data import ImageTable, load
@@ -27,7 +27,6 @@ from mlcore.networks.listing import (
     search,
 )
 from mlcore.networks.speed import Speed, images_per_s, speed, speed_words
-from mlcore.runs.spec import RunSpec
 
 OPEN = "lab.timm.open"  # kept while the list is open: a page that is drawn again would close it
 PART = "timm"
@@ -278,15 +277,10 @@ MEASURE_HELP = "Some training steps with random weights in a process beside. Bes
 
 def take(draft: Draft, name: str, pretrained: bool) -> None:
     """The network into the draft; what follows from pretrained weights too, where that was left as usual."""
-    before, now = (
-        settings_of(RunSpec.read({"backbone": {"key": PART, "params": {"pretrained": value}}}))
-        for value in (bool(draft.get(PRETRAINED)), pretrained)
-    )
+    before = draft.backbone()
     draft.set(MODEL, name)
     draft.set(PRETRAINED, pretrained)
-    for setting in ("backbone.freeze", "optimizer.backbone_lr"):
-        if draft.get(setting) == before[setting] != now[setting]:
-            draft.set(setting, now[setting])
+    draft.follow_backbone(before)
 
 
 def measured(arguments: list[str]) -> str:

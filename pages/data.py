@@ -11,7 +11,7 @@ from app.browse import groups_text, mosaic
 from app.classes_view import classes_view
 from app.comparing import USUAL_FIVE
 from app.datasets import image_sets
-from app.draft import FROZEN_HEAD, OTHERS, Draft, settings_of
+from app.draft import OTHERS, Draft, settings_of
 from app.own_set import care, notes
 from app.preparing import preparing
 from app.tiles import Row, Tile, atlas_carrier, image_tiles
@@ -29,11 +29,8 @@ PHOTO = 64  # px: images this large are taken for photographs
 FROZEN = {
     "backbone": "efficientnet_lite0",
     "backbone.freeze": "everything",
-    "head.kind": "linear",
-    "head.embedding_size": 256,
     "augment": "none",
     "mix.kind": "none",
-    **FROZEN_HEAD,
 }
 
 own = {facts.id: facts for facts in all_sets()}

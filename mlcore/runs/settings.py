@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from mlcore.catalogue import parts
 from mlcore.declare import nearest_word
-from mlcore.runs.choices import BackboneChoice
+from mlcore.runs.choices import BackboneChoice, HeadChoice, OptimizerChoice
 from mlcore.runs.fitting import (
     FOLLOW_BACKBONE,
     OPTIONAL,
@@ -24,7 +24,7 @@ from mlcore.runs.fitting import (
 def apply_settings(model: type[BaseModel], record: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     """A `model`'s record with dotted settings applied; a part's knob is reached as 'loss.margin'."""
     changed = json.loads(json.dumps(record))
-    forget_what_follows(changed, settings, model)
+    forget_what_follows(changed, settings)
     ordered = sorted(settings.items(), key=lambda item: item[0].count("."))
     for path, value in ordered:
         section, _, name = path.partition(".")
@@ -55,7 +55,7 @@ def model_of(hint: Any) -> Any:
     return models[0] if models else hint
 
 
-def forget_what_follows(record: dict[str, Any], settings: dict[str, Any], model: type[BaseModel]) -> None:
+def forget_what_follows(record: dict[str, Any], settings: dict[str, Any]) -> None:
     """Where a loss or a backbone is exchanged, what was usual for the one before makes room for what is usual now."""
     named = {path.split(".")[0] for path in settings}
     sampler = record.get("sampler", {})
@@ -65,22 +65,31 @@ def forget_what_follows(record: dict[str, Any], settings: dict[str, Any], model:
     if "method" in settings and record.get("augment", {}).get("key") == usual_augment(record["method"]["key"]):
         del record["augment"]
     if "dataset" in settings and "backbone" not in settings:
-        take_fitting_backbone(record, settings["dataset"], model)
+        take_fitting_backbone(record, settings["dataset"])
     if not {"backbone", "backbone.pretrained"}.isdisjoint(settings):
-        forget_what_follows_the_backbone(record, model)
+        forget_what_follows_the_backbone(record)
     if "teacher.run" in settings and record.get("teacher"):
         record["teacher"].pop("sha256", None)
 
 
-def forget_what_follows_the_backbone(record: dict[str, Any], model: type[BaseModel]) -> None:
+def forget_what_follows_the_backbone(record: dict[str, Any]) -> None:
     """Drops those of FOLLOW_BACKBONE that have the values that are usual with the present backbone."""
     backbone = record.get("backbone", {})
-    usual = with_fitting_defaults({"backbone": {"key": backbone.get("key"), "params": backbone.get("params", {})}})
-    for section, names in FOLLOW_BACKBONE.items():
-        there, defaults = record.get(section), model.model_fields[section].default
-        for name in names if isinstance(there, dict) else ():
-            if there.get(name) == usual.get(section, {}).get(name, getattr(defaults, name)):
-                there.pop(name, None)
+    for path, value in usual_with_backbone(backbone.get("key", ""), backbone.get("params", {})).items():
+        section, _, name = path.partition(".")
+        if isinstance(record.get(section), dict) and record[section].get(name) == value:
+            del record[section][name]
+
+
+def usual_with_backbone(key: str, params: dict[str, Any]) -> dict[str, Any]:
+    """The dotted settings that follow from a backbone, with their usual values."""
+    filled = with_fitting_defaults({"backbone": {"key": key, "params": params}})
+    sections = {"backbone": BackboneChoice(), "head": HeadChoice(), "optimizer": OptimizerChoice()}
+    return {
+        f"{section}.{name}": filled.get(section, {}).get(name, getattr(sections[section], name))
+        for section, names in FOLLOW_BACKBONE.items()
+        for name in names
+    }
 
 
 def take_fitting_head(record: dict[str, Any], settings: dict[str, Any]) -> None:
@@ -104,13 +113,13 @@ def begins_with_knowledge(backbone: dict[str, Any] | str) -> bool:
     return (parts("backbones")[key].defaults() | (choice.get("params") or {})).get("pretrained") is True
 
 
-def take_fitting_backbone(record: dict[str, Any], dataset: Any, model: type[BaseModel]) -> None:
+def take_fitting_backbone(record: dict[str, Any], dataset: Any) -> None:
     """Between images and vectors the backbone that was usual is left out, so that what is usual now is taken."""
     before, now = (usual_key("backbone", {"dataset": choice}) for choice in (record.get("dataset"), dataset))
     there = record.get("backbone", {}).get("key", "")
     if before == now or there != (VECTORS if before == VECTORS else BackboneChoice().key):
         return
-    forget_what_follows(record, {"backbone": now}, model)
+    forget_what_follows(record, {"backbone": now})
     del record["backbone"]
 
 

@@ -116,3 +116,52 @@ def test_a_part_that_is_left_out_again_takes_its_settings_with_it(monkeypatch):
     assert draft.spec() == RunSpec.read({}).changed(PARTS).changed({"distance": None, "embedding_regularizer": None})
     draft.choose("distance", "lp")
     assert draft.spec().distance.params["p"] == 3.0
+
+
+FOLLOWED = [
+    {"backbone": "efficientnet_lite0"},
+    {"backbone": "efficientnet_lite0", "head.kind": "linear", "head.start": "random"},
+    {"backbone": "efficientnet_lite0", "head.kind": "linear", "head.embedding_size": 64},
+    {"backbone": "efficientnet_lite0", "head.kind": "residual", "head.embedding_size": 128},
+    {"backbone": "efficientnet_lite0", "optimizer.backbone_lr": 1e-3, "optimizer.head_lr": 1e-3},
+    {"backbone": "efficientnet_lite0", "backbone.freeze": "nothing", "optimizer.lr_scaling": "none"},
+    {"backbone": "efficientnet_lite0", "backbone.pretrained": False},
+    {"backbone": "timm", "backbone.pretrained": True, "optimizer.schedule": "constant"},
+    {"loss": "contrastive", "sampler": "shuffle"},
+]
+
+
+@pytest.mark.parametrize("changes", FOLLOWED, ids=str)
+def test_what_follows_from_a_choice_does_not_change_what_a_copy_or_a_link_says(changes, monkeypatch):
+    spec = RunSpec.read({}).changed(changes)
+    spec = RunSpec.read({}).changed(settings_of(spec) | changes)
+    words = shlex.split(command_line(spec).replace("\\\n", " "))
+    assert spec_from_options(build_parser().parse_args(words[3:])) == spec
+    monkeypatch.setattr(st, "session_state", {KEY: settings_of(spec)})
+    link = {name.removeprefix("s."): value(said) for name, said in Draft().differences(settings_of(spec)).items()}
+    words = {name for name, plain in settings_of(spec).items() if isinstance(plain, str)}
+    link = {name: "none" if said is None and name in words else said for name, said in link.items()}
+    assert RunSpec.read({}).changed(link) == spec
+
+
+def test_the_link_of_a_pretrained_backbone_is_short(monkeypatch):
+    spec = RunSpec.read({}).changed({"backbone": "efficientnet_lite0"})
+    monkeypatch.setattr(st, "session_state", {KEY: settings_of(spec)})
+    assert Draft().differences(settings_of(spec)) == {"s.backbone": "efficientnet_lite0"}
+
+
+def test_a_draft_follows_its_backbone_where_nobody_had_chosen_otherwise(monkeypatch):
+    monkeypatch.setattr(st, "session_state", {KEY: settings_of(RunSpec.read({}))})
+    draft = Draft()
+    draft.set("optimizer.schedule", "plateau")
+    before = draft.backbone()
+    draft.choose("backbone", "efficientnet_lite0")
+    draft.follow_backbone(before)
+    assert draft.get("head.kind") == "residual"
+    assert draft.get("optimizer.lr_scaling") == "classes"
+    assert draft.get("optimizer.schedule") == "plateau"
+    before = draft.backbone()
+    draft.set("backbone.pretrained", False)
+    draft.follow_backbone(before)
+    assert draft.get("head.kind") == "linear"
+    assert draft.get("backbone.freeze") == "nothing"
