@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mlcore.runs.choices import HeadChoice
 
+MOST_RESIDUAL = 8192  # 67 million weights
 GEM_POWER = 3.0  # arXiv:1711.02512, section 3.2
 
 
@@ -124,7 +125,14 @@ def build_head(head: HeadChoice, feature_size: int) -> tuple[nn.Module, int]:
 
     A norm stands after the linear layer that it goes with, and before the activation where there is one; dropout before
     the last linear layer.
+
+    Raises: ValueError for a residual head on features so long that its square matrix would not be reasonable.
     """
+    if head.kind == "residual" and feature_size > MOST_RESIDUAL:
+        raise ValueError(
+            f"head: a residual one is for features of at most {MOST_RESIDUAL:,} numbers; these have {feature_size:,}. "
+            "Set head.embedding_size, such as 256, for a linear head."
+        )
     size = feature_size if head.kind in ("none", "residual") else head.embedding_size
     hidden = max(feature_size, size)
     layers: list[nn.Module] = []

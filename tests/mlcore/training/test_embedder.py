@@ -130,3 +130,8 @@ def test_pooling_takes_the_maps_own_width():
     model = embedder(pooling="avg_max", backbone=backbone)
     assert model.feature_size == 288 != backbone.feature_size
     assert model(torch.randn(2, 3, 32, 32)).shape == (2, 64)
+
+
+def test_a_residual_head_on_very_long_features_is_refused_with_a_cure():
+    with pytest.raises(ValueError, match=r"at most 8,192 numbers; these have 20,000. Set head.embedding_size"):
+        build_head(HeadChoice(kind="residual"), 20_000)
