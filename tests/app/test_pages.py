@@ -12,6 +12,7 @@ from app.draft import settings_of
 from app.step_forms import FORMS
 from mlcore.data import importing
 from mlcore.data.importing import import_path
+from mlcore.runs.fitting import FINE_TUNING
 from mlcore.runs.spec import RunSpec
 from mlcore.runs.states import RunState
 
@@ -109,7 +110,10 @@ def test_a_pretrained_backbone_brings_its_own_settings(open_page):
     test = open_page("lab")
     widget(test.selectbox, "lab.set.backbone").select("efficientnet_lite0").run()
     draft = test.session_state["lab.draft"]
-    assert (draft["backbone.freeze"], draft["optimizer.backbone_lr"]) == ("batch_norm", 3e-4)
+    assert (draft["backbone.freeze"], draft["optimizer.backbone_lr"]) == ("batch_norm", FINE_TUNING["backbone_lr"])
+    assert (draft["head.kind"], draft["optimizer.lr_scaling"]) == ("residual", "classes")
+    said = " ".join(caption.value for caption in test.sidebar.caption)
+    assert "With 31 training classes in 300 steps: 1.9e-05 (backbone) and 0.00019 (head)" in said
 
 
 def test_what_cannot_be_is_said_where_it_arose_and_start_is_closed(open_page):
