@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from app.guard import told
 from app.jobs import Job, jobs, uploads
 from app.words import clock, count, plain
 from mlcore.data.command import same_import
@@ -19,6 +22,7 @@ from mlcore.runs.durable import make_folders
 KINDS = ["zip", "npz", "parquet"]
 ADDED = "data.added"
 MINE = "data.mine"
+PART_BYTES = 2**20
 SHAPES = """
 - **Zip**: a folder for each class, with its images in it (PNG, JPEG, WebP, BMP). Folders around them do not count.
 - **Folder** on this computer: the same, unpacked; or CUB-200-2011, Cars196, Stanford Online Products, In-Shop or
@@ -66,7 +70,7 @@ def adding() -> None:
             icon=":material/download:",
             key="data.import",
             disabled=not (sent or path),
-            on_click=begin_import,
+            on_click=told(begin_import),
             args=(sent, path, title.strip() or name, options),
         )
 
@@ -109,6 +113,8 @@ def begin_import(sent: Any, path: str | None, title: str, options: list[str]) ->
         upload, path = stored.parent, str(stored)
     named = ["--title", title] if title else []
     begin(title or "images", ["import", *options, *named, "--json", "--progress", "--", path], upload)
+    if sent is not None:
+        let_go(sent)
     st.session_state["data.title"] = st.session_state["data.path"] = ""
     st.session_state[ADDED] += 1
 
@@ -120,15 +126,35 @@ def begin(title: str, arguments: list[str], upload: Path | None = None) -> None:
 
 
 def spooled(sent: Any) -> Path:
-    """An uploaded file on the disk, in a folder named by its contents, under a name made plain."""
-    digest = hashlib.sha256(sent.getbuffer()).hexdigest()[:16]
-    folder = uploads() / digest
+    """An uploaded file on the disk, in a folder named by its contents, under a name made plain.
+
+    It is read in parts: whatever asks for all of it at once (`getbuffer`, `file_digest`) makes a copy in memory.
+    """
+    digest = hashlib.sha256()
+    for part in parts_of(sent):
+        digest.update(part)
+    folder = uploads() / digest.hexdigest()[:16]
     make_folders(folder)
     stem, suffix = Path(sent.name).stem, Path(sent.name).suffix.lower()
     stored = folder / f"{re.sub(r'[^A-Za-z0-9_-]+', '-', stem)[:60].strip('-') or 'images'}{suffix}"
     stored.touch(mode=0o600)
-    stored.write_bytes(sent.getbuffer())
+    with open(stored, "wb") as file:
+        file.writelines(parts_of(sent))
     return stored
+
+
+def parts_of(sent: Any) -> Iterator[bytes]:
+    sent.seek(0)
+    while part := sent.read(PART_BYTES):
+        yield part
+
+
+def let_go(sent: Any) -> None:
+    """Give back the memory that Streamlit holds an uploaded file in, else until the person has left."""
+    context = get_script_run_ctx()
+    remove = getattr(context.uploaded_file_mgr, "remove_file", None) if context is not None else None
+    if remove is not None:  # another manager of uploads may hold them elsewhere
+        remove(session_id=context.session_id, file_id=sent.file_id)
 
 
 def jobs_going_on() -> None:
@@ -171,7 +197,7 @@ def show_job(job: Job) -> None:
             "Go on" if job.stopped else "Try again",
             icon=":material/play_arrow:",
             key=f"data.again.{job.number}",
-            on_click=job.begin,
+            on_click=told(job.begin),
         )
         dismiss_button(job)
 
@@ -210,7 +236,7 @@ def left_behind() -> None:
                     "Go on",
                     icon=":material/play_arrow:",
                     key=f"data.unfinished.{begun.folder.name}",
-                    on_click=begin,
+                    on_click=told(begin),
                     args=(begun.title or Path(begun.path).stem, [*same_import(begun)[3:], "--json", "--progress"]),
                 )
         size = sum(begun.bytes for begun in stale) / 2**20
@@ -218,6 +244,6 @@ def left_behind() -> None:
             f"Remove what they left ({size:,.1f} MB)",
             icon=":material/delete:",
             key="data.unfinished.remove",
-            on_click=remove_unfinished,
+            on_click=told(remove_unfinished),
             args=(data_root(),),
         )

@@ -10,6 +10,7 @@ import streamlit as st
 from app.datasets import image_sets, room_of
 from app.lessons import lesson
 from app.url import mirror, went_back
+from app.words import plain
 from mlcore.catalogue import parts
 from mlcore.declare import Param, Spec
 from mlcore.runs.fitting import PART_ROOMS
@@ -145,12 +146,12 @@ class Draft:
     def differences(self, settings: dict[str, Any]) -> dict[str, str]:
         """How the URL says that settings differ from the usual ones, and from what follows from those it says."""
         settings = {name: value for name, value in settings.items() if not name.startswith("@") and name != "name"}
-        plain = usual()
-        named = {name: settings[name] for name in CHOSEN_FIRST if settings[name] != plain[name]}
+        at_first = usual()
+        named = {name: settings[name] for name in CHOSEN_FIRST if settings[name] != at_first[name]}
         try:
             named = needed_settings(settings, named)
         except ValueError:  # no spec yet: all that differs
-            named |= {name: value for name, value in settings.items() if value != plain.get(name)}
+            named |= {name: value for name, value in settings.items() if value != at_first.get(name)}
         return {f"s.{name}": text(value) for name, value in named.items() if not self.is_default(name, value)}
 
     def is_default(self, name: str, value: Any) -> bool:
@@ -180,7 +181,7 @@ def from_url() -> dict[str, Any]:
     try:
         return read_url()
     except ValueError as error:
-        st.toast(f"The link's settings cannot be used: {error}", icon=":material/link_off:")
+        st.toast(f"The link's settings cannot be used: {plain(str(error), 600)}", icon=":material/link_off:")
         return usual()
 
 
@@ -189,7 +190,7 @@ def read_url() -> dict[str, Any]:
     url = st.query_params
     chosen = lesson(url.get(LESSON_NAME))
     found = {name[2:]: text for name, text in url.items() if name.startswith("s.")}
-    words = {name for name, plain in usual().items() if isinstance(plain, str)}  # where "none" is one of them
+    words = {name for name, start in usual().items() if isinstance(start, str)}  # where "none" is one of them
     found = {name: text if name in words and text == "none" else value(text) for name, text in found.items()}
     settings = settings_of(RunSpec.read({}).changed(found or (chosen.settings if chosen else {})))
     others = [key for key in url.get(OTHERS_NAME, "").split(",") if key in parts("losses")]

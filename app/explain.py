@@ -142,7 +142,7 @@ def amount(param: Param, setting: Any) -> str:
     if setting is None:
         return param.knob.none
     if not isinstance(setting, int | float) or isinstance(setting, bool):
-        return str(setting)
+        return plain(str(setting))
     if param.knob.unit == "rad":
         return f"{setting:g} rad ({math.degrees(setting):.1f} deg)"
     return f"{setting:g}" + (f" ({param.knob.unit})" if param.knob.unit else "")

@@ -79,7 +79,7 @@ def step_figure(
                 mode="lines",
                 line={"color": colour, "width": width, "dash": dash},
                 opacity=opacity,
-                name=name,
+                name=escape(name),
                 showlegend=len(series) > 1,
                 **({"hovertemplate": "%{y:.4g}"} if opacity == 1.0 else {"hoverinfo": "skip"}),
             )

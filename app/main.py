@@ -22,7 +22,7 @@ from app.url import one_entry  # noqa: E402
 from app.view import note_page  # noqa: E402
 from app.words import fault_words, plain  # noqa: E402
 
-st.set_page_config(page_title="Metric Learning Lab", page_icon=":material/bubble_chart:", layout="wide")
+st.set_page_config(page_title="Metric Learning Lab", page_icon=ROOT / "app" / "icon.png", layout="wide")
 
 st.html(ROOT / "app" / "page.css")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from app.guard import told
 from app.plans import forget
 from app.words import count, plain
 from mlcore.data.store import SetFacts, delete_set, read_left_out, rename_set
@@ -42,7 +43,7 @@ def care(facts: SetFacts) -> None:
                 "Rename",
                 key="data.renamed",
                 disabled=not title.strip() or title == facts.title,
-                on_click=rename_set,
+                on_click=told(rename_set),
                 args=(facts.id, title),
             )
         with st.popover("Delete", icon=":material/delete:"):
@@ -50,7 +51,7 @@ def care(facts: SetFacts) -> None:
                 f"**{plain(facts.title)}** goes for good ({count(facts.counts['images'], 'image')}; the files that it "
                 "was imported from stay). Runs that were trained on it can still be looked at, but not gone on with."
             )
-            st.button("Delete it", key="data.delete", type="primary", on_click=remove, args=(facts.id,))
+            st.button("Delete it", key="data.delete", type="primary", on_click=told(remove), args=(facts.id,))
 
 
 def remove(set_id: str) -> None:

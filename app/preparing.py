@@ -10,6 +10,7 @@ import streamlit as st
 from app.adding import begin
 from app.chart.widget import chart
 from app.figures import count_figure
+from app.guard import told
 from app.panels import theme
 from app.plans import Now, PlanInMaking, Sources, figures_of, prepared
 from app.step_forms import FORMS
@@ -124,14 +125,18 @@ def step_buttons(making: PlanInMaking) -> None:
     if not making.steps and not making.later:
         return
     with st.container(horizontal=True):
-        st.button("Undo", icon=":material/undo:", key="data.undo", disabled=not making.steps, on_click=making.undo)
-        st.button("Redo", icon=":material/redo:", key="data.redo", disabled=not making.later, on_click=making.redo)
+        st.button(
+            "Undo", icon=":material/undo:", key="data.undo", disabled=not making.steps, on_click=told(making.undo)
+        )
+        st.button(
+            "Redo", icon=":material/redo:", key="data.redo", disabled=not making.later, on_click=told(making.redo)
+        )
         st.button(
             "Undo all",
             icon=":material/restart_alt:",
             key="data.clear",
             disabled=not making.steps,
-            on_click=making.clear,
+            on_click=told(making.clear),
         )
 
 
@@ -158,7 +163,9 @@ def next_step(facts: SetFacts, making: PlanInMaking, now: Now) -> None:
             st.warning(plain(str(error), 400), icon=":material/info:")
             return
         st.markdown(f"**Would do:** {plain(capital(effect.sentence()), 300)}")
-        st.button("Do it", icon=":material/check:", type="primary", key="data.apply", on_click=making.add, args=(step,))
+        st.button(
+            "Do it", icon=":material/check:", type="primary", key="data.apply", on_click=told(making.add), args=(step,)
+        )
 
 
 def save(facts: SetFacts, making: PlanInMaking, sources: Sources, index: Any) -> None:
@@ -174,7 +181,7 @@ def save(facts: SetFacts, making: PlanInMaking, sources: Sources, index: Any) ->
         type="primary",
         key="data.keep",
         disabled=not changed,
-        on_click=begin_save,
+        on_click=told(begin_save),
         args=(making, sources, title),
         help=None if changed else "Do a step first; the set as it is can be trained on already.",
         width="stretch",

@@ -8,7 +8,7 @@ from app.backstage import backstage
 from app.controls import choice, number, switch
 from app.draft import WIDGET, Draft
 from app.widgets import one_of, one_of_few
-from app.words import plain, share
+from app.words import share
 from mlcore.catalogue import parts
 from mlcore.runs.folder import Runs
 from mlcore.runs.kept import last_sha256
@@ -65,7 +65,7 @@ def a_backbone(draft: Draft) -> bool:
 
 def chosen(draft: Draft, name: str, label: str, titles: dict[str, str]) -> bool:
     kept = draft.get(name) if draft.get(name) in titles else next(iter(titles), None)
-    found = one_of(f"{WIDGET}{name}", label, list(titles), kept, words=lambda item: plain(titles[item]))
+    found = one_of(f"{WIDGET}{name}", label, list(titles), kept, words=titles.get)
     if found != draft.get(name):
         forget(draft)
     draft.set(name, found)

@@ -15,7 +15,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.words import plain
+from app.words import one_line
 
 AGREED = "lab.agreed"
 
@@ -67,7 +67,7 @@ def one_of(
     def draw(start: Any, key: str) -> Any:
         if start in options:
             return st.selectbox(label, options, list(options).index(start), format_func=words, key=key, **more)
-        said = f"{plain(str(start), 40)} is not offered here; choose"
+        said = f"{one_line(str(start), 40)} is not offered here; choose"
         but = more | {"placeholder": said}
         return st.selectbox(label, options, None, format_func=words, key=f"{key}~none", **but)
 

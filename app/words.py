@@ -49,13 +49,18 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def one_line(text: str, most: int = 120) -> str:
+    """A text from outside for a place that reads no Markdown: on one line, without control characters, not endless."""
+    line = " ".join("".join(letter for letter in word if shows(letter)) for word in text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
 def plain(text: str, most: int = 120) -> str:
     """A text from outside for a place that reads Markdown: it looks as it was written, and none of it is markup.
 
     It comes on one line, without control characters; what is longer than `most` letters is cut, with an ellipsis.
     """
-    line = " ".join("".join(letter for letter in word if shows(letter)) for word in text.split())
-    cut = line if len(line) <= most else f"{line[: most - 1]}…"
+    cut = one_line(text, most)
     return JOINED.sub(rf"\g<0>{JOINER}", "".join(f"\\{letter}" if letter in MARKUP else letter for letter in cut))
 
 

@@ -49,3 +49,8 @@ def press_start(page: Page) -> str:
 
 def wait_for_state(page: Page, word: str) -> None:
     expect(page.get_by_test_id("stBadge").or_(page.locator(".stBadge")).first).to_contain_text(word, timeout=WAIT_MS)
+
+
+def press(page: Page, key: str) -> None:
+    """Press the button with this key."""
+    page.locator(f".st-key-{key.replace('.', '-')}").get_by_role("button").click(timeout=WAIT_MS)
