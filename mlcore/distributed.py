@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from mlcore.declare import Knob
-from mlcore.losses.wrappers.cross_batch_memory import CrossBatchMemory, Miner, without_own
+from mlcore.losses.wrappers.cross_batch_memory import CrossBatchMemory
 from mlcore.losses.wrappers.registry import WRAPPERS
-from mlcore.tuples import Pairs, as_tuples, label_masks
+from mlcore.miners.own_copies import Miner, mine_others
+from mlcore.tuples import Pairs, all_pairs
 
 EFFICIENT = Knob("Each process takes only its own batch as anchors.")
 
@@ -133,8 +134,8 @@ class DistributedMinerWrapper(nn.Module):
             return self.miner(*(gathered(rows) for rows in (embeddings, labels, *reference)))
         if reference:
             return self.miner(embeddings, labels, *(gathered(rows) for rows in reference))
-        mined = self.miner(embeddings, labels, gathered(embeddings), gathered(labels))
-        return None if mined is None else without_own(as_tuples(mined), own_places(len(labels), labels.device))
+        own = own_places(len(labels), labels.device)
+        return mine_others(self.miner, embeddings, labels, gathered(embeddings), gathered(labels), own)
 
 
 def world_size() -> int:
@@ -181,10 +182,7 @@ def own_places(count: int, device: torch.device) -> Tensor:
 
 def all_but_own(labels: Tensor, their_labels: Tensor) -> Pairs:
     """All pairs of this rank's rows with everyone's, but none of a row with itself."""
-    same, different = label_masks(labels, their_labels)
-    own = own_places(len(labels), labels.device)
-    same[torch.arange(len(labels), device=labels.device), own] = False
-    return Pairs(*same.nonzero(as_tuple=True), *different.nonzero(as_tuple=True))
+    return all_pairs(labels, their_labels, own_places(len(labels), labels.device))
 
 
 class Scaled(torch.autograd.Function):

@@ -47,21 +47,24 @@ def as_tuples(indices_tuple: tuple[Tensor, ...]) -> Pairs | Triplets:
     )
 
 
-def label_masks(labels: Tensor, ref_labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def label_masks(labels: Tensor, ref_labels: Tensor | None = None, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """(B, N) masks: which reference items are positives of each anchor, and which are negatives.
 
-    Without `ref_labels` the batch is its own reference and no item is its own positive.
+    Without `ref_labels` the batch is its own reference and no item is its own positive; nor is any in a reference where
+    it stands itself, at the place that `own` (B,) says.
     """
     same = labels[:, None] == (labels if ref_labels is None else ref_labels)[None, :]
     different = ~same
-    if ref_labels is None:
+    if own is not None:
+        same[torch.arange(len(labels), device=labels.device), own] = False
+    elif ref_labels is None:
         same.fill_diagonal_(False)
     return same, different
 
 
-def all_pairs(labels: Tensor, ref_labels: Tensor | None = None) -> Pairs:
-    """Every positive and every negative pair that the labels allow."""
-    same, different = label_masks(labels, ref_labels)
+def all_pairs(labels: Tensor, ref_labels: Tensor | None = None, own: Tensor | None = None) -> Pairs:
+    """Every positive and every negative pair that the labels allow; `own` as in `label_masks`."""
+    same, different = label_masks(labels, ref_labels, own)
     return Pairs(*same.nonzero(as_tuple=True), *different.nonzero(as_tuple=True))
 
 

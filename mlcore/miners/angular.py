@@ -54,14 +54,19 @@ class AngularMiner:
 
     @torch.no_grad()
     def __call__(
-        self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor | None = None, ref_labels: Tensor | None = None
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        ref_emb: Tensor | None = None,
+        ref_labels: Tensor | None = None,
+        own: Tensor | None = None,
     ) -> Triplets:
         batch = self.distance.normalize(embeddings)
         others = batch if ref_emb is None else self.distance.normalize(ref_emb)
         to_others = batch @ others.T  # (B, N) dot products
         among = to_others if ref_emb is None else others @ others.T  # (N, N)
         lengths, other_lengths = batch.square().sum(dim=1), others.square().sum(dim=1)
-        same, different = label_masks(labels, ref_labels)
+        same, different = label_masks(labels, ref_labels, own)
         anchors, positives = same.nonzero(as_tuple=True)
         ends = lengths[anchors] + other_lengths[positives]
         inner = to_others[anchors, positives]

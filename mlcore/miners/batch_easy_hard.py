@@ -63,10 +63,15 @@ class BatchEasyHardMiner:
 
     @torch.no_grad()
     def __call__(
-        self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor | None = None, ref_labels: Tensor | None = None
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        ref_emb: Tensor | None = None,
+        ref_labels: Tensor | None = None,
+        own: Tensor | None = None,
     ) -> Pairs:
         mat = self.distance(embeddings, ref_emb)  # (B, N)
-        same, different = label_masks(labels, ref_labels)
+        same, different = label_masks(labels, ref_labels, own)
         positive = same & within(mat, self.allowed_pos_range)
         negative = different & within(mat, self.allowed_neg_range)
         far = -mat if self.distance.is_inverted else mat

@@ -32,11 +32,16 @@ class BatchHardMiner:
 
     @torch.no_grad()
     def __call__(
-        self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor | None = None, ref_labels: Tensor | None = None
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        ref_emb: Tensor | None = None,
+        ref_labels: Tensor | None = None,
+        own: Tensor | None = None,
     ) -> Triplets:
         mat = self.distance(embeddings, ref_emb)  # (B, N)
         far = -mat if self.distance.is_inverted else mat
-        same, different = label_masks(labels, ref_labels)
+        same, different = label_masks(labels, ref_labels, own)
         positives = far.masked_fill(~same, -torch.inf).argmax(dim=1)
         negatives = far.masked_fill(~different, torch.inf).argmin(dim=1)
         anchors = (same.any(dim=1) & different.any(dim=1)).nonzero()[:, 0]

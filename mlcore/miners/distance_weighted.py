@@ -58,11 +58,16 @@ class DistanceWeightedMiner(DrawingMiner):
 
     @torch.no_grad()
     def forward(
-        self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor | None = None, ref_labels: Tensor | None = None
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        ref_emb: Tensor | None = None,
+        ref_labels: Tensor | None = None,
+        own: Tensor | None = None,
     ) -> Triplets:
         self.start_draws()
         dists = LpDistance()(embeddings, ref_emb)  # (B, N)
-        same, different = label_masks(labels, ref_labels)
+        same, different = label_masks(labels, ref_labels, own)
         useful = different & (dists < self.nonzero_loss_cutoff)
         heaps = self.weights(dists, embeddings.shape[1], useful).cumsum(dim=1)
         same &= useful.any(dim=1, keepdim=True)

@@ -51,10 +51,11 @@ class HDCMiner:
         labels: Tensor,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
+        own: Tensor | None = None,
         *,
         indices_tuple: tuple[Tensor, ...] | None = None,
     ) -> Pairs:
-        pairs = all_pairs(labels, ref_labels) if indices_tuple is None else to_pairs(indices_tuple)
+        pairs = all_pairs(labels, ref_labels, own) if indices_tuple is None else to_pairs(indices_tuple)
         mat = self.distance(embeddings, ref_emb)  # (B, N)
         far = -mat if self.distance.is_inverted else mat
         positive = self.hardest(far[pairs.anchors, pairs.positives])

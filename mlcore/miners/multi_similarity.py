@@ -43,11 +43,16 @@ class MultiSimilarityMiner:
 
     @torch.no_grad()
     def __call__(
-        self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor | None = None, ref_labels: Tensor | None = None
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        ref_emb: Tensor | None = None,
+        ref_labels: Tensor | None = None,
+        own: Tensor | None = None,
     ) -> Pairs:
         mat = self.distance(embeddings, ref_emb)  # (B, N)
         near = mat if self.distance.is_inverted else -mat
-        same, different = label_masks(labels, ref_labels)
+        same, different = label_masks(labels, ref_labels, own)
         closest_negative = near.masked_fill(~different, -torch.inf).amax(dim=1, keepdim=True)
         farthest_positive = near.masked_fill(~same, torch.inf).amin(dim=1, keepdim=True)
         positive = same & (near - self.epsilon < closest_negative)

@@ -48,10 +48,15 @@ class PairMarginMiner:
 
     @torch.no_grad()
     def __call__(
-        self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor | None = None, ref_labels: Tensor | None = None
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        ref_emb: Tensor | None = None,
+        ref_labels: Tensor | None = None,
+        own: Tensor | None = None,
     ) -> Pairs:
         mat = self.distance(embeddings, ref_emb)  # (B, N)
-        same, different = label_masks(labels, ref_labels)
+        same, different = label_masks(labels, ref_labels, own)
         positive = same & (self.distance.margin(mat, mat.new_tensor(self.pos_margin)) > 0)
         negative = different & (self.distance.margin(mat.new_tensor(self.neg_margin), mat) > 0)
         return Pairs(*positive.nonzero(as_tuple=True), *negative.nonzero(as_tuple=True))

@@ -54,11 +54,16 @@ class TripletMarginMiner:
 
     @torch.no_grad()
     def __call__(
-        self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor | None = None, ref_labels: Tensor | None = None
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        ref_emb: Tensor | None = None,
+        ref_labels: Tensor | None = None,
+        own: Tensor | None = None,
     ) -> Triplets:
         mat = self.distance(embeddings, ref_emb)  # (B, N)
         far = -mat if self.distance.is_inverted else mat
-        same, different = label_masks(labels, ref_labels)
+        same, different = label_masks(labels, ref_labels, own)
         anchors, positives = same.nonzero(as_tuple=True)
         rows = max(1, BLOCK // mat.shape[1])
         pieces = []

@@ -58,11 +58,16 @@ class UniformHistogramMiner(DrawingMiner):
 
     @torch.no_grad()
     def forward(
-        self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor | None = None, ref_labels: Tensor | None = None
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        ref_emb: Tensor | None = None,
+        ref_labels: Tensor | None = None,
+        own: Tensor | None = None,
     ) -> Pairs:
         self.start_draws()
         mat = self.distance(embeddings, ref_emb)  # (B, N)
-        anchors, positives, anchors_of_negatives, negatives = all_pairs(labels, ref_labels)
+        anchors, positives, anchors_of_negatives, negatives = all_pairs(labels, ref_labels, own)
         positive = self.drawn(mat[anchors, positives], self.pos_per_bin)
         negative = self.drawn(mat[anchors_of_negatives, negatives], self.neg_per_bin)
         return Pairs(anchors[positive], positives[positive], anchors_of_negatives[negative], negatives[negative])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import torch
@@ -11,9 +10,8 @@ from torch import Tensor, nn
 from mlcore.declare import Knob
 from mlcore.losses.door import checked_embeddings, checked_labels, require_finite
 from mlcore.losses.wrappers.registry import WRAPPERS
-from mlcore.tuples import Pairs, Triplets, as_tuples, label_masks, to_pairs, to_triplets
-
-Miner = Callable[..., tuple[Tensor, ...] | None]
+from mlcore.miners.own_copies import Miner, mine_others
+from mlcore.tuples import Pairs, Triplets, all_pairs, as_tuples, to_pairs, to_triplets
 
 
 @WRAPPERS.add(
@@ -173,26 +171,18 @@ class CrossBatchMemory(nn.Module):
     def tuples(
         self, batch: Tensor, labels: Tensor, memory: Tensor, label_memory: Tensor, own: Tensor | None
     ) -> Pairs | Triplets | None:
-        """What the miner finds, or all pairs; without those of a sample and its own copy in the memory.
+        """What the miner finds, or all pairs; a sample's own copy in the memory is none of the others it may find.
 
         None, which means all pairs, where no sample has a copy there and nothing is mined.
         """
-        mined = None if self.miner is None else self.miner(batch.detach(), labels, memory, label_memory)
+        mined = None
+        if self.miner is not None and own is None:
+            mined = self.miner(batch.detach(), labels, memory, label_memory)
+        elif self.miner is not None:
+            mined = mine_others(self.miner, batch.detach(), labels, memory, label_memory, own)
         if mined is not None:
-            return as_tuples(mined) if own is None else without_own(as_tuples(mined), own)
-        if own is None:
-            return None
-        same, different = label_masks(labels, label_memory)
-        same[torch.arange(len(labels), device=labels.device), own] = False
-        return Pairs(*same.nonzero(as_tuple=True), *different.nonzero(as_tuple=True))
-
-
-def without_own(tuples: Pairs | Triplets, own: Tensor) -> Pairs | Triplets:
-    """Leaves out positives that are the anchor itself: `own` holds the place of each anchor in the reference."""
-    keep = tuples.positives != own[tuples.anchors]
-    if isinstance(tuples, Triplets):
-        return Triplets(*(side[keep] for side in tuples))
-    return tuples._replace(anchors=tuples.anchors[keep], positives=tuples.positives[keep])
+            return as_tuples(mined)
+        return None if own is None else all_pairs(labels, label_memory, own)
 
 
 def in_memory(tuples: Pairs | Triplets, places: Tensor) -> Pairs | Triplets:

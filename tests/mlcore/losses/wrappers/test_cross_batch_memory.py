@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import pytorch_metric_learning.losses as pml
 import pytorch_metric_learning.miners as pml_miners
 import torch
 
-from mlcore.losses import ArcFaceLoss, ContrastiveLoss, CrossBatchMemory, SmoothAPLoss, SupConLoss, TripletMarginLoss
-from mlcore.miners import BatchHardMiner, MultiSimilarityMiner
+from mlcore.losses import (
+    LOSSES,
+    ArcFaceLoss,
+    ContrastiveLoss,
+    CrossBatchMemory,
+    SmoothAPLoss,
+    SupConLoss,
+    TripletMarginLoss,
+)
+from mlcore.miners import MINERS, BatchEasyHardMiner, BatchHardMiner, MultiSimilarityMiner
 from mlcore.reducers import MeanReducer
-from mlcore.tuples import all_pairs, all_triplets
+from mlcore.runs.fitting import fitting_keys
+from mlcore.tuples import Pairs, all_pairs, all_triplets, as_tuples, to_pairs
 
 SIZE = 5
+REMEMBERED = [key for key in LOSSES if "cross_batch_memory" in fitting_keys("wrapper", key)]
+SEARCHING = [key for key, part in MINERS.items() if part.family != "given"]
+FOR_EACH_ANCHOR = [
+    "none",
+    "angular",
+    "batch_easy_hard",
+    "batch_hard",
+    "multi_similarity",
+    "pair_margin",
+    "triplet_margin",
+]
+FLAT = {  # one positive and one negative, in the wrong order: so far down a sigmoid that its slope is 0
+    (loss, miner) for loss in ("histogram", "pnp", "recall_at_k", "smooth_ap") for miner in ("batch_hard", "hdc")
+}
 
 
 def batches(count, rows=6, dtype=torch.float64, seed=0):
@@ -187,3 +212,80 @@ def test_reset_forgets_everything():
     loss(*first)
     loss.reset_queue()
     torch.testing.assert_close(loss(*second), value)
+
+
+def by_each_anchor(miner, batch, labels, ring, ring_labels, own):
+    """What the miner finds for one anchor at a time among all of the memory but the anchor's own copy."""
+    found = []
+    for row in range(len(batch)):
+        others = torch.arange(len(ring)) != own[row]
+        places = others.nonzero()[:, 0]
+        alone = batch[row : row + 1], labels[row : row + 1]
+        tuples = miner(*alone, ring[others], ring_labels[others])
+        tuples = all_pairs(alone[1], ring_labels[others]) if tuples is None else as_tuples(tuples)
+        kind = type(tuples)
+        positives, negatives = places[tuples.positives], places[tuples.negatives]
+        mapped = tuples._replace(anchors=tuples.anchors + row, positives=positives, negatives=negatives)
+        if kind is Pairs:
+            mapped = mapped._replace(anchors_of_negatives=tuples.anchors_of_negatives + row)
+        found.append(mapped)
+    return kind(*(torch.cat(sides) for sides in zip(*found, strict=True)))
+
+
+@pytest.mark.parametrize("loss_key", REMEMBERED)
+def test_with_every_miner_it_is_the_loss_of_each_sample_against_the_others_in_the_memory(loss_key):
+    plain = LOSSES[loss_key].build({"num_classes": 3, "embedding_size": SIZE}).double()
+    for miner_key in FOR_EACH_ANCHOR:
+        miner, slow = MINERS[miner_key].build(), copy.deepcopy(plain)
+        loss = CrossBatchMemory(copy.deepcopy(plain), SIZE, 15, miner).double()
+        ring, ring_labels, place = torch.zeros(15, SIZE).double(), torch.zeros(15, dtype=torch.long), 0
+        for batch, labels in batches(4):
+            own = (place + torch.arange(len(batch))) % 15
+            ring[own], ring_labels[own], place = batch, labels, place + len(batch)
+            filled = min(place, 15)
+            ours, theirs = (batch.clone().requires_grad_() for _ in range(2))
+            value = loss(ours, labels)
+            tuples = by_each_anchor(miner, batch, labels, ring[:filled], ring_labels[:filled], own)
+            expected = slow(theirs, labels, tuples, ring[:filled].clone(), ring_labels[:filled].clone())
+            torch.testing.assert_close(value, expected, msg=lambda text, key=miner_key: f"{key}: {text}")
+            torch.testing.assert_close(
+                *torch.autograd.grad(value, ours), *torch.autograd.grad(expected, theirs), rtol=1e-5, atol=1e-8
+            )
+
+
+@pytest.mark.parametrize("loss_key", REMEMBERED)
+def test_every_loss_has_a_gradient_with_every_miner(loss_key):
+    for miner_key in SEARCHING:
+        if (loss_key, miner_key) in FLAT:
+            continue
+        plain = LOSSES[loss_key].build({"num_classes": 3, "embedding_size": SIZE}).double()
+        loss = CrossBatchMemory(plain, SIZE, 40, MINERS[miner_key].build()).double()
+        norms = []
+        for batch, labels in batches(6, rows=12):
+            batch.requires_grad_()
+            loss(batch, labels).backward()
+            norms.append(batch.grad.norm().item())
+        assert sum(norm > 0 for norm in norms) > 3, miner_key
+
+
+@pytest.mark.parametrize("miner_key", SEARCHING)
+def test_no_miner_finds_a_sample_as_its_own_positive(miner_key):
+    seen = []
+    plain = TripletMarginLoss()
+    loss = CrossBatchMemory(lambda *args: seen.append(args) or plain(*args), SIZE, 100, MINERS[miner_key].build())
+    for batch, labels in batches(3, rows=12):
+        loss.double()(batch, labels)
+    for step, (_, _, tuples, *_) in enumerate(seen):
+        pairs = to_pairs(tuples)
+        assert len(pairs.anchors) > 0
+        assert (pairs.positives != pairs.anchors + 12 * step).all()
+
+
+def test_a_miner_from_elsewhere_that_knows_nothing_of_copies_still_gives_none_of_them():
+    ours = BatchEasyHardMiner(pos_strategy="all", neg_strategy="all")
+    theirs = pml_miners.BatchEasyHardMiner(pos_strategy="all", neg_strategy="all")
+    values = [
+        [CrossBatchMemory(ContrastiveLoss(), SIZE, 16, miner).double()(*batch).item() for batch in batches(4)]
+        for miner in (ours, theirs)
+    ]
+    assert values[0] == pytest.approx(values[1])
