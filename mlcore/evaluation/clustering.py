@@ -10,28 +10,34 @@ from mlcore.evaluation.rows import unit_rows, whole_labels
 ITERATIONS = 20
 
 
-def nmi(embeddings: np.ndarray, labels: np.ndarray, seed: int = 0) -> float:
+def nmi(embeddings: np.ndarray, labels: np.ndarray, seed: int = 0) -> float | None:
     """Return the normalised mutual information of labels and k-means clusters, 0 to 1.
 
     As many clusters as classes, on L2-normalised embeddings, every sample used, 20 iterations from the seed.
-    It flatters many small classes: compare runs on the same samples only. With one class it is 1 by convention.
+    It flatters many small classes: compare runs on the same samples only. None where any embeddings would score 1: with
+    one class, or with no class of two samples.
 
     Shapes: embeddings (N, D) float, not normalised; labels (N,) whole numbers.
     Raises: ValueError if there is no sample, or a number isn't finite.
     """
     labels, clusters = clustered("nmi", embeddings, labels, seed)
-    return mutual_information(labels, clusters)
+    return mutual_information(labels, clusters) if has_groups(labels) else None
 
 
-def ami(embeddings: np.ndarray, labels: np.ndarray, seed: int = 0) -> float:
+def ami(embeddings: np.ndarray, labels: np.ndarray, seed: int = 0) -> float | None:
     """Return the adjusted mutual information of labels and the k-means clusters of `nmi`: 0 by chance, 1 at best.
 
-    Many small classes do not flatter it. Below 0 is worse than chance.
+    Many small classes do not flatter it. Below 0 is worse than chance. None where `nmi` is.
 
     Shapes and Raises: as `nmi`.
     """
     labels, clusters = clustered("ami", embeddings, labels, seed)
-    return adjusted_mutual_information(labels, clusters)
+    return adjusted_mutual_information(labels, clusters) if has_groups(labels) else None
+
+
+def has_groups(labels: np.ndarray) -> bool:
+    """Whether clusters can be right or wrong: there are two classes, and one of them has two samples."""
+    return 1 < len(np.unique(labels)) < len(labels)
 
 
 def clustered(who: str, embeddings: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

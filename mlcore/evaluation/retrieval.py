@@ -64,8 +64,8 @@ def evaluate_retrieval(
     With R the number of other samples of the query's class: `recall_at_k` is the share of queries with a hit in the
     first k; `precision_at_1` the share whose first is a hit; `r_precision` the mean share of hits in the first R;
     `map_at_r` the mean over queries of (1/R) * sum over hits i <= R of precision at i (arXiv:2003.08505, section 3.2).
-    `queries` counts those asked and `lone_queries` those left out because no other sample is of their class; if all
-    are, the shares are None.
+    `queries` counts those asked and `lone_queries` those left out because no other sample is of their class. The shares
+    are None where they would say nothing of the embeddings: if all are lone, or all that ask are of one class.
 
     Shapes: embeddings (N, D) float, not normalised; labels (N,) whole numbers.
     Memory: the neighbours of a block of queries, never an (N, N) table.
@@ -85,8 +85,10 @@ def evaluate_retrieval(
         r_precision += float((within.sum(axis=1) / relevant).sum())
         average_precision += float(_average_precision(within, relevant).sum())
 
+    told = can_be_wrong(labels)
+
     def mean(total: float) -> float | None:
-        return total / asked if asked else None
+        return total / asked if told else None
 
     return {
         **{f"recall_at_{k}": mean(found[k]) for k in ks},
@@ -96,6 +98,11 @@ def evaluate_retrieval(
         "queries": asked,
         "lone_queries": len(unit) - asked,
     }
+
+
+def can_be_wrong(labels: np.ndarray) -> bool:
+    """Whether samples of two classes ask for others of theirs; with one alone, figures are high whatever is learned."""
+    return int((np.unique(labels, return_counts=True)[1] > 1).sum()) > 1
 
 
 def per_query(embeddings: np.ndarray, labels: np.ndarray) -> PerQuery:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from mlcore.declare import Knob, Registry
-from mlcore.evaluation.clustering import adjusted_mutual_information, clustered, mutual_information
+from mlcore.evaluation.clustering import adjusted_mutual_information, clustered, has_groups, mutual_information
 from mlcore.evaluation.ranking import Ranking, fit_pca, rank
 
 TESTERS = Registry("tester")
@@ -244,9 +244,11 @@ class GlobalEmbeddingSpaceTester:
         figures: dict[str, Any] = ranking.mean_of_classes() if self.avg_of_avgs else ranking.mean()
         return figures | ({"per_class": ranking.per_class()} if self.per_class else {})
 
-    def clusters(self, embeddings: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    def clusters(self, embeddings: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
         if not self.with_clusters:
             return {}
+        if not has_groups(labels):
+            return {"nmi": None, "ami": None}
         names, found = clustered(type(self).__name__, embeddings, labels, 0)
         return {"nmi": mutual_information(names, found), "ami": adjusted_mutual_information(names, found)}
 

@@ -300,8 +300,12 @@ class Watcher:
         return side == "held_out" and self.split.queries is not None
 
     def _ranked(self, embeddings: np.ndarray, depth: int | None) -> dict[str, float | int | None]:
+        """Of the queries in the gallery; None in place of shares where the gallery holds nothing wrong to be found."""
         queries, gallery, labels = self.split.queries, self.split.gallery, self.table.labels
-        return rank(embeddings[queries], labels[queries], embeddings[gallery], labels[gallery], depth=depth).mean()
+        found = rank(embeddings[queries], labels[queries], embeddings[gallery], labels[gallery], depth=depth).mean()
+        if len(np.unique(labels[gallery])) > 1:
+            return found
+        return {name: value if isinstance(value, int) else None for name, value in found.items()}
 
 
 def half(rows: np.ndarray) -> np.ndarray:

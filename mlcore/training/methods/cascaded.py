@@ -110,6 +110,8 @@ class CascadedEmbeddings(TrainingMethod):
     def hard_samples(self, rows: Tensor, labels: Tensor, tuples: Pairs | Triplets | None, loss: nn.Module) -> Pairs:
         """The hardest samples, each paired with itself: a loss with proxies reads that as one weight per sample."""
         samples = torch.arange(len(rows), device=rows.device) if tuples is None else torch.cat(tuples).unique()
+        if len(samples) == 0:
+            return Pairs(samples, samples, samples, samples)
         logits = loss.get_logits(rows[samples])
         kept = samples[self.hardest(F.cross_entropy(logits, labels[samples], reduction="none"))]
         return Pairs(kept, kept, kept[:0], kept[:0])

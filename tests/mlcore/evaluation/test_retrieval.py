@@ -8,6 +8,7 @@ import torch
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
 from mlcore.evaluation import evaluate_retrieval, nearest, per_query, retrieval
+from mlcore.evaluation.slow import slow_figures
 
 
 def clustered(samples, classes, columns=8, noise=1.0, seed=0):
@@ -95,9 +96,17 @@ def test_float_labels_are_refused():
 
 
 def test_lone_queries_are_counted_and_left_out():
-    embeddings = np.array([[1, 0], [1, 0.1], [0, 1]])
-    figures = evaluate_retrieval(embeddings, np.array([0, 0, 1]))
-    assert (figures["queries"], figures["lone_queries"], figures["map_at_r"]) == (2, 1, 1.0)
+    embeddings = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1], [-1, -1]])
+    figures = evaluate_retrieval(embeddings, np.array([0, 0, 1, 1, 2]))
+    assert (figures["queries"], figures["lone_queries"], figures["map_at_r"]) == (4, 1, 1.0)
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 0], [0, 0, 1], [0, 1, 2]], ids=["one class", "one asks", "all lone"])
+def test_where_nobody_can_be_wrong_there_is_no_figure(labels):
+    figures = evaluate_retrieval(np.eye(3), np.array(labels))
+    assert {figures[name] for name in ("recall_at_1", "precision_at_1", "r_precision", "map_at_r")} == {None}
+    assert figures["queries"] + figures["lone_queries"] == 3
+    assert slow_figures(np.eye(3), np.array(labels))["map"] is None
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])

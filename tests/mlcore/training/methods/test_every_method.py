@@ -16,6 +16,7 @@ from mlcore.miners import MINERS
 from mlcore.reducers import DoNothingReducer
 from mlcore.text import ImageTexts
 from mlcore.training.methods import METHODS, Outcome, TrainingMethod
+from mlcore.tuples import Pairs, Triplets
 
 CLASSES, INPUTS, FEATURES, SIZE, ROWS = 4, 7, 9, 8, 16
 PLACES = np.arange(CLASSES)
@@ -164,6 +165,39 @@ def test_a_batch_without_triplets_is_no_error(spec, pair, labels):
     made.loss.backward()
     assert torch.isfinite(made.loss)
     assert all(torch.isfinite(weight.grad).all() for weight in [*backbone.parameters(), *head.parameters()])
+
+
+NOTHING = torch.empty(0, dtype=torch.long)
+FINDING_NOTHING = (Triplets(NOTHING, NOTHING, NOTHING), Pairs(NOTHING, NOTHING, NOTHING, NOTHING))
+
+
+@pytest.mark.parametrize("tuples", FINDING_NOTHING, ids=["triplets", "pairs"])
+def test_a_miner_that_finds_nothing_is_no_error_with_any_loss(spec, tuples):
+    for loss_key in LOSSES:
+        if not fits(spec, loss_key):
+            continue
+        method, (backbone, head) = build(spec, loss_key), network()
+        method.miner = lambda *_: tuples
+        made = outcome(method, backbone, head, *images(method))
+        made.loss.backward()
+        assert torch.isfinite(made.loss), loss_key
+        assert made.tuples == 0, loss_key
+        metric = made.parts or {"loss": made.loss.item()}
+        told = {name: share for name, share in metric.items() if name in ("loss", "metric") or "stage" in name}
+        assert all(share == pytest.approx(0, abs=1e-6) for share in told.values()), (loss_key, told)
+
+
+@pytest.mark.parametrize("labels", [[2], [0, 1, 2], [1, 1, 1]], ids=["one sample", "no positives", "no negatives"])
+def test_no_miner_and_proxies_stop_at_a_batch_without_triplets(spec, labels):
+    if not fits(spec, "arcface"):
+        pytest.skip("its traits exclude losses with proxies")
+    for miner_key in MINERS:
+        method, (backbone, head) = build(spec, "arcface", miner_key), network()
+        if miner_key == "packaged_triplets" and len(labels) % 3:
+            continue
+        made = outcome(method, backbone, head, *images(method, labels=torch.tensor(labels)))
+        made.loss.backward()
+        assert torch.isfinite(made.loss), miner_key
 
 
 def test_bfloat16_autocast_gives_a_finite_loss_and_gradient(spec, pair):
