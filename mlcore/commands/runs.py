@@ -129,7 +129,13 @@ def summary(run: RunFolder, history: History) -> dict[str, Any]:
         "after": {side: last.get(side) for side in ("held_out", "train")},
         "looks": [{"step": e["step"], "map_at_r": e["held_out"]["map_at_r"]} for e in history.evaluations],
         "steps": len(history.steps),
+        "warnings": warnings_of(history),
     }
+
+
+def warnings_of(history: History) -> list[str]:
+    """What a run has warned of, each text once, in its order."""
+    return list(dict.fromkeys(event["text"] for event in history.messages if event["kind"] == "warning"))
 
 
 def in_words(result: dict[str, Any]) -> str:
@@ -138,6 +144,7 @@ def in_words(result: dict[str, Any]) -> str:
     lines = [f"{result['name']}: {result['state']} at step {result['step']} of {result['total_steps']}"]
     if result["reason"]:
         lines.append(result["reason"])
+    lines += [f"Warning: {text}" for text in result["warnings"]]
     before, after = result["before"]["held_out"] or {}, result["after"]["held_out"] or {}
     for metric, told in {**{metric: metric for metric in METRICS}, **TEXT_METRICS}.items():
         if before.get(metric) is not None and after.get(metric) is not None:

@@ -10,6 +10,9 @@ from typing import Any
 from mlcore.catalogue import parts
 from mlcore.commands.runs import in_words, summary, tell_spread
 from mlcore.commands.words import plain_value
+from mlcore.data import load
+from mlcore.runs.concerns import find_concerns, refusal
+from mlcore.runs.data_split import build_split
 from mlcore.runs.fitting import PART_ROOMS
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.history import History
@@ -23,10 +26,18 @@ from mlcore.runs.states import RunState
 def train_here(options: argparse.Namespace) -> int:
     spec = with_own_images(spec_from_options(options), as_json=options.json)
     spec = with_teacher(spec, Runs(options.runs))
+    refuse_hopeless(spec)
     if options.seeds is not None:
         return train_seeds(spec, options)
     run = Runs(options.runs).create(spec, state=RunState.DRAFT)
     return work(run, as_json=options.json)
+
+
+def refuse_hopeless(spec: RunSpec) -> None:
+    """ValueError where nothing could be learned, before there is a run."""
+    table = load(spec.dataset.key, **spec.dataset.params)
+    if spec.budget.steps and (text := refusal(find_concerns(spec, table, build_split(spec.dataset, table)))):
+        raise ValueError(text)
 
 
 def train_seeds(spec: RunSpec, options: argparse.Namespace) -> int:

@@ -109,8 +109,11 @@ class Checkpoint(Event):
 
 @dataclass(frozen=True)
 class Warned(Event):
+    """`code`: "before" for what was known before the first step, "idle" where steps teach nothing, else ""."""
+
     kind = "warning"
     text: str
+    code: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mlcore.catalogue import parts
 from mlcore.data import ImageTable, load
 from mlcore.data.features import DamagedFeatures, open_kept
+from mlcore.runs.concerns import find_concerns, refusal
 from mlcore.runs.data_split import build_split
 from mlcore.runs.rates import base_rates
 from mlcore.runs.spec import RunSpec
@@ -34,6 +35,7 @@ from mlcore.training.device import default_threads, pick_device
 from mlcore.training.embedder import Embedder
 from mlcore.training.events import Checkpoint, Event, Finished, Progress, Started, StepDone, TrainingFault, Warned
 from mlcore.training.head_start import begin_with_components, spread_rows
+from mlcore.training.idle import IdleSteps
 from mlcore.training.kept_features import kept_features, wanted_features
 from mlcore.training.methods import Outcome
 from mlcore.training.mixing import mixed
@@ -96,6 +98,7 @@ class Training:
         self.threads = spec.threads or default_threads()
         self.step = 0
         self.stopping = False
+        self.batch_labels = np.zeros(0, dtype=np.int64)
         self.watcher: Watcher | None = None
         self.distillation: Distillation | None = None
         self.pace = Pace(spec.sampler.batch_size * spec.optimizer.accumulate)
@@ -159,6 +162,7 @@ class Training:
     def events(self) -> Iterator[Event]:
         self.prepare()
         yield self.started()
+        yield from self.told_before()
         if self.spec.backbone.freeze == "everything" and isinstance(self.source, PixelSource):
             yield from self.make_features()
         if not self.stopping:
@@ -180,6 +184,17 @@ class Training:
         finally:
             self.watcher.abandon()
 
+    def told_before(self) -> Iterator[Event]:
+        """What cannot be learned or measured; TrainingFault where that leaves nothing to learn. A run that goes on has
+        said so before, and a preview learns nothing."""
+        if self.spec.budget.steps == 0 or self.resume_from is not None:
+            return
+        concerns = find_concerns(self.spec, self.table, self.split)
+        if text := refusal(concerns):
+            raise TrainingFault("nothing_to_learn", text)
+        for concern in concerns:
+            yield Warned(self.step, concern.text, "before")
+
     def run(self) -> Iterator[Event]:
         """The loop itself: look at the start, step, look every so often, look at the end."""
         total = self.spec.budget.steps
@@ -190,6 +205,7 @@ class Training:
         if looked != self.step:
             looked = self.look(whole=self.step == 0)
         nonfinite = 0
+        idle = IdleSteps(total - self.step)
         reason = "completed"
         while self.step < total and not self.stopping:
             if self.spec.budget.max_seconds and self.pace.total > self.spec.budget.max_seconds:
@@ -201,6 +217,8 @@ class Training:
             yield done
             if nonfinite == NONFINITE_LIMIT:
                 raise nonfinite_fault(done)
+            if warning := idle.see(done, self.batch_labels):
+                yield warning
             due = self.step % every == 0 or (self.step % between == 0 and self.watcher.rested)
             if due and self.step < total:
                 yield from self.finish_look()
@@ -209,6 +227,8 @@ class Training:
                     yield from self.save(always=patient)
             yield from self.seen()
         yield from self.finish_look()
+        if warning := idle.sum_up(self.step):
+            yield warning
         yield from self.save(always=True)
         if looked < self.step and not self.stopping:
             self.look(whole=True)
@@ -297,6 +317,7 @@ class Training:
     def batch_gradient(self, number: int) -> Outcome:
         """What the method makes of the step's batch of that number; its gradient is added to what is there."""
         rows = self.batches.rows(self.step, number)
+        self.batch_labels = self.train_labels[rows]
         labels = torch.from_numpy(self.train_labels[rows]).to(self.device)
         with torch.autocast(self.device.type, self.half) if self.half else nullcontext():
             if self.subset_miner is not None:
