@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.tiles import Row, Tile
 from app.words import count, plain
-from mlcore.data import ImageTable, Split, load, split
+from mlcore.data import ImageTable, load
 from mlcore.data.store import SET_ID, data_root, read_index
 from mlcore.data.thumbnails import Atlas, atlas
 
@@ -46,12 +46,6 @@ def spread(labels: np.ndarray, count: int) -> np.ndarray:
     chosen = classes[np.linspace(0, len(classes) - 1, min(count, len(classes))).round().astype(int)]
     rows = [np.flatnonzero(labels == label) for label in chosen]
     return np.array([places[number * 7 % len(places)] for number, places in enumerate(rows)])
-
-
-@st.cache_data(max_entries=32, show_spinner=False)
-def split_of(key: str, fingerprint: str, by: str, held_out: float, seed: int, fold: int = 0) -> Split:
-    table = load(key)
-    return split(table.labels, by, held_out, seed, splits=table.splits, folds=table.folds, fold=fold)
 
 
 def class_rows(

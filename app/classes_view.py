@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import streamlit as st
 
-from app.browse import class_rows, classes_named, most_like, pictures_of, split_of
+from app.browse import class_rows, classes_named, most_like, pictures_of
+from app.data_split import HELD_OUT_HELP, SEED_HELP, SHARE_HELP, SPLIT_SETTINGS, split_choice_of, split_ways, tell_split
+from app.draft import Draft, settings_of
 from app.tiles import Row, Tile, atlas_carrier, image_tiles
-from app.words import count, plain
+from app.widgets import one_of_few, slid_number, typed_number
+from app.words import plain
 from mlcore.data import ImageTable
+from mlcore.runs.spec import RunSpec
 
 PER_PAGE = 12
 IN_A_ROW = 18
@@ -37,41 +44,44 @@ def classes_view(key: str, table: ImageTable) -> None:
 
 
 def split_view(key: str, table: ImageTable) -> tuple[np.ndarray, bool]:
-    """How a run would hold images out; (N,) bool of the rows, and whether whole classes are."""
+    """What is held out, as "Train on it" takes it to the Lab; (N,) bool of the rows, and whether whole classes are."""
     st.subheader("Split", anchor=False)
-    hows = {"class": "Classes", "sample": "Images"}
-    hows |= {"official": "As given"} if table.splits is not None else {}
-    hows |= {"fold": "Fold"} if table.folds is not None else {}
+    settings, ways = shown_split(key, table), split_ways(table)
     by_column, one, two = st.columns(3, vertical_alignment="bottom")
-    by = by_column.segmented_control(
-        "Held out",
-        list(hows),
-        format_func=hows.get,
-        default="official" if "official" in hows else "class",
-        required=True,
-        key=f"data.by.{key}",
-        help="Classes: those searched are never trained on. Images: every class is trained on, others of its images "
-        "are searched.",
-    )
-    share, seed, fold = 0.5, 0, 0
-    if by in ("class", "sample"):
-        share = one.slider("Share held out", 0.1, 0.9, 0.5, 0.05, key="data.share", format="%.2f")
-        seed = two.number_input("Seed of the split", 0, 2**31 - 1, 0, key="data.seed")
-    elif by == "fold":
-        fold = one.number_input("Fold that is held out", 0, int(table.folds.max()), 0, key="data.fold")
+
+    def keep(name: str, widget: Callable[..., Any], label: str, *options: Any, **more: Any) -> None:
+        settings[name] = widget(f"data.{name}.{key}", label, *options, settings[name], **more)
+
+    with by_column:
+        keep("dataset.split", one_of_few, "Held out", list(ways), words=ways.get, help=HELD_OUT_HELP)
+    by = settings["dataset.split"]
+    if by == "fold":
+        with one:
+            keep("dataset.fold", typed_number, "Fold that is held out", 0, int(table.folds.max()))
+    elif by != "official":
+        with one:
+            shares = {"step": 0.05, "format": "%.2f", "help": SHARE_HELP}
+            keep("dataset.held_out", slid_number, "Share held out", 0.05, 0.95, **shares)
+        with two:
+            keep("dataset.split_seed", typed_number, "Seed of the split", 0, 2**31 - 1, help=SEED_HELP)
     held_out = np.zeros(len(table), dtype=bool)
-    try:
-        parted = split_of(key, table.fingerprint, by, share, seed, int(fold))
-    except ValueError as error:
-        st.warning(plain(str(error), 400), icon=":material/info:")
+    parted = tell_split(split_choice_of(key, settings), table)
+    st.caption("“Train on it” takes this split to the Lab.")
+    if parted is None:
         return held_out, by == "class"
     held_out[parted.held_out] = True
-    held_classes, train_classes = np.unique(table.labels[parted.held_out]), np.unique(table.labels[parted.train])
-    st.caption(
-        f"Training: {count(len(parted.train), 'image')} of {count(len(train_classes), 'class', 'classes')}. "
-        f"Held out: {count(len(parted.held_out), 'image')} of {count(len(held_classes), 'class', 'classes')}."
-    )
-    return held_out, len(np.intersect1d(held_classes, train_classes)) == 0
+    return held_out, len(np.intersect1d(table.labels[parted.held_out], table.labels[parted.train])) == 0
+
+
+def shown_split(key: str, table: ImageTable) -> dict[str, Any]:
+    """The settings of the split that the page shows for a set, kept in the session: at first the Lab's own where it has
+    the same set, else the split that came with the images, else half of the classes."""
+    name, draft, ways = f"data.held.{key}", Draft(), split_ways(table)
+    if st.session_state.get(name, {}).get("dataset.split") not in ways:
+        there = draft.get("dataset") == key and draft.get("dataset.split") in ways
+        usual = settings_of(RunSpec.read({})) | ({"dataset.split": "official"} if "official" in ways else {})
+        st.session_state[name] = {name: draft.get(name) if there else usual[name] for name in SPLIT_SETTINGS}
+    return st.session_state[name]
 
 
 @st.dialog("Image", width="large")

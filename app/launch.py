@@ -9,10 +9,12 @@ from typing import Any
 import streamlit as st
 
 from app.backstage import Backstage, backstage, history, queue, torch_is_ready
+from app.data_split import cached_split
 from app.draft import Draft
 from app.view import look_at
 from app.words import clock, count
 from mlcore.data import load
+from mlcore.runs.concerns import Concern, run_concerns
 from mlcore.runs.folder import RunFolder, RunNotFound
 from mlcore.runs.kept import with_teacher
 from mlcore.runs.spec import RunSpec
@@ -132,3 +134,17 @@ def draft_or_fault(draft: Draft) -> tuple[RunSpec | None, str]:
         return with_teacher(with_fingerprint(draft.spec()), backstage().runs), ""
     except (ValueError, OSError) as error:
         return None, str(error)
+
+
+def concerns_of(specs: list[RunSpec]) -> list[Concern]:
+    """What there is to know before these runs beside what is said of their split; each sentence once."""
+    found: dict[str, Concern] = {}
+    for spec in specs:
+        table = load(spec.dataset.key, **spec.dataset.params)
+        try:
+            parted = cached_split(spec.dataset.model_dump_json(), table.fingerprint)
+        except ValueError as error:
+            found[str(error)] = Concern(str(error), stops=True)
+            continue
+        found |= {concern.text: concern for concern in run_concerns(spec, table, parted)}
+    return list(found.values())

@@ -250,10 +250,14 @@ def lasso_panel(sample: Watched, selected: tuple[int, ...], atlas_key: str) -> i
 def verdict_panel(history: FrozenHistory, *, frozen: bool, unseen_classes: bool) -> None:
     if len(history.evaluations) < 2:
         return
-    found = verdict(history.evaluations[0], history.evaluations[-1], frozen=frozen, unseen_classes=unseen_classes)
+    first, last = history.evaluations[0], history.evaluations[-1]
+    idle = any(event.get("code") == "idle" for event in history.messages)
+    found = verdict(first, last, frozen=frozen, unseen_classes=unseen_classes, idle=idle)
     if found is None:
+        if last["held_out"].get("map_at_r") is None:
+            st.info("There is no verdict: held-out images could not be measured; see why above.")
         return
-    say = st.info if found.harm else st.success
+    say = st.info if found.harm or idle else st.success
     say(found.sentence, icon=":material/gavel:")
     if found.harm:
         st.warning(found.harm, icon=":material/warning:")

@@ -7,6 +7,7 @@ import streamlit as st
 
 from app.comparing import others_choice
 from app.controls import choice, listed, number, optional_number, optional_part, part_choice, part_knobs, switch
+from app.data_split import HELD_OUT_HELP, SEED_HELP, SHARE_HELP, split_choice_of, split_ways, tell_split
 from app.draft import LESSON, WIDGET, Draft, usual
 from app.lessons import LESSONS, lesson
 from app.step_preview import see_a_step
@@ -175,24 +176,20 @@ def take_fitting_backbone(draft: Draft, vectors: bool) -> None:
 
 
 def split_choice(draft: Draft, table: ImageTable) -> None:
-    """What is held out; a split or folds that came with the images are offered where there are any."""
-    options = {"class": "Classes", "sample": "Images"}
-    if table.splits is not None:
-        options["official"] = "As given"
-    if table.folds is not None:
-        options["fold"] = "Fold"
+    """What is held out and how much of it, and what that leaves on both sides."""
+    options = split_ways(table)
     if draft.get("dataset.split") not in options:
         draft.set("dataset.split", "class")
-    by = choice(
-        draft,
-        "dataset.split",
-        "Held out",
-        options,
-        help="Classes: those searched are never trained on, as in retrieval. Images: every class is "
-        "trained on, other images of it are searched.",
-    )
+    by = choice(draft, "dataset.split", "Held out", options, help=HELD_OUT_HELP)
     if by == "fold":
         number(draft, "dataset.fold", "Fold that is held out", 0, int(table.folds.max()))
+    elif by != "official":
+        left, right = st.columns(2)
+        with left:
+            number(draft, "dataset.held_out", "Share held out", 0.05, 0.95, step=0.05, format="%.2f", help=SHARE_HELP)
+        with right:
+            number(draft, "dataset.split_seed", "Seed of the split", 0, 2**31 - 1, help=SEED_HELP)
+    tell_split(split_choice_of(table.key, draft.settings), table)
 
 
 def backbone_choice(draft: Draft) -> None:

@@ -19,6 +19,7 @@ from mlcore.runs.states import RunState
 from mlcore.runs.status import Status
 
 SILENT_S = 30.0
+WARNINGS_SHOWN = 4
 COVERAGE = {"samples_visited", "samples", "classes_visited", "classes", "batches"}
 
 
@@ -96,8 +97,13 @@ def problem(stage: Backstage, run: RunFolder, past: FrozenHistory) -> None:
             st.warning(f"The worker has not responded for {silent:.0f} s. It is ended after two minutes.")
     if past.faults:
         st.warning(f"Some of this run's files are damaged. {plain(' '.join(past.faults), 400)}", icon=":material/rule:")
-    for message in [event["text"] for event in past.messages if event["kind"] == "warning"][-2:]:
-        st.warning(plain(message, 300), icon=":material/warning:")
+    texts = list(dict.fromkeys(event["text"] for event in past.messages if event["kind"] == "warning"))
+    for text in texts[-WARNINGS_SHOWN:]:
+        st.warning(plain(text, 400), icon=":material/warning:")
+    if len(texts) > WARNINGS_SHOWN:
+        with st.expander(f"{count(len(texts) - WARNINGS_SHOWN, 'earlier warning')}"):
+            for text in texts[:-WARNINGS_SHOWN]:
+                st.markdown(plain(text, 400))
 
 
 def buttons(stage: Backstage, run: RunFolder, spec: RunSpec, status: Status) -> None:

@@ -17,8 +17,13 @@ class Verdict:
     harm: str
 
 
-def verdict(first: dict[str, Any], last: dict[str, Any], *, frozen: bool, unseen_classes: bool) -> Verdict | None:
-    """From the first and the last evaluation of a run; None if there is nothing to compare."""
+def verdict(
+    first: dict[str, Any], last: dict[str, Any], *, frozen: bool, unseen_classes: bool, idle: bool = False
+) -> Verdict | None:
+    """From the first and the last evaluation of a run; None if there is nothing to compare.
+
+    `idle`: steps of the run taught nothing, so that no advice is given on what was learned.
+    """
     before, after = first["held_out"].get("map_at_r"), last["held_out"].get("map_at_r")
     if before is None or after is None or first["step"] == last["step"]:
         return None
@@ -27,7 +32,9 @@ def verdict(first: dict[str, Any], last: dict[str, Any], *, frozen: bool, unseen
     train_before, train_after = first["train"].get("map_at_r"), last["train"].get("map_at_r")
     if train_before is not None and train_after is not None:
         parts.append(f"Training classes: {number(train_before)} → {number(train_after)}.")
-        if train_after - after > GAP and train_after - train_before > 2 * max(NOISE, after - before):
+        if idle:
+            parts.append("Many steps taught nothing; see why above.")
+        elif train_after - after > GAP and train_after - train_before > 2 * max(NOISE, after - before):
             parts.append("The gap suggests over-fitting; try a larger margin, augmentation or fewer steps.")
         elif after - before > NOISE:
             parts.append("What was learnt carries over.")

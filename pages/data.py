@@ -8,7 +8,7 @@ import streamlit as st
 
 from app.adding import adding, jobs_going_on, left_behind
 from app.browse import groups_text, mosaic
-from app.classes_view import classes_view
+from app.classes_view import classes_view, shown_split
 from app.comparing import USUAL_FIVE
 from app.datasets import image_sets
 from app.draft import OTHERS, Draft, settings_of
@@ -99,11 +99,10 @@ def cards() -> None:
 
 
 def to_the_lab(*, several: bool) -> None:
-    """The shown set in the Lab; held out as it says itself where it does, and larger images through a pretrained
-    backbone, whose features are made once, so that the first run takes seconds."""
+    """The shown set with the shown split in the Lab, and larger images through a pretrained backbone,
+    whose features are made once, so that the first run takes seconds."""
     draft, usual = Draft(), RunSpec.model_fields["backbone"].default.key
-    changes: dict[str, Any] = {"dataset": key}
-    changes["dataset.split"] = "class" if table.splits is None else "official"
+    changes: dict[str, Any] = {"dataset": key, **shown_split(key, table)}
     if min(table.image_size) >= PHOTO and (several or draft.get("backbone") == usual):
         changes |= FROZEN
     draft.replace(settings_of(draft.spec().changed(changes)))
@@ -135,9 +134,6 @@ with st.container(horizontal=True):
         key="data.compare",
         help="Takes the set to the Lab with five losses chosen; there, Start runs one after the other.",
     )
-if train or compare:
-    to_the_lab(several=compare)
-    st.switch_page("../pages/lab.py")
 if key not in own:
     st.markdown(sets[key].text.split("\n\n")[0])
 height, width = table.image_size
@@ -170,3 +166,6 @@ if view == "look":
     classes_view(key, table)
 else:
     preparing(own[key])
+if train or compare:  # after the page, so that what was typed last is in it
+    to_the_lab(several=compare)
+    st.switch_page("../pages/lab.py")

@@ -9,11 +9,12 @@ from app.comparing import faults_words, group_words, specs_of
 from app.draft import Draft
 from app.follow import follow
 from app.guard import told
-from app.launch import draft_margin_lines, draft_or_fault, preview_of, queue_words, start, start_words
+from app.launch import concerns_of, draft_margin_lines, draft_or_fault, preview_of, queue_words, start, start_words
 from app.setup import setup
 from app.view import View
 from app.words import fault_words, plain
 from mlcore.catalogue import parts
+from mlcore.runs.concerns import refusal
 from mlcore.runs.folder import RunNotFound
 
 stage = backstage()
@@ -26,6 +27,8 @@ with st.sidebar:
 draft.write_url()
 spec, fault = draft_or_fault(draft)
 specs, left_out = specs_of(draft, spec) if spec else ([], [])
+concerns = concerns_of(specs) if draft.get("budget.steps") else []
+hopeless = refusal(concerns)
 
 blocked = stage.runs.write_fault()
 with st.bottom, st.container(horizontal=True, vertical_alignment="center"):
@@ -34,8 +37,8 @@ with st.bottom, st.container(horizontal=True, vertical_alignment="center"):
         type="primary",
         icon=":material/play_arrow:",
         key="lab.start",
-        disabled=spec is None or bool(blocked),
-        help=plain(blocked, 400) if blocked else None,
+        disabled=spec is None or bool(blocked or hopeless),
+        help=plain(blocked or hopeless, 400) if blocked or hopeless else None,
         on_click=told(start),
         args=(stage, specs),
     )
@@ -49,8 +52,11 @@ with st.bottom, st.container(horizontal=True, vertical_alignment="center"):
 notices = st.container()
 with notices:
     faults_words(left_out)
-if fault:
-    notices.error(plain(fault, 600), icon=":material/error:")
+if fault or hopeless:
+    notices.error(plain(fault or hopeless, 600), icon=":material/error:")
+for concern in concerns:
+    if not concern.stops:
+        notices.warning(plain(concern.text, 400), icon=":material/warning:")
 
 run = None
 if view.run is not None:

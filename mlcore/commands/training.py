@@ -85,6 +85,8 @@ def work(run: RunFolder, *, as_json: bool) -> int:
                 facts["loss"] = "not a number" if event["loss"] is None else f"{event['loss']:.3f}"
             elif event["kind"] == "evaluated" and event["held_out"]["map_at_r"] is not None:
                 facts["MAP@R"] = f"{event['held_out']['map_at_r']:.3f}"
+            elif event["kind"] == "warning" and not as_json:
+                tqdm.write(f"Warning: {event['text']}", file=sys.stderr)
             bar.set_postfix(facts)
 
         code = run_folder(run, seen=seen)

@@ -25,8 +25,12 @@ class Concern:
 
 def find_concerns(spec: RunSpec, table: ImageTable, split: Split) -> list[Concern]:
     """Everything to know before a run of `spec`, what stops it first."""
-    found = [*split_concerns(table, split), *learning_concerns(spec, table, split), *setting_concerns(spec, split)]
-    return sorted(found, key=lambda concern: not concern.stops)
+    return sorted([*split_concerns(table, split), *run_concerns(spec, table, split)], key=lambda found: not found.stops)
+
+
+def run_concerns(spec: RunSpec, table: ImageTable, split: Split) -> list[Concern]:
+    """What the settings of a run add to the concerns of its split."""
+    return [*learning_concerns(spec, table, split), *setting_concerns(spec, split)]
 
 
 def refusal(concerns: list[Concern]) -> str:
@@ -110,7 +114,7 @@ def learning_concerns(spec: RunSpec, table: ImageTable, split: Split) -> Iterato
         return
     images = images_of_classes(table.labels[split.train])
     if len(images) == 1:
-        yield Concern("Nothing can be learned from one class.", stops=True)
+        yield Concern(f"Nothing can be learned from one class alone. {cure(table, split)}", stops=True)
         return
     losses = [spec.loss, *([spec.second_loss] if spec.second_loss else [])]
     by_pairs = spec.method.key != "with_classifier" and not any(learns_proxies(loss.key) for loss in losses)

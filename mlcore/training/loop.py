@@ -317,11 +317,11 @@ class Training:
     def batch_gradient(self, number: int) -> Outcome:
         """What the method makes of the step's batch of that number; its gradient is added to what is there."""
         rows = self.batches.rows(self.step, number)
-        self.batch_labels = self.train_labels[rows]
         labels = torch.from_numpy(self.train_labels[rows]).to(self.device)
         with torch.autocast(self.device.type, self.half) if self.half else nullcontext():
             if self.subset_miner is not None:
                 rows, labels = self.hardest(rows, labels)
+            self.batch_labels = self.train_labels[rows]
             if self.spec.mix.kind != "none":
                 features, labels = self.mixed_features(rows, labels, number)
             else:
