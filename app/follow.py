@@ -207,7 +207,7 @@ def query_choice(view: View) -> None:
     left.segmented_control(
         "Queries",
         ["hardest", "random", "pinned", "selected"],
-        format_func=lambda name: {"hardest": "Hardest before training"}.get(name, name.capitalize()),
+        format_func=lambda how: {"hardest": "Hardest before training"}.get(how, how.capitalize()),
         key="lab.queries",
         required=True,
         label_visibility="collapsed",
@@ -233,8 +233,8 @@ def picked_panel(sample: Watched, view: View) -> None:
         return
     side = "held out" if sample.held_out[place] else "training"
     left, right = st.columns([0.7, 0.3], vertical_alignment="center")
-    name = plain(sample.class_names[sample.labels[place]])
-    left.caption(f"Picked: **{name}**, image {sample.ids[place]} ({side}). Lines lead to its nearest neighbours.")
+    of_class = plain(sample.class_names[sample.labels[place]])
+    left.caption(f"Picked: **{of_class}**, image {sample.ids[place]} ({side}). Lines lead to its nearest neighbours.")
     if view.picked in view.pins:
         right.button(
             "Unpin",

@@ -182,9 +182,9 @@ def plane_pictures(spec: Spec, values: dict[str, Any]) -> None:
         ),
     )
     here = []
-    for column, (which, _, title, _) in zip(columns, shown, strict=True):
+    for column, (which, _, heading, _) in zip(columns, shown, strict=True):
         with column:
-            st.markdown(f"**{title}**")
+            st.markdown(f"**{heading}**")
             here.append(still_slider(which))
     for column, (_, force, title, look) in zip(columns, shown, strict=True):
         with column:

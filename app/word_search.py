@@ -55,8 +55,8 @@ def words_panel(
         st.caption(f"In no training text: {plain(', '.join(found['unheard']), 200)}. What comes back may be chance.")
     row = Row("", "", (), tuple(strip(title, hits, words) for title, hits in found["strips"].items()))
     pressed = image_tiles([row], atlas_key=atlas_key, key="lab.words_found", size=40)
-    title, hits = list(found["strips"].items())[-1]
-    st.caption(f"{title}: {nearest_texts(hits)}")
+    moment, hits = list(found["strips"].items())[-1]
+    st.caption(f"{moment}: {nearest_texts(hits)}")
     return pressed
 
 
