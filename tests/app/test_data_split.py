@@ -11,6 +11,8 @@ from mlcore.data import load
 from mlcore.data.importing import import_path
 from mlcore.runs.data_split import build_split
 from mlcore.runs.spec import RunSpec
+from mlcore.runs.states import RunState
+from mlcore.session import run_folder
 
 
 def told_of(spec: RunSpec) -> str:
@@ -87,3 +89,16 @@ def test_an_older_rule_is_named():
     choice = split_choice_of("glyphs", {"dataset.split": "class", "dataset.class_rule": "count_classes"})
     assert choice.class_rule == "count_classes"
     assert split_words(table, build_split(choice, table)).startswith("Training: 1,116 images of 31 classes.")
+
+
+def test_a_run_without_figures_opens_and_says_why(open_page, runs, tmp_path, monkeypatch):
+    key = classes_of(tmp_path, monkeypatch, [12, 1, 1, 1])
+    settings = {"dataset": key, "backbone": "mlp", "budget.steps": 4, "threads": 1, "watch.evaluate_every": 2}
+    run = runs.create(RunSpec.read({}).changed(settings), state=RunState.DRAFT)
+    assert run_folder(run) == 0
+    assert run.status().metrics["held_out"]["map_at_r"] is None
+    assert run.status().metrics["held_out"]["nmi"] is None
+    said = said_on(open_page("lab", run=run.run_id))
+    assert "No held-out image has another of its class, so nothing can be measured on them" in said
+    assert "There is no verdict" in said
+    open_page("runs")

@@ -301,3 +301,19 @@ def test_a_run_teaches_another_by_the_end_of_its_id(call, root):
     teacher = Runs(root).open(taught["run_id"]).spec.teacher
     assert teacher.run == first["run_id"]
     assert len(teacher.sha256) == 64
+
+
+def test_a_run_that_learns_nothing_says_so_while_it_trains_and_when_it_is_shown(call):
+    rates = [f"--set=optimizer.{name}_lr=0" for name in ("backbone", "head", "proxies")]
+    code, out, err = call("train", *QUICK, *rates)
+    assert code == 0
+    for said in (out, err, call("show", "ArcFace on digits")[1]):
+        assert "Warning: Every learning rate of what could train is 0" in said
+        assert "Warning: In 4 of 4 steps nothing was learned from the loss." in said
+
+
+def test_a_run_that_could_learn_nothing_is_refused_before_there_is_one(call, root):
+    code, _, err = call("train", *QUICK, "--loss", "supcon", "--miner", "packaged_triplets")
+    assert code != 0
+    assert "needs a batch size that is a multiple of 3" in err
+    assert Runs(root).ids() == []
