@@ -175,7 +175,7 @@ def waiting_words(history: FrozenHistory, step: int, projector: dict[str, Any]) 
     if found is not None:
         return f"PCA: {found[1].get('failed', 'the UMAP of this step is damaged')}"
     if not projector.get("alive"):
-        return "PCA while the projector starts"
+        return f"PCA: {projector['trouble']}" if projector.get("trouble") else "PCA while the projector starts"
     if not projector.get("ready"):
         return "PCA while UMAP warms up (about 20 s, once)"
     return "PCA while UMAP lays out this step"

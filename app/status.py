@@ -17,6 +17,7 @@ from mlcore.runs.history import FrozenHistory
 from mlcore.runs.spec import RunSpec
 from mlcore.runs.states import RunState
 from mlcore.runs.status import Status
+from mlcore.runs.truth import FAR_SILENT_S
 
 SILENT_S = 30.0
 WARNINGS_SHOWN = 4
@@ -51,6 +52,8 @@ def status_bar(stage: Backstage, run: RunFolder, spec: RunSpec, past: FrozenHist
 def progress_words(stage: Backstage, run: RunFolder, status: Status, past: FrozenHistory) -> str:
     """'step 120 of 300 · 412 images/s · 0:18 left · 1.2 GB'."""
     if status.state == RunState.QUEUED:
+        if waits := stage.supervisor.waits or stage.runs.heard("supervisor").get("waits"):
+            return plain(waits, 400)
         ahead = queue().position(run.run_id)
         if not ahead:
             return "Next in the queue; starts as soon as a worker is ready"
@@ -91,10 +94,10 @@ def problem(stage: Backstage, run: RunFolder, past: FrozenHistory) -> None:
         if end:
             with st.expander("The end of the worker's log"):
                 st.code(end, language=None)
-    elif not status.state.finished and status.state != RunState.QUEUED:
-        silent = stage.supervisor.silent_for(run.run_id)
-        if silent > SILENT_S:
-            st.warning(f"The worker has not responded for {silent:.0f} s. It is ended after two minutes.")
+    elif status.reason_code == "terminated":
+        st.warning(plain(status.reason_text, 600), icon=":material/power_settings_new:")
+    elif words := silent_words(run.elsewhere(), stage.supervisor.silent_for(run.run_id)):
+        st.warning(words, icon=":material/hearing_disabled:")
     if past.faults:
         st.warning(f"Some of this run's files are damaged. {plain(' '.join(past.faults), 400)}", icon=":material/rule:")
     texts = list(dict.fromkeys(event["text"] for event in past.messages if event["kind"] == "warning"))
@@ -104,6 +107,19 @@ def problem(stage: Backstage, run: RunFolder, past: FrozenHistory) -> None:
         with st.expander(f"{count(len(texts) - WARNINGS_SHOWN, 'earlier warning')}"):
             for text in texts[:-WARNINGS_SHOWN]:
                 st.markdown(plain(text, 400))
+
+
+def silent_words(machine: str, silent_s: float) -> str:
+    """That nothing is heard of a run, of this machine or of that other one; "" while something is."""
+    if machine and silent_s > FAR_SILENT_S:
+        return (
+            f"This run was going on on another machine, {plain(machine)}; nothing was heard of it for "
+            f"{silent_s:.0f} s. Stop takes it over: it can then be resumed here, or deleted. After two minutes of "
+            "silence it counts as lost by itself."
+        )
+    if not machine and silent_s > SILENT_S:
+        return f"The worker has not responded for {silent_s:.0f} s. It is ended after two minutes."
+    return ""
 
 
 def buttons(stage: Backstage, run: RunFolder, spec: RunSpec, status: Status) -> None:

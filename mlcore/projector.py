@@ -99,9 +99,8 @@ class Projector:
         """The most urgent snapshot without a map, and of two as urgent that of the run which waited longer."""
         self.rescan()
         waiting: list[tuple[tuple[bool, bool, int, str], Job]] = []
-        for run_id, pictures in self.followed.items():
-            pictures.refresh()
-            missing = self.missing(pictures)
+        for run_id, pictures in list(self.followed.items()):
+            missing = self.missing_now(pictures)
             if missing:
                 newest = missing[-1] == next(reversed(pictures.snapshots))
                 urgency = (is_fresh(pictures.run), newest, -self.served.get(run_id, 0), run_id)
@@ -122,11 +121,21 @@ class Projector:
             del self.followed[run_id]
         for run_id, pictures in list(self.followed.items()):
             stamp = stamp_of(f"{pictures.run.path}/status.json")
-            if pictures.run.state.finished:
-                pictures.refresh()
-                if not self.missing(pictures):
-                    self.settled[run_id] = stamp
-                    del self.followed[run_id]
+            if pictures.run.state.finished and not self.missing_now(pictures):
+                self.settled[run_id] = stamp
+                self.followed.pop(run_id, None)
+
+    def missing_now(self, pictures: Pictures) -> list[int]:
+        """What is missing after another look at the run; a run whose files are no run's is left alone until it is
+        changed, and the others go on."""
+        try:
+            pictures.refresh()
+            return self.missing(pictures)
+        except Exception:
+            traceback.print_exc()
+            self.settled[pictures.run.run_id] = stamp_of(pictures.run.path / "status.json")
+            self.followed.pop(pictures.run.run_id, None)
+            return []
 
     def missing(self, pictures: Pictures) -> list[int]:
         """Steps that have a snapshot but no map, oldest first; without those that were given up."""

@@ -26,6 +26,11 @@ STATUS_EVERY_S = 0.4
 BEAT_EVERY_S = 1.0
 PAUSE_LOOK_S = 0.05
 CURVE_POINTS = 40
+TERMINATED = (
+    RunState.CANCELLED,
+    "terminated",
+    "The worker was told to end from outside (SIGTERM), as when a machine is shut down. It can be resumed.",
+)
 Seen = Callable[[dict[str, Any]], None]
 End = tuple[RunState, str, str]
 
@@ -159,7 +164,7 @@ class Session:
                 if event.kind != "checkpoint":
                     self.obey(training)
         if self.terminated.is_set() and not self.run_folder.asked("cancel"):
-            return RunState.FAILED, "terminated", "The process was told to end (SIGTERM). It can be resumed."
+            return TERMINATED
         if reason == "stopped":
             return RunState.CANCELLED, "stopped", "Stopped on request. It can be resumed."
         return RunState.DONE, reason, ""
@@ -267,7 +272,7 @@ class Session:
         state, code, text = end
         words = {"reason_code": code, "reason_text": text, "ended_utc": utc_now(), "paused": False, "activity": ""}
         self.put_status(state=state, sync=True, **words)
-        return WELL if state in (RunState.DONE, RunState.CANCELLED) else FAILED
+        return WELL if state == RunState.DONE or code == "stopped" else FAILED
 
     def no_room(self) -> End:
         root = self.run_folder.path.parent

@@ -11,7 +11,9 @@ from app.guard import guarded, told
 from app.runs_table import NO_TRAINING, RunsTable, matching, state_counts, with_no_training
 from app.view import look_away_from
 from app.words import count, fault_words, plain, share
+from mlcore.data.sources.root import printable
 from mlcore.runs.folder import RunFolder
+from mlcore.runs.odd import OddFolders
 
 TRASHED = "runs.trashed"
 TABLE = "runs.table"
@@ -212,9 +214,24 @@ def table_of_runs() -> None:
         st.caption("Select runs at the left edge of their rows to open, stop, resume, download or delete them.")
 
 
+@st.cache_resource(show_spinner=False)
+def odd_folders(root: str) -> OddFolders:
+    return OddFolders(stage.runs)
+
+
+def folders_that_are_no_runs() -> None:
+    """What lies in the runs folder and is in no row, or waits in a row and is never started."""
+    found = odd_folders(str(stage.runs.root)).read()
+    if found:
+        with st.expander(f"{count(len(found), 'folder')} here to put right", icon=":material/rule:"):
+            for odd in found:
+                st.text(f"{printable(odd.name)}: {odd.trouble}")
+
+
 st.title("Runs", anchor=False)
 if st.session_state.get(TRASHED):
     with st.container(horizontal=True, vertical_alignment="center"):
         st.text(f"{count(len(st.session_state[TRASHED]), 'run')} deleted.")
         st.button("Undo", icon=":material/undo:", key="runs.undo", on_click=undo)
 table_of_runs()
+folders_that_are_no_runs()

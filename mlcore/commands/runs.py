@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import Any
 
+from mlcore.data.sources.root import printable
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.history import History
+from mlcore.runs.odd import OddFolders
+from mlcore.runs.room import ROOM_BYTES, no_room_words
 from mlcore.runs.states import RunState
+from mlcore.runs.truth import FAR_SILENT_S
 
 METRICS = ("map_at_r", "recall_at_1", "r_precision", "nmi")
 TEXT_METRICS = {
@@ -19,8 +24,10 @@ TEXT_METRICS = {
 
 
 def show_runs(options: argparse.Namespace) -> int:
-    runs = Runs(options.runs).all()
-    rows = [row(run) for run in runs]
+    runs = Runs(options.runs)
+    rows = [row(run) for run in runs.all()]
+    for told in [*odd_in_words(runs), *waiting_in_words(runs, rows)]:
+        print(f"mlcore: {told}", file=sys.stderr)
     if options.json:
         print(json.dumps(rows, indent=2, allow_nan=False))
     elif not rows:
@@ -36,6 +43,19 @@ def show_runs(options: argparse.Namespace) -> int:
                 f"step {item['step']:>5}  {item['name']}"
             )
     return 0
+
+
+def odd_in_words(runs: Runs) -> list[str]:
+    """The folders in the runs folder that are no run as they stand, a sentence each."""
+    return [f"the folder '{printable(odd.name)}': {odd.trouble}" for odd in OddFolders(runs).read()]
+
+
+def waiting_in_words(runs: Runs, rows: list[dict[str, Any]]) -> list[str]:
+    """Why nothing of what waits is started, if a supervisor said so or there is no room."""
+    if not any(row["state"] == RunState.QUEUED for row in rows):
+        return []
+    said, free = runs.heard("supervisor").get("waits"), runs.free_bytes()
+    return [said] if said else [no_room_words(runs.root, free)] if free < ROOM_BYTES else []
 
 
 def show_run(options: argparse.Namespace) -> int:
@@ -93,7 +113,15 @@ def stop_run(options: argparse.Namespace) -> int:
     if run.state.finished:
         raise ValueError(f"{run.title()} is {run.state}; there is nothing to stop.")
     run.stop()
-    if run.state == RunState.QUEUED and not Runs(options.runs).heard("supervisor")["alive"]:
+    alone = not Runs(options.runs).heard("supervisor")["alive"]
+    if alone and (machine := run.elsewhere()):
+        print(
+            f"mlcore: {run.title()} is of another machine, {machine}; listening for {FAR_SILENT_S:.0f} s.",
+            file=sys.stderr,
+        )
+        if not run.listen(FAR_SILENT_S):
+            run.take_over(FAR_SILENT_S)
+    elif alone and run.state == RunState.QUEUED:
         run.move(RunState.CANCELLED, reason_code="stopped", reason_text="Stopped before it began.")
     print(json.dumps({"run_id": run.run_id, "asked": "stop"}) if options.json else f"Asked {run.title()} to stop.")
     return 0

@@ -43,14 +43,18 @@ def close_input(process: subprocess.Popen[bytes]) -> None:
 
 
 class Patience:
-    """When a process that keeps ending may be started again: at once, then after 1, 2, 4 ... at most 60 seconds."""
+    """When a process that keeps ending may be started again: at once, then after 1, 2, 4 ... at most 10 seconds."""
+
+    MOST_S = 10.0
 
     def __init__(self) -> None:
         self.failures = 0
+        self.wait_s = 0.0
         self.not_before = 0.0
 
     def failed(self) -> None:
-        self.not_before = time.monotonic() + min(60.0, 0.0 if self.failures == 0 else 2.0 ** (self.failures - 1))
+        self.wait_s = min(self.MOST_S, 0.0 if self.failures == 0 else 2.0 ** (self.failures - 1))
+        self.not_before = time.monotonic() + self.wait_s
         self.failures += 1
 
     def worked(self) -> None:

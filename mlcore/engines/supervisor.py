@@ -19,14 +19,24 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from mlcore.engines.local import LocalEngine, Patience, close_input, start_process
-from mlcore.runs.durable import sweep_temporaries
+from mlcore.runs.durable import DiskFull, sweep_temporaries
 from mlcore.runs.folder import RunFolder, Runs
-from mlcore.runs.process import host, identity, lives, take_lock
+from mlcore.runs.process import identity, is_here, lives, take_lock
 from mlcore.runs.queue import Entry, Queue
+from mlcore.runs.room import ROOM_BYTES, no_room_words
 from mlcore.runs.states import RunState
 from mlcore.runs.status import Status
-from mlcore.runs.truth import claimant, ended, unseen_end
-from mlcore.session import NO_ROOM, NOT_MINE
+from mlcore.runs.truth import (
+    FAR_LOST_S,
+    FAR_SILENT_S,
+    claimant,
+    ended,
+    named_in,
+    signs_of_life,
+    unheard_end,
+    unseen_end,
+)
+from mlcore.session import NO_ROOM, NOT_MINE, TERMINATED
 
 TRIES = 3
 TICK_S = 0.15
@@ -37,13 +47,14 @@ STALLED_S = 120.0
 SETTLED_S = 15.0
 AT_EASE_S = 4.0
 TRASH_KEPT_S = 24 * 3600.0
+TIDY_EVERY_S = 600.0
 
 
 @dataclass
 class Pulse:
-    """When a run's heartbeat last moved, and when it was first asked to stop, by our own clock."""
+    """When a run's signs of life last changed, and when it was first asked to stop, by our own clock."""
 
-    beat: int
+    signs: object
     moved: float
     asked: float | None = None
 
@@ -65,6 +76,9 @@ class Supervisor:
         self.began: float | None = None
         self.tries: Counter[tuple[str, int]] = Counter()
         self.fault = ""
+        self.waits = ""
+        self.room_bytes = ROOM_BYTES
+        self.tidied: float | None = None
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="supervisor", daemon=True)
@@ -114,51 +128,102 @@ class Supervisor:
             return ""
         if self.began is None:
             self.began = now
-        faults = []
+        faults: list[str] = []
+        with self.noting(faults):
+            self.tidy(now)
         for run_id, code in self.engine.exited().items():
-            with noting(faults):
+            with self.noting(faults):
                 self.after_exit(RunFolder(self.runs.root / run_id), code)
         entries = [entry for entry in self.queue.unfinished() if entry.status.state != RunState.DRAFT]
         for entry in entries:
-            with noting(faults):
+            with self.noting(faults):
                 if entry.status.state == RunState.QUEUED:
-                    self.watch_waiting(entry)
+                    self.watch_waiting(entry, now)
                 else:
                     self.watch_going(entry, now)
-        with noting(faults):
+        with self.noting(faults):
             self.start_waiting(entries, now)
             if self.may_prepare(entries, now):
                 self.engine.keep_ready()
-        with noting(faults):
+        with self.noting(faults):
             if self.at_ease(now):
                 self.keep_projector()
-        return "; ".join(faults)
+        return "; ".join(filter(None, [*faults, self.waits]))
+
+    @contextlib.contextmanager
+    def noting(self, faults: list[str]) -> Iterator[None]:
+        """Go on after a fault of the disk, or a run that has moved on meanwhile; the next tick looks again.
+
+        Whatever else goes wrong is ours to mend, and is printed once.
+        """
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            faults.append(str(error))
+        except Exception as error:
+            faults.append(f"{type(error).__name__}: {error}")
+            if faults[-1] not in self.fault:
+                traceback.print_exc()
 
     def take_charge(self) -> bool:
         """Whether this supervisor is now the one of this folder."""
         self.lock = take_lock(self.runs.lock_path())
         if self.lock is None:
             return False
-        self.runs.say("supervisor", {**identity(), "slots": self.engine.slots})
-        self.runs.empty_trash(TRASH_KEPT_S)
-        self.runs.sweep_unmade()
-        self.runs.drop_previews()
+        self.tell()
         return True
 
+    def tell(self) -> None:
+        """Leave word of ourselves and of what the queue waits for; on a full disk there is no room even for that."""
+        with contextlib.suppress(DiskFull):
+            self.runs.say("supervisor", {**identity(), "slots": self.engine.slots, "waits": self.waits})
+
+    def tidy(self, now: float) -> None:
+        """From time to time, remove what nobody needs any more."""
+        if self.tidied is not None and now - self.tidied < TIDY_EVERY_S:
+            return
+        if self.tidied is None:
+            self.runs.sweep_unmade()
+            self.runs.drop_previews()
+        self.tidied = now
+        self.runs.empty_trash(TRASH_KEPT_S)
+
     def start_waiting(self, entries: list[Entry], now: float) -> None:
-        """Fill the free slots; previews have one of their own, so they never stand before a run."""
+        """Fill the free slots while the disk has room; previews have one of their own, so they never stand before a
+        run."""
         going = self.going(entries)
         free = {
             "run": self.engine.slots - sum(e.purpose == "run" for e in going),
             "preview": 1 - sum(e.purpose == "preview" for e in going),
         }
-        for entry in entries:
-            waits = entry.status.state == RunState.QUEUED and entry.run.run_id not in self.dispatched
-            if waits and free[entry.purpose] > 0 and not entry.run.asked("cancel"):
+        waiting = [entry for entry in entries if self.may_start(entry)]
+        self.note_room(needed=bool(waiting))
+        for entry in waiting if not self.waits else ():
+            if free[entry.purpose] > 0:
                 self.engine.submit(entry.run)
                 self.submitted = now
                 self.dispatched[entry.run.run_id] = now
                 free[entry.purpose] -= 1
+
+    def may_start(self, entry: Entry) -> bool:
+        """Whether a run waits and nobody has taken it: whoever begins an attempt makes its folder."""
+        run, status = entry.run, entry.status
+        waits = status.state == RunState.QUEUED and run.run_id not in self.dispatched and not run.asked("cancel")
+        return waits and not run.attempt_path(status.attempt).exists()
+
+    def note_room(self, *, needed: bool) -> None:
+        """Say that the queue waits for room on the disk, or that it waits no more.
+
+        After a run for which there was not enough, more must be free than there was then, or the next would end so.
+        """
+        free = self.runs.free_bytes()
+        if free >= self.room_bytes:
+            self.room_bytes = ROOM_BYTES
+        waits = no_room_words(self.runs.root, free, self.room_bytes) if needed and free < self.room_bytes else ""
+        if bool(waits) != bool(self.waits):
+            self.waits = waits
+            self.tell()
+        self.waits = waits
 
     def going(self, entries: list[Entry]) -> list[Entry]:
         """Those that hold one of this machine's slots, or have just been given one."""
@@ -178,33 +243,51 @@ class Supervisor:
         """Whether the first page has had time to be drawn; before, only what somebody waits for is started."""
         return now - self.began >= AT_EASE_S
 
-    def watch_waiting(self, entry: Entry) -> None:
+    def watch_waiting(self, entry: Entry, now: float) -> None:
         """A waiting run may be called off; one that a worker took and died over is ended."""
         run, status = entry.run, entry.status
         if run.run_id in self.dispatched:
             return
-        claim = claimant(run.path, status.attempt)
-        if claim is not None and claim["host"] == host():
-            if not lives(claim["pid"], claim["pid_start"], claim["boot_id"]):
+        if run.attempt_path(status.attempt).exists():
+            claim = claimant(run.path, status.attempt)
+            if claim is None:
+                text = "Somebody began it and left no word of who it was. It can be resumed."
+                self.bury(run, ended(RunState.LOST, "claim_unreadable", text))
+            elif not is_here(claim):
+                self.watch_elsewhere(run, status, now)
+            elif not lives(claim["pid"], claim["pid_start"], claim["boot_id"]):
                 self.bury(run, unseen_end(claim["boot_id"]))
         elif run.asked("cancel"):
             self.bury(run, ended(RunState.CANCELLED, "stopped", "Stopped before it began."))
+
+    def watch_elsewhere(self, run: RunFolder, status: Status, now: float) -> None:
+        """A run of another machine is left alone while anything is heard of it, by our own clock; then it may be
+        stopped here, and after some more time it is lost. Should it go on after all, it finds its run ended."""
+        pulse = self.feel(run, signs_of_life(run.path, status), now)
+        silent = now - pulse.moved
+        if silent > FAR_LOST_S or (silent > FAR_SILENT_S and run.asked("cancel")):
+            self.bury(run, unheard_end(run.elsewhere(), silent))
+
+    def feel(self, run: RunFolder, signs: object, now: float) -> Pulse:
+        """The run's pulse, with what is seen of it now."""
+        pulse = self.pulses.get(run.run_id)
+        if pulse is None or pulse.signs != signs:
+            pulse = self.pulses[run.run_id] = Pulse(signs, now, pulse.asked if pulse else None)
+        return pulse
 
     def watch_going(self, entry: Entry, now: float) -> None:
         """Is the worker alive, does its heart beat, does it obey?"""
         run, status = entry.run, entry.status
         self.dispatched.pop(run.run_id, None)
-        if status.host not in ("", host()):
+        if not is_here(named_in(status)):
+            self.watch_elsewhere(run, status, now)
             return
         if not lives(status.pid, status.pid_start, status.boot_id):
             if run.run_id not in self.engine.children:
                 self.bury(run, unseen_end(status.boot_id))
             return
         attempts = run.attempts()
-        beat = attempts[-1].beat() if attempts else -1
-        pulse = self.pulses.get(run.run_id)
-        if pulse is None or pulse.beat != beat:
-            pulse = self.pulses[run.run_id] = Pulse(beat, now, pulse.asked if pulse else None)
+        pulse = self.feel(run, attempts[-1].beat() if attempts else -1, now)
         if now - pulse.moved > STALLED_S:
             self.kill(status, signal.SIGKILL)
             text = f"The worker did not respond for {STALLED_S:.0f} seconds and was ended. It can be resumed."
@@ -227,15 +310,20 @@ class Supervisor:
         self.dispatched.pop(run.run_id, None)
         self.pulses.pop(run.run_id, None)
         status = run.stored()
+        if code == NO_ROOM or status.reason_code == "disk_full":
+            self.room_bytes = self.runs.free_bytes() + ROOM_BYTES
         if status.state.finished or code == NOT_MINE:
             return
+        claimed = run.attempt_path(status.attempt).exists()
         if run.asked("cancel"):
             self.bury(run, ended(RunState.CANCELLED, "stopped", "Stopped on request. It can be resumed."))
-        elif status.state == RunState.QUEUED and self.may_try_again(run, status):
+        elif status.state == RunState.QUEUED and not claimed and (code == NO_ROOM or self.may_try_again(run, status)):
             return
         elif code == NO_ROOM:
             text = f"The disk under {self.runs.root} is full. Free some space, then resume."
             self.bury(run, ended(RunState.FAILED, "disk_full", text))
+        elif code == -signal.SIGTERM:
+            self.bury(run, ended(*TERMINATED))
         elif code < 0:
             text = f"The worker process was ended from outside ({signal_name(-code)})"
             hint = ", probably because memory ran out" if code == -signal.SIGKILL else ""
@@ -245,9 +333,10 @@ class Supervisor:
             self.bury(run, ended(RunState.FAILED, "worker_failed", text))
 
     def may_try_again(self, run: RunFolder, status: Status) -> bool:
-        """Whether the worker died before it took up the run, which so is untouched, and not for the third time."""
+        """Whether a worker that died before it took up the run, which so is untouched, did so for less than the third
+        time."""
         self.tries[run.run_id, status.attempt] += 1
-        return claimant(run.path, status.attempt) is None and self.tries[run.run_id, status.attempt] < TRIES
+        return self.tries[run.run_id, status.attempt] < TRIES
 
     def bury(self, run: RunFolder, end: dict[str, Any]) -> None:
         """Write the end of a run whose worker can no longer do it, unless it did after all."""
@@ -262,30 +351,38 @@ class Supervisor:
                 os.kill(status.pid, how)
 
     def keep_projector(self) -> None:
-        """Have one projector. One that ended at once, as when another is still at work, is not replaced at once."""
+        """Have one projector. One that was ready and ended is replaced at once; one that ended before is given more
+        and more time, as when another is still at work."""
         if not self.with_projector:
             return
         if self.projector is not None and self.projector.poll() is not None:
+            gone, self.projector = self.projector, None
+            close_input(gone)
+            word = self.runs.heard("projector")
+            if word.get("pid") == gone.pid and word.get("ready"):
+                self.patience.worked()
             self.patience.failed()
-            close_input(self.projector)
-            self.projector = None
+            if not word["alive"]:
+                self.runs.say("projector", {"trouble": projector_words(gone.returncode, self.patience)})
         if self.projector is None and self.patience.over:
             log = self.runs.root / ".projector.log"
             self.projector = start_process("mlcore.projector", "--runs", str(self.runs.root), log=log)
 
 
+def projector_words(code: int, patience: Patience) -> str:
+    """How the projector ended and when the next one comes, to be told where its maps are awaited."""
+    how = signal_name(-code) if code < 0 else f"code {code}"
+    if patience.failures == 1:
+        return f"the projector was ended ({how}) and is being started again"
+    return (
+        f"the projector has ended {patience.failures} times before it was ready (last: {how}); the next one is started "
+        f"within {max(1.0, patience.wait_s):.0f} s, and .projector.log in the runs folder says more"
+    )
+
+
 def goes_on_here(status: Status) -> bool:
     """Whether a run holds one of this machine's slots."""
-    return status.state != RunState.QUEUED and status.host in ("", host())
-
-
-@contextlib.contextmanager
-def noting(faults: list[str]) -> Iterator[None]:
-    """Go on after a fault of the disk, or a run that has moved on meanwhile; the next tick looks again."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        faults.append(str(error))
+    return status.state != RunState.QUEUED and is_here(named_in(status))
 
 
 def signal_name(number: int) -> str:

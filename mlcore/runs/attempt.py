@@ -10,7 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from mlcore.runs.durable import LineReader, LineWriter, ManifestedFiles, make_folder, read_checked, sweep_temporaries
+from mlcore.runs.durable import (
+    LineReader,
+    LineWriter,
+    ManifestedFiles,
+    make_folder,
+    open_plain,
+    read_checked,
+    sweep_temporaries,
+)
 from mlcore.runs.records import is_event, is_file_entry, is_layout_entry
 
 LOG_LIMIT = 5 * 1024 * 1024
@@ -44,7 +52,7 @@ class Attempt:
 
     def log_end(self, lines: int) -> str:
         try:
-            with self.log_path().open("rb") as file:
+            with open_plain(self.log_path()) as file:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - 64 * 1024))
                 return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
         except OSError:
@@ -53,7 +61,8 @@ class Attempt:
     def beat(self) -> int:
         """The worker's heartbeat counter, -1 before the first."""
         try:
-            return int((self.path / "heartbeat").read_bytes() or b"-1")
+            with open_plain(self.path / "heartbeat") as file:
+                return int(file.read(32) or b"-1")
         except (OSError, ValueError):
             return -1
 

@@ -13,15 +13,18 @@ import json
 import os
 import shutil
 import signal
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
 LINE_LIMIT = 16 * 1024
 BALLAST_BYTES = 64 * 1024
+RECORD_LIMIT = 8 * 2**20
+READ_AT_ONCE = 64 * 2**20
 
 
 class DiskFull(OSError):
@@ -89,10 +92,21 @@ def replace_json(path: Path, record: Any, *, sync: bool = True) -> None:
     replace_file(path, json.dumps(record, allow_nan=False, separators=(",", ":")).encode(), sync=sync)
 
 
-def read_json(path: Path) -> Any:
-    """The record at `path`, or None where there is none or it cannot be read as JSON."""
+def open_plain(path: Path) -> IO[bytes]:
+    """A plain file, open for reading. OSError for anything else: a pipe, say, would keep its reader waiting."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a plain file")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_json(path: Path, limit: int = RECORD_LIMIT) -> Any:
+    """The record at `path`, or None where there is none, it is longer than `limit` bytes or is no JSON."""
     try:
-        return json.loads(path.read_bytes())
+        with open_plain(path) as file:
+            data = file.read(limit + 1)
+        return json.loads(data) if len(data) <= limit else None
     except (OSError, ValueError, RecursionError):
         return None
 
@@ -196,12 +210,12 @@ class LineReader:
 
     def read_new(self) -> Iterator[dict[str, Any]]:
         try:
-            with self.path.open("rb") as file:
+            with open_plain(self.path) as file:
                 if os.fstat(file.fileno()).st_size < self.offset:
                     self.offset = 0
                 file.seek(self.offset)
-                data = file.read()
-        except FileNotFoundError:
+                data = file.read(READ_AT_ONCE)
+        except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
             self.fault = f"{self.path.name} cannot be read: {error.strerror}"
@@ -255,7 +269,8 @@ def read_checked(folder: Path, entry: dict[str, Any]) -> bytes:
     if "\0" in name or not path.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"{name!r}: a file of a run lies inside the run's folder; this name points out of it")
     try:
-        data = path.read_bytes()
+        with open_plain(path) as file:
+            data = file.read()
     except OSError as error:
         raise ValueError(f"{name} cannot be read: {error.strerror}") from error
     if hashlib.sha256(data).hexdigest() != entry["sha256"]:

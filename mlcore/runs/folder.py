@@ -14,7 +14,7 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -26,15 +26,18 @@ from ulid import ULID
 from mlcore.runs.attempt import Attempt, arrays_of
 from mlcore.runs.durable import CRASHES, make_folder, make_folders, read_json, replace_file, replace_json, sync_folder
 from mlcore.runs.nonces import Nonces
+from mlcore.runs.order import next_number
 from mlcore.runs.process import identity
 from mlcore.runs.records import Atlas, BirthParts, WatchNames, has_shape
 from mlcore.runs.spec import SCHEMA, RunSpec
 from mlcore.runs.states import RunState, may_move
 from mlcore.runs.status import Birth, Label, Purpose, Status, utc_now
 from mlcore.runs.trash import Trash
-from mlcore.runs.truth import heard, true_status
+from mlcore.runs.truth import heard, machine_elsewhere, signs_of_life, true_status, unheard_end
 
 RUN_ID = re.compile(r"[0-9a-hjkmnp-tv-z]{26}")
+LISTEN_EVERY_S = 0.5
+WATCH_LIMIT = 256 * 2**20
 Wish = Literal["cancel", "pause"]
 LEAST_FREE_BYTES = 2**20
 
@@ -80,7 +83,8 @@ class Runs:
             versions=versions(),
             spec=spec,
         )
-        status = Status(run_id=run_id, state=state, total_steps=spec.budget.steps, queued_utc=utc_now())
+        number = next_number(self.root)
+        status = Status(run_id=run_id, state=state, total_steps=spec.budget.steps, number=number, queued_utc=utc_now())
         replace_json(making / "spec.json", birth.model_dump(mode="json"))
         replace_json(making / "status.json", status.model_dump(mode="json"))
         if nonce and (first := Nonces(self.root).claim(nonce, run_id)) != run_id:
@@ -131,7 +135,7 @@ class Runs:
         run = self.open(run_id)
         run.settle()
         if run.state not in (RunState.DRAFT, RunState.QUEUED) and not run.state.finished:
-            raise ValueError(f"{run.title()} is {run.state}. Stop it before deleting it.")
+            raise ValueError(f"{run.title()} is {run.going_words()}. Stop it before deleting it.")
         Trash(self.root).put(run.path)
 
     def restore(self, run_id: str) -> RunFolder:
@@ -148,7 +152,8 @@ class Runs:
 
     def drop_previews(self, keep: int = 40) -> int:
         """Remove all but the newest previews for good, which are made again when asked for; returns how many."""
-        old = [run for run in self.all("preview") if run.state.finished][:-keep]
+        by_number = sorted(self.all("preview"), key=lambda run: (run.stored().number, run.run_id))
+        old = [run for run in by_number if run.state.finished][:-keep]
         for run in old:
             shutil.rmtree(run.path, ignore_errors=True)
         return len(old)
@@ -309,10 +314,35 @@ class RunFolder:
         """
         self.settle()
         if not self.state.resumable:
-            raise ValueError(f"{self.title()} is {self.state}; only a stopped, failed or lost run can be resumed.")
+            raise ValueError(
+                f"{self.title()} is {self.going_words()}; only a stopped, failed or lost run can be resumed."
+            )
         self.withdraw("cancel")
         self.withdraw("pause")
-        self.move(state, next_attempt=True, queued_utc=utc_now(), **changes)
+        number = next_number(self.path.parent)
+        self.move(state, next_attempt=True, number=number, queued_utc=utc_now(), **changes)
+
+    def elsewhere(self) -> str:
+        """The name of the other machine on which the run goes on, as it says; "" if it is this one or it does not."""
+        return machine_elsewhere(self.path, self.stored())
+
+    def going_words(self) -> str:
+        """'running', or 'running on another machine, NAME'."""
+        machine = self.elsewhere()
+        return f"{self.state} on another machine, {machine}" if machine else str(self.state)
+
+    def listen(self, seconds: float, wait: Callable[[float], None] = time.sleep) -> bool:
+        """Whether the run shows a sign of life before so many seconds are over, by our own clock."""
+        before, deadline = signs_of_life(self.path, self.stored()), time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            wait(LISTEN_EVERY_S)
+            if signs_of_life(self.path, self.stored()) != before:
+                return True
+        return False
+
+    def take_over(self, silent_s: float) -> None:
+        """End a run of another machine of which nothing is heard; should that one go on, it finds its run ended."""
+        self.move(**unheard_end(self.elsewhere(), silent_s))
 
     def begin_attempt(self) -> Attempt:
         """Claim the status's attempt; FileExistsError if another process was first.
@@ -338,7 +368,8 @@ class RunFolder:
 
     def attempts(self) -> list[Attempt]:
         """Every attempt that was begun, first to last."""
-        return [Attempt(path) for path in sorted((self.path / "attempts").glob("[0-9]*"))]
+        found = [path for path in (self.path / "attempts").glob("[0-9]*") if path.name.isdecimal() and path.is_dir()]
+        return [Attempt(path) for path in sorted(found, key=lambda path: int(path.name))]
 
     def write_watch(self, arrays: dict[str, np.ndarray], names: dict[str, Any]) -> None:
         """The fixed sample that is watched, with its class and image names; written once.
@@ -371,7 +402,7 @@ class RunFolder:
         """
         if not (self.path / "watch.json").exists():
             return None
-        names = read_json(self.path / "watch.json")
+        names = read_json(self.path / "watch.json", WATCH_LIMIT)
         if not has_shape(names, WatchNames):
             raise ValueError("watch.json is damaged")
         try:
@@ -432,6 +463,7 @@ NEW_ATTEMPT: dict[str, Any] = {
     "pid": None,
     "pid_start": None,
     "boot_id": "",
+    "pid_space": "",
     "paused": False,
     "activity": "",
     "reason_code": "",

@@ -6,8 +6,9 @@ import functools
 import os
 import platform
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 
@@ -26,6 +27,15 @@ def boot_id() -> str:
 def uptime_s() -> float:
     """Seconds since the machine was started, or since some moment after that; setting the clock does not change it."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+@functools.lru_cache(maxsize=1)
+def pid_space() -> str:
+    """In which space process numbers are counted: a container has its own; "" where the system does not say."""
+    try:
+        return os.readlink(PROC / "self" / "ns" / "pid")
+    except OSError:
+        return ""
 
 
 def host() -> str:
@@ -61,7 +71,19 @@ def start_ticks(pid: int) -> float | None:
 def identity() -> dict[str, object]:
     """This process, as a status names it."""
     pid = os.getpid()
-    return {"pid": pid, "pid_start": start_time(pid), "boot_id": boot_id(), "host": host()}
+    started = start_time(pid)
+    return {"pid": pid, "pid_start": started, "boot_id": boot_id(), "pid_space": pid_space(), "host": host()}
+
+
+def is_here(named: Mapping[str, Any]) -> bool:
+    """Whether the process that an `identity` names was one of this machine, so that we can see whether it lives.
+
+    A machine is known by its boot, whatever it is called now, and a container by its process numbers; after a restart
+    by its name.
+    """
+    if named["boot_id"] == boot_id() and named.get("pid_space"):
+        return named["pid_space"] == pid_space()
+    return named["host"] in ("", host())
 
 
 def lives(pid: int | None, started: float | None, boot: str) -> bool:

@@ -12,30 +12,41 @@ from mlcore.runs.status import Status
 
 @dataclass(frozen=True)
 class Entry:
-    """One unfinished run."""
+    """One unfinished run; `trouble`: why one that waits cannot be started, as a sentence."""
 
     run: RunFolder
     status: Status
     purpose: str
+    trouble: str = ""
+
+
+@dataclass(frozen=True)
+class Known:
+    """An entry with the stamps of the files that it was read from."""
+
+    status_stamp: Stamp
+    spec_stamp: Stamp | None
+    entry: Entry
 
 
 class Queue:
     """Follows the unfinished runs of a root; finished ones are read once and then left alone.
 
-    A finished run that is resumed comes back because its status file changes.
+    A finished run that is resumed comes back because its status file changes. A waiting run that cannot be understood
+    is set aside until its files change, and the others go on.
     """
 
     def __init__(self, runs: Runs) -> None:
         self.runs = runs
-        self._seen: dict[str, tuple[Stamp, Entry]] = {}
+        self._seen: dict[str, Known] = {}
 
     def unfinished(self) -> list[Entry]:
-        """Every run that waits or goes on, in the order in which they asked to start."""
-        ids = self.runs.ids()
-        for run_id in self._seen.keys() - set(ids):
-            del self._seen[run_id]
-        entries = [entry for run_id in ids if (entry := self._entry(run_id)) and not entry.status.state.finished]
-        return sorted(entries, key=lambda entry: (entry.status.queued_utc or "", entry.run.run_id))
+        """Every run that waits or goes on, in the order in which they were queued."""
+        return [entry for entry in self._entries() if not entry.trouble]
+
+    def set_aside(self) -> dict[str, str]:
+        """The waiting runs that cannot be started, by id, and why."""
+        return {entry.run.run_id: entry.trouble for entry in self._entries() if entry.trouble}
 
     def waiting(self, purpose: str = "run") -> list[Entry]:
         return [e for e in self.unfinished() if e.status.state == RunState.QUEUED and e.purpose == purpose]
@@ -45,13 +56,43 @@ class Queue:
         ids = [entry.run.run_id for entry in self.waiting()]
         return ids.index(run_id) if run_id in ids else None
 
+    def _entries(self) -> list[Entry]:
+        ids = self.runs.ids()
+        for run_id in self._seen.keys() - set(ids):
+            del self._seen[run_id]
+        entries = [entry for run_id in ids if (entry := self._entry(run_id)) and not entry.status.state.finished]
+        return sorted(entries, key=place)
+
     def _entry(self, run_id: str) -> Entry | None:
-        stamp = stamp_of(f"{self.runs.root}/{run_id}/status.json")
-        if stamp is None:
+        folder = f"{self.runs.root}/{run_id}"
+        status_stamp = stamp_of(f"{folder}/status.json")
+        if status_stamp is None:
             return None
         known = self._seen.get(run_id)
-        if known is None or not same(known[0], stamp):
-            run = RunFolder(self.runs.root / run_id)
-            known = (stamp, Entry(run, run.stored(), known[1].purpose if known else run.purpose))
-            self._seen[run_id] = known
-        return known[1]
+        unchanged = known is not None and same(known.status_stamp, status_stamp)
+        if unchanged and known.entry.status.state.finished:
+            return known.entry
+        spec_stamp = stamp_of(f"{folder}/spec.json")
+        if not unchanged or not same(known.spec_stamp, spec_stamp):
+            entry = read_entry(RunFolder(self.runs.root / run_id))
+            known = self._seen[run_id] = Known(status_stamp, spec_stamp, entry)
+        return known.entry
+
+
+def read_entry(run: RunFolder) -> Entry:
+    """A run as its files say; only of one that waits must the spec be whole, for it is to be started."""
+    status = run.stored()
+    if status.state != RunState.QUEUED:
+        return Entry(run, status, run.purpose)
+    try:
+        birth = run.birth
+        if birth.run_id != run.run_id:
+            raise ValueError(f"Run {run.run_id}: its spec.json is that of run {birth.run_id[:40]}.")
+    except (ValueError, TypeError, RecursionError) as error:
+        return Entry(run, status, "run", trouble=f"{error} It waits, and is passed over. Delete it, or make it right.")
+    return Entry(run, status, birth.purpose)
+
+
+def place(entry: Entry) -> tuple[int, str, str]:
+    """Runs of before there were numbers come first, by the time of day at which they were queued."""
+    return entry.status.number, entry.status.queued_utc or "", entry.run.run_id

@@ -45,7 +45,10 @@ class Birth(Loose):
 
 
 class Status(Loose):
-    """status.json: one owner at a time (the supervisor before start and after exit, the worker between)."""
+    """status.json: one owner at a time (the supervisor before start and after exit, the worker between).
+
+    `number` is the run's place among all that were ever queued here; 0 for a run of before there were numbers.
+    """
 
     schema_version: int = SCHEMA
     run_id: str
@@ -56,12 +59,14 @@ class Status(Loose):
     pid: int | None = None
     pid_start: float | None = None
     boot_id: str = ""
+    pid_space: str = ""
     step: NonNegativeInt = 0
     total_steps: NonNegativeInt = 0
     activity: str = ""
     paused: bool = False
     reason_code: str = ""
     reason_text: str = ""
+    number: int = 0
     queued_utc: str | None = None
     started_utc: str | None = None
     updated_utc: str | None = None

@@ -248,6 +248,50 @@ def test_the_state_is_true_when_worker_and_supervisor_are_gone(call, root):
     assert "nothing to stop" in err
 
 
+def run_of_elsewhere(root):
+    run = Runs(root).create(RunSpec.read({"backbone": "mlp", "budget": {"steps": 3}, "threads": 1}))
+    run.begin_attempt()
+    run.move(RunState.STARTING, pid=1, pid_start=1.0, boot_id="another boot", host="lab-2")
+    run.move(RunState.RUNNING)
+    return run
+
+
+def test_a_silent_run_of_another_machine_is_taken_over_by_stop_and_then_resumed(call, root, monkeypatch):
+    monkeypatch.setattr("mlcore.commands.runs.FAR_SILENT_S", 0.0)
+    run = run_of_elsewhere(root)
+    code, _, err = call("resume", run.run_id)
+    assert (code, "running on another machine, lab-2" in err) == (2, True)
+    code, _, err = call("stop", run.run_id)
+    assert (code, "lab-2; listening" in err) == (0, True)
+    assert run.stored().reason_code == "unheard"
+    assert call("resume", run.run_id)[0] == 0
+    assert run.state == RunState.DONE
+
+
+def test_a_run_that_lives_on_another_machine_is_asked_to_stop_and_not_taken_over(call, root, monkeypatch):
+    run = run_of_elsewhere(root)
+    writer = run.attempts()[0].writer()
+    monkeypatch.setattr("mlcore.runs.folder.RunFolder.listen.__defaults__", (lambda _: writer.beat(),))
+    assert call("stop", run.run_id)[0] == 0
+    assert run.asked("cancel")
+    assert run.stored().state == RunState.RUNNING
+    writer.close()
+
+
+def test_what_lies_among_the_runs_and_is_none_is_told(call, root):
+    run = Runs(root).create(RunSpec())
+    run.path.rename(root / "my best")
+    out, err = call("runs", "--json")[1:]
+    assert strict(out) == []
+    assert f"the folder 'my best': It holds run {run.run_id}" in err
+
+
+def test_a_full_disk_is_told_where_runs_wait(call, root, monkeypatch):
+    Runs(root).create(RunSpec())
+    monkeypatch.setattr("mlcore.runs.folder.Runs.free_bytes", lambda _: 3 * 2**20)
+    assert "is full (3 MB free). What waits is started by itself" in call("runs")[2]
+
+
 def test_a_lost_run_is_resumed_here(call, root):
     run = dead_run(root)
     code, out, _ = call("resume", run.run_id[-8:], "--json")

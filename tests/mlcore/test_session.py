@@ -94,12 +94,14 @@ def test_a_stopped_run_goes_on_where_it_was(runs, spec):
     assert run.stored().seconds > before
 
 
-def test_sigterm_ends_the_run_as_failed_and_resumable(runs, spec):
+def test_sigterm_stops_the_run_from_outside_and_it_can_be_resumed(runs, spec):
     run = runs.create(spec.changed(LONG))
     before = signal.getsignal(signal.SIGTERM)
     assert run_folder(run, seen=at_step(3, lambda: os.kill(os.getpid(), signal.SIGTERM))) == 1
     assert signal.getsignal(signal.SIGTERM) == before
-    assert (run.state, run.stored().reason_code) == (RunState.FAILED, "terminated")
+    assert (run.state, run.stored().reason_code) == (RunState.CANCELLED, "terminated")
+    assert "from outside (SIGTERM)" in run.stored().reason_text
+    assert run.state.resumable
     assert run.state.resumable
 
 

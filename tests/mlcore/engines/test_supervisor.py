@@ -2,54 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import json
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import pytest
+from ulid import ULID
 
 from mlcore.engines import supervisor as module
 from mlcore.engines.supervisor import Supervisor
-from mlcore.runs.process import boot_id, host, start_time
+from mlcore.runs.order import next_number
+from mlcore.runs.process import boot_id, host, pid_space, start_time
 from mlcore.runs.queue import Queue
 from mlcore.runs.states import RunState
-from mlcore.session import FAILED, NO_ROOM, NOT_MINE
-
-
-class Engine:
-    """Notes what it is asked to start; a test says what has ended."""
-
-    def __init__(self, slots=1):
-        self.slots = slots
-        self.submitted = []
-        self.children = {}
-        self.gone = {}
-        self.prepared = 0
-
-    def submit(self, run):
-        self.submitted.append(run.run_id)
-        self.children[run.run_id] = None
-
-    def exited(self):
-        gone, self.gone = self.gone, {}
-        for run_id in gone:
-            self.children.pop(run_id, None)
-        return gone
-
-    def keep_ready(self):
-        self.prepared += 1
-
-    def close(self):
-        pass
-
-
-@pytest.fixture
-def supervisor(runs):
-    made = Supervisor(runs, projector=False)
-    made.engine = Engine()
-    made.began = 0.0
-    yield made
-    made.close()
+from mlcore.session import FAILED, NO_ROOM, NOT_MINE, Session, Superseded
 
 
 @pytest.fixture
@@ -143,6 +113,227 @@ def test_a_run_of_another_machine_takes_no_slot_and_is_left_alone(runs, quick_sp
     assert far.state == RunState.RUNNING
 
 
+FAR = {"host": "lab-2", "boot_id": "another boot", "pid_space": ""}
+
+
+def test_a_silent_run_of_another_machine_can_be_stopped_here_and_is_lost_in_time(runs, quick_spec, supervisor):
+    stopped, left = (going(runs.create(quick_spec), 4321, **FAR) for _ in range(2))
+    stopped.stop()
+    supervisor.tick(0.0)
+    supervisor.tick(module.FAR_SILENT_S - 1)
+    assert [run.stored().state for run in (stopped, left)] == [RunState.RUNNING] * 2
+    with pytest.raises(ValueError, match="running on another machine, lab-2"):
+        runs.delete(left.run_id)
+    supervisor.tick(module.FAR_SILENT_S + 1)
+    assert (stopped.stored().state, stopped.stored().reason_code) == (RunState.LOST, "unheard")
+    assert "another machine, lab-2; nothing was heard of it for 41 s" in stopped.stored().reason_text
+    assert left.stored().state == RunState.RUNNING
+    assert left.elsewhere() == "lab-2"
+    supervisor.tick(module.FAR_LOST_S + 1)
+    assert (left.stored().state, left.stored().reason_code) == (RunState.LOST, "unheard")
+    left.resume()
+    assert (left.stored().state, left.stored().attempt, left.elsewhere()) == (RunState.QUEUED, 2, "")
+
+
+@pytest.mark.parametrize("sign", ["heartbeat", "status"])
+def test_a_run_that_lives_on_another_machine_is_never_taken_over(runs, quick_spec, supervisor, sign):
+    run = going(runs.create(quick_spec), dead_pid(), **FAR)
+    run.stop()
+    writer = run.attempts()[0].writer()
+    for now in range(0, 2000, 35):
+        if sign == "heartbeat":
+            writer.beat()
+        else:
+            run.write_status(run.stored())
+        supervisor.tick(float(now))
+        assert run.stored().state == RunState.RUNNING
+    writer.close()
+
+
+def test_a_worker_that_was_taken_for_dead_elsewhere_does_not_write_the_run_s_status_again(runs, quick_spec, supervisor):
+    run = going(runs.create(quick_spec), 4321, **FAR)
+    far = Session(run, run.attempts()[0], None)
+    supervisor.tick(0.0)
+    supervisor.tick(module.FAR_LOST_S + 1)
+    with pytest.raises(Superseded):
+        far.put_status(step=7)
+    run.resume()
+    with pytest.raises(Superseded):
+        far.put_status(step=7)
+    assert run.stored().step == 0
+
+
+def test_a_machine_that_was_renamed_knows_its_own_runs(runs, quick_spec, supervisor, process, monkeypatch):
+    alive = going(runs.create(quick_spec), process().pid, pid_space=pid_space())
+    dead = going(runs.create(quick_spec), dead_pid(), pid_space=pid_space())
+    monkeypatch.setattr("mlcore.runs.process.host", lambda: "renamed")
+    supervisor.tick(0.0)
+    assert [run.stored().state for run in (alive, dead)] == [RunState.RUNNING, RunState.LOST]
+
+
+def test_a_container_on_this_machine_is_another_machine(runs, quick_spec, supervisor):
+    run = going(runs.create(quick_spec), dead_pid(), host="box", pid_space="pid:[1]")
+    supervisor.tick(0.0)
+    assert (run.stored().state, run.elsewhere()) == (RunState.RUNNING, "box")
+
+
+def claimed(run, claim):
+    """The run as one that a worker has claimed and not yet begun."""
+    run.begin_attempt()
+    (run.attempt_path(1) / "claim.json").write_text(json.dumps(claim))
+    return run
+
+
+def test_a_run_that_was_claimed_elsewhere_is_not_given_to_workers_here_and_lost_in_time(runs, quick_spec, supervisor):
+    run = claimed(runs.create(quick_spec), {"pid": 1, "pid_start": 1.0, **FAR})
+    for now in (0.0, 1.0, module.FAR_LOST_S - 1):
+        supervisor.tick(now)
+    assert (supervisor.engine.submitted, run.stored().state) == ([], RunState.QUEUED)
+    supervisor.tick(module.FAR_LOST_S + 1)
+    assert (run.stored().state, run.stored().reason_code) == (RunState.LOST, "unheard")
+
+
+@pytest.mark.parametrize("claim", [None, [], {}, {"pid": 1}, {"pid": "1", "host": "x", "boot_id": "y"}])
+def test_a_claim_that_says_nothing_ends_the_attempt_and_not_the_queue(runs, quick_spec, supervisor, claim):
+    run = claimed(runs.create(quick_spec), claim)
+    other = runs.create(quick_spec)
+    supervisor.tick(0.0)
+    assert (run.stored().state, run.stored().reason_code) == (RunState.LOST, "claim_unreadable")
+    assert supervisor.engine.submitted == [other.run_id]
+    run.resume()
+    supervisor.engine.slots = 2
+    supervisor.tick(1.0)
+    assert supervisor.engine.submitted == [other.run_id, run.run_id]
+
+
+def test_the_queue_waits_while_the_disk_is_full_says_why_and_goes_on_by_itself(
+    runs, quick_spec, supervisor, monkeypatch
+):
+    free = [10 * 2**20]
+    monkeypatch.setattr(runs, "free_bytes", lambda: free[0])
+    run = runs.create(quick_spec)
+    fault = supervisor.tick(0.0)
+    assert "is full (10 MB free)" in fault
+    assert "as soon as 64 MB are free" in fault
+    assert runs.heard("supervisor")["waits"] == supervisor.waits != ""
+    assert (supervisor.engine.submitted, run.stored().state) == ([], RunState.QUEUED)
+    free[0] = 65 * 2**20
+    assert supervisor.tick(1.0) == ""
+    assert supervisor.engine.submitted == [run.run_id]
+    assert runs.heard("supervisor")["waits"] == ""
+
+
+def test_after_a_run_that_filled_the_disk_the_next_waits_until_there_is_more_room(
+    runs, quick_spec, supervisor, monkeypatch
+):
+    free = [100 * 2**20]
+    monkeypatch.setattr(runs, "free_bytes", lambda: free[0])
+    first, second = runs.create(quick_spec), runs.create(quick_spec)
+    supervisor.tick(0.0)
+    going(first, dead_pid()).move(RunState.FAILED, reason_code="disk_full")
+    supervisor.engine.gone = {first.run_id: 1}
+    supervisor.tick(1.0)
+    assert supervisor.engine.submitted == [first.run_id]
+    assert "164 MB" in supervisor.waits
+    free[0] = 200 * 2**20
+    supervisor.tick(2.0)
+    assert supervisor.engine.submitted == [first.run_id, second.run_id]
+
+
+def test_a_run_whose_worker_found_no_room_to_begin_waits_on(runs, quick_spec, supervisor):
+    run = runs.create(quick_spec)
+    supervisor.tick(0.0)
+    supervisor.engine.gone = {run.run_id: NO_ROOM}
+    supervisor.engine.exited, ended_once = lambda: {run.run_id: NO_ROOM}, supervisor.engine.exited
+    supervisor.tick(1.0)
+    assert run.stored().state == RunState.QUEUED
+    supervisor.engine.exited = ended_once
+
+
+def test_the_clock_does_not_change_the_order_of_the_queue(runs, quick_spec, monkeypatch):
+    made = []
+    for year in (2026, 2025, 2025, 1999, 2031, 2025):
+        now = datetime(year, 1, 1, tzinfo=UTC)
+        monkeypatch.setattr("mlcore.runs.folder.utc_now", now.isoformat)
+        monkeypatch.setattr("mlcore.runs.folder.ULID", lambda now=now: ULID.from_datetime(now))
+        made.append(runs.create(quick_spec))
+    assert [entry.run.run_id for entry in Queue(runs).waiting()] == [run.run_id for run in made]
+    made[0].move(RunState.CANCELLED)
+    made[0].resume()
+    assert Queue(runs).position(made[0].run_id) == 5
+
+
+def test_who_loses_the_counter_of_the_queue_still_comes_last(runs, quick_spec):
+    first = runs.create(quick_spec)
+    (runs.root / ".queue.json").write_text("{")
+    second = runs.create(quick_spec)
+    (runs.root / ".queue.json").unlink()
+    third = runs.create(quick_spec)
+    assert [run.stored().number for run in (first, second, third)] == [1, 2, 3]
+
+
+def test_many_who_queue_at_once_get_numbers_of_their_own(runs):
+    with ThreadPoolExecutor(8) as pool:
+        numbers = list(pool.map(lambda _: next_number(runs.root), range(40)))
+    assert sorted(numbers) == list(range(1, 41))
+
+
+class Process:
+    """A projector that a test ends."""
+
+    def __init__(self, pid):
+        self.pid, self.returncode, self.stdin = pid, None, io.BytesIO()
+
+    def poll(self):
+        return self.returncode
+
+
+@pytest.fixture
+def projectors(runs, supervisor, monkeypatch):
+    """Every projector that the supervisor starts, on a clock of the test's own."""
+    started, clock = [], [100.0]
+
+    def start(*_, **__):
+        started.append(Process(10_000 + len(started)))
+        return started[-1]
+
+    monkeypatch.setattr(module, "start_process", start)
+    monkeypatch.setattr("mlcore.engines.local.time.monotonic", lambda: clock[0])
+    supervisor.with_projector = True
+    supervisor.clock = clock
+    yield started
+    supervisor.projector = None
+
+
+def test_a_projector_that_was_ready_is_replaced_at_once_however_often_it_is_killed(runs, supervisor, projectors):
+    for count in range(1, 31):
+        supervisor.tick(supervisor.clock[0])
+        assert len(projectors) == count
+        runs.say("projector", {"pid": projectors[-1].pid, "ready": True, "host": "", "boot_id": ""})
+        projectors[-1].returncode = -9
+        supervisor.clock[0] += 0.5
+    supervisor.tick(supervisor.clock[0])
+    assert "was ended (SIGKILL) and is being started again" in runs.heard("projector")["trouble"]
+
+
+def test_a_projector_that_is_killed_again_and_again_before_it_is_ready_comes_back_within_seconds(
+    runs, supervisor, projectors
+):
+    waits = []
+    for count in range(1, 21):
+        began = supervisor.clock[0]
+        while len(projectors) < count:
+            supervisor.tick(supervisor.clock[0])
+            supervisor.clock[0] += 0.5
+        waits.append(supervisor.clock[0] - began)
+        projectors[-1].returncode = -15
+    assert max(waits) <= 10.5
+    supervisor.tick(supervisor.clock[0])
+    told = runs.heard("projector")["trouble"]
+    assert "20 times before it was ready (last: SIGTERM)" in told
+    assert "within 10 s" in told
+
+
 def test_a_waiting_run_that_is_called_off_never_starts(runs, quick_spec, supervisor):
     run = runs.create(quick_spec)
     run.stop()
@@ -164,6 +355,7 @@ def test_a_run_given_to_a_worker_is_not_given_twice(runs, quick_spec, supervisor
     [
         (-9, RunState.FAILED, "worker_killed", "SIGKILL), probably because memory ran out. It can be resumed"),
         (-11, RunState.FAILED, "worker_killed", "SIGSEGV"),
+        (-15, RunState.CANCELLED, "terminated", "from outside (SIGTERM)"),
         (FAILED, RunState.FAILED, "worker_failed", "log has the details"),
         (NO_ROOM, RunState.FAILED, "disk_full", "is full"),
     ],
@@ -317,7 +509,7 @@ def test_the_thread_survives_whatever_a_tick_does(runs, quick_spec, supervisor, 
 def test_a_second_supervisor_is_passive_until_the_first_is_gone(runs, quick_spec, supervisor):
     supervisor.tick(0.0)
     second = Supervisor(runs, projector=False)
-    second.engine = Engine()
+    second.engine = type(supervisor.engine)()
     run = runs.create(quick_spec)
     second.tick(0.0)
     assert supervisor.in_charge

@@ -38,7 +38,7 @@ def test_while_a_supervisor_lives_the_end_is_left_to_it(runs, quick_spec):
 
 
 def test_a_supervisor_of_another_machine_is_not_one_of_ours(runs):
-    runs.say("supervisor", identity() | {"host": "elsewhere"})
+    runs.say("supervisor", identity() | {"host": "elsewhere", "boot_id": "another boot"})
     assert not runs.heard("supervisor")["alive"]
 
 
