@@ -177,7 +177,7 @@ class Session:
             self.writer.checkpoint(event.step, event.data)
         record = event.record()
         self.write(record)
-        self.note(event)
+        self.note(event, record)
         if self.seen is not None:
             self.seen(record)
 
@@ -208,15 +208,20 @@ class Session:
             with contextlib.suppress(DiskFull):
                 self.run_folder.write_atlas(pictures.data, facts)
 
-    def note(self, event: Any) -> None:
+    def note_figures(self, evaluated: dict[str, Any]) -> None:
+        """The figures of a look, as its event tells them, into those that the status shows."""
+        step, held_out = evaluated["step"], evaluated["held_out"]
+        self.curve = [*(point for point in self.curve if point[0] < step), [step, held_out["map_at_r"]]]
+        untrained = evaluated.get("backbone") or self.metrics.get("no_training")
+        curve = thinned(self.curve, CURVE_POINTS)
+        self.metrics = {"step": step, "held_out": held_out, "train": evaluated["train"], "curve": curve}
+        self.metrics |= {"no_training": untrained} if untrained else {}
+
+    def note(self, event: Any, record: dict[str, Any]) -> None:
         """Keep status.json true, at most a few times a second."""
         changes: dict[str, Any] = {}
         if event.kind == "evaluated":
-            self.curve.append([event.step, event.held_out["map_at_r"]])
-            curve = thinned(self.curve, CURVE_POINTS)
-            untrained = event.backbone or self.metrics.get("no_training")
-            self.metrics = {"step": event.step, "held_out": event.held_out, "train": event.train, "curve": curve}
-            self.metrics |= {"no_training": untrained} if untrained else {}
+            self.note_figures(record)
             changes["activity"] = ""
         elif event.kind == "progress":
             changes["activity"] = f"{event.text}: {event.done} of {event.total}"
@@ -292,24 +297,29 @@ class Session:
 
     def last_checkpoint(self) -> tuple[bytes | None, Any]:
         """The newest checkpoint of an earlier attempt whose bytes are whole, and what was seen up to it."""
-        from mlcore.training.checkpoint import read_facts
+        from mlcore.training.checkpoint import step_of
 
         for attempt in reversed(self.run_folder.attempts()[:-1]):
             for entry in reversed(attempt.checkpoints()):
                 try:
                     data = attempt.read_bytes(entry)
-                    return data, self.last_look(int(read_facts(data)["step"]))
+                    return data, self.last_look(step_of(data))
                 except ValueError as error:
                     self.write({"kind": "warning", "step": 0, "text": str(error)})
         return None, None
 
     def last_look(self, step: int) -> Any:
-        """The last step, not after this one, that was both evaluated and pictured; None if there is none."""
+        """The last step, not after this one, that was both evaluated and pictured; None if there is none.
+
+        What was measured up to this step is taken from the events, for a killed attempt may have left an older status.
+        """
         from mlcore.training.loop import LastLook
 
         past = History(self.run_folder)
         past.refresh()
-        evaluated = {event["step"] for event in past.evaluations}
+        evaluated = {event["step"]: event for event in past.evaluations if event["step"] <= step}
+        for event in evaluated.values():
+            self.note_figures(event)
         for at in sorted((at for at in past.snapshots if at <= step and at in evaluated), reverse=True):
             attempt, entry = past.snapshots[at]
             try:
@@ -317,7 +327,7 @@ class Session:
             except ValueError:
                 continue
             parts = [arrays[name] for name in ("pca", "proxy_pca") if name in arrays]
-            return LastLook(at, np.concatenate(parts))
+            return LastLook(at, np.concatenate(parts), whole="ami" in evaluated[at]["held_out"])
         return None
 
 

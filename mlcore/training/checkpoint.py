@@ -26,8 +26,11 @@ class Parts:
     plan: Tensor | None = None
 
 
-def pack(parts: Parts, step: int, spec_sha256: str, seconds: float = 0.0) -> bytes:
-    """The state after `step` steps and so many seconds: weights, buffers, optimizer, and torch's random state."""
+def pack(parts: Parts, step: int, spec_sha256: str, seconds: float = 0.0, *, first_look_told: bool = True) -> bytes:
+    """The state after `step` steps and so many seconds: weights, buffers, optimizer, and torch's random state.
+
+    `first_look_told`: whether the run's look at step 0 was over by then.
+    """
     tensors: dict[str, Tensor] = {"rng": torch.get_rng_state()}
     for name, module in parts.modules.items():
         for key, value in module.state_dict().items():
@@ -46,6 +49,7 @@ def pack(parts: Parts, step: int, spec_sha256: str, seconds: float = 0.0) -> byt
         "seconds": repr(seconds),
         "spec_sha256": spec_sha256,
         "scalars": json.dumps(scalars),
+        "first_look_told": str(first_look_told),
     }
     return save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, facts)
 
@@ -71,14 +75,27 @@ def unpack(data: bytes, parts: Parts, spec_sha256: str) -> tuple[int, float]:
 
 def unpack_modules(data: bytes, modules: dict[str, nn.Module], spec_sha256: str) -> int:
     """Restore these modules alone; returns the step. ValueError if the file is not this run's."""
-    facts = read_facts(data)
-    if facts.get("spec_sha256") != spec_sha256:
-        raise ValueError("the checkpoint belongs to a run with other settings, so it cannot be resumed from.")
+    check_owner(data, spec_sha256)
     tensors = load(data)
     for name, module in modules.items():
         own = {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
         module.load_state_dict(own, strict=True)
-    return int(facts["step"])
+    return step_of(data)
+
+
+def check_owner(data: bytes, spec_sha256: str) -> None:
+    """Raises: ValueError if the checkpoint is not one of the run with these settings."""
+    if read_facts(data).get("spec_sha256") != spec_sha256:
+        raise ValueError("the checkpoint belongs to a run with other settings, so it cannot be resumed from.")
+
+
+def step_of(data: bytes) -> int:
+    return int(read_facts(data)["step"])
+
+
+def first_look_told(data: bytes) -> bool:
+    """Whether the look at step 0 was over when the checkpoint was made; one of before this was noted says so."""
+    return read_facts(data).get("first_look_told", "True") == "True"
 
 
 def lay_out_as_parameters(state: dict[int, dict[str, Any]], optimizer: torch.optim.Optimizer) -> None:

@@ -68,10 +68,12 @@ def train(spec: RunSpec, *, resume_from: bytes | None = None, runs: Path | str |
 
 @dataclass(frozen=True, eq=False)
 class LastLook:
-    """What an earlier attempt has already shown: its last evaluated step, and that step's `pca` (see `Watcher`)."""
+    """What an earlier attempt has already shown: its last evaluated step, that step's `pca` (see `Watcher`), and
+    whether it has the figures that take long."""
 
     step: int
     pca: np.ndarray | None
+    whole: bool = False
 
 
 class Training:
@@ -105,6 +107,7 @@ class Training:
         self.memory = Memory()
         self._prepared = False
         self._first_look_told = False
+        self._restored = resume_from is None
         self._saving = Share(SAVING_SHARE)
 
     def stop(self) -> None:
@@ -156,8 +159,15 @@ class Training:
         self.batches = Batches(self.sampler, spec.seed, spec.optimizer.accumulate, self.parts if looks else None)
         self.pace.batch_size = self.batches.size * spec.optimizer.accumulate
         if self.resume_from is not None:
-            self.step, self.pace.total = checkpoints.unpack(self.resume_from, self.parts, self.digest)
-            self._first_look_told = True
+            checkpoints.check_owner(self.resume_from, self.digest)
+            self._first_look_told = checkpoints.first_look_told(self.resume_from)
+            if self._first_look_told:
+                self.restore()
+
+    def restore(self) -> None:
+        """Go on from the checkpoint."""
+        self.step, self.pace.total = checkpoints.unpack(self.resume_from, self.parts, self.digest)
+        self._restored = True
 
     def events(self) -> Iterator[Event]:
         self.prepare()
@@ -202,13 +212,18 @@ class Training:
         every = self.spec.watch.evaluate_every or max(1, total // LOOKS)
         between = every if patient else max(1, every // 2)
         looked = self.last_look.step if self.last_look else -1
+        whole = looked if self.last_look and self.last_look.whole else -1
         if looked != self.step:
-            looked = self.look(whole=self.step == 0)
+            ends = self.step >= total or self.time_is_up
+            looked = self.look(whole=self.step == 0 or ends)
+            whole = looked if ends else whole
+        if not self._restored:
+            self.restore()
         nonfinite = 0
         idle = IdleSteps(total - self.step)
         reason = "completed"
         while self.step < total and not self.stopping:
-            if self.spec.budget.max_seconds and self.pace.total > self.spec.budget.max_seconds:
+            if self.time_is_up:
                 reason = "time_up"
                 yield Warned(self.step, f"Stopped after {self.spec.budget.max_seconds:g} s, as the budget says.")
                 break
@@ -220,7 +235,7 @@ class Training:
             if warning := idle.see(done, self.batch_labels):
                 yield warning
             due = self.step % every == 0 or (self.step % between == 0 and self.watcher.rested)
-            if due and self.step < total:
+            if due and self.step < total and not self.time_is_up:
                 yield from self.finish_look()
                 if not self.stopping:
                     looked = self.look()
@@ -230,10 +245,15 @@ class Training:
         if warning := idle.sum_up(self.step):
             yield warning
         yield from self.save(always=True)
-        if looked < self.step and not self.stopping:
+        if whole < self.step and not self.stopping:
             self.look(whole=True)
             yield from self.finish_look()
         yield Finished(self.step, "stopped" if self.stopping else reason, round(self.pace.total, 3))
+
+    @property
+    def time_is_up(self) -> bool:
+        limit = self.spec.budget.max_seconds
+        return bool(limit) and self.pace.total > limit
 
     def look(self, *, whole: bool = False) -> int:
         """Begin to evaluate the present model (`whole`: with the figures that take long); returns the step."""
@@ -273,12 +293,13 @@ class Training:
     def save(self, *, always: bool) -> Iterator[Event]:
         """A checkpoint, unless there is nothing to save or (if not `always`) saving has taken its share of the time.
 
-        A run goes on from its last checkpoint, so what was seen before it must have been told before it: without the
-        look at step 0 there is none.
+        A run goes on from its last checkpoint, so what was seen before it must have been told before it. A run that
+        was stopped while step 0 was still looked at keeps one that says so: who goes on from it looks at step 0 first.
         """
-        if self.step > 0 and self._first_look_told and (always or self._saving.allows()):
+        if self.step > 0 and (always or self._saving.allows()):
             with self._saving:
-                data = checkpoints.pack(self.parts, self.step, self.digest, self.pace.total)
+                told = self._first_look_told
+                data = checkpoints.pack(self.parts, self.step, self.digest, self.pace.total, first_look_told=told)
                 yield Checkpoint(self.step, data)
 
     def train_step(self) -> StepDone:
@@ -411,8 +432,8 @@ class Training:
             self.source = FeatureSource(features, self.device)
 
     def begin_head(self) -> Iterator[Event]:
-        """Put a head that is to begin at the features' principal components there, unless the run goes on."""
-        if self.spec.head.start != "components" or self.resume_from is not None:
+        """Put a head that is to begin at the features' principal components there, unless the run goes on from where it was."""
+        if self.spec.head.start != "components" or self.step > 0:
             return
         rows = spread_rows(self.split.train, self.source)
         features = []
@@ -447,9 +468,10 @@ class Training:
         learned = () if self.distillation is None else self.distillation.parameters()
         everything = [*self.model.parameters(), *self.method.parameters(), *learned]
         held_labels = self.table.labels[self.split.held_out]
+        step = self.step if self._restored else checkpoints.step_of(self.resume_from)
         return Started(
-            step=self.step,
-            from_step=self.step,
+            step=step,
+            from_step=step,
             total_steps=self.spec.budget.steps,
             train_images=len(self.split.train),
             held_out_images=len(self.split.held_out),

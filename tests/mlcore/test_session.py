@@ -16,7 +16,7 @@ from mlcore.runs.history import History
 from mlcore.runs.spec import RunSpec
 from mlcore.runs.states import RunState
 from mlcore.session import Clock, Session, explain, run_folder, thinned
-from mlcore.training import loop
+from mlcore.training import loop, watcher
 
 LONG = {"budget.steps": 1_000_000, "budget.max_seconds": 10.0, "watch.evaluate_every": None}  # ends when a test fails
 
@@ -102,7 +102,43 @@ def test_sigterm_stops_the_run_from_outside_and_it_can_be_resumed(runs, spec):
     assert (run.state, run.stored().reason_code) == (RunState.CANCELLED, "terminated")
     assert "from outside (SIGTERM)" in run.stored().reason_text
     assert run.state.resumable
-    assert run.state.resumable
+
+
+@pytest.mark.parametrize("kind", ["plain", "components"])
+def test_told_to_end_before_the_first_look_is_over_the_run_keeps_a_checkpoint_and_ends_as_if_it_had_not_been(
+    runs, spec, monkeypatch, kind
+):
+    if kind == "components":
+        spec = spec.changed({"backbone.freeze": "everything", "head.start": "components"})
+    unbroken, run = runs.create(spec), runs.create(spec)
+    assert run_folder(unbroken) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "LAST_MOMENT_S", 0.0)
+        patch.setattr(watcher.Watcher, "_work", lambda self, *_: self._abandon.wait())
+        run_folder(run, seen=at_step(3, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    past = history(run)
+    assert (run.state, run.stored().reason_code) == (RunState.CANCELLED, "terminated")
+    assert (past.evaluations, past.snapshots) == ([], {})
+    (entry,) = run.attempts()[-1].checkpoints()
+    assert entry["step"] == past.steps[-1]["step"] >= 3
+    run.resume()
+    assert run_folder(run) == 0
+    assert history(run).started["from_step"] == entry["step"]
+    assert figures(run) == figures(unbroken)
+    assert losses(run) == losses(unbroken)
+    assert list(history(run).snapshots) == [0, 12]
+
+
+def figures(run):
+    """What every look measured and what the run ended with, without the time that it took."""
+    looks = [
+        (event["step"], event["held_out"], event["train"], event["backbone"]) for event in history(run).evaluations
+    ]
+    return sorted(looks, key=lambda look: look[0]), run.result()["metrics"], run.stored().metrics
+
+
+def losses(run):
+    return [(event["step"], event["loss"], event["grad_norm"]) for event in history(run).steps]
 
 
 def test_ctrl_c_is_a_stop(runs, spec):

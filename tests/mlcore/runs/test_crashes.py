@@ -48,11 +48,12 @@ def undisturbed(tmp_path, forge, spec, known={}):  # noqa: B006 - the same for a
 
 
 def told(run):
-    """The loss of every step and the scores of every look, over all attempts."""
+    """The loss of every step, the scores of every look, over all attempts, and what the run ended with."""
     history = History(run)
     history.refresh()
     losses = [(event["step"], event["loss"], event["grad_norm"]) for event in history.steps]
-    return losses, [(event["step"], event["held_out"], event["train"]) for event in history.evaluations]
+    looks = [(event["step"], event["held_out"], event["train"]) for event in history.evaluations]
+    return losses, looks, run.result()["metrics"], run.stored().metrics
 
 
 def check_whole(run):
@@ -117,6 +118,25 @@ def test_killed_at_a_write_nothing_told_is_lost_and_the_run_can_be_finished(
     assert forge.work(run, crash=f"{site}:{count}") == -signal.SIGKILL
     check_whole(run)
     check_finished(run, forge, undisturbed)
+
+
+LAST_WRITES = ("line.events-000.before", "line.events-000.after", "line.manifest.before", "line.manifest.after")
+
+
+@pytest.mark.parametrize("site", LAST_WRITES)
+def test_killed_anywhere_near_its_end_the_run_ends_with_the_figures_of_an_unbroken_one(
+    tmp_path, forge, spec, undisturbed, site
+):
+    kills, from_the_last_checkpoint = 0, 0
+    for count in range(10 if "events" in site else 4, 60):
+        run = Runs(tmp_path / str(count)).create(spec)
+        if forge.work(run, crash=f"{site}:{count}") == 0:
+            break
+        kills += 1
+        from_the_last_checkpoint += 8 in [entry["step"] for entry in run.attempts()[0].checkpoints()]
+        check_finished(run, forge, undisturbed)
+    assert kills >= 5
+    assert from_the_last_checkpoint >= 1
 
 
 @pytest.mark.parametrize("chance", range(int(os.environ.get("LAB_KILLS", FEW))))

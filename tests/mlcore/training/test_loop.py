@@ -16,6 +16,7 @@ from mlcore.backbones.input_format import InputFormat
 from mlcore.data import ImageTable, load
 from mlcore.runs.spec import RunSpec
 from mlcore.training import loop
+from mlcore.training.checkpoint import first_look_told
 from mlcore.training.events import TrainingFault
 from mlcore.training.loop import LastLook, Training, train
 from mlcore.training.watcher import Abandoned
@@ -316,7 +317,7 @@ def test_closing_the_iterator_ends_the_watcher(spec):
     assert not training.watcher.busy
 
 
-def test_before_the_first_look_is_told_there_is_no_checkpoint_to_lose_it(spec, monkeypatch):
+def test_a_checkpoint_from_before_the_first_look_is_told_is_made_at_the_end_only_and_says_so(spec, monkeypatch):
     monkeypatch.setattr(loop.Watcher, "_embed", lambda watcher, model, **_: watcher._abandon.wait(30) and None)
     monkeypatch.setattr(loop, "LAST_MOMENT_S", 0.01)
     training = Training(spec.changed({"watch.evaluate_every": None, "budget.steps": 10_000}))
@@ -326,7 +327,9 @@ def test_before_the_first_look_is_told_there_is_no_checkpoint_to_lose_it(spec, m
         if event.kind == "step" and event.step == 700:
             training.stop()
     assert curve(events)[-1][0] == 700
-    assert of_kind(events, "checkpoint") == []
+    (saved,) = of_kind(events, "checkpoint")
+    assert saved.step == 700
+    assert not first_look_told(saved.data)
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run_after_three_steps_with_the_reason(spec):
