@@ -432,7 +432,7 @@ class Training:
             self.source = FeatureSource(features, self.device)
 
     def begin_head(self) -> Iterator[Event]:
-        """Put a head that is to begin at the features' principal components there, unless the run goes on from where it was."""
+        """Put a head that is to begin at the features' principal components there, unless the run goes on."""
         if self.spec.head.start != "components" or self.step > 0:
             return
         rows = spread_rows(self.split.train, self.source)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
-from types import SimpleNamespace
 
 import pytest
 from image_files import classes
@@ -58,7 +58,9 @@ def test_sets_features_runs_uploads_and_plans_are_for_their_owner_only(lab, tmp_
     deleted = runs.create(spec)
     deleted.move(RunState.CANCELLED)
     runs.delete(deleted.run_id)
-    spooled(SimpleNamespace(name="shop.zip", getbuffer=lambda: b"bytes"))
+    sent = io.BytesIO(b"bytes")
+    sent.name = "shop.zip"
+    spooled(sent)
     PlanInMaking(shoes.name).add({"step": "statistics"})
     assert list(features_root().glob("*/features.npy"))
     assert (data_root() / ".uploads").exists()
