@@ -2,14 +2,24 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# How packages are chosen: the versions that all tests were green with. `make latest` chooses the newest allowed.
+CHOICE ?= -c constraints.txt
+LATEST := .venv-latest
 
-.PHONY: app test check format screenshots benchmarks browser clean
+.PHONY: app test latest constraints check format screenshots benchmarks browser clean
 
 app: $(VENV)/.app
 	$(BIN)/streamlit run app/main.py
 
 test: $(VENV)/.dev browser
 	$(BIN)/python -m pytest
+
+latest:
+	rm -f $(LATEST)/.dev
+	$(MAKE) VENV=$(LATEST) CHOICE="--upgrade --upgrade-strategy eager" test
+
+constraints: latest
+	$(LATEST)/bin/python tests/constraints.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -32,14 +42,14 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 app"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.app: requirements.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install -r requirements.txt
+$(VENV)/.app: requirements.txt constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install $(CHOICE) -r requirements.txt
 	$(BIN)/python -m mlcore list losses > /dev/null  # imports torch once, so that the first page need not
 	touch $@
 
-$(VENV)/.dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install -r requirements-dev.txt
+$(VENV)/.dev: requirements.txt requirements-dev.txt constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install $(CHOICE) -r requirements-dev.txt
 	touch $@ $(VENV)/.app
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf $(VENV) $(LATEST) .pytest_cache .ruff_cache build dist *.egg-info

@@ -9,6 +9,22 @@ from mlcore.runs.folder import Runs
 from mlcore.runs.spec import RunSpec
 
 
+def pytest_sessionstart(session):
+    """Quiet runs have no header, where pytest-randomly would say it."""
+    tell_order(session.config)
+
+
+def pytest_terminal_summary(terminalreporter, exitstatus, config):
+    if exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        tell_order(config)
+
+
+def tell_order(config):
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    reporter.ensure_newline()
+    reporter.line(f"Random order: repeat it with pytest --randomly-seed={config.getoption('randomly_seed')}")
+
+
 @pytest.fixture(autouse=True)
 def own_cache_folder(tmp_path_factory, monkeypatch):
     """Listings made by tests stay out of the user's cache."""

@@ -19,6 +19,8 @@ import timm
 import torch
 from timm.models import get_pretrained_cfg, list_models, model_entrypoint
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
@@ -57,6 +59,31 @@ class Tally(TorchDispatchMode):
         return out
 
 
+class SameKernels(TorchFunctionMode):
+    """Layers that torch runs by other kernels from one version or machine to the next run by the same while this is
+    entered: attention as products and a softmax, linear layers as in torch 2.15, which the tables were counted with."""
+
+    def __enter__(self) -> SameKernels:
+        self.attention = sdpa_kernel(SDPBackend.MATH)
+        self.attention.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self.attention.__exit__(*error)
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        return (linear if func is torch.nn.functional.linear else func)(*args, **(kwargs or {}))
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """torch's own, whose result torch 2.15 reshapes (an operation of its own) where 2.14 only looks at it otherwise."""
+    if input.dim() <= 2 or bias is None or not input.is_contiguous():
+        return torch.nn.functional.linear(input, weight, bias)
+    rows = torch.addmm(bias, input.view(-1, input.shape[-1]), weight.T)
+    return torch.ops.aten._unsafe_view(rows, [*input.shape[:-1], weight.shape[0]])
+
+
 def described(name: str) -> dict[str, Any]:
     """What timm says of a network without building it."""
     return {"name": name, "family": model_entrypoint(name).__module__.rpartition(".")[2]} | settings(name)
@@ -77,7 +104,7 @@ def counted(name: str) -> dict[str, Any]:
             with torch.device("meta"):
                 network = timm.create_model(name, pretrained=False, num_classes=0).eval()
                 image = torch.zeros(1, 3, row["height"], row["width"])
-            with Tally() as tally:
+            with SameKernels(), Tally() as tally:
                 features = network(image)
     except Exception as error:  # whatever one of a thousand networks of a library raises
         return row | {"fault": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}

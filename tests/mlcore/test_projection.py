@@ -24,6 +24,10 @@ def unit(embeddings):
     return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
 
 
+def distance(points, others):
+    return np.linalg.norm(points - others, axis=1).mean()
+
+
 def turned(points, degrees, mirror=False):
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return points @ np.array([[c, s], [-s, c]]) * np.array([1, -1 if mirror else 1])
@@ -174,10 +178,12 @@ def test_umap_keeps_neighbours_cold_and_warm(digits):
 
 @pytest.mark.slow
 def test_umap_moves_less_from_the_previous_layout_than_from_scratch(digits):
+    """How far one layout from scratch lands from another is chance (a third of the map's spread to all of it), and the
+    last bit of a product, another on each processor, draws it anew: what holds everywhere is the mean of several."""
     _, layout, after = digits
-    moved = np.linalg.norm(umap_layout(after, layout) - layout, axis=1).mean()
-    moved_from_scratch = np.linalg.norm(align(umap_layout(after, seed=1), layout) - layout, axis=1).mean()
-    assert moved < 0.5 * moved_from_scratch
+    moved = [distance(umap_layout(after, layout, seed=seed), layout) for seed in range(5)]
+    moved_from_scratch = [distance(align(umap_layout(after, seed=seed), layout), layout) for seed in range(1, 6)]
+    assert np.mean(moved) < 0.5 * np.mean(moved_from_scratch)
 
 
 @pytest.mark.slow

@@ -19,7 +19,9 @@ def test_every_name_is_in_timm_and_every_network_of_timm_is_listed():
 
 
 @only_for_the_counted
-@pytest.mark.parametrize("name", ["resnet18", "test_vit", "mobilenetv3_small_050", "levit_128s"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "test_vit", "test_convnext", "mixer_s32_224", "mobilenetv3_small_050", "levit_128s"]
+)
 def test_counting_again_gives_the_table(name):
     again, row = count.counted(name), network_list().loc[name]
     assert again["family"] == row.family
@@ -42,6 +44,29 @@ def test_a_tally_agrees_with_torchs_own_counter_and_splits_it(name):
         isinstance(layer, torch.nn.Conv2d) and layer.groups > 1 for layer in network.modules()
     )
     assert tally.values > 0
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_a_network_is_counted_by_the_same_kernels_wherever_it_runs(device):
+    with torch.device(device):
+        linear, rows, columns = torch.nn.Linear(6, 5), torch.zeros(2, 3, 6), torch.zeros(2, 6, 3)
+        queries = torch.zeros(1, 2, 7, 4)
+    with torch.no_grad(), count.SameKernels(), count.Tally() as tally:
+        assert linear(rows).shape == (2, 3, 5)
+    assert (tally.operations, tally.values) == (2, 2 * 30)
+    with torch.no_grad(), count.SameKernels(), count.Tally() as tally:
+        assert linear(columns.mT).shape == (2, 3, 5)
+    assert (tally.operations, tally.values) == (5, 2 * 36 + 3 * 30)
+    with torch.no_grad(), count.SameKernels(), count.Tally() as tally:
+        torch.nn.functional.scaled_dot_product_attention(queries, queries, queries)
+    assert (tally.operations, tally.values, tally.macs) == (7, 4 * 56 + 3 * 98, 2 * 98 * 4)
+
+
+def test_the_same_kernels_give_the_same_numbers():
+    linear, rows = torch.nn.Linear(6, 5), torch.rand(2, 3, 6)
+    expected = linear(rows)
+    with count.SameKernels():
+        torch.testing.assert_close(linear(rows), expected)
 
 
 def test_a_tally_of_two_layers_by_hand():
