@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from mlcore.data.sources.benchmark import Benchmark
 from mlcore.data.sources.cars196 import Cars196
 from mlcore.data.sources.cub200 import Cub200
-from mlcore.data.sources.found import Found, LeftOut
+from mlcore.data.sources.found import Found, LeftOut, Reading
 from mlcore.data.sources.idx import IdxFiles
 from mlcore.data.sources.image_folder import ImageFolder
 from mlcore.data.sources.inat2018 import INaturalist2018
@@ -21,6 +21,7 @@ from mlcore.data.sources.sop import StanfordOnlineProducts
 from mlcore.data.sources.table import FileTable
 from mlcore.data.sources.vectors import FeatureVectors
 from mlcore.data.sources.zip import ZipArchive
+from mlcore.data.sources.zip_table import ZipTable
 
 __all__ = [
     "SOURCES",
@@ -35,9 +36,13 @@ __all__ = [
     "ImageFolder",
     "InShop",
     "LeftOut",
+    "Reading",
     "Source",
     "StanfordOnlineProducts",
     "ZipArchive",
+    "ZipTable",
+    "fitting_sources",
+    "readings_of",
     "source_for",
 ]
 
@@ -47,7 +52,7 @@ class Source(Protocol):
 
     `find` names everything, always in the same order, and opens no image. `open` gives the bytes of an image file, or a
     ValueError with the reason as a sentence; it is called from several threads. `stamp` is a short text that changes
-    when the file does, and is cheap.
+    when the file does, and is cheap. A source that guesses has `describe`, which gives each guess as a `Reading`.
     """
 
     def find(self) -> Iterator[Found | LeftOut]: ...
@@ -74,12 +79,23 @@ def source_for(path: str | os.PathLike[str], key: str | None = None, **knobs: An
 
 def fitting_source(path: Path) -> str:
     """The key of the source whose layout a path has; those that take anything come last."""
-    ordered = sorted(SOURCES.values(), key=lambda spec: "anything" in spec.traits)
-    for spec in ordered:
-        if spec.load().takes(path):
-            return spec.key
+    for key in fitting_sources(path):
+        return key
     raise ValueError(
         f"{path}: must be a folder of images, a table (.csv, .parquet), a zip archive, idx files or vectors (.npz); "
         "it is none. "
         f"Name what it is: {', '.join(SOURCES)}."
     )
+
+
+def fitting_sources(path: str | os.PathLike[str]) -> Iterator[str]:
+    """The keys of all sources that may read what is at a path, the likeliest first."""
+    for spec in sorted(SOURCES.values(), key=lambda spec: "anything" in spec.traits):
+        if spec.load().takes(path):
+            yield spec.key
+
+
+def readings_of(source: Source) -> list[Reading]:
+    """What a source made out by itself; it is told once its `find` has been gone through."""
+    describe = getattr(source, "describe", None)
+    return [] if describe is None else describe()

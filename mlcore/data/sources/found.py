@@ -1,4 +1,4 @@
-"""What a source of images says of each thing in it: taken, or left out and why."""
+"""What a source of images says of each thing in it: taken, or left out and why. And of itself: how it was read."""
 
 from __future__ import annotations
 
@@ -28,3 +28,15 @@ class LeftOut:
 
     file: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One thing that a source made out by itself, in a sentence, and the option of `import` that says otherwise."""
+
+    text: str
+    otherwise: str = ""
+
+    def in_words(self) -> str:
+        """The sentence, and what to write to say no."""
+        return f"{self.text} To read it otherwise: {self.otherwise}" if self.otherwise else self.text

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Annotated
 
 from mlcore.data.sources.classes import FolderLabels
-from mlcore.data.sources.found import Found, LeftOut
+from mlcore.data.sources.found import Found, LeftOut, Reading
 from mlcore.data.sources.registry import SOURCES
-from mlcore.data.sources.root import Root, hidden, is_text
+from mlcore.data.sources.root import Root
 from mlcore.declare import Knob
+
+LEVEL = Knob(
+    "How many folders down the class is. 1: the first folders. 2: those inside them; the first are then the parents. "
+    "Folders around all others, train and test do not count.",
+    1,
+    8,
+    title="Which folder is the class",
+)
+OFFICIAL_SPLIT = Knob(
+    "Folders called train, val, test, query or gallery are the official split, not classes.",
+    title="Train and test folders are a split",
+)
 
 
 @SOURCES.add("image_folder", title="Folder of images", family="own", names=("ImageFolder",), traits=("anything",))
 class ImageFolder:
     """A folder per class with its images in it, which may lie in folders of their own.
 
-    With `level` 2 the classes are the folders of the second level, and those of the first their parents. Links are
-    listed, never followed.
+    With `level` 2 the classes are the folders of the second level, and those of the first their parents. Folders around
+    all others do not count. Folders called train, test and the like, with the classes' folders in them or inside the
+    classes' folders, are the official split. Links are listed, never followed.
 
     Raises: ValueError if the path is not a folder.
     """
@@ -27,30 +41,29 @@ class ImageFolder:
         self,
         path: str | os.PathLike[str],
         *,
-        level: Annotated[int, Knob("Which folder below the path is the class; the one above is its parent.", 1, 8)] = 1,
+        level: Annotated[int, LEVEL] = 1,
+        official_split: Annotated[bool, OFFICIAL_SPLIT] = True,
     ) -> None:
         self.root = Root(path)
-        self.level = level
+        self.level, self.official_split = level, official_split
 
     @staticmethod
     def takes(path: str | os.PathLike[str]) -> bool:
         return os.path.isdir(path)
 
+    @cached_property
+    def labels(self) -> FolderLabels:
+        files = (file for file in self.root.files() if isinstance(file, str))
+        return FolderLabels(files, self.level, official_split=self.official_split)
+
     def find(self) -> Iterator[Found | LeftOut]:
-        labels = FolderLabels(self.level, self.folders())
-        yield from labels.read(self.root.files())
+        yield from self.labels.read(self.root.files())
+
+    def describe(self) -> list[Reading]:
+        return self.labels.describe()
 
     def open(self, file: str) -> bytes:
         return self.root.open(file)
 
     def stamp(self, file: str) -> str:
         return self.root.stamp(file)
-
-    def folders(self, below: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-        """The folders of the classes' level."""
-        if len(below) == self.level:
-            yield below
-            return
-        for entry in self.root.entries("/".join(below)):
-            if entry.is_dir(follow_symlinks=False) and not hidden(entry.name) and is_text(entry.name):
-                yield from self.folders((*below, entry.name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -9,7 +10,7 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from mlcore.data.sources.found import LeftOut
+from mlcore.data.sources.found import LeftOut, Reading
 
 FILE_LIMIT = 20 * 2**20  # bytes of one image file, as it stands or as it comes out of an archive
 DEPTH_LIMIT = 32
@@ -31,6 +32,8 @@ class Root:
         self.path = allowed(path)
         if not self.path.is_dir():
             raise ValueError(f"{path}: must be a folder that is there. Check its name.")
+        self.given = Path(os.path.abspath(Path(path).expanduser()))
+        self.spellings: dict[str, dict[str, str]] = {}
 
     def open(self, file: str, limit: int = FILE_LIMIT) -> bytes:
         """The bytes of a file; ValueError, with the reason as a sentence, where it may not or cannot be read."""
@@ -72,6 +75,31 @@ class Root:
         except (OSError, ValueError):
             return ""
         return f"{facts.st_size}:{facts.st_mtime_ns}"
+
+    def name_below(self, file: str) -> str:
+        """A name as it is written on the disk: relative where it is an absolute path into this folder, and with its
+        accents as they are there. What is no name in here stays as it is."""
+        for folder in (self.given, self.path):
+            with contextlib.suppress(ValueError):
+                file = str(PurePosixPath(file).relative_to(folder)) if file.startswith("/") else file
+        return file if file.isascii() or os.path.lexists(self.path / file) else self.spelled(file)
+
+    def spelled(self, file: str) -> str:
+        """The name of a file that is there and whose name differs in how its accents are written; else the name."""
+        below = ""
+        for name in file.split("/"):
+            if below not in self.spellings:
+                names = [entry.name for entry in self.entries(below)]
+                self.spellings[below] = {unicodedata.normalize("NFC", there): there for there in names}
+            there = self.spellings[below].get(unicodedata.normalize("NFC", name))
+            if name in (".", "..") or there is None:
+                return file
+            below = f"{below}{there}/"
+        return below.removesuffix("/")
+
+    def describe_names(self) -> list[Reading]:
+        """Nothing is guessed of names on the disk."""
+        return []
 
     def files(self, below: str = "", depth: int = 0) -> Iterator[str | LeftOut]:
         """Every plain file's name, in the order of names; links and other oddities as `LeftOut`.

@@ -18,7 +18,7 @@ from PIL import Image
 from mlcore.data.sources.found import Found, LeftOut
 from mlcore.data.sources.registry import SOURCES
 from mlcore.data.sources.root import allowed, checked_name
-from mlcore.data.sources.table import SPLITS
+from mlcore.data.sources.sides import SIDES as SPLITS
 from mlcore.data.sources.vector_table import (
     PART,
     SIDES,

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mlcore.data.sources.packed import RATIO_LIMIT, SMALL, check_list
 from mlcore.data.sources.vector_table import (
     LABELS,
     MEMBER_LIMIT,
@@ -27,7 +28,6 @@ from mlcore.data.sources.vector_table import (
     extras_among,
     named,
 )
-from mlcore.data.sources.zip import RATIO_LIMIT, SMALL, check_list
 
 
 def read_npz(path: Path, vectors: str | None, labels: str | None) -> Table:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mlcore.data.sources.table import column_names, parquet_file
+from mlcore.data.sources.table_rows import column_names, parquet_file, stored_table
 from mlcore.data.sources.vector_table import (
     EXTRAS,
     LABELS,
@@ -24,10 +24,10 @@ from mlcore.data.sources.vector_table import (
 
 def parquet_kinds(path: Path) -> dict[str, Any]:
     """A table's columns and the kind of each. Raises: ValueError if it cannot be read or has a column twice."""
-    names = column_names(path)
+    names = column_names(stored_table(path))
     if len(set(names)) < len(names):
         raise ValueError(f"{path.name}: has a column twice; keep one of them.")
-    schema = parquet_file(path).schema_arrow
+    schema = parquet_file(stored_table(path)).schema_arrow
     return dict(zip(schema.names, schema.types, strict=True))
 
 
@@ -94,7 +94,7 @@ def gathered(path: Path, columns: list[str], texts: dict[str, str], *, listed: b
     """Batch after batch of a Parquet table, so that one that says less than it holds is noticed in time."""
     import pyarrow
 
-    file = parquet_file(path)
+    file = parquet_file(stored_table(path))
     parts: list[np.ndarray] = []
     words: dict[str, list[str]] = {meaning: [] for meaning in texts}
     why: dict[int, str] = {}

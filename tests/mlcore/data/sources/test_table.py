@@ -94,10 +94,17 @@ def test_the_label_may_stand_in_the_second_table(folder):
 
 
 def test_columns_may_be_called_otherwise(folder):
-    path = written(folder, "path,class\na.png,cat\n")
+    path = written(folder, "where,what\na.png,cat\n")
     with pytest.raises(ValueError, match="must have a column 'file'"):
         FileTable(path)
-    assert found(FileTable(path, file_column="path", label_column="class")) == [Found("a.png", "cat")]
+    assert found(FileTable(path, file_column="where", label_column="what")) == [Found("a.png", "cat")]
+
+
+def test_usual_names_of_columns_are_known_and_told(folder):
+    source = FileTable(written(folder, "Path,id,Category\na.png,7,cat\n"))
+    assert found(source) == [Found("a.png", "cat")]
+    assert ["'Path'" in reading.text or "'Category'" in reading.text for reading in source.describe()] == [True, True]
+    assert FileTable(written(folder, "file,label\na.png,cat\n")).describe() == []
 
 
 def test_images_may_lie_under_a_root(folder):
@@ -199,7 +206,7 @@ def test_a_damaged_parquet_is_refused(folder):
 
 
 def test_too_many_rows_are_refused(folder, monkeypatch):
-    monkeypatch.setattr("mlcore.data.sources.table.ROW_LIMIT", 2)
+    monkeypatch.setattr("mlcore.data.sources.table_rows.ROW_LIMIT", 2)
     with pytest.raises(ValueError, match="more than 2 rows"):
         list(FileTable(written(folder, "file,label\na.png,x\nb.png,x\nc.png,x\n")).find())
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from image_files import archive, image_bytes, snapshot
 
 from mlcore.data.sources import Found, LeftOut, ZipArchive, source_for
-from mlcore.data.sources import zip as zips
+from mlcore.data.sources import packed as zips
 from mlcore.data.sources.root import checked_name
 
 GOOD = {"cat/1.png": image_bytes(), "dog/1.png": image_bytes()}
