@@ -12,6 +12,7 @@ from app.browse import pictures_at
 from app.plans import Now, pairs_of, prepared
 from app.tiles import Row, Tile, atlas_carrier, image_tiles
 from app.words import count
+from mlcore.data.natural import natural_key
 
 PAIRS_A_PAGE = 6
 PAIR_TILE = 112
@@ -168,7 +169,9 @@ def drop(now: Now) -> Step | None:
     """Images of one class after another; a press marks one."""
     marked: set[str] = st.session_state.setdefault(f"data.marked.{now.set_id}", set())
     marked &= set(now.index["file"])
-    label = st.selectbox("Class", sorted(now.index["label"].unique()), key=f"data.drop.class.{now.set_id}")
+    label = st.selectbox(
+        "Class", sorted(now.index["label"].unique(), key=natural_key), key=f"data.drop.class.{now.set_id}"
+    )
     rows = now.index[now.index["label"] == label].head(MOST_OF_A_CLASS)
     files = rows["file"].tolist()
     pictures = pictures_at(places_of(now, files), DROP_TILE)

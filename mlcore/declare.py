@@ -98,7 +98,7 @@ class Param:
             return None
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
         if not math.isfinite(number) or (self.kind == "int" and number != int(number)):
             return None

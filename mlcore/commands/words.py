@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
+from mlcore.runs import plain_yaml
 
 
 def option(section: str) -> str:
@@ -21,8 +21,8 @@ def assignment(text: str, option: str) -> tuple[str, str]:
 def plain_value(path: str, text: str, option: str = "--set") -> Any:
     """A number, a word, true, false or null, as YAML has them."""
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return plain_yaml.plain_value(text)
+    except ValueError as error:
         raise ValueError(
-            f"{option} {path}: '{text}' cannot be read as a number, a word, true, false or null."
+            f"{option} {path}: '{text[:60]}' cannot be read as a number, a word, true, false or null: {error}"
         ) from None

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from mlcore.data.decoding import Box, Decoded, Fit
+from mlcore.data.decoding import REMARKS, Box, Decoded, Fit
 from mlcore.data.frames import read_head, read_whole, write_frame
 from mlcore.environment import PROJECT, TO_START, child_environment
 
@@ -179,12 +179,13 @@ class Child:
 
     def decoded(self, fact: Any, side: int) -> Decoded:
         """An image whose pixels come next. Raises: ValueError, TypeError for facts that cannot be."""
-        width, height, mode, look, channels, damaged = fact
+        width, height, mode, look, channels, remarks = fact
         sound = isinstance(width, int) and isinstance(height, int) and 0 < width < 2**31 and 0 < height < 2**31
+        sound = sound and isinstance(remarks, list) and set(remarks) <= set(REMARKS)
         if not (sound and MODE.fullmatch(mode) and HASH.fullmatch(look) and channels in (1, 3)):
-            raise ValueError("width, height, mode, hash, channels")
+            raise ValueError("width, height, mode, hash, channels, remarks")
         pixels = np.frombuffer(read_whole(self.process.stdout, side * side * channels), np.uint8)
-        return Decoded(pixels.reshape(side, side, channels), width, height, mode, look, bool(damaged))
+        return Decoded(pixels.reshape(side, side, channels), width, height, mode, look, tuple(remarks))
 
     @contextlib.contextmanager
     def at_most(self, seconds: float) -> Any:

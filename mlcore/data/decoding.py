@@ -17,6 +17,11 @@ JPEGS = ("JPEG", "MPO")  # cameras write MPO: a photograph with a second one, or
 JPEG_PIXEL_LIMIT = 60_000_000  # these are decoded at a part of their size where that is enough
 SMALLEST = 2  # px, either side
 HASH_SIDE = 32
+DAMAGED_EXIF, BOX_CUT = "damaged EXIF", "box cut"
+ON_BLACK, UNCOVERED, BRIGHTER, ONE_COLOUR = "on black", "uncovered", "brighter", "one colour"
+REMARKS = (DAMAGED_EXIF, BOX_CUT, ON_BLACK, UNCOVERED, BRIGHTER, ONE_COLOUR)
+SEEN = 8  # steps of 256 between the darkest and the brightest, below which nothing is seen of an image
+SAME = 2  # and below which it is of one colour
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L")
 Fit = Literal["crop", "pad"]
 Box = tuple[int, int, int, int]
@@ -29,8 +34,10 @@ warnings.filterwarnings("ignore", message="(Possibly )?corrupt EXIF data|Tag dat
 class Decoded:
     """An image as it is stored, and what it was: width and height in px (upright), Pillow's mode.
 
-    `hash` is 16 hex digits that differ in few bits for images that look alike. `damaged_exif`: EXIF may have said how
-    the image lies, and cannot be read. Shapes: pixels (side, side, C) uint8, C 1 for grey and 3 for colour.
+    `hash` is 16 hex digits that differ in few bits for images that look alike. `remarks` are those of REMARKS that
+    hold: EXIF may have said how the image lies and cannot be read; its box goes beyond it; on a white ground nothing
+    would be seen; all is transparent and what is beneath is taken; it used few of its 16 bits; it came out of one colour
+    all over. Shapes: pixels (side, side, C) uint8, C 1 for grey and 3 for colour.
     """
 
     pixels: np.ndarray
@@ -38,15 +45,16 @@ class Decoded:
     height: int
     mode: str
     hash: str
-    damaged_exif: bool = False
+    remarks: tuple[str, ...] = ()
 
 
 def decode(data: bytes, side: int, fit: Fit = "crop", box: Box | None = None) -> Decoded:
     """The image in `data` as a square of `side` px, upright, without transparency, 8 bits a channel.
 
     "crop" fills the square and cuts what stands out, "pad" keeps all and continues with the top left pixel. What is
-    transparent becomes white. 16 bits of grey keep their upper 8. Of a photograph with others behind it (MPO), the
-    first is taken.
+    transparent becomes white, or black where nothing would be seen on white; where all of an image is transparent, what
+    is beneath is taken. 16 bits of grey keep their upper 8, or as many as they use where nothing would be seen. Of a
+    photograph with others behind it (MPO), the first is taken.
 
     Raises: ValueError, with the reason as a sentence, for anything that is not a whole still image of a common kind;
     MemoryError.
@@ -56,16 +64,18 @@ def decode(data: bytes, side: int, fit: Fit = "crop", box: Box | None = None) ->
     width, height = image.size[::-1] if lies in SIDEWAYS else image.size
     if box is None and image.format in JPEGS:
         image.draft(None, (2 * side, 2 * side))
-    plain = loaded(image, lies)
+    plain, remarks = loaded(image, lies)
     if box is not None:
         left, top, right, bottom = box
         if left >= width or top >= height:
             raise ValueError(f"Its box {box} lies outside of the image ({width} x {height} px).")
+        remarks += [BOX_CUT] * (right > width or bottom > height)
         plain = plain.crop((left, top, min(right, width), min(bottom, height)))
         if min(plain.size) < SMALLEST:
             raise ValueError(f"Its box {box} holds less than {SMALLEST} px.")
     pixels = np.asarray(squared(plain, side, fit)).reshape(side, side, -1)
-    return Decoded(pixels, width, height, mode, perceptual_hash(plain), damaged)
+    remarks += [DAMAGED_EXIF] * damaged + [ONE_COLOUR] * (contrast(pixels) <= SAME)
+    return Decoded(pixels, width, height, mode, perceptual_hash(plain), tuple(sorted(remarks, key=REMARKS.index)))
 
 
 def opened(data: bytes) -> Image.Image:
@@ -128,33 +138,70 @@ TURNS = {
 SIDEWAYS = (5, 6, 7, 8)
 
 
-def loaded(image: Image.Image, lies: int = 1) -> Image.Image:
-    """All of the image, decoded, as "L" or "RGB" and upright. Raises: ValueError, MemoryError."""
+def loaded(image: Image.Image, lies: int = 1) -> tuple[Image.Image, list[str]]:
+    """All of the image, decoded, as "L" or "RGB" and upright, with remarks. Raises: ValueError, MemoryError."""
     turn = TURNS.get(lies)
     try:
         image.load()
-        plain = without_modes(image)
-        return plain if turn is None else plain.transpose(turn)
+        plain, remarks = without_modes(image)
+        return plain if turn is None else plain.transpose(turn), remarks
     except MemoryError:
         raise
     except Exception as error:  # a decoder may raise anything on bytes that were made to break it
         raise ValueError(f"It is damaged: {reason(error)}.") from None
 
 
-def without_modes(image: Image.Image) -> Image.Image:
-    if image.mode in ("L", "RGB"):
-        return image
+def without_modes(image: Image.Image) -> tuple[Image.Image, list[str]]:
+    """The image as "L" or "RGB", and what had to be done for anything to be seen."""
     if image.mode.startswith("I;16") or image.mode == "I":
-        values = np.asarray(image)
-        return Image.fromarray((values.clip(0, 65535) // 257).astype(np.uint8))
-    if image.mode == "1":
-        return image.convert("L")
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        flat = Image.alpha_composite(white, rgba)
-        return flat.convert("L" if image.mode in GREY_MODES else "RGB")
-    return image.convert("RGB")
+        return eight_bits(np.asarray(image).clip(0, 65535))
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or has_transparent_colour(image):
+        return on_a_ground(image.convert("RGBA"), "L" if image.mode in GREY_MODES else "RGB")
+    if image.mode in ("L", "RGB"):
+        return image, []
+    return image.convert("L" if image.mode == "1" else "RGB"), []
+
+
+def has_transparent_colour(image: Image.Image) -> bool:
+    """Whether a colour, or colours of a palette, stand for nothing. One of more than 8 bits names none that is left."""
+    colour = image.info.get("transparency")
+    if colour is None:
+        return False
+    values = colour if isinstance(colour, tuple | bytes) else (colour,)
+    return all(0 <= value <= 255 for value in values)
+
+
+def on_a_ground(image: Image.Image, mode: str) -> tuple[Image.Image, list[str]]:
+    """An "RGBA" image without transparency: on white, or where nothing is seen there, on black or as it is beneath."""
+    alpha = image.getchannel("A")
+    white = flattened(image, "white", mode)
+    if contrast(np.asarray(white)) > SEEN:
+        return white, []
+    if alpha.getextrema()[1] == 0:
+        beneath = image.convert("RGB").convert(mode)
+        return (beneath, [UNCOVERED]) if contrast(np.asarray(beneath)) > SEEN else (white, [])
+    black = flattened(image, "black", mode)
+    return (black, [ON_BLACK]) if contrast(np.asarray(black)) > SEEN else (white, [])
+
+
+def flattened(image: Image.Image, ground: str, mode: str) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", image.size, ground), image).convert(mode)
+
+
+def eight_bits(values: np.ndarray) -> tuple[Image.Image, list[str]]:
+    """16 bits of grey as 8: the upper ones, or the upper ones of those in use where hardly anything would be seen."""
+    usual = (values // 257).astype(np.uint8)
+    if contrast(usual) > SEEN or contrast(values) == 0:
+        return Image.fromarray(usual), []
+    in_use = max(8, int(values.max()).bit_length())
+    scaled = (values.astype(np.float32) * (255 / (2**in_use - 1))).astype(np.uint8)
+    return (Image.fromarray(scaled), [BRIGHTER]) if contrast(scaled) > contrast(usual) else (Image.fromarray(usual), [])
+
+
+def contrast(pixels: np.ndarray) -> int:
+    """How far apart the darkest and the brightest value are, in the channel where that is most."""
+    flat = pixels.reshape(-1, pixels.shape[2] if pixels.ndim == 3 else 1)
+    return int((flat.max(axis=0).astype(np.int64) - flat.min(axis=0)).max())
 
 
 def squared(image: Image.Image, side: int, fit: Fit) -> Image.Image:

@@ -63,7 +63,7 @@ def answer(data: bytes, asked: dict[str, Any], box: list[int] | None) -> Decoded
 def in_json(reply: Decoded | tuple[int, int] | str) -> Any:
     if isinstance(reply, Decoded):
         channels = reply.pixels.shape[2]
-        return [reply.width, reply.height, reply.mode, reply.hash, channels, reply.damaged_exif]
+        return [reply.width, reply.height, reply.mode, reply.hash, channels, list(reply.remarks)]
     return reply
 
 

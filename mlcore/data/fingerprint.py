@@ -10,8 +10,11 @@ COLUMNS = ("file", "label", "parent", "split", "fold", "text")
 CHUNK = 8 * 2**20
 
 
-def fingerprint_of(folder: Path) -> str:
-    """sha256 of pixels, vectors (if any) and those columns of the index that training can depend on, from the disk."""
+def fingerprint_of(folder: Path, class_order: str = "found") -> str:
+    """sha256 of pixels, vectors (if any) and those columns of the index that training can depend on, from the disk.
+
+    How classes are numbered counts where it is not by the first row of each ("found"), as it was in sets of before.
+    """
     import pandas as pd
 
     digest = hashlib.sha256()
@@ -23,6 +26,8 @@ def fingerprint_of(folder: Path) -> str:
     for name in COLUMNS:
         column = index[name].astype(object).where(index[name].notna(), None)
         digest.update(json.dumps([name, column.tolist()], default=int).encode())
+    if class_order != "found":
+        digest.update(class_order.encode())
     return digest.hexdigest()
 
 

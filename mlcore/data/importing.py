@@ -16,7 +16,7 @@ from typing import Any
 
 from mlcore.data.decoders import Decoders
 from mlcore.data.decoding import Box, Decoded, Fit
-from mlcore.data.sources import SOURCES, Found, LeftOut, Source, source_for
+from mlcore.data.sources import SOURCES, Found, LeftOut, Reading, Source, readings_of, source_for
 from mlcore.data.sources.root import allowed
 from mlcore.data.store import data_root, set_of_state
 from mlcore.data.writing import SetWriter, work_folder
@@ -32,6 +32,7 @@ TELL_EVERY_S = WAIT_S = 0.2
 
 Progress = Callable[[int, int | None, float | None], None]  # done, total, seconds left
 Cancelled = Callable[[], bool]
+Listener = Callable[[list[Reading]], None]
 
 
 class ImportStopped(Exception):
@@ -49,6 +50,7 @@ def import_path(
     fit: Fit = "crop",
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
+    listener: Listener | None = None,
     as_it_is: bool = False,
 ) -> Path:
     """The folder of the set that the images at a path make, imported if it is not there or the images have changed.
@@ -68,6 +70,7 @@ def import_path(
         made_from=made_from,
         progress=progress,
         cancelled=cancelled,
+        listener=listener,
         as_it_is=as_it_is,
     )
 
@@ -82,6 +85,7 @@ def import_set(
     made_from: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
+    listener: Listener | None = None,
     as_it_is: bool = False,
 ) -> Path:
     """Read every image of a source and make a set of them under `root`; returns the set's folder.
@@ -90,7 +94,8 @@ def import_set(
     for that is a process of its own (see `Decoders`). The same source, unchanged and with the same options, is not
     imported twice; an import that was stopped, by whatever, goes on where it was. `side` None is 160 px, or less where
     a hundred images, spread over all, are smaller. `progress(done, total, seconds_left)` and `cancelled()` are called
-    several times a second; while the source is listed, total is None.
+    several times a second; while the source is listed, total is None. `listener` is told, before an image is read, what
+    the source made out by itself; the set's notes say it too.
 
     Raises: ImportStopped after a cancel; ValueError if there is no usable image, an option is not understood, the set
     is being imported by another process, or no decoder can be started; DiskFull before the disk is full.
@@ -101,6 +106,9 @@ def import_set(
     facts = {"key": "", "path": "", "knobs": {}, **(made_from or {})}
     total, state = listed(source, [facts["key"], facts["knobs"], facts["path"]], clock)
     facts["state"] = state
+    readings = readings_of(source)
+    if listener is not None and readings:
+        listener(readings)
     there = set_of_state(root, state, None if as_it_is else options)
     if there is not None:
         clock.tell(total, total, always=True)
@@ -120,7 +128,9 @@ def import_set(
             fill(writer, source, total, fit, decoders, clock)
             (writer.folder / "plan.json").unlink(missing_ok=True)
             vectors_of = getattr(source, "vectors_of", None)
-            folder = writer.finish(title, facts, options | {"side": chosen, "asked_side": side}, vectors_of=vectors_of)
+            options |= {"side": chosen, "asked_side": side}
+            told = [reading.text for reading in readings]
+            folder = writer.finish(title, facts, options, vectors_of=vectors_of, readings=told)
     clock.tell(total, total, always=True)
     return folder
 
@@ -143,7 +153,7 @@ def settle(writer: SetWriter, item: Found | LeftOut, outcome: Decoded | LeftOut)
         writer.leave_out(outcome)
         return
     facts = (outcome.width, outcome.height, outcome.mode, outcome.hash)
-    writer.add(item, outcome.pixels, *facts, damaged_exif=outcome.damaged_exif)
+    writer.add(item, outcome.pixels, *facts, remarks=outcome.remarks)
 
 
 def check_options(side: int | None, fit: str) -> None:
@@ -176,9 +186,16 @@ def fitting_side(source: Source, fit: Fit, total: int, decoders: Decoders) -> in
         if isinstance(size, LeftOut):
             continue
         if item.box is not None:
-            size = (item.box[2] - item.box[0], item.box[3] - item.box[1])
-        sides.append(min(size) if fit == "crop" else max(size))
+            size = size_in_box(item.box, size)
+        if min(size) > 0:
+            sides.append(min(size) if fit == "crop" else max(size))
     return min(USUAL_SIDE, max(SIDES[0], *sides)) if sides else USUAL_SIDE
+
+
+def size_in_box(box: Box, size: tuple[int, int]) -> tuple[int, int]:
+    """Width and height of what a box has of an image of this size; 0 where it lies outside."""
+    left, top, right, bottom = box
+    return max(0, min(right, size[0]) - left), max(0, min(bottom, size[1]) - top)
 
 
 def outcomes(

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,24 @@ from typing import Any
 import numpy as np
 
 from mlcore.data.fingerprint import fingerprint_of, stamp_of
+from mlcore.data.natural import natural_key
 from mlcore.data.table import ImageTable
 from mlcore.runs.durable import read_json, replace_json
 
 SET_ID = re.compile(r"set-[0-9a-f]{12}")
 TITLE_LIMIT = 120
+FOUND, NATURAL = "found", "natural"
+LATER = ("one_colour", "class_order")  # facts that sets of before do not have
 UPLOADS = ".uploads"  # where files that somebody sent lie until they are imported
 
 
 @dataclass(frozen=True)
 class SetFacts:
-    """What `set.json` says of a set: who it is, whence, how much, how stored, and what to know of it (`notes`)."""
+    """What `set.json` says of a set: who it is, whence, how much, how stored, and what to know of it (`notes`).
+
+    `one_colour` are the first thousand rows whose images came out of one colour all over. `class_order` says how classes
+    are numbered, see `numbered_classes`.
+    """
 
     folder: Path
     id: str
@@ -37,6 +44,8 @@ class SetFacts:
     made: str
     options: dict[str, Any]
     notes: list[str]
+    one_colour: list[int] = field(default_factory=list)
+    class_order: str = FOUND
 
     @property
     def has_vectors(self) -> bool:
@@ -109,7 +118,8 @@ def read_facts(folder: Path) -> SetFacts | None:
     """A folder's facts, or None where they cannot be read."""
     record = read_json(folder / "set.json")
     try:
-        return SetFacts(folder, **{name: record[name] for name in SetFacts.__annotations__ if name != "folder"})
+        facts = {name: record[name] for name in SetFacts.__annotations__ if name not in ("folder", *LATER)}
+        return SetFacts(folder, **facts, **{name: record[name] for name in LATER if name in record})
     except (TypeError, KeyError):
         return None
 
@@ -137,14 +147,14 @@ def read_set(folder: Path, title: str, stamp: str) -> ImageTable:
     vectors = None
     if facts.has_vectors:
         vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
-    codes, names = index.label.factorize()
+    codes, names = numbered_classes(index.label, facts.class_order)
     parents, parent_names = parents_of_classes(index, codes, len(names))
     return ImageTable(
         key=facts.id,
         title=title,
         pixels=pixels,
-        labels=codes.astype(np.int64),
-        class_names=tuple(map(str, names)),
+        labels=codes,
+        class_names=tuple(names),
         image_names=tuple(index.file.tolist()),
         origin=origin_of(facts),
         licence="Whatever its owner says: an import does not know it.",
@@ -156,6 +166,21 @@ def read_set(folder: Path, title: str, stamp: str) -> ImageTable:
         known_fingerprint=facts.fingerprint,
         texts=tuple(index["text"].fillna("").map(str)) if index["text"].notna().any() else (),
     )
+
+
+def numbered_classes(labels: Any, order: str) -> tuple[np.ndarray, list[str]]:
+    """(N,) each row's class number, and the classes' names: in their natural order, or (FOUND) as rows bring them.
+
+    The latter is that of all sets of before, and stays: what runs held out of them depends on it.
+    """
+    codes, names = labels.factorize()
+    names = list(map(str, names))
+    if order == FOUND:
+        return codes.astype(np.int64), names
+    ordered = sorted(range(len(names)), key=lambda code: natural_key(names[code]))
+    numbers = np.empty(len(names), dtype=np.int64)
+    numbers[ordered] = np.arange(len(names))
+    return numbers[codes], [names[code] for code in ordered]
 
 
 def origin_of(facts: SetFacts) -> str:
@@ -190,7 +215,7 @@ def check_unchanged(folder: Path, facts: SetFacts, stamp: str) -> None:
     record = read_json(folder / "set.json")
     if record.get("stamp") == stamp:
         return
-    if fingerprint_of(folder) != facts.fingerprint:
+    if fingerprint_of(folder, facts.class_order) != facts.fingerprint:
         raise ValueError(f"{facts.title}: its files are not the ones that were imported. Import it again.")
     try:
         replace_json(folder / "set.json", {**record, "stamp": stamp})

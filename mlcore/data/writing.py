@@ -6,14 +6,17 @@ is on the disk already; what comes after is written again. The last act renames 
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import io
+import itertools
 import json
 import os
 import shutil
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +24,9 @@ from typing import IO, Any, Self
 
 import numpy as np
 
-from mlcore.data.fingerprint import fingerprint_of, stamp_of
+from mlcore.data.decoding import BOX_CUT, BRIGHTER, DAMAGED_EXIF, ON_BLACK, ONE_COLOUR, UNCOVERED
+from mlcore.data.fingerprint import arrays_of, fingerprint_of, stamp_of
+from mlcore.data.natural import natural_key
 from mlcore.data.sources.found import Found, LeftOut
 from mlcore.runs.durable import DiskFull, make_folders, read_json, replace_file, replace_json, sync_folder, write_all
 from mlcore.runs.process import take_lock
@@ -33,13 +38,37 @@ RESERVE = 512 * 2**20  # bytes of the disk that are left to others
 CHECKPOINT_S = 2.0
 TEXT_LIMIT = 2000  # characters of a label or a text that are kept
 TAKEN, LEFT = "taken", "left"
-DAMAGED = "damaged EXIF"  # at the end of what the journal says of an image
 INDEX = ("row", "file", "label", "parent", "split", "fold", "text", "width", "height", "mode", "hash")
 SHOWN = 5  # names in a note
 VECTOR_NOTE = (
     "These are feature vectors, not images: each is shown as a grey picture of its first 256 numbers, and trains a "
     "head only."
 )
+ROWS_KEPT = 1000
+SAME_IMAGES = "The same images as"
+REMARKS_IN_WORDS = {  # of one image, of several
+    ONE_COLOUR: (
+        "came out of one colour all over: there is nothing in it to learn from",
+        "came out of one colour all over: there is nothing in them to learn from",
+    ),
+    DAMAGED_EXIF: ("has damaged EXIF and is taken as it lies", "have damaged EXIF and are taken as they lie"),
+    BOX_CUT: (
+        "has a box that goes beyond it; what is inside is taken",
+        "have boxes that go beyond them; what is inside is taken",
+    ),
+    ON_BLACK: (
+        "is put on black, for it is transparent and white hides it",
+        "are put on black, for they are transparent and white hides them",
+    ),
+    UNCOVERED: (
+        "is transparent all over; what is beneath is taken",
+        "are transparent all over; what is beneath is taken",
+    ),
+    BRIGHTER: (
+        "uses few of its 16 bits and is made brighter, or nothing would be seen",
+        "use few of their 16 bits and are made brighter, each by itself, or nothing would be seen",
+    ),
+}
 LOCK_TRIES, LOCK_WAIT_S = 10, 0.05
 
 
@@ -61,6 +90,7 @@ class SetWriter:
             raise ValueError("These images are being imported already, by another process. Wait for it.")
         self._pending: list[bytes] = []
         self._checkpointed = time.monotonic()
+        forget_shared(self.folder)
         self._journal = os.open(self.folder / "journal.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         self._cut_journal()
         self.taken, self.left = self._counts()
@@ -86,11 +116,11 @@ class SetWriter:
         mode: str,
         look: str,
         *,
-        damaged_exif: bool = False,
+        remarks: Sequence[str] = (),
     ) -> None:
         """One more image, (side, side, 1 or 3) uint8, with its facts as the index has them; `look` is its hash.
 
-        How many have damaged EXIF is told in the set's notes.
+        How many have which of the `remarks` on their decoding is told in the set's notes.
         """
         if pixels.shape[2] == 3 and self.channels == 1:
             self._widen()
@@ -99,7 +129,7 @@ class SetWriter:
         write_all(self._pixels, np.ascontiguousarray(pixels).data.cast("B"))
         facts = (found.file, found.label[:TEXT_LIMIT], found.parent, found.split, found.fold)
         text = found.text[:TEXT_LIMIT] if found.text else None
-        self._note([TAKEN, self.taken, *facts, text, width, height, mode, look, *[DAMAGED] * damaged_exif])
+        self._note([TAKEN, self.taken, *facts, text, width, height, mode, look, *remarks])
         self.taken += 1
 
     def leave_out(self, left: LeftOut) -> None:
@@ -129,15 +159,18 @@ class SetWriter:
         options: Mapping[str, Any],
         *,
         vectors_of: Callable[[list[str]], Iterable[np.ndarray]] | None = None,
+        readings: Sequence[str] = (),
     ) -> Path:
-        """Turn the hidden folder into a set, or into nothing where the very same set is there; returns its folder.
+        """Turn the hidden folder into a set; returns its folder. Where the same import gave the same images, that is
+        the earlier one, with what is told of it now; a set of another import with the same images shares their pixels.
 
         `vectors_of` gives the vectors (n, D) float32 of the set's files, part after part, where it is one of vectors.
+        `readings` are sentences on how the source was read.
 
         Raises: ValueError if there is no image.
         """
         self.checkpoint()
-        index, left, damaged = self._tables()
+        index, left, remarks = self._tables()
         if not len(index):
             first = f" The first: {left.file[0]}: {left.reason[0]}" if len(left) else ""
             self.discard()
@@ -151,11 +184,11 @@ class SetWriter:
             self._write_vectors(len(index), vectors_of(index.file.tolist()))
         write_table(self.folder / "index.parquet", index)
         write_table(self.folder / "left_out.parquet", left)
-        fingerprint = fingerprint_of(self.folder)
-        set_id = f"set-{fingerprint[:12]}"
+        class_order = order_of_classes(index.label.unique().tolist())
+        fingerprint = fingerprint_of(self.folder, class_order)
         record = {
             "schema": SCHEMA,
-            "id": set_id,
+            "id": f"set-{fingerprint[:12]}",
             "title": title,
             "source": dict(made_from),
             "counts": {"images": len(index), "classes": index.label.nunique(), "left_out": len(left)},
@@ -166,13 +199,14 @@ class SetWriter:
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
             "options": dict(options),
             "notes": [
+                *readings,
                 *notes_on(index, left),
-                *note_on_exif(damaged),
-                *([] if vectors_of is None else [VECTOR_NOTE]),
+                *(notes_on_decoding(remarks) if vectors_of is None else [VECTOR_NOTE]),
             ],
+            "class_order": class_order,
+            "one_colour": remarks.get(ONE_COLOUR, [])[:ROWS_KEPT] if vectors_of is None else [],
         }
-        replace_json(self.folder / "set.json", record)
-        return self._show(self.root / set_id, record)
+        return self._show(record)
 
     def discard(self) -> None:
         """Throw away all that was written."""
@@ -205,19 +239,44 @@ class SetWriter:
         if rows != count:
             raise AssertionError(f"{rows} vectors for {count} rows")
 
-    def _show(self, target: Path, record: dict[str, Any]) -> Path:
-        (self.folder / "journal.jsonl").unlink(missing_ok=True)
-        sync_folder(self.folder)
-        there = read_json(target / "set.json")
-        if there is not None:
-            replace_json(target / "set.json", {**there, "source": record["source"], "options": record["options"]})
+    def _show(self, record: dict[str, Any]) -> Path:
+        twins = self._sets_of(record["fingerprint"])
+        same = next((folder for folder, there in twins.items() if is_same_import(there, record)), None)
+        if same is not None:
+            renew_record(same, self.folder, twins[same], record)
+            self._forget_journal()
             shutil.rmtree(self.folder, ignore_errors=True)
-        else:
-            os.rename(self.folder, target)
-            (target / "lock").unlink(missing_ok=True)  # not before: nobody is to take it for left alone
-            sync_folder(self.root)
+            self.close()
+            return same
+        if twins:
+            first, there = next(iter(twins.items()))
+            share_arrays(first, self.folder)
+            told = f"{SAME_IMAGES} '{str(there.get('title', ''))[:60]}' ({first.name}); they are stored once."
+            record["notes"] = [told, *record["notes"]]
+            record["stamp"] = stamp_of(self.folder)
+        target = self.root / record["id"]
+        for number in itertools.count(2):
+            if not target.exists():
+                break
+            again = hashlib.sha256(f"{record['fingerprint']} {number}".encode()).hexdigest()
+            target = self.root / f"set-{again[:12]}"
+        replace_json(self.folder / "set.json", record | {"id": target.name})
+        self._forget_journal()
+        os.rename(self.folder, target)
+        (target / "lock").unlink(missing_ok=True)  # not before: nobody is to take it for left alone
+        sync_folder(self.root)
         self.close()
         return target
+
+    def _sets_of(self, fingerprint: str) -> dict[Path, dict[str, Any]]:
+        """The sets that have these very images, the oldest first, each with its record."""
+        found = {folder: read_json(folder / "set.json") or {} for folder in self.root.glob("set-*")}
+        same = [item for item in found.items() if item[1].get("fingerprint") == fingerprint]
+        return dict(sorted(same, key=lambda item: (str(item[1].get("made")), item[0].name)))
+
+    def _forget_journal(self) -> None:
+        (self.folder / "journal.jsonl").unlink(missing_ok=True)
+        sync_folder(self.folder)
 
     def _note(self, entry: list[Any]) -> None:
         self._pending.append(json.dumps(entry, ensure_ascii=True, separators=(",", ":")).encode() + b"\n")
@@ -286,23 +345,24 @@ class SetWriter:
         kinds = Counter(entry[0] for entry in self._entries())
         return kinds[TAKEN], kinds[LEFT]
 
-    def _tables(self) -> tuple[Any, Any, int]:
-        """The index and what was left out, as pandas tables, and how many have damaged EXIF."""
+    def _tables(self) -> tuple[Any, Any, dict[str, list[int]]]:
+        """The index and what was left out, as pandas tables, and the rows of which each remark is made."""
         import pandas as pd
 
         taken: list[list[Any]] = []
         left: list[list[str]] = []
-        damaged = 0
+        remarks: dict[str, list[int]] = {}
         for entry in self._entries():
             if entry[0] == LEFT:
                 left.append(entry[1:])
                 continue
             taken.append(entry[1 : 1 + len(INDEX)])
-            damaged += DAMAGED in entry[1 + len(INDEX) :]
+            for remark in entry[1 + len(INDEX) :]:
+                remarks.setdefault(remark, []).append(entry[1])
         index = pd.DataFrame(taken, columns=list(INDEX))
         kinds = {"row": "int64", "fold": "Int64", "width": "int64", "height": "int64"}
         index = index.astype({name: kinds.get(name, "string") for name in INDEX})
-        return index, pd.DataFrame(left, columns=["file", "reason"]).astype("string"), damaged
+        return index, pd.DataFrame(left, columns=["file", "reason"]).astype("string"), remarks
 
     def _close_files(self) -> None:
         if self._journal >= 0:
@@ -406,11 +466,46 @@ def npy_head(shape: tuple[int, ...], kind: str = "|u1") -> bytes:
     return head
 
 
+def is_same_import(there: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
+    """Whether two sets of the same images come from one import done twice: of one source, under one title."""
+    whence = [tuple((each.get("source") or {}).get(name) for name in ("key", "path")) for each in (there, record)]
+    return whence[0] == whence[1] and there.get("title") == record["title"]
+
+
+def renew_record(folder: Path, anew: Path, there: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+    """Tell of a set what its import, done again, says now: what was left out, notes, options."""
+    os.replace(anew / "left_out.parquet", folder / "left_out.parquet")
+    shared = [note for note in there.get("notes", ()) if note.startswith(SAME_IMAGES)]
+    told = {name: record[name] for name in ("source", "options", "counts", "one_colour")}
+    replace_json(folder / "set.json", {**there, **told, "notes": [*shared, *record["notes"]]})
+
+
+def share_arrays(first: Path, folder: Path) -> None:
+    """Let a set's arrays be the files of another that has the same ones; where the disk knows no links, they stay."""
+    for path in arrays_of(folder):
+        temporary = path.with_suffix(".shared")
+        with contextlib.suppress(OSError):
+            os.link(first / path.name, temporary)
+            os.replace(temporary, path)
+
+
+def order_of_classes(found: list[str]) -> str:
+    """How a new set numbers its classes: naturally, which is "found" where the rows bring them so."""
+    return "found" if found == sorted(found, key=natural_key) else "natural"
+
+
+def forget_shared(folder: Path) -> None:
+    """Of a set in the making, let go of arrays that are another set's, too: nobody is to write to those."""
+    for path in (folder / "pixels.npy", folder / "vectors.npy"):
+        if path.exists() and path.stat().st_nlink > 1:
+            path.unlink()
+
+
 def notes_on(index: Any, left: Any) -> list[str]:
     """What a person should know of a set's labels, a sentence each."""
     notes = []
     counts = index.label.value_counts(sort=False)
-    alone = sorted(counts[counts == 1].index)
+    alone = sorted(counts[counts == 1].index, key=natural_key)
     if alone:
         notes.append(
             f"{some(alone)} {'has' if len(alone) == 1 else 'have'} one image: nothing there can be found again."
@@ -434,13 +529,14 @@ def notes_on(index: Any, left: Any) -> list[str]:
     return notes
 
 
-def note_on_exif(damaged: int) -> list[str]:
-    if not damaged:
-        return []
-    return [
-        f"{damaged} image{' has' if damaged == 1 else 's have'} damaged EXIF and {'is' if damaged == 1 else 'are'} "
-        f"taken as {'it lies' if damaged == 1 else 'they lie'}."
-    ]
+def notes_on_decoding(remarks: Mapping[str, Sequence[int]]) -> list[str]:
+    """What a person should know of how images came out, a sentence for each kind of remark."""
+    notes = []
+    for remark, (one, several) in REMARKS_IN_WORDS.items():
+        count = len(remarks.get(remark, ()))
+        if count:
+            notes.append(f"{count:,} image{' ' + one if count == 1 else 's ' + several}.")
+    return notes
 
 
 def some(names: list[str]) -> str:

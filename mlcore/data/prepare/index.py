@@ -37,7 +37,7 @@ def read_index(path: Path | str) -> pd.DataFrame:
             table = table.apply(lambda column: column.map(unescaped))
         else:
             table = pd.read_parquet(path)
-    except (OSError, ValueError, pd.errors.ParserError) as error:
+    except (OSError, ValueError, NotImplementedError, pd.errors.ParserError) as error:
         raise ValueError(f"{path.name}: it cannot be read as a table: {error}") from None
     return complete(table, path.name)
 

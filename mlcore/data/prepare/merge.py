@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 
 import pandas as pd
@@ -23,6 +24,8 @@ def merge(sets: Mapping[str, pd.DataFrame], *, same_labels: str = "join") -> pd.
     parts = []
     for name, index in sets.items():
         part = index.copy()
+        for column in ("label", "parent"):
+            part[column] = part[column].map(composed)
         for column in prefixed:
             part[column] = part[column].where(part[column] == "", f"{name}/" + part[column])
         parts.append(part.assign(set=name))
@@ -37,8 +40,15 @@ def merge(sets: Mapping[str, pd.DataFrame], *, same_labels: str = "join") -> pd.
     return merged
 
 
+def composed(word: str) -> str:
+    """A name with its accents written in the one way in which names are compared."""
+    return unicodedata.normalize("NFC", word)
+
+
 def shared_labels(sets: Mapping[str, pd.DataFrame]) -> list[str]:
     """The class names that occur in more than one set."""
-    seen = pd.Series([label for index in sets.values() for label in index["label"].unique()], dtype=object)
+    seen = pd.Series(
+        [label for index in sets.values() for label in index["label"].map(composed).unique()], dtype=object
+    )
     counts = seen.value_counts()
     return sorted(counts.index[counts > 1])

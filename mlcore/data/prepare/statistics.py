@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from mlcore.data.natural import natural_key
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -61,7 +63,7 @@ def statistics(index: pd.DataFrame) -> Statistics:
         classes=len(per_class),
         parents=index["parent"][index["parent"] != ""].nunique(),
         per_class=per_class,
-        lone=tuple(sorted(name for name, count in per_class.items() if count == 1)),
+        lone=tuple(sorted((name for name, count in per_class.items() if count == 1), key=natural_key)),
         widths=spread(index["width"]),
         heights=spread(index["height"]),
         modes=counted(index["mode"][index["mode"] != ""]),
@@ -76,10 +78,10 @@ def counted_words(count: int, one: str, many: str) -> str:
 
 
 def counted(column: pd.Series) -> dict[Any, int]:
-    """Each value's count, the largest first, equal ones in the order of their names."""
+    """Each value's count, the largest first, equal ones in the natural order of their names."""
     counts = column.value_counts()
     pairs = zip(counts.index.tolist(), counts.tolist(), strict=True)
-    return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
+    return dict(sorted(pairs, key=lambda pair: (-pair[1], natural_key(str(pair[0])))))
 
 
 def spread(sizes: pd.Series) -> tuple[int, int, int] | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
+from mlcore.data.natural import path_key
 from mlcore.data.sources.found import LeftOut, Reading
 from mlcore.data.sources.root import FILE_LIMIT, NO_LINK, allowed, checked_name, hidden, printable
 from mlcore.data.sources.zip_names import (
@@ -133,7 +134,7 @@ class PackedFiles:
     def files(self) -> Iterator[str | LeftOut]:
         """Every file's name, in the order of names; what cannot be used as `LeftOut`. Hidden files are passed over."""
         yield from (LeftOut(name, "The archive names it twice; its first is taken.") for name in sorted(self.repeated))
-        for name in sorted(self.entries):
+        for name in sorted(self.entries, key=path_key):
             if not name.endswith("/") and not any(map(hidden, name.split("/"))):
                 yield self.usable(name)
 

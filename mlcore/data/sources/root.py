@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from mlcore.data.natural import natural_key
 from mlcore.data.sources.found import LeftOut, Reading
 
 FILE_LIMIT = 20 * 2**20  # bytes of one image file, as it stands or as it comes out of an archive
@@ -125,10 +126,10 @@ class Root:
                 yield LeftOut(name, "It is not a plain file.")
 
     def entries(self, below: str = "") -> list[os.DirEntry[str]]:
-        """What stands in a folder, in the order of names; nothing where it cannot be listed."""
+        """What stands in a folder, in the natural order of names; nothing where it cannot be listed."""
         try:
             with os.scandir(self.path / below) as found:
-                return sorted(found, key=lambda entry: entry.name)
+                return sorted(found, key=lambda entry: natural_key(entry.name))
         except OSError:
             return []
 

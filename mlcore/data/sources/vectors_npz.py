@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -27,6 +28,20 @@ from mlcore.data.sources.vector_table import (
     column_words,
     extras_among,
     named,
+)
+
+ODD_HEADERS = (  # what numpy raises for a header that says nonsense
+    ValueError,
+    TypeError,
+    SyntaxError,
+    tokenize.TokenError,
+    MemoryError,
+    RecursionError,
+    UserWarning,
+    OverflowError,
+    KeyError,
+    AttributeError,
+    struct.error,
 )
 
 
@@ -128,7 +143,7 @@ def npy_header(who: str, file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
             if version not in readers:
                 raise ValueError(f"version {version} of the format is not read")
             shape, fortran, kind = readers[version](file)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError, UserWarning, OverflowError) as error:
+    except ODD_HEADERS as error:
         raise ValueError(f"{who}: is no array that can be read: {str(error)[:200]}") from None
     return shape, fortran, kind
 

@@ -42,7 +42,7 @@ def gone(pid, seconds=20.0):
 
 
 def same(one, other):
-    facts = [(each.width, each.height, each.mode, each.hash, each.damaged_exif) for each in (one, other)]
+    facts = [(each.width, each.height, each.mode, each.hash, each.remarks) for each in (one, other)]
     return facts[0] == facts[1] and np.array_equal(one.pixels, other.pixels)
 
 
