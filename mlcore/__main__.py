@@ -178,19 +178,23 @@ def add_import(acts: Any) -> None:
         help="your own images: a folder, a table, a zip archive, idx files",
         description="Read images once into the data root, where runs find them. Ctrl-C keeps what is read; the same "
         "command goes on.",
-        epilog="Example: python -m mlcore import photos --title 'Product photos'",
+        epilog="Example: python -m mlcore import photos --title 'Product photos'. Folders called train, test and the like "
+        "are the official split; if they are your classes: --option official_split=false",
     )
     command.add_argument(
         "path", help="a folder with a folder for each class, a .csv or .parquet table, a .zip, idx files"
     )
     command.add_argument("--source", metavar="KEY", help="what it is, if it is not seen: python -m mlcore list sources")
-    command.add_argument("--level", type=int, help="which folder is the class (1); the one above is its parent")
+    command.add_argument(
+        "--level", type=int, help="how many folders down the class is (1); the one above is its parent"
+    )
     command.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="any other of the source")
     command.add_argument(
         "--side", type=int, metavar="PX", help="of the stored squares (160, or less if all are smaller)"
     )
     command.add_argument("--fit", choices=["crop", "pad"], default="crop", help="cut what stands out, or keep all")
     command.add_argument("--title", help="what the set is called")
+    command.add_argument("--look", action="store_true", help="only say what would be read, and how; import nothing")
     command.add_argument("--json", action="store_true", help="no progress bar; the result as JSON")
     command.add_argument("--progress", action="store_true", help="progress as lines of JSON on standard error")
     command.set_defaults(act=import_images)
@@ -206,11 +210,12 @@ def add_import(acts: Any) -> None:
 
 
 def import_images(options: argparse.Namespace) -> int:
-    from mlcore.data.command import import_images
+    from mlcore.data.command import import_images, look_before_import
 
     named = [assignment(text, "--option") for text in options.option]
     knobs = {name: plain_value(name, value, "--option") for name, value in named}
-    return import_images(options, knobs | ({} if options.level is None else {"level": options.level}))
+    knobs |= {} if options.level is None else {"level": options.level}
+    return (look_before_import if options.look else import_images)(options, knobs)
 
 
 def show_data(options: argparse.Namespace) -> int:

@@ -118,7 +118,7 @@ def spec_from_options(options: argparse.Namespace) -> RunSpec:
             raise ValueError(f"--set takes SETTING=VALUE, such as loss.margin=0.3; got '{text}'.")
         path = path.strip()
         settings[path] = value.strip() if path == "teacher.run" else plain_value(path, value)
-    if "dataset" in settings:
+    if isinstance(settings.get("dataset"), str):
         settings["dataset"] = key_of_set(settings["dataset"])
     return RunSpec.read(record).changed(settings)
 

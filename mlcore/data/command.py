@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from mlcore.data.features import Kept, all_kept, features_root, remove_kept
 from mlcore.data.importing import Progress, import_path
+from mlcore.data.looking import LookedAt, look_at_path
 from mlcore.data.progress import ProgressLines
-from mlcore.data.sources import SOURCES
+from mlcore.data.sources import SOURCES, Reading
 from mlcore.data.store import SetFacts, all_sets, data_root, delete_set, find_set, read_left_out, rename_set
 from mlcore.data.writing import Unfinished, remove_unfinished, unfinished
 
@@ -43,10 +44,37 @@ def import_images(options: argparse.Namespace, knobs: dict[str, Any]) -> int:
     return 0
 
 
+def tell_readings(readings: list[Reading]) -> None:
+    """What a source made out by itself, before its images are read."""
+    for reading in readings:
+        print(f"mlcore: {reading.in_words()}", file=sys.stderr)
+
+
+def look_before_import(options: argparse.Namespace, knobs: dict[str, Any]) -> int:
+    """What an import of a path would read, and nothing imported."""
+    seen = look_at_path(options.path, options.source, knobs)
+    print(json.dumps(asdict(seen), ensure_ascii=False) if options.json else "\n".join(seen_in_words(seen)))
+    return 0
+
+
+def seen_in_words(seen: LookedAt) -> list[str]:
+    """What was seen at a path, the classes with most images first."""
+    at_least = "" if seen.complete else "at least "
+    lines = [f"{SOURCES[seen.source].title}: {at_least}{seen.images:,} images in {len(seen.classes):,} classes"]
+    lines += [f"  {reading.in_words()}" for reading in seen.readings]
+    lines += [f"  {side}: {count:,} images" for side, count in seen.sides.items()]
+    lines += [f"  {name}: {count:,}" for name, count in list(seen.classes.items())[:REASONS]]
+    if len(seen.classes) > REASONS:
+        lines.append(f"  and {len(seen.classes) - REASONS:,} more classes")
+    lines += [f"  left out {count:,}: {reason}" for reason, count in list(seen.left_out.items())[:REASONS]]
+    return lines
+
+
 def import_with_bar(path: str | Path, *, quiet: bool = False, seen: Progress | None = None, **how: Any) -> Path:
     """`import_path` with a progress bar on a terminal, or telling `seen`."""
     if seen is not None:
         return import_path(path, progress=seen, **how)
+    how["listener"] = tell_readings
     with tqdm(unit=" images", disable=quiet or not sys.stderr.isatty(), desc=f"Listing {Path(path).name}") as bar:
 
         def show(done: int, total: int | None, seconds_left: float | None) -> None:

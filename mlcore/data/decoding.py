@@ -36,8 +36,8 @@ class Decoded:
 
     `hash` is 16 hex digits that differ in few bits for images that look alike. `remarks` are those of REMARKS that
     hold: EXIF may have said how the image lies and cannot be read; its box goes beyond it; on a white ground nothing
-    would be seen; all is transparent and what is beneath is taken; it used few of its 16 bits; it came out of one colour
-    all over. Shapes: pixels (side, side, C) uint8, C 1 for grey and 3 for colour.
+    would be seen; all is transparent and what is beneath is taken; it used few of its 16 bits; it is of one colour all
+    over. Shapes: pixels (side, side, C) uint8, C 1 for grey and 3 for colour.
     """
 
     pixels: np.ndarray

@@ -29,8 +29,8 @@ UPLOADS = ".uploads"  # where files that somebody sent lie until they are import
 class SetFacts:
     """What `set.json` says of a set: who it is, whence, how much, how stored, and what to know of it (`notes`).
 
-    `one_colour` are the first thousand rows whose images came out of one colour all over. `class_order` says how classes
-    are numbered, see `numbered_classes`.
+    `one_colour` are the first thousand rows whose images came out of one colour all over. `class_order` says how its
+    classes are numbered, see `numbered_classes`.
     """
 
     folder: Path
