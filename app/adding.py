@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from app.guard import told
-from app.jobs import Job, jobs, uploads
+from app.import_options import import_options
+from app.jobs import Job, jobs
+from app.uploaded import KINDS, let_go, uploaded
 from app.words import clock, count, plain
 from mlcore.data.command import same_import
 from mlcore.data.store import data_root
 from mlcore.data.writing import remove_unfinished, unfinished
-from mlcore.runs.durable import make_folders
 
-KINDS = ["zip", "npz", "parquet"]
 ADDED = "data.added"
 MINE = "data.mine"
-PART_BYTES = 2**20
 SHAPES = """
-- **Zip**: a folder for each class, with its images in it (PNG, JPEG, WebP, BMP). Folders around them do not count.
+- **Zip**: a folder for each class, with its images in it (PNG, JPEG, WebP, BMP). Folders around them do not count, and
+  folders called train, val, test, query or gallery are the official split. Or a table in the zip that names its images.
 - **Folder** on this computer: the same, unpacked; or CUB-200-2011, Cars196, Stanford Online Products, In-Shop or
   iNaturalist 2018 as they come.
-- **Table** (CSV, Parquet): columns `file` and `label`, and if you like `split`, `fold`, `parent`, `text` and a box.
+- **Table** (CSV, Parquet), with the zip of its images where you upload it: columns `file` and `label`, and if you like
+  `split`, `fold`, `parent`, `text` and a box.
 - **Feature vectors** (NPZ, Parquet): `vectors` and `labels`; a head is trained on them.
 - **MNIST's files** (idx), also gzipped.
 """
@@ -47,14 +44,15 @@ def adding() -> None:
         )
         if by == "upload":
             sent = st.file_uploader(
-                "A zip with a folder for each class, or feature vectors",
+                "A zip with a folder for each class, a table with the zip of its images, or feature vectors",
                 KINDS,
+                accept_multiple_files=True,
                 key=f"data.upload.{number}",
-                help="Up to 200 MB. Larger ones: unpack them and give their path.",
+                help="Up to 200 MB a file. Larger ones: unpack them and give their path.",
             )
-            path, name = None, Path(sent.name).stem if sent else ""
+            path, name = None, Path(sent[0].name).stem if sent else ""
         else:
-            sent = None
+            sent = []
             path = st.text_input(
                 "Folder, table, zip or idx files", key="data.path", placeholder="/home/me/photos", max_chars=4096
             ).strip()
@@ -62,8 +60,13 @@ def adding() -> None:
         with st.popover("What fits", icon=":material/help:"):
             st.markdown(SHAPES)
         title = st.text_input("Call it", key="data.title", placeholder=name or "as the file is called", max_chars=120)
-        with st.expander("How it is read", icon=":material/tune:"):
-            options = how_it_is_read()
+        try:
+            stored = uploaded(sent) if sent else None
+        except (ValueError, OSError) as error:
+            st.warning(plain(str(error), 300), icon=":material/error:")
+            stored, sent = None, []
+        with st.expander("How it is read", icon=":material/tune:", expanded=bool(stored or path)):
+            options = import_options(path, stored)
         st.button(
             "Import",
             type="primary",
@@ -75,46 +78,14 @@ def adding() -> None:
         )
 
 
-def how_it_is_read() -> list[str]:
-    """The import's options as arguments."""
-    side = st.selectbox(
-        "Stored size",
-        [None, 32, 64, 96, 128, 160, 224, 256],
-        format_func=lambda px: f"{px} px" if px else "160 px, or less where all are smaller",
-        key="data.side",
-        help="Images are made square and kept at this size; a backbone scales them to its own.",
-    )
-    fit = st.segmented_control(
-        "Images that are not square",
-        ["crop", "pad"],
-        format_func={"crop": "Cut", "pad": "Keep all"}.get,
-        default="crop",
-        required=True,
-        key="data.fit",
-        help="Cut: the middle is kept. Keep all: the rest of the square is filled.",
-    )
-    level = st.number_input(
-        "Which folder is the class",
-        1,
-        8,
-        1,
-        key="data.level",
-        help="1: the folder that the images lie in. 2: the one above it. The next one up is the parent.",
-    )
-    options = ["--fit", fit]
-    options += ["--side", str(side)] if side else []
-    return options + (["--level", str(level)] if level != 1 else [])
-
-
-def begin_import(sent: Any, path: str | None, title: str, options: list[str]) -> None:
+def begin_import(sent: list[Any], path: str | None, title: str, options: list[str]) -> None:
     upload = None
-    if sent is not None:
-        stored = spooled(sent)
-        upload, path = stored.parent, str(stored)
+    if sent:
+        stored = uploaded(sent)
+        upload, path = stored.folder, stored.path
     named = ["--title", title] if title else []
     begin(title or "images", ["import", *options, *named, "--json", "--progress", "--", path], upload)
-    if sent is not None:
-        let_go(sent)
+    let_go(sent)
     st.session_state["data.title"] = st.session_state["data.path"] = ""
     st.session_state[ADDED] += 1
 
@@ -123,38 +94,6 @@ def begin(title: str, arguments: list[str], upload: Path | None = None) -> None:
     """Begin a job; what comes of it is shown to this session."""
     job = jobs().begin(title, arguments, upload)
     st.session_state.setdefault(MINE, set()).add(job.number)
-
-
-def spooled(sent: Any) -> Path:
-    """An uploaded file on the disk, in a folder named by its contents, under a name made plain.
-
-    It is read in parts: whatever asks for all of it at once (`getbuffer`, `file_digest`) makes a copy in memory.
-    """
-    digest = hashlib.sha256()
-    for part in parts_of(sent):
-        digest.update(part)
-    folder = uploads() / digest.hexdigest()[:16]
-    make_folders(folder)
-    stem, suffix = Path(sent.name).stem, Path(sent.name).suffix.lower()
-    stored = folder / f"{re.sub(r'[^A-Za-z0-9_-]+', '-', stem)[:60].strip('-') or 'images'}{suffix}"
-    stored.touch(mode=0o600)
-    with open(stored, "wb") as file:
-        file.writelines(parts_of(sent))
-    return stored
-
-
-def parts_of(sent: Any) -> Iterator[bytes]:
-    sent.seek(0)
-    while part := sent.read(PART_BYTES):
-        yield part
-
-
-def let_go(sent: Any) -> None:
-    """Give back the memory that Streamlit holds an uploaded file in, else until the person has left."""
-    context = get_script_run_ctx()
-    remove = getattr(context.uploaded_file_mgr, "remove_file", None) if context is not None else None
-    if remove is not None:  # another manager of uploads may hold them elsewhere
-        remove(session_id=context.session_id, file_id=sent.file_id)
 
 
 def jobs_going_on() -> None:

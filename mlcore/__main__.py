@@ -178,8 +178,8 @@ def add_import(acts: Any) -> None:
         help="your own images: a folder, a table, a zip archive, idx files",
         description="Read images once into the data root, where runs find them. Ctrl-C keeps what is read; the same "
         "command goes on.",
-        epilog="Example: python -m mlcore import photos --title 'Product photos'. Folders called train, test and the like "
-        "are the official split; if they are your classes: --option official_split=false",
+        epilog="Example: python -m mlcore import photos --title 'Product photos'. Folders called train, test and the "
+        "like are the official split; if they are your classes: --option official_split=false",
     )
     command.add_argument(
         "path", help="a folder with a folder for each class, a .csv or .parquet table, a .zip, idx files"

@@ -18,6 +18,7 @@ from mlcore.data.sources.found import LeftOut, Reading
 from mlcore.data.sources.root import FILE_LIMIT, NO_LINK, allowed, checked_name, hidden, printable
 from mlcore.data.sources.zip_names import (
     CODE_PAGES,
+    LOOKED_AT,
     decoded,
     fitting_code_pages,
     guess_code_page,
@@ -131,6 +132,13 @@ class PackedFiles:
         )
         return told
 
+    def names_by_code_page(self) -> dict[str, str]:
+        """A name of which the archive does not say how it is written, in each of the code pages that may be meant."""
+        if not self.unstated:
+            return {}
+        example = max(self.unstated[:LOOKED_AT], key=lambda raw: sum(byte > 127 for byte in raw))
+        return {page: example.decode(page) for page in fitting_code_pages(self.unstated)}
+
     def files(self) -> Iterator[str | LeftOut]:
         """Every file's name, in the order of names; what cannot be used as `LeftOut`. Hidden files are passed over."""
         yield from (LeftOut(name, "The archive names it twice; its first is taken.") for name in sorted(self.repeated))
@@ -222,6 +230,11 @@ class PackedFiles:
     def stamp(self, file: str) -> str:
         entry = self.entries.get(self.spelled(file))
         return "" if entry is None else f"{entry.file_size}:{entry.CRC}"
+
+
+def is_archive(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a zip archive at a path that is none of arrays."""
+    return os.path.isfile(path) and Path(path).suffix.lower() != ".npz" and zipfile.is_zipfile(path)
 
 
 def without_here(name: str) -> str:

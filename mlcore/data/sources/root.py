@@ -6,8 +6,10 @@ import contextlib
 import errno
 import os
 import stat
+import time
 import unicodedata
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path, PurePosixPath
 
 from mlcore.data.natural import natural_key
@@ -15,9 +17,14 @@ from mlcore.data.sources.found import LeftOut, Reading
 
 FILE_LIMIT = 20 * 2**20  # bytes of one image file, as it stands or as it comes out of an archive
 DEPTH_LIMIT = 32
+ALSO_ALLOWED: ContextVar[Path | None] = ContextVar("ALSO_ALLOWED", default=None)
 NO_LINK = "It is a link. Links are not followed: put the image itself here."
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp"}
 ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst"}
+
+
+class TooLong(Exception):
+    """Listing takes longer than whoever looks wants to wait."""
 
 
 class Root:
@@ -35,6 +42,7 @@ class Root:
             raise ValueError(f"{path}: must be a folder that is there. Check its name.")
         self.given = Path(os.path.abspath(Path(path).expanduser()))
         self.spellings: dict[str, dict[str, str]] = {}
+        self.until: float | None = None  # when listing ends, by the monotonic clock, for those who only look
 
     def open(self, file: str, limit: int = FILE_LIMIT) -> bytes:
         """The bytes of a file; ValueError, with the reason as a sentence, where it may not or cannot be read."""
@@ -107,6 +115,8 @@ class Root:
 
         Hidden files (a dot before the name, `__MACOSX`, Thumbs.db) are what systems leave behind: they are passed over.
         """
+        if self.until is not None and time.monotonic() > self.until:
+            raise TooLong("There are more folders and files than can be looked at here.")
         for entry in self.entries(below):
             name = f"{below}{entry.name}"
             if hidden(entry.name):
@@ -144,9 +154,20 @@ def allowed(path: str | os.PathLike[str]) -> Path:
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"{printable(str(path))[:200]}: is no path that can be read: {error}") from None
     roots = [Path(root).resolve() for root in os.environ.get("LAB_IMPORT_ROOTS", "").split(os.pathsep) if root]
+    roots += [ALSO_ALLOWED.get().resolve()] if roots and ALSO_ALLOWED.get() else []
     if roots and not any(real.is_relative_to(root) for root in roots):
         raise ValueError(f"{path}: images are only read from {' or '.join(map(str, roots))}, as LAB_IMPORT_ROOTS says.")
     return real
+
+
+@contextlib.contextmanager
+def also_allowed(folder: Path | None) -> Iterator[None]:
+    """For a while, in this thread, one more folder that images may be read from: where somebody's upload lies."""
+    token = ALSO_ALLOWED.set(folder)
+    try:
+        yield
+    finally:
+        ALSO_ALLOWED.reset(token)
 
 
 def checked_name(file: str) -> str:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated
 
 from mlcore.data.sources.classes import FolderLabels
 from mlcore.data.sources.found import Found, LeftOut, Reading
 from mlcore.data.sources.image_folder import LEVEL, OFFICIAL_SPLIT
-from mlcore.data.sources.packed import AUTO, NAME_ENCODING, PackedFiles
+from mlcore.data.sources.packed import AUTO, NAME_ENCODING, PackedFiles, is_archive
 from mlcore.data.sources.registry import SOURCES
 
 
@@ -39,8 +37,7 @@ class ZipArchive:
 
     @staticmethod
     def takes(path: str | os.PathLike[str]) -> bool:
-        is_arrays = Path(path).suffix.lower() == ".npz"
-        return os.path.isfile(path) and zipfile.is_zipfile(path) and not is_arrays
+        return is_archive(path)
 
     @cached_property
     def labels(self) -> FolderLabels:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
 from mlcore.data.sources.found import Found, LeftOut, Reading
-from mlcore.data.sources.packed import AUTO, NAME_ENCODING, PackedFiles
+from mlcore.data.sources.packed import AUTO, NAME_ENCODING, PackedFiles, is_archive
 from mlcore.data.sources.registry import SOURCES
 from mlcore.data.sources.root import not_an_image
 from mlcore.data.sources.table import (
@@ -53,7 +51,7 @@ class ZipTable(TableOfFiles):
 
     @staticmethod
     def takes(path: str | os.PathLike[str]) -> bool:
-        if not os.path.isfile(path) or Path(path).suffix.lower() == ".npz" or not zipfile.is_zipfile(path):
+        if not is_archive(path):
             return False
         try:
             return usable_table(PackedFiles(path)) is not None

@@ -6,6 +6,7 @@ import contextlib
 import io
 import struct
 import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -16,7 +17,12 @@ from PIL import Image
 from scipy.fft import dctn
 
 from mlcore.data.decoding import (
+    BOX_CUT,
+    BRIGHTER,
     DAMAGED_EXIF,
+    ON_BLACK,
+    ONE_COLOUR,
+    UNCOVERED,
     decode,
     perceptual_hash,
 )
@@ -243,3 +249,66 @@ def test_bytes_changed_anywhere_give_an_image_or_a_value_error(data):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(ValueError):
         assert decode(bytes(raw), 8).pixels.shape[:2] == (8, 8)
+
+
+def drawn(mode, ground, ink):
+    image = Image.new(mode, (16, 16), ground)
+    image.paste(ink, (4, 4, 12, 12))
+    return image
+
+
+def remarks(image, **how):
+    done = decode(image_bytes(image, **how), 16)
+    return done.remarks, int(np.ptp(done.pixels))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_white_on_transparent_is_put_on_black(mode):
+    clear, white = ((0, 0, 0, 0), (255, 255, 255, 255)) if mode == "RGBA" else ((0, 0), (255, 255))
+    assert remarks(drawn(mode, clear, white)) == ((ON_BLACK,), 255)
+
+
+def test_white_on_a_transparent_colour_of_a_palette_is_put_on_black():
+    image = drawn("P", 0, 1)
+    image.putpalette([255, 255, 255, 255, 255, 255])
+    assert remarks(image, transparency=0) == ((ON_BLACK,), 255)
+    assert remarks(image, transparency=bytes([0, 255])) == ((ON_BLACK,), 255)
+
+
+@pytest.mark.parametrize(("mode", "key", "ink"), [("RGB", (0, 0, 0), (9, 9, 9)), ("L", 0, 9)])
+def test_black_on_a_transparent_colour_that_is_black_can_be_seen(mode, key, ink):
+    seen, contrast = remarks(drawn(mode, key, ink), transparency=key)
+    assert (seen, contrast) == ((), 246)
+
+
+def test_an_image_that_is_transparent_all_over_shows_what_is_beneath():
+    assert remarks(drawn("RGBA", (10, 200, 10, 0), (200, 10, 10, 0))) == ((UNCOVERED,), 190)
+
+
+def test_twelve_of_sixteen_bits_are_not_all_black():
+    values = np.zeros((16, 16), np.uint16)
+    values[:, 8:] = 2000
+    assert remarks(Image.fromarray(values))[0] == (BRIGHTER,)
+    assert remarks(Image.fromarray(values))[1] >= 200
+    assert remarks(Image.fromarray(values * 30)) == ((), 233)
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (12, 200, 3)])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP"])
+def test_one_colour_all_over_is_remarked(colour, kind):
+    assert decode(image_bytes(flat(colour=colour), kind), 8).remarks == (ONE_COLOUR,)
+    assert decode(image_bytes(picture(1), kind), 8).remarks == ()
+
+
+def test_a_box_beyond_its_image_is_cut_and_remarked():
+    data = image_bytes(picture(1, (20, 20)))
+    assert decode(data, 8, box=(10, 10, 500, 20)).remarks == (BOX_CUT,)
+    assert decode(data, 8, box=(10, 10, 20, 20)).remarks == ()
+
+
+def test_a_transparent_colour_of_sixteen_bits_is_no_reason_to_leave_an_image_out():
+    raw = bytearray(image_bytes(picture(2, (16, 16))))
+    place = raw.index(b"IDAT") - 4
+    chunk = b"tRNS" + struct.pack(">HHH", 60_000, 60_000, 60_000)
+    raw[place:place] = struct.pack(">I", 6) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    assert np.array_equal(decode(bytes(raw), 16).pixels, np.asarray(picture(2, (16, 16))))

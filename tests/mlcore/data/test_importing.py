@@ -18,10 +18,11 @@ from PIL import Image
 
 from mlcore.data import importing, writing
 from mlcore.data.decoders import Decoders
+from mlcore.data.fingerprint import fingerprint_of
 from mlcore.data.importing import ImportStopped, import_path, import_set
 from mlcore.data.sources import Found, ImageFolder, LeftOut, source_for
-from mlcore.data.store import all_sets, open_set, read_index, read_left_out
-from mlcore.runs.durable import DiskFull
+from mlcore.data.store import all_sets, delete_set, open_set, read_facts, read_index, read_left_out, read_set
+from mlcore.runs.durable import DiskFull, read_json, replace_json
 from mlcore.runs.process import take_lock
 
 Disk = namedtuple("Disk", "total used free")
@@ -464,3 +465,90 @@ def test_a_source_of_another_kind_can_be_named(tmp_path):
 def test_importing_brings_no_torch():
     code = "import sys, mlcore.data.command, mlcore.data.sources; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_each_import_of_the_same_images_keeps_its_own_record_and_shares_their_pixels(tmp_path, root):
+    made = images(6)
+    one = import_set(Memory(made, [LeftOut("x.txt", "It is a text.")]), "first", root, made_from={"path": "/a"})
+    two = import_set(Memory(made, [LeftOut("y.gif", "It is a film.")]), "second", root, made_from={"path": "/b"})
+    first, second = read_facts(one), read_facts(two)
+    assert (first.title, second.title) == ("first", "second")
+    assert first.fingerprint == second.fingerprint
+    assert first.id == one.name != second.id == two.name
+    assert read_left_out(one).file.tolist() == ["x.txt"]
+    assert read_left_out(two).file.tolist() == ["y.gif"]
+    assert f"The same images as 'first' ({first.id})" in second.notes[0]
+    assert not any("The same images" in note for note in first.notes)
+    assert os.path.samefile(one / "pixels.npy", two / "pixels.npy")
+    delete_set(first.id, root)
+    assert len(open_set(second.id, root)) == 6
+
+
+def test_an_import_done_again_tells_what_is_left_out_now(tmp_path, root):
+    own = classes(tmp_path / "own")
+    (own / "c0" / "bad.png").write_bytes(b"no image")
+    first = import_path(own, root=root)
+    assert read_facts(first).counts["left_out"] == 1
+    (own / "c0" / "bad.png").unlink()
+    assert import_path(own, root=root) == first
+    assert read_facts(first).counts["left_out"] == 0
+    assert read_left_out(first).empty
+
+
+def test_an_import_that_dies_after_its_pixels_were_shared_leaves_the_other_set_whole(root, monkeypatch):
+    made = images(6)
+    one = import_set(Memory(made), "first", root)
+    before = snapshot(one)
+    with monkeypatch.context() as patch:
+        patch.setattr(writing.os, "rename", lambda *_: (_ for _ in ()).throw(OSError("pulled out")))
+        with pytest.raises(OSError, match="pulled out"):
+            import_set(Memory(made), "second", root)
+    assert len(read_index(import_set(Memory(made), "second", root))) == 6
+    assert snapshot(one) == before
+
+
+def test_pictures_of_one_colour_are_counted_and_their_rows_kept(root):
+    made = images(4)
+    names = list(made)
+    for name in (names[1], names[3]):
+        made[name] = image_bytes(Image.new("RGB", (24, 24), "white"))
+    facts = read_facts(import_set(Memory(made), "own", root))
+    assert facts.one_colour == [1, 3]
+    assert "2 images came out of one colour all over: there is nothing in them to learn from." in facts.notes
+
+
+def test_a_box_beyond_its_image_does_not_set_the_side(tmp_path, root):
+    own = tree(tmp_path / "own", {f"{n}.png": image_bytes(picture(n, (40, 40))) for n in range(3)})
+    rows = ['0.png,a,"0,0,9999,9999"', '1.png,b,"0,0,30,30"', '2.png,b,"100,100,200,200"']
+    (own / "t.csv").write_text("file,label,box\n" + "\n".join(rows) + "\n")
+    folder = import_path(own / "t.csv", root=root)
+    assert read_facts(folder).side == 40
+    assert "outside of the image" in read_left_out(folder).reason[0]
+    assert any("1 image has a box that goes beyond it" in note for note in read_facts(folder).notes)
+
+
+def test_how_a_source_was_read_is_told_before_and_in_the_notes(tmp_path, root):
+    names = [f"{side}/{label}/{n}.png" for side in ("train", "test") for label in "ab" for n in range(2)]
+    own = tree(tmp_path / "own", {name: image_bytes(picture(n)) for n, name in enumerate(names)})
+    told = []
+    folder = import_path(own, root=root, listener=told.extend)
+    assert told[0].otherwise == "--option official_split=false"
+    assert told[0].text in read_facts(folder).notes
+    table = open_set(folder.name, root)
+    assert table.class_names == ("a", "b")
+    assert sorted(set(table.splits)) == ["test", "train"]
+
+
+def test_classes_are_numbered_naturally_and_sets_of_before_keep_their_order(tmp_path, root):
+    own = tree(tmp_path / "own", {f"{n}.png": image_bytes(picture(n)) for n in range(4)})
+    (own / "t.csv").write_text("file,label\n" + "".join(f"{n}.png,{c}\n" for n, c in enumerate((11, 2, 10, 1))))
+    folder = import_path(own / "t.csv", root=root)
+    table = open_set(folder.name, root)
+    assert table.class_names == ("1", "2", "10", "11")
+    assert table.labels.tolist() == [3, 1, 2, 0]
+    record = read_json(folder / "set.json")
+    before = {**record, "fingerprint": fingerprint_of(folder)}
+    del before["class_order"], before["one_colour"]
+    replace_json(folder / "set.json", before)
+    read_set.cache_clear()
+    assert open_set(folder.name, root).class_names == ("11", "2", "10", "1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 
 import pandas as pd
 import pytest
@@ -215,3 +216,57 @@ def test_the_limit_of_other_readers_is_left_as_it_was(folder):
     before = csv.field_size_limit()
     list(FileTable(written(folder, "file,label\na.png,x\n")).find())
     assert csv.field_size_limit() == before
+
+
+def test_a_path_into_the_images_folder_is_taken_and_another_is_refused_with_the_cure(folder):
+    names = [folder / "a.png", folder / "sub" / ".." / ".." / "secret.png", folder.parent / "own-secret" / "b.png"]
+    source = FileTable(written(folder, "file,label\n" + "".join(f"{name},cat\n" for name in names)))
+    assert [item.file for item in found(source)] == ["a.png"]
+    assert source.open("a.png") == image_bytes()
+    assert all("--option root=FOLDER" in item.reason for item in left(source)[1:])
+    assert len(left(source)) == 2
+
+
+def test_a_path_into_a_folder_that_is_reached_by_a_link_is_taken(folder, tmp_path):
+    (tmp_path / "link").symlink_to(folder)
+    table = written(folder, f"file,label\n{tmp_path / 'link' / 'a.png'},cat\n")
+    assert [item.file for item in found(FileTable(table, root=str(tmp_path / "link")))] == ["a.png"]
+
+
+@pytest.mark.parametrize("head", ["\n", "\n\n", ";;\n", ",\n", "\ufeff\n"])
+def test_blank_lines_at_the_top_are_passed_over(folder, head):
+    mark = ";" if ";" in head else ","
+    source = FileTable(written(folder, head + "file,label\n\na.png,cat\n,dog\n".replace(",", mark)))
+    assert found(source) == [Found("a.png", "cat")]
+    assert f"row {head.count(chr(10)) + 4}" in left(source)[0].reason
+
+
+def test_accents_may_be_written_in_two_ways_in_a_table_and_on_the_disk(folder):
+    composed, decomposed = ("é.png", unicodedata.normalize("NFD", "é.png"))
+    tree(folder, {f"ä/{decomposed}": image_bytes()})
+    source = FileTable(
+        written(folder, f"file,label\nä/{composed},café\na.png,{unicodedata.normalize('NFD', 'café')}\n")
+    )
+    assert {item.label for item in found(source)} == {"café"}
+    assert all(source.open(item.file) and source.stamp(item.file) for item in found(source))
+
+
+@pytest.mark.parametrize(("fold", "is_taken"), [("1.5", False), ("-2", False), ("-1", True), ("3.0", True)])
+def test_a_fold_is_a_whole_number(folder, fold, is_taken):
+    source = FileTable(written(folder, f"file,label,fold\na.png,cat,{fold}\n"))
+    assert bool(found(source)) == is_taken
+    assert is_taken or f"got '{fold}'" in left(source)[0].reason
+
+
+def test_a_box_left_of_its_image_is_cut(folder):
+    source = FileTable(written(folder, 'file,label,box\na.png,cat,"-5,-3,10,10"\nb.png,cat,"-5,-3,-1,10"\n'))
+    assert [item.box for item in found(source)] == [(0, 0, 10, 10)]
+    assert "left < right" in left(source)[0].reason
+
+
+@pytest.mark.parametrize("column", ["file", "label", "split"])
+def test_a_column_of_another_kind_is_refused_by_its_kind(folder, column):
+    rows = {"file": ["a.png"], "label": ["x"], "split": ["train"], "when": [pd.Timestamp("2020-01-01")]}
+    pd.DataFrame(rows | {column: [{"bytes": b"x"}]}).to_parquet(folder / "t.parquet")
+    with pytest.raises(ValueError, match=rf"'{column}' must hold words or numbers; it holds struct<bytes: binary>"):
+        FileTable(folder / "t.parquet")
