@@ -72,6 +72,7 @@ def import_path(
         cancelled=cancelled,
         listener=listener,
         as_it_is=as_it_is,
+        any_title=title is None,
     )
 
 
@@ -87,15 +88,16 @@ def import_set(
     cancelled: Cancelled | None = None,
     listener: Listener | None = None,
     as_it_is: bool = False,
+    any_title: bool = False,
 ) -> Path:
     """Read every image of a source and make a set of them under `root`; returns the set's folder.
 
     An image that cannot be used is left out with its reason; it never ends the import, whatever it does to its decoder,
-    for that is a process of its own (see `Decoders`). The same source, unchanged and with the same options, is not
-    imported twice; an import that was stopped, by whatever, goes on where it was. `side` None is 160 px, or less where
-    a hundred images, spread over all, are smaller. `progress(done, total, seconds_left)` and `cancelled()` are called
-    several times a second; while the source is listed, total is None. `listener` is told, before an image is read, what
-    the source made out by itself; the set's notes say it too.
+    for that is a process of its own (see `Decoders`). The same source, unchanged and with the same options and title
+    (unless `any_title` will do), is not imported twice; an import that was stopped, by whatever, goes on where it was.
+    `side` None is 160 px, or less where a hundred images, spread over all, are smaller. `progress(done, total,
+    seconds_left)` and `cancelled()` are called several times a second; while the source is listed, total is None.
+    `listener` is told, before an image is read, what the source made out by itself; the set's notes say it too.
 
     Raises: ImportStopped after a cancel; ValueError if there is no usable image, an option is not understood, the set
     is being imported by another process, or no decoder can be started; DiskFull before the disk is full.
@@ -109,7 +111,7 @@ def import_set(
     readings = readings_of(source)
     if listener is not None and readings:
         listener(readings)
-    there = set_of_state(root, state, None if as_it_is else options)
+    there = set_of_state(root, state, None if as_it_is else options, None if any_title else title)
     if there is not None:
         clock.tell(total, total, always=True)
         return there
@@ -119,7 +121,7 @@ def import_set(
         name = hashlib.sha256(repr((state, options)).encode()).hexdigest()
         forget_older(root, facts, name)
         with SetWriter(root, name, chosen) as writer:
-            there = set_of_state(root, state, None if as_it_is else options)
+            there = set_of_state(root, state, None if as_it_is else options, None if any_title else title)
             if there is not None:  # another process has ended the same import meanwhile
                 writer.discard()
                 return there

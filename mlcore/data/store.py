@@ -105,11 +105,13 @@ def find_set(text: str, root: Path | None = None) -> SetFacts:
     raise ValueError(f"There is no imported set '{wanted[:60]}' in {root or data_root()}. See: python -m mlcore data")
 
 
-def set_of_state(root: Path, state: str, options: Mapping[str, Any] | None) -> Path | None:
-    """The newest set that was made of a source in this very state, with these options asked for or (None) any."""
+def set_of_state(root: Path, state: str, options: Mapping[str, Any] | None, title: str | None = None) -> Path | None:
+    """The newest set that was made of a source in this very state, with these options asked for or (None) any, and
+    under this title or (None) any."""
     for facts in all_sets(root):
         asked = {"side": facts.options.get("asked_side"), "fit": facts.options.get("fit")}
-        if facts.source.get("state") == state and (options is None or asked == options):
+        fits = (options is None or asked == options) and (title is None or facts.title == title)
+        if facts.source.get("state") == state and fits:
             return facts.folder
     return None
 

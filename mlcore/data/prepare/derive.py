@@ -31,7 +31,7 @@ def derive_set(
     """The folder of a new set with the rows of a prepared index, in their order; the sets it comes from stay.
 
     `folders` are those sets' by name: with several, `set` in the index says whose `row` a row is. The same rows of the
-    same sets are not written twice. `plan` is kept beside, to tell how the set was made.
+    same sets are not written twice under one title. `plan` is kept beside, to tell how the set was made.
 
     Raises: ValueError if a folder is no set, the sets are of different sides, or a row is not in its set; DiskFull
     before the disk is full.
@@ -50,7 +50,7 @@ def derive_set(
     digest = hashlib.sha256(json.dumps([facts[name].fingerprint for name in facts]).encode())
     digest.update(chosen.to_json(orient="values").encode())
     state = digest.hexdigest()
-    there = set_of_state(root, state, None)
+    there = set_of_state(root, state, None, title)
     if there is not None:
         return there
     pixels = {
