@@ -62,7 +62,10 @@ def test_the_set_it_comes_from_stays_and_the_same_is_not_made_twice(shoes, root)
     done = PLAN.apply(read_index(shoes))[0]
     before = read_index(shoes)
     folder = derive_set(done, {"shoes": shoes}, "one", root=root)
-    assert derive_set(done, {"shoes": shoes}, "two", root=root) == folder
+    assert derive_set(done, {"shoes": shoes}, "one", root=root) == folder
+    other = derive_set(done, {"shoes": shoes}, "two", root=root)
+    assert read_facts(other).title == "two"
+    assert (other / "pixels.npy").samefile(folder / "pixels.npy")
     assert folder != shoes
     assert read_index(shoes).equals(before)
     assert sorted(path.name for path in root.iterdir()) == sorted([shoes.name, folder.name])
