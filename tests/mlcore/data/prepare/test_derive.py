@@ -68,7 +68,7 @@ def test_the_set_it_comes_from_stays_and_the_same_is_not_made_twice(shoes, root)
     assert (other / "pixels.npy").samefile(folder / "pixels.npy")
     assert folder != shoes
     assert read_index(shoes).equals(before)
-    assert sorted(path.name for path in root.iterdir()) == sorted([shoes.name, folder.name])
+    assert sorted(path.name for path in root.iterdir()) == sorted([shoes.name, folder.name, other.name])
 
 
 def test_sets_are_merged_with_grey_and_coloured_images(shoes, tmp_path, root):
