@@ -19,7 +19,7 @@ from app.words import count, plain
 from mlcore.data import ImageTable, load
 from mlcore.data.thumbnails import Atlas, atlas
 from mlcore.runs.choices import DataChoice
-from mlcore.runs.data_split import build_split
+from mlcore.runs.data_split import build_split, count_classes_to_generalise
 from mlcore.runs.fitting import VECTORS, fitting_keys, learns_proxies, takes_shares, usual_augment, usual_key
 from mlcore.runs.rates import base_rates, rate_scale
 from mlcore.runs.spec import RunSpec
@@ -321,7 +321,7 @@ SCALINGS = {"classes": "On", "none": "Off"}
 SCALING_HELP = (
     "A pretrained network forgets what few classes do not ask for. On: where there are few training classes, the rates "
     "of the backbone, and of a head that begins at its features, are lowered: the whole run moves them no further than "
-    "C²/20 steps at the full rate would, with C classes."
+    "C²/20 steps at the full rate would, with C classes. Where every class is trained on, nothing is lowered."
 )
 
 
@@ -331,12 +331,13 @@ def scaled_rates(draft: Draft) -> None:
         return
     try:
         spec = draft.spec()
-        classes = training_classes(spec.dataset)
+        classes = classes_to_generalise(spec.dataset)
     except (ValueError, OSError):
         return  # said where the fault lies
     scale = rate_scale(spec.optimizer, classes, spec.budget.steps)
     if scale == 1.0:
-        st.caption(f"{classes} training classes: the rates stay as they are set.")
+        why = "Every class is trained on" if classes is None else f"{classes} training classes"
+        st.caption(f"{why}: the rates stay as they are set.")
         return
     rates = base_rates(spec.optimizer, spec.head, classes, spec.budget.steps)
     named = {"backbone": spec.backbone.freeze != "everything", "head": spec.head.kind != "none"}
@@ -347,10 +348,10 @@ def scaled_rates(draft: Draft) -> None:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def training_classes(choice: DataChoice) -> int:
-    """How many classes a choice of data trains on."""
+def classes_to_generalise(choice: DataChoice) -> int | None:
+    """How many classes a choice of data trains on, None where no others are held out."""
     table = load(choice.key, **choice.params)
-    return len(np.unique(table.labels[build_split(choice, table).train]))
+    return count_classes_to_generalise(table, build_split(choice, table))
 
 
 def follow_loss(draft: Draft, before: str) -> None:

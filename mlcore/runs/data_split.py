@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from mlcore.data import ImageTable, Split, split
 from mlcore.runs.choices import DataChoice
 
@@ -18,3 +20,9 @@ def build_split(choice: DataChoice, table: ImageTable) -> Split:
         fold=choice.fold,
         class_rule=choice.class_rule,
     )
+
+
+def count_classes_to_generalise(table: ImageTable, split: Split) -> int | None:
+    """How many classes a run learns from to tell others apart; None where all held-out classes are trained on."""
+    trained, held_out = (np.unique(table.labels[rows]) for rows in (split.train, split.held_out))
+    return len(trained) if len(np.setdiff1d(held_out, trained)) else None

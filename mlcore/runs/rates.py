@@ -33,19 +33,19 @@ def full_rate_steps(choice: OptimizerChoice, total_steps: int) -> float:
     return total_steps * sum(schedule_factor(choice, step, total_steps) for step in looked_at) / len(looked_at)
 
 
-def rate_scale(choice: OptimizerChoice, classes: int, total_steps: int) -> float:
+def rate_scale(choice: OptimizerChoice, classes: int | None, total_steps: int) -> float:
     """What the rates of backbone and head are multiplied by in the whole run: 1, or less where there are few classes.
 
     With `lr_scaling` "classes" a run of C training classes moves the weights no further than C^2 / 20 steps at the full
     rate would. The fewer classes there are to learn from, the sooner a network that knows more than they can teach
-    forgets it; with many classes the rates stay as they are.
+    forgets it; with many classes the rates stay as they are, and where no other classes are asked about (None) too.
     """
-    if choice.lr_scaling == "none" or total_steps < 1:
+    if choice.lr_scaling == "none" or classes is None or total_steps < 1:
         return 1.0
     return min(1.0, FULL_STEPS_PER_SQUARED_CLASS * classes**2 / full_rate_steps(choice, total_steps))
 
 
-def base_rates(choice: OptimizerChoice, head: HeadChoice, classes: int, total_steps: int) -> dict[str, float]:
+def base_rates(choice: OptimizerChoice, head: HeadChoice, classes: int | None, total_steps: int) -> dict[str, float]:
     """The rate of each group of parameters, before the schedule. Only what begins with knowledge is scaled.
 
     "method" is what a training method learns besides (a classifier ...): at the head's rate.

@@ -16,7 +16,7 @@ from mlcore.catalogue import parts
 from mlcore.data import ImageTable, load
 from mlcore.data.features import DamagedFeatures, open_kept
 from mlcore.runs.concerns import find_concerns, refusal
-from mlcore.runs.data_split import build_split
+from mlcore.runs.data_split import build_split, count_classes_to_generalise
 from mlcore.runs.rates import base_rates
 from mlcore.runs.spec import RunSpec
 from mlcore.text.image_texts import ImageTexts
@@ -140,7 +140,8 @@ class Training:
             modules["distillation"] = self.distillation.to(self.device)
         learned = () if self.distillation is None else self.distillation.parameters()
         idle = spec.budget.steps == 0
-        rates = base_rates(spec.optimizer, spec.head, len(self.classes), spec.budget.steps)
+        classes = count_classes_to_generalise(self.table, self.split)
+        rates = base_rates(spec.optimizer, spec.head, classes, spec.budget.steps)
         self.optimizer = build_optimizer(spec.optimizer, self.model, self.method, learned, rates=rates, idle=idle)
         if self.subset_miner is not None:
             modules["subset_miner"] = self.subset_miner

@@ -35,7 +35,7 @@ def build_optimizer(
 
     Raises: ValueError if there is nothing to train.
     """
-    rates = rates or base_rates(choice, HeadChoice(), 0, 0)
+    rates = rates or base_rates(choice, HeadChoice(), None, 0)
     of_losses = unique(parameter for loss in method.losses() for parameter in loss.parameters())
     of_method = [parameter for parameter in method.parameters() if all(parameter is not other for other in of_losses)]
     members = {

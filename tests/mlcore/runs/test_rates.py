@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from mlcore.data import load
 from mlcore.runs.choices import HeadChoice, OptimizerChoice
+from mlcore.runs.data_split import build_split, count_classes_to_generalise
 from mlcore.runs.rates import base_rates, full_rate_steps, rate_scale, schedule_factor
 from mlcore.runs.spec import RunSpec
 
@@ -31,6 +33,14 @@ def test_many_classes_and_other_runs_keep_their_rates():
     assert rate_scale(FINE_TUNING, 1000, 300) == 1.0
     assert rate_scale(OptimizerChoice(), 2, 300) == 1.0
     assert rate_scale(FINE_TUNING, 2, 0) == 1.0
+    assert rate_scale(FINE_TUNING, None, 300) == 1.0
+
+
+@pytest.mark.parametrize(("how", "classes"), [("class", 5), ("sample", None)])
+def test_classes_count_where_others_are_asked_about(how, classes):
+    choice = RunSpec.read({"dataset": {"key": "digits", "split": how}}).dataset
+    table = load("digits")
+    assert count_classes_to_generalise(table, build_split(choice, table)) == classes
 
 
 def test_only_what_begins_with_knowledge_is_held_back():
