@@ -58,7 +58,7 @@ def found(chosen: list[str]) -> list[RunFolder]:
 def confirm(chosen: list[str]) -> None:
     runs = found(chosen)
     size = sum(run.size_bytes() for run in runs) / 2**20
-    st.write(f"{count(len(runs), 'run')} with everything in them ({size:.1f} MB) go to the trash for a day:")
+    st.write(f"Everything in {count(len(runs), 'run')} ({size:.1f} MB) goes to the trash for a day:")
     for run in runs[:8]:
         st.text(f"•  {run.title()}")
     if len(runs) > 8:
@@ -73,7 +73,7 @@ def download(chosen: list[str]) -> None:
     """Packs first: a button that packs when it is pressed could not say what went wrong."""
     runs = found(chosen)
     size = sum(run.size_bytes() for run in runs)
-    st.write(f"{count(len(runs), 'run')} with everything in them ({size / 2**20:,.1f} MB), as one zip.")
+    st.write(f"Everything in {count(len(runs), 'run')} ({size / 2**20:,.1f} MB), as one zip.")
     if size > MOST_PACKED:
         st.warning(
             f"That is more than a page can hand over ({MOST_PACKED / 2**20:,.0f} MB). Choose fewer runs, or copy their "

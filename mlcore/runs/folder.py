@@ -213,7 +213,9 @@ class RunFolder:
         try:
             return Birth.model_validate(record)
         except ValidationError as error:
-            raise ValueError(f"Run {self.run_id}: spec.json cannot be understood: {error.errors()[0]['msg']}") from None
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the whole"
+            raise ValueError(f"Run {self.run_id}: spec.json cannot be understood: {where}: {first['msg']}.") from None
 
     def parts(self) -> dict[str, Any] | None:
         """spec.json as it stands, also where this version lacks a part that it names; None where it is damaged."""

@@ -185,7 +185,7 @@ def test_runs_of_the_list_are_stopped_and_resumed(open_page, going):
 def test_runs_of_the_list_are_deleted_and_come_back(open_page, good, runs):
     first, second = copied(good, runs.root), copied(good, runs.root)
     page = press(select(open_page("runs"), 0, 2), "runs.delete")  # between them: no training
-    assert "2 runs with everything in them" in words(page)
+    assert "Everything in 2 runs" in words(page)
     page.button(key="runs.delete").click()  # a test runs the whole page, which would close the dialog
     press(page, "runs.delete.sure")
     assert not first.path.exists()
@@ -197,7 +197,7 @@ def test_runs_of_the_list_are_deleted_and_come_back(open_page, good, runs):
 def test_a_download_says_how_much_it_is(open_page, good, runs):
     copied(good, runs.root)
     page = press(select(open_page("runs"), 0), "runs.download")
-    assert "1 run with everything in them" in words(page)
+    assert "Everything in 1 run" in words(page)
     assert page.get("download_button")[0].proto.label.startswith("Save the zip")
 
 
