@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import streamlit as st
 
+from app.browse import pictures_of
 from app.guard import told
 from app.plans import forget
+from app.tiles import Row, Tile, atlas_carrier, image_tiles
 from app.words import count, plain
-from mlcore.data.store import SetFacts, delete_set, read_left_out, rename_set
+from mlcore.data.store import SetFacts, delete_set, read_index, read_left_out, rename_set
 
 SHOWN = 1000
+ONE_COLOUR_SHOWN = 48
 
 
 def notes(facts: SetFacts) -> None:
     """What to know of the set, and what was left out of it and why."""
     for note in facts.notes:
         st.caption(f":material/info: {plain(note, 600)}")
+    show_one_colour(facts)
     number = facts.counts.get("left_out", 0)
     if not number:
         return
@@ -32,6 +36,20 @@ def notes(facts: SetFacts) -> None:
         )
         if number > SHOWN:
             st.caption(f"The first {SHOWN:,} of {number:,}; all are in left_out.parquet in the set's folder.")
+
+
+def show_one_colour(facts: SetFacts) -> None:
+    """The images that came out of one colour all over, small, with their names."""
+    rows = tuple(facts.one_colour[:ONE_COLOUR_SHOWN])
+    if not rows:
+        return
+    with st.expander(f"{count(len(facts.one_colour), 'image')} of one colour", icon=":material/contrast:"):
+        names = read_index(facts.folder)["file"]
+        pictures = pictures_of(facts.id, facts.fingerprint, rows)
+        atlas_carrier(pictures, key="data.one_colour.atlas")
+        tiles = tuple(Tile(place, place, "none", names[row]) for place, row in enumerate(rows))
+        image_tiles([Row("", "", tiles)], atlas_key=pictures.key, key="data.one_colour", size=32)
+        st.caption(f"Such as {', '.join(plain(names[row], 60) for row in rows[:3])}.")
 
 
 def care(facts: SetFacts) -> None:

@@ -19,7 +19,17 @@ from mlcore.data.importing import Progress, import_path
 from mlcore.data.looking import LookedAt, look_at_path
 from mlcore.data.progress import ProgressLines
 from mlcore.data.sources import SOURCES, Reading
-from mlcore.data.store import SetFacts, all_sets, data_root, delete_set, find_set, read_left_out, rename_set
+from mlcore.data.splits import official
+from mlcore.data.store import (
+    SetFacts,
+    all_sets,
+    data_root,
+    delete_set,
+    find_set,
+    read_index,
+    read_left_out,
+    rename_set,
+)
 from mlcore.data.writing import Unfinished, remove_unfinished, unfinished
 
 REASONS = 10
@@ -203,8 +213,17 @@ def in_words(facts: SetFacts) -> list[str]:
         f"{facts.title}: {counts['images']:,} {size}; {counts['left_out']:,} left out",
         *(f"  {note}" for note in facts.notes),
         f"  {facts.id}, in {facts.folder}",
-        f"  Train on it: python -m mlcore train --dataset {facts.id}",
+        f"  Train on it: python -m mlcore train --dataset {facts.id}{official_option(facts)}",
     ]
+
+
+def official_option(facts: SetFacts) -> str:
+    """The option that keeps to the split that a set came with, where it did."""
+    try:
+        official(read_index(facts.folder)["split"].fillna(""))
+    except (ValueError, OSError):
+        return ""
+    return " --set dataset.split=official"
 
 
 def in_pixels(facts: SetFacts) -> str:

@@ -32,6 +32,8 @@ def apply_settings(model: type[BaseModel], record: dict[str, Any], settings: dic
             raise ValueError(f"There is no setting '{path}'.{nearest_word(section, model.model_fields)}")
         if not name:
             left_out = value is None and section in OPTIONAL
+            if value is None and section in PART_ROOMS and not left_out:
+                raise ValueError(f"{section} must be named; got null. Leave the setting out to keep it as it is.")
             exchanged = section in PART_ROOMS and not isinstance(value, dict) and not left_out
             changed[section] = {"key": value} | kept_fields(section, changed) if exchanged else value
             continue
