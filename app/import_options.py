@@ -20,6 +20,7 @@ from mlcore.declare import Param, Spec
 
 LOOK_S = 1.5  # seconds that a listing may take while a page waits for it
 NAMED = 12  # classes
+WITH_A_TABLE = ("table", "zip_table")  # sources whose sides no sentence tells
 WITHOUT_A_LOOK = ("vectors",)  # sources that read all of their file to say what is in it
 
 
@@ -85,7 +86,7 @@ def option_widget(param: Param, spec: Spec, examples: dict[str, str]) -> Any:
         return st.selectbox(
             param.title,
             [AUTO, *examples],
-            format_func=lambda page: "By itself" if page == AUTO else f"{examples[page][:60]} ({CODE_PAGES[page]})",
+            format_func=lambda page: "As seen below" if page == AUTO else f"{examples[page][:60]} ({CODE_PAGES[page]})",
             key=key,
             help="The archive does not say how its names are written. Choose the line that reads right.",
         )
@@ -116,7 +117,7 @@ def show_look(path: str, spec: Spec, values: dict[str, Any]) -> None:
         st.markdown(f"{at_least}{count(seen.images, 'image')} in {count(len(seen.classes), 'class', 'classes')}")
         for reading in seen.readings:
             st.caption(f":material/info: {plain(reading.text, 600)}")
-        if seen.sides:
+        if seen.sides and seen.source in WITH_A_TABLE:
             st.caption("Sides: " + ", ".join(f"{side} {number:,}" for side, number in seen.sides.items()))
         if seen.classes:
             names = ", ".join(f"{plain(name, 40)} ({number:,})" for name, number in list(seen.classes.items())[:NAMED])
