@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -74,12 +73,13 @@ def adding() -> None:
             key="data.import",
             disabled=not (sent or path),
             on_click=told(begin_import),
-            args=(sent, path, title.strip() or name, options),
+            args=(f"data.upload.{number}" if sent else None, path, title.strip() or name, options),
         )
 
 
-def begin_import(sent: list[Any], path: str | None, title: str, options: list[str]) -> None:
-    upload = None
+def begin_import(uploader: str | None, path: str | None, title: str, options: list[str]) -> None:
+    """Import what lies at the path, or in the uploader of this key: handed over itself, it would be kept as a copy."""
+    upload, sent = None, st.session_state[uploader] if uploader else []
     if sent:
         stored = uploaded(sent)
         upload, path = stored.folder, stored.path

@@ -22,6 +22,7 @@ OURS = {  # of parts, lessons and forms: written in their declarations
     "FORMS[key].title",
     "FORMS[kind].words",
     "chosen.title",
+    "knob.text",
     "lesson(chosen).look",
     "lesson(chosen).text",
     "lesson(key).title",
