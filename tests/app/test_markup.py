@@ -28,6 +28,7 @@ OURS = {  # of parts, lessons and forms: written in their declarations
     "lesson(key).title",
     "method.text",
     "augment.text",
+    "param.title",
     "part.text",
     "room[chosen].text",
     "room[key].title",
