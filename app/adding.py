@@ -116,7 +116,7 @@ def show_job(job: Job) -> None:
     if job.code is None:
         done, total, left = job.progress()
         if total is None:
-            st.progress(0.0, f"{plain(job.title)}: looking at what is there …")
+            st.progress(0.0, f"{plain(job.title)}: looking at what is there, {count(done, 'file')} so far")
         else:
             ends = f", {clock(left)} left" if left is not None else ""
             st.progress(

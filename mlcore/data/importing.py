@@ -17,6 +17,7 @@ from typing import Any
 from mlcore.data.decoders import Decoders
 from mlcore.data.decoding import Box, Decoded, Fit
 from mlcore.data.sources import SOURCES, Found, LeftOut, Reading, Source, readings_of, source_for
+from mlcore.data.sources.hopeless import refusing_the_fruitless
 from mlcore.data.sources.root import allowed
 from mlcore.data.store import data_root, set_of_state
 from mlcore.data.writing import SetWriter, work_folder
@@ -96,7 +97,8 @@ def import_set(
     for that is a process of its own (see `Decoders`). The same source, unchanged and with the same options and title
     (unless `any_title` will do), is not imported twice; an import that was stopped, by whatever, goes on where it was.
     `side` None is 160 px, or less where a hundred images, spread over all, are smaller. `progress(done, total,
-    seconds_left)` and `cancelled()` are called several times a second; while the source is listed, total is None.
+    seconds_left)` and `cancelled()` are called several times a second; while the source is listed, total is None
+    and done counts what it has named.
     `listener` is told, before an image is read, what the source made out by itself; the set's notes say it too.
 
     Raises: ImportStopped after a cancel; ValueError if there is no usable image, an option is not understood, the set
@@ -168,11 +170,11 @@ def check_options(side: int | None, fit: str) -> None:
 def listed(source: Source, how: list[Any], clock: Teller) -> tuple[int, str]:
     """How many things a source names, and a digest of them all, which changes when one of its files does."""
     digest, total = hashlib.sha256(repr(how).encode()), 0
-    for item in source.find():
+    for item in refusing_the_fruitless(source.find(), str(how[-1])):
         stamp = source.stamp(item.file) if isinstance(item, Found) else ""
         digest.update(f"{item!r}{stamp}\n".encode(errors="surrogateescape"))
         total += 1
-        clock.tell(0, None)
+        clock.tell(total, None)
     return total, digest.hexdigest()
 
 

@@ -11,6 +11,7 @@ from mlcore.data.sources.benchmark import Benchmark
 from mlcore.data.sources.cars196 import Cars196
 from mlcore.data.sources.cub200 import Cub200
 from mlcore.data.sources.found import Found, LeftOut, Reading
+from mlcore.data.sources.hopeless import refuse_hopeless
 from mlcore.data.sources.idx import IdxFiles
 from mlcore.data.sources.image_folder import ImageFolder
 from mlcore.data.sources.inat2018 import INaturalist2018
@@ -73,6 +74,7 @@ def source_for(path: str | os.PathLike[str], key: str | None = None, **knobs: An
     real = allowed(path)
     if not real.exists():
         raise ValueError(f"{path}: must be a folder, a table or an archive of images that is there. Check its name.")
+    refuse_hopeless(real)
     key = key or fitting_source(real)
     return key, SOURCES[key].build({"path": real}, **knobs)
 
