@@ -9,9 +9,9 @@ import stat
 import pytest
 from image_files import classes
 
-from app.adding import spooled
 from app.jobs import Jobs
 from app.plans import PlanInMaking
+from app.uploaded import spooled
 from mlcore.data.features import features_root
 from mlcore.data.importing import import_path
 from mlcore.data.prepare import Plan, read_index
@@ -60,7 +60,7 @@ def test_sets_features_runs_uploads_and_plans_are_for_their_owner_only(lab, tmp_
     runs.delete(deleted.run_id)
     sent = io.BytesIO(b"bytes")
     sent.name = "shop.zip"
-    spooled(sent)
+    spooled([sent])
     PlanInMaking(shoes.name).add({"step": "statistics"})
     assert list(features_root().glob("*/features.npy"))
     assert (data_root() / ".uploads").exists()
