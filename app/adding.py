@@ -6,10 +6,10 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.guard import told
 from app.import_options import import_options
 from app.jobs import Job, jobs
 from app.uploaded import KINDS, let_go, uploaded
+from app.widgets import act_button
 from app.words import clock, count, plain
 from mlcore.data.command import same_import
 from mlcore.data.store import data_root
@@ -66,13 +66,13 @@ def adding() -> None:
             stored, sent = None, []
         with st.expander("How it is read", icon=":material/tune:", expanded=bool(stored or path)):
             options = import_options(path, stored)
-        st.button(
+        act_button(
             "Import",
             type="primary",
             icon=":material/download:",
             key="data.import",
             disabled=not (sent or path),
-            on_click=told(begin_import),
+            on_click=begin_import,
             args=(f"data.upload.{number}" if sent else None, path, title.strip() or name, options),
         )
 
@@ -122,7 +122,7 @@ def show_job(job: Job) -> None:
             st.progress(
                 min(1.0, done / max(total, 1)), f"{plain(job.title)}: {done:,} of {count(total, 'image')}{ends}"
             )
-        st.button("Stop", icon=":material/stop:", key=f"data.stop.{job.number}", on_click=job.stop)
+        act_button("Stop", icon=":material/stop:", key=f"data.stop.{job.number}", on_click=job.stop)
         return
     if job.code == 0:
         told_set(job)
@@ -132,11 +132,11 @@ def show_job(job: Job) -> None:
     else:
         st.error(f"“{plain(job.title)}”: {plain(job.fault(), 600)}", icon=":material/error:")
     with st.container(horizontal=True):
-        st.button(
+        act_button(
             "Go on" if job.stopped else "Try again",
             icon=":material/play_arrow:",
             key=f"data.again.{job.number}",
-            on_click=told(job.begin),
+            on_click=job.begin,
         )
         dismiss_button(job)
 
@@ -156,7 +156,7 @@ def told_set(job: Job) -> None:
 
 
 def dismiss_button(job: Job) -> None:
-    st.button(
+    act_button(
         "Dismiss", icon=":material/close:", key=f"data.dismiss.{job.number}", on_click=jobs().dismiss, args=(job,)
     )
 
@@ -171,18 +171,18 @@ def left_behind() -> None:
         for begun in stale:
             st.markdown(f"An import of “{plain(begun.title or begun.path or 'some images')}” was begun and not ended.")
             if begun.path and Path(begun.path).exists():
-                st.button(
+                act_button(
                     "Go on",
                     icon=":material/play_arrow:",
                     key=f"data.unfinished.{begun.folder.name}",
-                    on_click=told(begin),
+                    on_click=begin,
                     args=(begun.title or Path(begun.path).stem, [*same_import(begun)[3:], "--json", "--progress"]),
                 )
         size = sum(begun.bytes for begun in stale) / 2**20
-        st.button(
+        act_button(
             f"Remove what they left ({size:,.1f} MB)",
             icon=":material/delete:",
             key="data.unfinished.remove",
-            on_click=told(remove_unfinished),
+            on_click=remove_unfinished,
             args=(data_root(),),
         )

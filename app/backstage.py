@@ -8,11 +8,12 @@ import importlib
 import os
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import streamlit as st
 
+from app.onlookers import Onlookers
 from mlcore.engines.supervisor import Supervisor
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.history import FrozenHistory, History
@@ -26,6 +27,7 @@ MOST_SLOTS = 1024
 class Backstage:
     runs: Runs
     supervisor: Supervisor
+    onlookers: Onlookers = field(default_factory=Onlookers)
 
 
 @st.cache_resource(show_spinner=False)

@@ -45,9 +45,9 @@ def specs_of(draft: Draft, spec: RunSpec) -> tuple[list[RunSpec], list[str]]:
     return specs, faults
 
 
-def group_words() -> None:
-    """Where the runs that were started together stand side by side."""
-    note = st.session_state.get(GROUP)
+def group_words(run_id: str | None) -> None:
+    """Where the runs that were started together with the shown one stand side by side."""
+    note = st.session_state.get(GROUP, {}).get(run_id)
     if note is None:
         return
     label = f"{note.split(',')[0]} side by side"

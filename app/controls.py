@@ -10,7 +10,7 @@ import streamlit as st
 
 from app.datasets import room_of
 from app.draft import WIDGET, Draft
-from app.widgets import line_of_text, on_or_off, one_of, one_of_few, slid_number, typed_number
+from app.widgets import act_button, line_of_text, on_or_off, one_of, one_of_few, slid_number, typed_number
 from mlcore.catalogue import parts
 from mlcore.declare import Param, Spec
 from mlcore.runs.fitting import PART_ROOMS, WEIGHTED
@@ -65,7 +65,7 @@ def part_knobs(draft: Draft, section: str, spec: Spec, *, without: tuple[str, ..
     for name, value in knob_widgets(spec, values, f"{WIDGET}{section}.{spec.key}").items():
         draft.set(f"{section}.{name}", value)
     if values != spec.defaults():
-        st.button(
+        act_button(
             "Reset to defaults",
             key=f"lab.reset.{section}",
             icon=":material/undo:",

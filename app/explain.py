@@ -14,6 +14,7 @@ from app.finding import search
 from app.setup import follow_loss
 from app.url import mirror, went_back
 from app.view import look_at
+from app.widgets import act_button
 from app.words import plain
 from mlcore.catalogue import parts
 from mlcore.declare import Param, Spec
@@ -88,7 +89,7 @@ def loss_list(chosen: Spec) -> None:
         with st.expander(label, expanded=bool(asked) or family == chosen.family), st.container(gap="xxsmall"):
             for spec in found:
                 if spec.family == family:
-                    st.button(
+                    act_button(
                         spec.title,
                         key=f"losses.pick.{spec.key}",
                         type="secondary" if spec.key == chosen.key else "tertiary",
@@ -157,7 +158,7 @@ def knob_values(spec: Spec) -> dict[str, Any]:
     kept[spec.key] = values
     write_url(spec, values)
     if values != spec.defaults():
-        st.button(
+        act_button(
             "Reset to defaults",
             key="losses.reset",
             icon=":material/undo:",

@@ -9,6 +9,7 @@ import streamlit as st
 from app import panels
 from app.backstage import Backstage, history
 from app.guard import guarded
+from app.launch import session
 from app.reading import (
     METHODS,
     UMAP,
@@ -25,7 +26,8 @@ from app.scrubber import scrubber
 from app.status import problem, status_bar
 from app.tiles import atlas_carrier
 from app.tiles.atlas import StoredAtlas
-from app.view import View
+from app.view import PLAYING, View
+from app.widgets import act_button, one_of_few
 from app.word_search import words_panel
 from app.words import plain
 from mlcore.catalogue import parts
@@ -33,11 +35,10 @@ from mlcore.runs.fitting import reads_texts
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import FrozenHistory
 from mlcore.runs.spec import RunSpec
+from mlcore.runs.states import RunState
 from mlcore.runs.status import Birth
 
 TICK_S = 0.5
-SELECTION = "lab.selection"
-PLAYING = "lab.playing"
 MAP_HEIGHT = 440
 BROKEN = ":material/broken_image:"
 
@@ -89,6 +90,10 @@ def live_picture(
         st.rerun()
     past = history(run)
     preview = birth.purpose == "preview"
+    if preview:
+        stage.onlookers.look(session(), run.run_id)
+        if run.state == RunState.CANCELLED:  # somebody else gave it up: ask for it again
+            st.rerun()
     # Always the same containers in the same order: what comes or goes in one must not make the browser rebuild the map.
     head, trouble, body = st.container(), st.container(), st.container()
     with head:
@@ -148,13 +153,13 @@ def show_step(
         st.warning(plain(f"{' '.join(told)} Step {step} is shown.", 600), icon=BROKEN)
     drawn = picture(past, step, now, method, stage.runs.heard("projector"))
     evaluation = evaluation_at(past, step)
-    selected = tuple(st.session_state.get(SELECTION, ()))
+    selected = view.lasso
     atlas_key = atlas["key"] if atlas else ""
 
     left, right = st.columns([0.63, 0.37], gap="medium")
     with left:
-        method_choice(methods, method, view)
-        events = panels.map_panel(run.run_id, sample, drawn, now, atlas, view, selected, height=MAP_HEIGHT)
+        chosen = method_choice(methods, method)
+        events = panels.map_panel(run.run_id, sample, drawn, now, atlas, view, height=MAP_HEIGHT)
         moved = scrubber(
             steps,
             total=max(spec.budget.steps, steps[-1]),
@@ -164,12 +169,12 @@ def show_step(
             playing=st.session_state.get(PLAYING, False),
             key="lab.scrubber",
         )
-        pressed = panels.lasso_panel(sample, selected, atlas_key)
+        pressed = panels.lasso_panel(sample, view, atlas_key)
         picked_panel(sample, view)
     with right:
         panels.metrics_panel(past, evaluation, spec.budget.steps)
         before = past.evaluations[0] if past.evaluations else None
-        panels.angles_panel(evaluation, before, draft_lines, key="lab.angles")
+        chosen |= panels.angles_panel(evaluation, before, draft_lines, view.angles, key="lab.angles")
     if run.state.finished and spec.budget.steps:
         panels.verdict_panel(
             past,
@@ -177,53 +182,51 @@ def show_step(
             unseen_classes=sample.unseen_classes(spec.dataset.split),
         )
     st.subheader("What a search returns", anchor=False)
-    query_choice(view)
+    chosen |= query_choice(view)
     before_arrays = first if step > earliest == steps[0] else None
     pressed = panels.retrieval_panel(sample, now, before_arrays, first, atlas_key, view, selected) or pressed
     if reads_texts(spec.method.key):
         pressed = words_panel(run, past, evaluation, atlas_key, view.side) or pressed
-    obey(view, events, moved, pressed, selected)
+    obey(view, chosen, events, moved, pressed)
 
 
-def method_choice(methods: list[str], method: str, view: View) -> None:
-    key = "lab.method"
-    if st.session_state.get(key) != method:
-        st.session_state[key] = method
-    st.segmented_control(
+def method_choice(methods: list[str], method: str) -> dict[str, Any]:
+    """The maps side by side; what the person changes of the view."""
+    chosen = one_of_few(
+        "lab.method",
         "Map",
         methods,
-        format_func=METHODS.get,
-        key=key,
-        required=True,
+        method,
+        words=METHODS.get,
         label_visibility="collapsed",
-        on_change=lambda: view.but(method=st.session_state[key]),
         help="UMAP keeps neighbours, PCA keeps distances. 2-D and 3-D are the embeddings themselves.",
     )
+    return {"method": chosen} if chosen != method else {}
 
 
-def query_choice(view: View) -> None:
+QUERIES = {"hardest": "Hardest before training", "random": "Random", "pinned": "Pinned", "selected": "Selected"}
+SIDES = {"held_out": "Held out", "train": "Training"}
+
+
+def query_choice(view: View) -> dict[str, Any]:
+    """Which images are searched for, and on which side; what the person changes of the view."""
     left, right = st.columns([0.7, 0.3], vertical_alignment="center")
-    st.session_state["lab.queries"] = view.queries
-    left.segmented_control(
-        "Queries",
-        ["hardest", "random", "pinned", "selected"],
-        format_func=lambda how: {"hardest": "Hardest before training"}.get(how, how.capitalize()),
-        key="lab.queries",
-        required=True,
-        label_visibility="collapsed",
-        on_change=lambda: view.but(queries=st.session_state["lab.queries"]),
-    )
-    st.session_state["lab.side"] = view.side
-    right.segmented_control(
-        "Of",
-        ["held_out", "train"],
-        format_func={"held_out": "Held out", "train": "Training"}.get,
-        key="lab.side",
-        required=True,
-        label_visibility="collapsed",
-        on_change=lambda: view.but(side=st.session_state["lab.side"]),
-        help="Each image is searched among the watched images of its own side.",
-    )
+    with left:
+        queries = one_of_few(
+            "lab.queries", "Queries", list(QUERIES), view.queries, words=QUERIES.get, label_visibility="collapsed"
+        )
+    with right:
+        side = one_of_few(
+            "lab.side",
+            "Of",
+            list(SIDES),
+            view.side,
+            words=SIDES.get,
+            label_visibility="collapsed",
+            help="Each image is searched among the watched images of its own side.",
+        )
+    wanted = {"queries": queries, "side": side}
+    return {name: value for name, value in wanted.items() if value != getattr(view, name)}
 
 
 def picked_panel(sample: Watched, view: View) -> None:
@@ -235,37 +238,32 @@ def picked_panel(sample: Watched, view: View) -> None:
     left, right = st.columns([0.7, 0.3], vertical_alignment="center")
     of_class = plain(sample.class_names[sample.labels[place]])
     left.caption(f"Picked: **{of_class}**, image {sample.ids[place]} ({side}). Lines lead to its nearest neighbours.")
-    if view.picked in view.pins:
-        right.button(
-            "Unpin",
-            icon=":material/keep_off:",
+    pinned = view.picked in view.pins
+    others = tuple(pin for pin in view.pins if pin != view.picked)
+    wanted = {"pins": others} if pinned else {"pins": (*others, view.picked)[-6:], "queries": "pinned"}
+    with right:
+        act_button(
+            "Unpin" if pinned else "Pin as query",
+            on_click=lambda: view.but(**wanted),
+            key=f"lab.{'unpin' if pinned else 'pin'}.{view.picked}",
+            icon=":material/keep_off:" if pinned else ":material/keep:",
             type="tertiary",
-            key="lab.pin",
-            on_click=lambda: view.but(pins=tuple(pin for pin in view.pins if pin != view.picked)),
-        )
-    else:
-        right.button(
-            "Pin as query",
-            icon=":material/keep:",
-            type="tertiary",
-            key="lab.pin",
-            on_click=lambda: view.but(pins=(*view.pins, view.picked)[-6:], queries="pinned"),
         )
 
 
-def obey(view: View, events: Any, moved: Any, pressed: int | None, selected: tuple[int, ...]) -> None:
+def obey(view: View, chosen: dict[str, Any], events: Any, moved: Any, pressed: int | None) -> None:
     """Take over what the person did in the widgets, and draw again if it changes the picture."""
-    changes: dict[str, Any] = {}
-    again = False
+    changes = dict(chosen)
     if "picked" in events.changed and events.picked != view.picked:
         changes["picked"] = events.picked
     if pressed is not None and pressed != view.picked:
         changes["picked"] = pressed
-    if "lasso" in events.changed and events.lasso != selected:
-        st.session_state[SELECTION] = events.lasso
+    if "hidden" in events.changed and events.hidden != view.hidden:
+        changes["hidden"] = events.hidden
+    if "lasso" in events.changed and events.lasso != view.lasso:
+        changes["lasso"] = events.lasso
         if view.queries == "selected" and not events.lasso:
             changes["queries"] = "hardest"
-        again = True
     if "playing" in moved.changed:
         st.session_state[PLAYING] = moved.playing
     if moved.changed & {"step", "live"}:
@@ -274,5 +272,4 @@ def obey(view: View, events: Any, moved: Any, pressed: int | None, selected: tup
             changes["step"] = wanted
     if changes:
         view.but(**changes)
-    if changes or again:
         st.rerun(scope="fragment")

@@ -12,6 +12,7 @@ from app.backstage import Backstage, backstage, history, queue, torch_is_ready
 from app.data_split import cached_split
 from app.draft import Draft
 from app.view import look_at
+from app.widgets import SESSION
 from app.words import clock, count
 from mlcore.data import load
 from mlcore.runs.concerns import Concern, run_concerns
@@ -21,8 +22,9 @@ from mlcore.runs.spec import RunSpec
 from mlcore.runs.states import RunState
 
 NONCE = "lab.nonce"
-GROUP = "lab.group"  # the note of the runs that were started together last
+GROUP = "lab.group"  # the runs that were started together last, each with the note they have in common
 PREVIEW = "lab.preview"
+TRIED = "lab.preview.tried"  # failed previews that this session has tried again
 NEAR_RUNS = 40
 SEEN_UNTRAINED = ("dataset", "backbone", "head", "watch", "seed", "deterministic", "device", "threads")
 
@@ -36,8 +38,7 @@ def start(stage: Backstage, specs: list[RunSpec]) -> None:
         run.set_label(note=note)
     stage.supervisor.wake()
     st.session_state[NONCE] = uuid.uuid4().hex
-    st.session_state[GROUP] = note
-    st.session_state.pop("lab.selection", None)
+    st.session_state[GROUP] = {run.run_id: note for run in runs if note}
     look_at(runs[0].run_id)
 
 
@@ -62,15 +63,43 @@ def preview_of(stage: Backstage, spec: RunSpec) -> RunFolder | None:
         return run
     if run is None:
         run = stage.runs.create(bare, purpose="preview", nonce=nonce)
-    if run.state in (RunState.FAILED, RunState.LOST, RunState.CANCELLED) and run.status().attempt < 3:
-        run.resume()
+    if wanted(run):
+        stage.supervisor.wake()
+    onlookers = stage.onlookers
+    onlookers.look(session(), run.run_id)
     before = st.session_state.get(PREVIEW)
     if before != run.run_id:
         stage.supervisor.wake()
-        if before is not None:
-            give_up(stage, before)
         st.session_state[PREVIEW] = run.run_id
+        if before is not None and onlookers.leave(session(), before):
+            give_up(stage, before)
     return run
+
+
+def session() -> str:
+    """A name of this session."""
+    return st.session_state.setdefault(SESSION, uuid.uuid4().hex[:12])
+
+
+def wanted(run: RunFolder) -> bool:
+    """See to it that a preview which somebody looks at comes, or comes again; whether it had to be queued.
+
+    One that was stopped when nobody wanted it goes on. One that failed is tried once by every session that asks for it.
+    """
+    if not run.state.finished:
+        run.withdraw("cancel")
+        return False
+    tried = st.session_state.setdefault(TRIED, set())
+    failed = run.state in (RunState.FAILED, RunState.LOST)
+    if run.state != RunState.CANCELLED and not (failed and run.run_id not in tried):
+        return False
+    if failed:
+        tried.add(run.run_id)
+    try:
+        run.resume()
+    except ValueError:  # another session was first
+        return False
+    return True
 
 
 def give_up(stage: Backstage, run_id: str) -> None:

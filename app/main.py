@@ -16,6 +16,7 @@ from app.carried import frame  # noqa: E402
 from app.chart.widget import CHART  # noqa: E402
 from app.guard import catching  # noqa: E402
 from app.map.widget import MAP  # noqa: E402
+from app.reconnecting import keep_in_touch, tell_of_new_session  # noqa: E402
 from app.scrubber.widget import SCRUBBER  # noqa: E402
 from app.tiles.widget import TILES  # noqa: E402
 from app.url import one_entry  # noqa: E402
@@ -48,6 +49,8 @@ with frame([MAP, TILES, SCRUBBER], [CHART]):
     elif stage.supervisor.fault:
         st.error(plain(stage.supervisor.fault, 400), icon=":material/error:")
     note_page(page.title)
+    tell_of_new_session()
     with catching(), one_entry():
         page.run()
+    keep_in_touch()
 spare_the_collector()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from app.browse import pictures_of
-from app.guard import told
 from app.plans import forget
 from app.tiles import Row, Tile, atlas_carrier, image_tiles
+from app.widgets import act_button
 from app.words import count, plain
 from mlcore.data.store import SetFacts, delete_set, read_index, read_left_out, rename_set
 
@@ -56,12 +56,12 @@ def care(facts: SetFacts) -> None:
     """Rename and delete."""
     with st.container(horizontal=True):
         with st.popover("Rename", icon=":material/edit:"):
-            title = st.text_input("Title", facts.title, max_chars=120, key=f"data.rename.{facts.id}")
-            st.button(
+            title = st.text_input("Title", facts.title, max_chars=120, key=f"data.rename.{facts.id}.{facts.title}")
+            act_button(
                 "Rename",
                 key="data.renamed",
                 disabled=not title.strip() or title == facts.title,
-                on_click=told(rename_set),
+                on_click=rename_set,
                 args=(facts.id, title),
             )
         with st.popover("Delete", icon=":material/delete:"):
@@ -69,7 +69,7 @@ def care(facts: SetFacts) -> None:
                 f"**{plain(facts.title)}** goes for good ({count(facts.counts['images'], 'image')}; the files that it "
                 "was imported from stay). Runs that were trained on it can still be looked at, but not gone on with."
             )
-            st.button("Delete it", key="data.delete", type="primary", on_click=told(remove), args=(facts.id,))
+            act_button("Delete it", key="data.delete", type="primary", on_click=remove, args=(facts.id,))
 
 
 def remove(set_id: str) -> None:

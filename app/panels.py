@@ -16,6 +16,7 @@ from app.reading import METHODS, TRUE2, TRUE3, Picture, Watched
 from app.tiles import Row, Tile, image_tiles
 from app.verdict import verdict
 from app.view import View
+from app.widgets import one_of
 from app.words import change, count, plain, share
 from mlcore.margins import MarginLine
 from mlcore.runs.history import FrozenHistory
@@ -43,6 +44,7 @@ CURVES = {
     "images_per_s": "Images per second",
     "memory_mb": "Memory (MB)",
 }
+CURVE = "lab.curve.wanted"
 SMOOTHED = ("loss", "grad_norm", "tuples")
 
 
@@ -57,7 +59,6 @@ def map_panel(
     arrays: dict[str, np.ndarray],
     atlas: dict[str, Any] | None,
     view: View,
-    selected: tuple[int, ...],
     *,
     height: int,
 ) -> MapEvents:
@@ -88,7 +89,8 @@ def map_panel(
         atlas_key=atlas["key"] if atlas else None,
         tile=atlas["tile"] if atlas else None,
         columns=atlas["columns"] if atlas else None,
-        selected=selected,
+        selected=view.lasso,
+        hidden_classes=tuple(label for label in view.hidden if label < len(sample.class_names)),
         neighbours=neighbours,
         neighbour_notes=notes,
         picked=view.picked if place is not None else None,
@@ -128,7 +130,11 @@ def metrics_panel(history: FrozenHistory, shown: dict[str, Any] | None, total: i
 def training_curve(steps: Sequence[dict[str, Any]], total: int) -> None:
     """The loss of every step, or another number of it."""
     offered = [name for name in CURVES if steps[-1].get(name) not in (None, {})]
-    name = st.selectbox("Curve", offered, format_func=CURVES.get, key="lab.curve", label_visibility="collapsed")
+    wanted = st.session_state.get(CURVE, offered[0])
+    shown = wanted if wanted in offered else offered[0]
+    name = one_of("lab.curve", "Curve", offered, shown, words=CURVES.get, label_visibility="collapsed")
+    if name != shown:
+        st.session_state[CURVE] = name
     if name == "learning_rates":
         series = {part: [step[name].get(part) for step in steps] for part in steps[-1][name]}
     elif name == "parts":
@@ -168,12 +174,19 @@ def metric_help(now: dict[str, Any] | None, key: str) -> str | None:
 
 
 def angles_panel(
-    now: dict[str, Any] | None, before: dict[str, Any] | None, lines: list[dict[str, Any]] | None, key: str
-) -> None:
-    """The distributions of angles with the loss's margin drawn in; `lines` as an evaluation stores them."""
+    now: dict[str, Any] | None,
+    before: dict[str, Any] | None,
+    lines: list[dict[str, Any]] | None,
+    asked: str | None,
+    key: str,
+) -> dict[str, Any]:
+    """The distributions of angles with the loss's margin drawn in; `lines` as an evaluation stores them.
+
+    `asked`: which angles the view asks for. Returns what the person changes of the view.
+    """
     if now is None:
         st.skeleton(height=260)
-        return
+        return {}
     offered = [pair for pair in ANGLE_CHOICES if has_angles(now, *pair)]
     lines = lines if lines is not None else now.get("margin_lines", [])
     wanted = next(
@@ -181,11 +194,10 @@ def angles_panel(
     )
     if wanted is None:
         st.caption("There are no pairs to measure angles of.")
-        return
-    name = f"{key}.which"
-    if st.session_state.get(name) not in offered:
-        st.session_state[name] = wanted
-    side, which = st.selectbox("Angles", offered, format_func=ANGLE_CHOICES.get, key=name, label_visibility="collapsed")
+        return {}
+    wanted = next((pair for pair in offered if "-".join(pair) == asked), wanted)
+    chosen = one_of(f"{key}.which", "Angles", offered, wanted, words=ANGLE_CHOICES.get, label_visibility="collapsed")
+    side, which = chosen
     angles = now["angles"][side]
     ghost = before["angles"][side] if before and before["step"] != now["step"] else None
     reference = angles["own_proxy" if which == "proxies" else "positive_pairs"]
@@ -202,6 +214,7 @@ def angles_panel(
     sample = "" if angles["samples"] == angles["of"] else f" From {angles['samples']:,} of {angles['of']:,} images."
     dotted = " Dotted: before training." if ghost else ""
     st.caption(f"{LOOK[which]}{dotted}{sample}")
+    return {"angles": "-".join(chosen)} if chosen != wanted else {}
 
 
 def has_angles(now: dict[str, Any], side: str, which: str) -> bool:
@@ -229,16 +242,17 @@ def retrieval_panel(
     return image_tiles(rows, atlas_key=atlas_key, key="lab.retrieval", size=40, selected=selected, empty=empty)
 
 
-def lasso_panel(sample: Watched, selected: tuple[int, ...], atlas_key: str) -> int | None:
+def lasso_panel(sample: Watched, view: View, atlas_key: str) -> int | None:
     """The images inside the lasso, the most frequent class first."""
-    places = [place for sample_id in selected if (place := sample.place(sample_id)) is not None]
+    places = [place for sample_id in view.lasso if (place := sample.place(sample_id)) is not None]
     if not places:
         return None
     labels, counts = np.unique(sample.labels[places], return_counts=True)
     order = np.argsort(-counts, kind="stable")
     words = ", ".join(f"{plain(sample.class_names[labels[i]])} {counts[i]}" for i in order[:6])
     more = f" and {count(len(order) - 6, 'more class', 'more classes')}" if len(order) > 6 else ""
-    st.caption(f"{count(len(places), 'image')} selected: {words}{more}")
+    unlinked = "" if view.lasso_fits_link() else " A link to this page leaves the selection out: it is too large."
+    st.caption(f"{count(len(places), 'image')} selected: {words}{more}.{unlinked}")
     ranked = sorted(places, key=lambda place: (-counts[labels == sample.labels[place]][0], place))[:LASSO_SHOWN]
     tiles = tuple(
         Tile(int(sample.ids[place]), place, "none", sample.class_names[sample.labels[place]]) for place in ranked

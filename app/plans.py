@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from mlcore.data.store import data_root
 from mlcore.runs.durable import make_folders, read_json, replace_json
 
 LATER = "data.undone"
+CHANGING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -35,14 +38,21 @@ class Now:
 
 
 class PlanInMaking:
-    """The plan of one set. Every change is written at once, so that a closed tab loses nothing."""
+    """The plan of one set. Every change is written at once, so that a closed tab loses nothing.
+
+    A change counts for the plan as it was shown: if another tab changed it since, that is told and nothing is written.
+    """
 
     def __init__(self, set_id: str) -> None:
         self.set_id = set_id
         self.path = data_root() / ".plans" / f"{set_id}.json"
-        self.record: dict[str, Any] = {"steps": [], "with": [], "apart": False}
+        self.record = self.stored()
+
+    def stored(self) -> dict[str, Any]:
+        plan: dict[str, Any] = {"steps": [], "with": [], "apart": False}
         with contextlib.suppress(TypeError, AttributeError):
-            self.record |= {name: value for name, value in (read_json(self.path) or {}).items() if name in self.record}
+            plan |= {name: value for name, value in (read_json(self.path) or {}).items() if name in plan}
+        return plan
 
     @property
     def steps(self) -> list[dict[str, Any]]:
@@ -59,32 +69,41 @@ class PlanInMaking:
         return st.session_state.setdefault(f"{LATER}.{self.set_id}", [])
 
     def add(self, step: dict[str, Any]) -> None:
-        self.steps.append(step)
-        self.later.clear()
-        self.write()
+        if self.change(steps=[*self.steps, step]):
+            self.later.clear()
 
     def undo(self) -> None:
         if self.steps:
-            self.later.append(self.steps.pop())
-            self.write()
+            *rest, last = self.steps
+            if self.change(steps=rest):
+                self.later.append(last)
 
     def redo(self) -> None:
-        if self.later:
-            self.steps.append(self.later.pop())
-            self.write()
+        if self.later and self.change(steps=[*self.steps, self.later[-1]]):
+            self.later.pop()
 
     def clear(self) -> None:
         """All steps undone; they can be done again one by one."""
-        while self.steps:
-            self.undo()
+        steps = self.steps
+        if self.change(steps=[]):
+            self.later.extend(reversed(steps))
 
-    def merge_with(self, others: list[str], apart: bool) -> None:
-        self.record |= {"with": others, "apart": apart}
-        self.write()
+    def merge_with(self, others: list[str]) -> None:
+        self.change(**{"with": others})
 
-    def write(self) -> None:
-        make_folders(self.path.parent)
-        replace_json(self.path, self.record)
+    def keep_apart(self, apart: bool) -> None:
+        self.change(apart=apart)
+
+    def change(self, **changes: Any) -> bool:
+        """Write the plan with these changes; whether it was still the one that was shown."""
+        with CHANGING:
+            if self.stored() != self.record:
+                st.toast("This plan was changed in another tab. Look at it, and do it again.", icon=":material/info:")
+                return False
+            self.record = json.loads(json.dumps(self.record | changes))
+            make_folders(self.path.parent)
+            replace_json(self.path, self.record)
+            return True
 
 
 def forget(set_id: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -10,10 +11,10 @@ import streamlit as st
 from app.adding import begin
 from app.chart.widget import chart
 from app.figures import count_figure
-from app.guard import told
 from app.panels import theme
 from app.plans import Now, PlanInMaking, Sources, figures_of, prepared
 from app.step_forms import FORMS
+from app.widgets import act_button, stored_widget, told_apart
 from app.words import count, plain
 from mlcore.data.store import SetFacts, all_sets
 from mlcore.runs.durable import make_folders, replace_file
@@ -59,23 +60,21 @@ def merging(facts: SetFacts, making: PlanInMaking) -> None:
         "Merged with " + ", ".join(plain(others[other].title, 40) for other in chosen) if chosen else "Merge sets",
         icon=":material/merge:",
     ):
-        picked = st.multiselect(
+        titles = {other: f"{facts.title} ({facts.counts['images']:,})" for other, facts in others.items()}
+        merge = partial(
+            st.multiselect,
             "Merge with",
             list(others),
-            default=chosen,
-            format_func=lambda other: f"{others[other].title} ({others[other].counts['images']:,})",
-            key=f"data.with.{facts.id}",
+            format_func=told_apart(list(others), titles.get),
             placeholder="Other sets of the same stored size",
         )
-        apart = st.toggle(
+        stored_widget(merge, f"data.with.{facts.id}", chosen, making.merge_with)
+        apart = partial(
+            st.toggle,
             "Classes of one name stay apart",
-            making.record["apart"],
-            key=f"data.apart.{facts.id}",
             help="Off: two deliveries of one catalogue. On: both just number their classes.",
         )
-        if (picked, apart) != (chosen, making.record["apart"]):
-            making.merge_with(picked, apart)
-            st.rerun()
+        stored_widget(apart, f"data.apart.{facts.id}", making.record["apart"], making.keep_apart)
 
 
 def show_figures(sources: Sources, stamps: tuple[str, ...], making: PlanInMaking) -> None:
@@ -125,18 +124,14 @@ def step_buttons(making: PlanInMaking) -> None:
     if not making.steps and not making.later:
         return
     with st.container(horizontal=True):
-        st.button(
-            "Undo", icon=":material/undo:", key="data.undo", disabled=not making.steps, on_click=told(making.undo)
-        )
-        st.button(
-            "Redo", icon=":material/redo:", key="data.redo", disabled=not making.later, on_click=told(making.redo)
-        )
-        st.button(
+        act_button("Undo", icon=":material/undo:", key="data.undo", disabled=not making.steps, on_click=making.undo)
+        act_button("Redo", icon=":material/redo:", key="data.redo", disabled=not making.later, on_click=making.redo)
+        act_button(
             "Undo all",
             icon=":material/restart_alt:",
             key="data.clear",
             disabled=not making.steps,
-            on_click=told(making.clear),
+            on_click=making.clear,
         )
 
 
@@ -163,8 +158,8 @@ def next_step(facts: SetFacts, making: PlanInMaking, now: Now) -> None:
             st.warning(plain(str(error), 400), icon=":material/info:")
             return
         st.markdown(f"**Would do:** {plain(capital(effect.sentence()), 300)}")
-        st.button(
-            "Do it", icon=":material/check:", type="primary", key="data.apply", on_click=told(making.add), args=(step,)
+        act_button(
+            "Do it", icon=":material/check:", type="primary", key="data.apply", on_click=making.add, args=(step,)
         )
 
 
@@ -175,17 +170,18 @@ def save(facts: SetFacts, making: PlanInMaking, sources: Sources, index: Any) ->
     usual = f"{facts.title}, prepared"[:120]
     left, right = st.columns([0.6, 0.4], vertical_alignment="bottom")
     title = left.text_input("Call it", key=f"data.save.{facts.id}", placeholder=usual, max_chars=120).strip() or usual
-    right.button(
-        f"Save {count(len(index), 'image')} as a new set",
-        icon=":material/save:",
-        type="primary",
-        key="data.keep",
-        disabled=not changed,
-        on_click=told(begin_save),
-        args=(making, sources, title),
-        help=None if changed else "Do a step first; the set as it is can be trained on already.",
-        width="stretch",
-    )
+    with right:
+        act_button(
+            f"Save {count(len(index), 'image')} as a new set",
+            icon=":material/save:",
+            type="primary",
+            key="data.keep",
+            disabled=not changed,
+            on_click=begin_save,
+            args=(making, sources, title),
+            help=None if changed else "Do a step first; the set as it is can be trained on already.",
+            width="stretch",
+        )
     with st.container(horizontal=True):
         for kind, mime in (("csv", "text/csv"), ("parquet", "application/octet-stream")):
             st.download_button(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -9,8 +10,8 @@ import streamlit as st
 from app.backstage import Backstage, queue
 from app.copies import command_line, python_lines
 from app.draft import Draft, settings_of
-from app.guard import told
 from app.view import look_at
+from app.widgets import act_button, stored_widget
 from app.words import STATE_WORDS, clock, count, plain
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import FrozenHistory
@@ -35,12 +36,13 @@ def status_bar(stage: Backstage, run: RunFolder, spec: RunSpec, past: FrozenHist
     top.space("stretch")
     with top:
         buttons(stage, run, spec, status)
-        st.button(
+        act_button(
             "Close",
-            icon=":material/close:",
             key="lab.close",
+            on_click=look_at,
+            args=(None,),
+            icon=":material/close:",
             type="tertiary",
-            on_click=close,
             help="Back to the untrained picture of what is chosen on the left. The run stays in Runs.",
         )
     done = status.step / status.total_steps if status.total_steps else float(status.state.finished)
@@ -123,32 +125,36 @@ def silent_words(machine: str, silent_s: float) -> str:
 
 
 def buttons(stage: Backstage, run: RunFolder, spec: RunSpec, status: Status) -> None:
+    """What can be done with the run. Keys name it: a press means the run that was shown, whatever is shown by then."""
     if status.state in (RunState.RUNNING, RunState.STARTING):
         if run.asked("pause"):
-            st.button(
-                "Resume", icon=":material/play_arrow:", key="lab.unpause", on_click=told(run.withdraw), args=("pause",)
+            act_button(
+                "Resume",
+                on_click=run.withdraw,
+                args=("pause",),
+                key=f"lab.unpause.{run.run_id}",
+                icon=":material/play_arrow:",
             )
         else:
-            st.button("Pause", icon=":material/pause:", key="lab.pause", on_click=told(run.ask), args=("pause",))
+            act_button(
+                "Pause", on_click=run.ask, args=("pause",), key=f"lab.pause.{run.run_id}", icon=":material/pause:"
+            )
     if not status.state.finished:
         stopping = run.asked("cancel")
-        st.button(
+        act_button(
             "Stopping" if stopping else "Stop",
-            icon=":material/stop:",
-            key="lab.stop",
-            on_click=told(stop),
+            on_click=stop,
             args=(stage, run),
+            key=f"lab.stop.{run.run_id}",
+            icon=":material/stop:",
             disabled=stopping,
         )
     elif status.state.resumable:
-        st.button("Resume", icon=":material/play_arrow:", key="lab.resume", on_click=told(resume), args=(stage, run))
+        act_button(
+            "Resume", on_click=resume, args=(stage, run), key=f"lab.resume.{run.run_id}", icon=":material/play_arrow:"
+        )
     with st.popover("More", icon=":material/more_horiz:"):
         more(stage, run, spec, status)
-
-
-def close() -> None:
-    look_at(None)
-    st.session_state.pop("lab.selection", None)
 
 
 def stop(stage: Backstage, run: RunFolder) -> None:
@@ -164,30 +170,38 @@ def resume(stage: Backstage, run: RunFolder) -> None:
 def more(stage: Backstage, run: RunFolder, spec: RunSpec, status: Status) -> None:
     """Name, note, copies, and the way out."""
     label = run.label()
-    name = st.text_input("Name", value=label.name, placeholder=spec.title(), max_chars=120, key="lab.name")
-    note = st.text_area("Note", value=label.note, max_chars=2000, key="lab.note", height=80)
-    if (name, note) != (label.name, label.note):
-        told(run.set_label)(name=name, note=note)
-    st.button(
+    stored_widget(
+        partial(st.text_input, "Name", placeholder=spec.title(), max_chars=120),
+        f"lab.name.{run.run_id}",
+        label.name,
+        lambda name: run.set_label(name=name),
+    )
+    stored_widget(
+        partial(st.text_area, "Note", max_chars=2000, height=80),
+        f"lab.note.{run.run_id}",
+        label.note,
+        lambda note: run.set_label(note=note),
+    )
+    act_button(
         "Change and run again",
-        icon=":material/content_copy:",
-        key="lab.duplicate",
-        width="stretch",
         on_click=duplicate,
         args=(spec,),
+        key=f"lab.duplicate.{run.run_id}",
+        icon=":material/content_copy:",
+        width="stretch",
         help="Takes this run's settings to the left, where they can be changed.",
     )
     copies(spec)
     if status.state.finished:
         sure = st.checkbox("Yes, delete this run", key=f"lab.sure.{run.run_id}")
-        st.button(
+        act_button(
             "Delete",
+            on_click=delete,
+            args=(stage, run),
+            key=f"lab.delete.{run.run_id}",
             icon=":material/delete:",
-            key="lab.delete",
             disabled=not sure,
             width="stretch",
-            on_click=told(delete),
-            args=(stage, run),
             help=f"Moves {run.size_bytes() / 2**20:.1f} MB to the trash, where it stays for a day.",
         )
 

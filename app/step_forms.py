@@ -11,6 +11,7 @@ import streamlit as st
 from app.browse import pictures_at
 from app.plans import Now, pairs_of, prepared
 from app.tiles import Row, Tile, atlas_carrier, image_tiles
+from app.widgets import act_button
 from app.words import count
 from mlcore.data.natural import natural_key
 
@@ -108,7 +109,7 @@ def duplicates(now: Now) -> Step | None:
     )
     show_pairs(table, now, dropped, spare)
     if spare:
-        st.button(
+        act_button(
             f"Forget the {count(len(spare), 'image')} that you keep",
             key="data.near.forget",
             icon=":material/restart_alt:",

@@ -11,6 +11,7 @@ import streamlit as st
 from app.backstage import torch_is_ready
 from app.draft import Draft
 from app.tiles import Row, Strip, Tile, atlas_carrier, image_tiles
+from app.widgets import act_button
 from app.words import count, plain
 from mlcore.catalogue import parts
 from mlcore.data import load
@@ -25,7 +26,7 @@ LOOK_S = 0.2
 
 def see_a_step(draft: Draft) -> None:
     """A button, and once it was pressed, until it is closed, a window with what a step of the draft would see."""
-    st.button(
+    act_button(
         "See what a step sees",
         key="lab.step",
         icon=":material/visibility:",
@@ -78,7 +79,7 @@ def images(spec: RunSpec, batch: np.ndarray) -> None:
     pictures, shown, adapted = renderings(seen, row, pressed, spec)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("**An image**", width="content")
-        st.button(
+        act_button(
             "Another image",
             key="lab.step.next",
             icon=":material/shuffle:",

@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from app.draft import Draft
+from app.widgets import act_button
 from app.words import count, plain
 from mlcore.catalogue import cache_file
 from mlcore.data import ImageTable, load
@@ -172,7 +173,7 @@ def at_most(most: int) -> str:
 def nothing_found(meant: str, which: str) -> None:
     st.info("No network has all of this. Use fewer words, or other filters.", icon=":material/search_off:")
     if meant:
-        st.button(
+        act_button(
             f"Search for “{plain(meant, 60)}”",
             key="lab.timm.meant",
             type="tertiary",

@@ -8,6 +8,7 @@ a value that changed by another hand than the person's on this widget gives it a
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,12 @@ from typing import Any
 
 import streamlit as st
 
-from app.words import one_line
+from app.guard import told
+from app.words import fault_words, one_line
 
 AGREED = "lab.agreed"
+SESSION = "lab.session"
+ACTED = "lab.acted"
 
 
 @dataclass
@@ -143,3 +147,49 @@ def _number(
         return widget(label(start) if callable(label) else label, *bounds, start, key=key, **more)
 
     return kept_widget(draw, name, kept)
+
+
+def stored_widget(draw: Callable[..., Any], name: str, stored: Any, store: Callable[[Any], object]) -> Any:
+    """A value that lies on the disk, where several may write it: `store` is called when the person here changes it, and
+    only then. What others write is shown. Returns the value that is shown.
+
+    `draw(start, key=, on_change=, args=)` makes the widget. The key is this session's own: a page that was left open
+    would send what it showed to the next session.
+    """
+    own = f"{name}.{st.session_state.setdefault(SESSION, uuid.uuid4().hex[:12])}"
+
+    def draw_stored(start: Any, key: str) -> Any:
+        return draw(start, key=key, on_change=_store, args=(own, key, store))
+
+    return kept_widget(draw_stored, own, stored)
+
+
+def _store(name: str, key: str, store: Callable[[str], None]) -> None:
+    try:
+        store(st.session_state[key])
+    except (ValueError, OSError) as error:
+        st.toast(fault_words(error), icon=":material/error:", duration="long")
+    else:
+        st.session_state[AGREED][name].value = st.session_state[key]
+
+
+def act_button(
+    label: str, *, key: str, on_click: Callable[..., object], args: tuple[Any, ...] = (), **more: Any
+) -> None:
+    """A button that does `on_click(*args)`; if that cannot be done, it is said in words.
+
+    A callback alone is not enough. Where the server was started again, or has forgotten a page that was away for long,
+    a press comes to a session that has not drawn the button yet: Streamlit calls nothing and only says that it is
+    pressed.
+    """
+    if st.button(label, key=key, on_click=_act, args=(key, on_click, args), **more):
+        acted = st.session_state.get(ACTED, set())
+        if key not in acted:
+            told(on_click)(*args)
+            st.rerun()
+        acted.discard(key)
+
+
+def _act(key: str, act: Callable[..., object], args: tuple[Any, ...]) -> None:
+    st.session_state.setdefault(ACTED, set()).add(key)
+    told(act)(*args)

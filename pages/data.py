@@ -17,6 +17,7 @@ from app.preparing import preparing
 from app.tiles import Row, Tile, atlas_carrier, image_tiles
 from app.url import mirror, went_back
 from app.view import look_at
+from app.widgets import act_button
 from app.words import count, plain
 from mlcore.data import load
 from mlcore.data.store import all_sets
@@ -54,7 +55,7 @@ def take_chosen() -> None:
 def card(key: str, chosen: bool) -> None:
     """A set in small: its name, some of its images, how many there are."""
     with st.container(border=True, height="stretch"):
-        st.button(
+        act_button(
             plain(sets[key].title, 60),
             key=f"data.card.{key}",
             type="primary" if chosen else "secondary",

@@ -8,10 +8,10 @@ from app.backstage import backstage
 from app.comparing import faults_words, group_words, specs_of
 from app.draft import Draft
 from app.follow import follow
-from app.guard import told
 from app.launch import concerns_of, draft_margin_lines, draft_or_fault, preview_of, queue_words, start, start_words
 from app.setup import setup
 from app.view import View
+from app.widgets import act_button
 from app.words import fault_words, plain
 from mlcore.catalogue import parts
 from mlcore.runs.concerns import refusal
@@ -32,15 +32,15 @@ hopeless = refusal(concerns)
 
 blocked = stage.runs.write_fault()
 with st.bottom, st.container(horizontal=True, vertical_alignment="center"):
-    st.button(
+    act_button(
         start_words(stage, spec, len(specs)) if spec else "Start",
+        key="lab.start",
+        on_click=start,
+        args=(stage, specs),
         type="primary",
         icon=":material/play_arrow:",
-        key="lab.start",
         disabled=spec is None or bool(blocked or hopeless),
         help=plain(blocked or hopeless, 400) if blocked or hopeless else None,
-        on_click=told(start),
-        args=(stage, specs),
     )
     words = [
         parts("losses")[draft.get("loss")].title,
@@ -48,7 +48,7 @@ with st.bottom, st.container(horizontal=True, vertical_alignment="center"):
         plain(draft.part("dataset").title) if draft.part("dataset") else None,
     ]
     st.caption(" · ".join(filter(None, [*words, queue_words()])))
-    group_words()
+    group_words(view.run)
 notices = st.container()
 with notices:
     faults_words(left_out)

@@ -10,6 +10,7 @@ from app.backstage import backstage
 from app.guard import guarded, told
 from app.runs_table import NO_TRAINING, RunsTable, matching, state_counts, with_no_training
 from app.view import look_away_from
+from app.widgets import act_button
 from app.words import count, fault_words, plain, share
 from mlcore.data.sources.root import printable
 from mlcore.runs.folder import RunFolder
@@ -105,7 +106,7 @@ def actions(chosen: list[str]) -> None:
         if st.button("Open", icon=":material/open_in_new:", disabled=len(chosen) != 1, key="runs.open", type="primary"):
             st.switch_page("../pages/lab.py", query_params={"run": chosen[0]})
         states = [RunFolder(stage.runs.root / run_id).state for run_id in chosen]
-        st.button(
+        act_button(
             "Stop",
             icon=":material/stop:",
             key="runs.stop",
@@ -113,7 +114,7 @@ def actions(chosen: list[str]) -> None:
             on_click=on_each,
             args=("stop", [run for run, state in zip(chosen, states, strict=True) if not state.finished]),
         )
-        st.button(
+        act_button(
             "Resume",
             icon=":material/play_arrow:",
             key="runs.resume",
@@ -232,6 +233,6 @@ st.title("Runs", anchor=False)
 if st.session_state.get(TRASHED):
     with st.container(horizontal=True, vertical_alignment="center"):
         st.text(f"{count(len(st.session_state[TRASHED]), 'run')} deleted.")
-        st.button("Undo", icon=":material/undo:", key="runs.undo", on_click=undo)
+        act_button("Undo", icon=":material/undo:", key="runs.undo", on_click=undo)
 table_of_runs()
 folders_that_are_no_runs()

@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -40,6 +41,9 @@ LISTEN_EVERY_S = 0.5
 WATCH_LIMIT = 256 * 2**20
 Wish = Literal["cancel", "pause"]
 LEAST_FREE_BYTES = 2**20
+
+
+LABELLING = threading.Lock()  # name and note are one file, and two tabs may write one each
 
 
 class RunNotFound(ValueError):
@@ -283,7 +287,9 @@ class RunFolder:
             return Label()
 
     def set_label(self, **changes: str) -> None:
-        replace_json(self.path / "label.json", self.label().model_copy(update=changes).model_dump())
+        """Name or note it; what is not named here stays as it is."""
+        with LABELLING:
+            replace_json(self.path / "label.json", self.label().model_copy(update=changes).model_dump())
 
     def title(self) -> str:
         """The name a person gave, else the spec's."""

@@ -57,6 +57,15 @@ def test_a_closed_tab_loses_nothing(own_set):
     assert PlanInMaking(own_set.id).steps == []
 
 
+def test_a_plan_that_another_tab_changed_meanwhile_is_not_written_over(own_set):
+    seen = PlanInMaking(own_set.id)
+    PlanInMaking(own_set.id).add(SPLIT)
+    seen.add(COUNTS)
+    seen.clear()
+    seen.merge_with(["set-000000000000"])
+    assert PlanInMaking(own_set.id).stored() == {"steps": [SPLIT], "with": [], "apart": False}
+
+
 @pytest.mark.parametrize("text", ["", "[]", "3", '{"steps": '])
 def test_a_damaged_plan_is_no_plan(own_set, text):
     making = PlanInMaking(own_set.id)
@@ -67,7 +76,7 @@ def test_a_damaged_plan_is_no_plan(own_set, text):
 
 def test_a_set_that_was_merged_and_is_gone_is_left_out(own_set):
     making = PlanInMaking(own_set.id)
-    making.merge_with(["set-000000000000"], apart=False)
+    making.merge_with(["set-000000000000"])
     assert making.sources == Sources((own_set.id,), False)
 
 

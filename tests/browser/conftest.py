@@ -61,14 +61,21 @@ class StreamlitServer:
             "browser.gatherUsageStats": "false",
         }
         flags = [f"--{name}={value}" for name, value in options.items()]
-        with log.open("wb") as out:
+        self._command = [sys.executable, "-m", "streamlit", "run", str(script), *flags]
+        self._env = {**os.environ, **env}
+        self._start()
+
+    def _start(self) -> None:
+        with self.log.open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "streamlit", "run", str(script), *flags],
-                cwd=ROOT,
-                env={**os.environ, **env},
-                stdout=out,
-                stderr=subprocess.STDOUT,
+                self._command, cwd=ROOT, env=self._env, stdout=out, stderr=subprocess.STDOUT
             )
+
+    def restart(self) -> None:
+        """Another server at the same address, as after an update or a crash."""
+        self.stop()
+        self._start()
+        self.wait_until_ready()
 
     def wait_until_ready(self, seconds: float = 30.0) -> None:
         """Polls the health address; raises RuntimeError with the server's output when it ends or stays silent."""
