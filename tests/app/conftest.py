@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import streamlit as st
+from patience import PATIENCE_S
 from streamlit.testing.v1 import AppTest
 
 from mlcore.engines.supervisor import Supervisor
@@ -22,7 +23,7 @@ def open_page(runs, monkeypatch):
     st.cache_data.clear()
 
     def opened(name: str, **query: str) -> AppTest:
-        test = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=60)
+        test = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=PATIENCE_S)
         for key, value in query.items():
             test.query_params[key] = value
         test.run()

@@ -11,6 +11,7 @@ import pytest
 from damage import copied, trained_run
 from image_files import classes
 from pages_words import words
+from patience import PATIENCE_S
 from streamlit.testing.v1 import AppTest
 
 from app.jobs import Jobs
@@ -339,7 +340,7 @@ def settle(page: AppTest) -> AppTest:
     from app.jobs import jobs
 
     for job in jobs().all:
-        job.process.wait(30)
+        job.process.wait(PATIENCE_S)
     return page.run()
 
 

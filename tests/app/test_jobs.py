@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from image_files import classes
+from patience import until
 
 from app.jobs import Jobs
 from mlcore.data.store import find_set
@@ -26,13 +25,6 @@ print('{"done": 1, "total": 9, "seconds_left": 3.0}', file=sys.stderr, flush=Tru
 while True:
     time.sleep(0.05)
 """
-
-
-def until(claim, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not claim():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def ended(job):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from page_widgets import widget
+from patience import PATIENCE_S
 from streamlit.testing.v1 import AppTest
 
 from app import curves, explain, loss_pictures
@@ -35,7 +36,7 @@ def drawn(monkeypatch) -> dict[str, dict]:
 
 
 def open_page(**link: str) -> AppTest:
-    page = AppTest.from_file(str(PAGE), default_timeout=60)
+    page = AppTest.from_file(str(PAGE), default_timeout=PATIENCE_S)
     for name, words in link.items():
         page.query_params[name.replace("__", ".")] = words
     page.run()
@@ -325,7 +326,7 @@ def lab_after_trying() -> None:
 
 
 def test_trying_a_loss_puts_it_with_its_values_into_the_labs_draft_and_keeps_the_rest():
-    page = AppTest.from_function(lab_after_trying, default_timeout=60).run()
+    page = AppTest.from_function(lab_after_trying, default_timeout=PATIENCE_S).run()
     assert not page.exception
     knobs, loss, seed = page.session_state["seen"]
     assert knobs == loss.params == LOSSES["arcface"].defaults() | {"margin": 0.2, "scale": 32.0}
@@ -348,7 +349,7 @@ def lab_after_trying_a_loss_that_wants_another_sampler() -> None:
 
 
 def test_trying_a_loss_brings_what_is_usual_for_it_as_choosing_it_in_the_lab_does():
-    page = AppTest.from_function(lab_after_trying_a_loss_that_wants_another_sampler, default_timeout=60).run()
+    page = AppTest.from_function(lab_after_trying_a_loss_that_wants_another_sampler, default_timeout=PATIENCE_S).run()
     assert not page.exception
     for key in ("supcon", "normalized_softmax"):
         taken, usual = page.session_state[key]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from patience import PATIENCE_S
 from streamlit.testing.v1 import AppTest
 
 from app.panels import metric_help
@@ -24,7 +25,9 @@ def page(before: float, now: float) -> AppTest:
 
     looks = [evaluation(0, before), evaluation(10, now)]
     history = SimpleNamespace(evaluations=looks[:1], steps=[])
-    return AppTest.from_function(script, kwargs={"history": history, "shown": looks[1]}, default_timeout=60).run()
+    return AppTest.from_function(
+        script, kwargs={"history": history, "shown": looks[1]}, default_timeout=PATIENCE_S
+    ).run()
 
 
 @pytest.mark.parametrize(("now", "delta", "colour"), [(0.62, "+.212", "GREEN"), (0.39, "-.018", "RED")])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
+from patience import PATIENCE_S
 from streamlit.testing.v1 import AppTest
 
 from app import timm_models
@@ -39,7 +40,7 @@ def opened(tmp_path, monkeypatch):
     def page(**settings):
         named = {name.replace("__", "."): value for name, value in settings.items()}
         settings = {"dataset": "digits", "backbone": "timm"} | named
-        test = AppTest.from_function(lab, default_timeout=60, kwargs={"settings": settings}).run()
+        test = AppTest.from_function(lab, default_timeout=PATIENCE_S, kwargs={"settings": settings}).run()
         assert not test.exception
         return test
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import streamlit as st
+from patience import PATIENCE_S
 from streamlit.testing.v1 import AppTest
 
 from app import word_search
@@ -75,7 +76,7 @@ def page(run):
     past.refresh()
     st.cache_resource.clear()
     st.cache_data.clear()
-    return AppTest.from_function(script, kwargs={"run": run, "past": past}, default_timeout=60).run()
+    return AppTest.from_function(script, kwargs={"run": run, "past": past}, default_timeout=PATIENCE_S).run()
 
 
 def captions(test):

@@ -62,7 +62,7 @@ def through(network, loss, miner, rows, labels):
 
 def main(folder, rank, ranks):
     dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=ranks, timeout=timedelta(seconds=25)
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=ranks, timeout=timedelta(minutes=10)
     )
     torch.set_num_threads(1)
     found = {}

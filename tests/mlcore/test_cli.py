@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from patience import PATIENCE_S
 
 from mlcore import __main__ as cli
 from mlcore.catalogue import ROOMS
@@ -323,7 +324,7 @@ def test_a_reader_that_stops_reading_is_no_error(root):
     code = "import sys; from mlcore.__main__ import main; sys.exit(main(['list', 'losses', '--json']))"
     listing = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=child_environment())
     listing.stdout.close()
-    assert listing.wait(120) == 0
+    assert listing.wait(PATIENCE_S) == 0
 
 
 def test_the_options_are_explained(capsys):

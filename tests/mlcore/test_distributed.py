@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from patience import PATIENCE_S
 
 from mlcore.distributed import DistributedLossWrapper, DistributedMinerWrapper
 from mlcore.losses import ArcFaceLoss, CrossBatchMemory, SupConLoss
@@ -17,7 +18,6 @@ from mlcore.miners import BatchHardMiner
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name("distributed_ranks.py")
-LIMIT_S = 60
 
 
 def load_ranks():
@@ -48,7 +48,7 @@ def two(tmp_path_factory):
         for rank in range(2)
     ]
     try:
-        said = [process.communicate(timeout=LIMIT_S)[0] for process in processes]
+        said = [process.communicate(timeout=PATIENCE_S)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()

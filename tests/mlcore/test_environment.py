@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from app.jobs import Jobs
 from mlcore.data.decoders import Decoders
@@ -86,7 +87,7 @@ def test_workers_and_projectors_get_no_secret_and_no_open_file(secrets, monkeypa
     with socket.socket() as agent:
         os.set_inheritable(agent.fileno(), True)
         process = start_process("teller", str(heard), log=tmp_path / "log")
-        assert process.wait(60) == 0, (tmp_path / "log").read_text()
+        assert process.wait(PATIENCE_S) == 0, (tmp_path / "log").read_text()
         close_input(process)
     check_heard(heard, 3)
 
@@ -96,7 +97,7 @@ def test_jobs_of_the_data_page_get_no_secret_and_no_open_file(secrets, monkeypat
     monkeypatch.setattr("app.jobs.COMMAND", ("-c", TELL))
     jobs = Jobs()
     job = jobs.begin("Telling", [str(heard)])
-    assert job.process.wait(60) == 0
+    assert job.process.wait(PATIENCE_S) == 0
     jobs.close()
     check_heard(heard, 3)
 

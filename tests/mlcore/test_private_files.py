@@ -8,6 +8,7 @@ import stat
 
 import pytest
 from image_files import classes
+from patience import PATIENCE_S
 
 from app.jobs import Jobs
 from app.plans import PlanInMaking
@@ -72,6 +73,6 @@ def test_what_a_job_prints_is_for_its_owner_only(lab, monkeypatch):
     monkeypatch.setattr("app.jobs.COMMAND", ("-c", "print('a private title')"))
     jobs = Jobs()
     job = jobs.begin("Told", [])
-    assert job.process.wait(60) == 0
+    assert job.process.wait(PATIENCE_S) == 0
     assert open_to_others(job.folder.parent) == {}
     jobs.close()

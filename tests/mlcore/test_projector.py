@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from patience import PATIENCE_S, until
 
 from mlcore import projection, projector
 from mlcore.environment import child_environment
@@ -232,9 +233,7 @@ def test_the_process_lays_out_and_ends_when_its_input_is_closed(runs, quick_spec
     command = [sys.executable, "-m", "mlcore.projector", "--runs", str(runs.root)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=child_environment())
     try:
-        deadline = time.monotonic() + 180
-        while (METHOD, 0) not in pictures(run).layouts and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(lambda: (METHOD, 0) in pictures(run).layouts)
         heard = runs.heard("projector")
         assert (heard["pid"], heard["alive"], heard["ready"]) == (process.pid, True, True)
         second = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=child_environment())
@@ -248,7 +247,7 @@ def test_the_process_lays_out_and_ends_when_its_input_is_closed(runs, quick_spec
         assert entry["faith"]["trustworthiness"] > 0.6
         np.testing.assert_allclose(earlier.mean(axis=0), later.mean(axis=0), atol=0.1)
         process.stdin.close()
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_S) == 0
         assert not runs.heard("projector")["alive"]
     finally:
         process.kill()

@@ -7,19 +7,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from patience import PATIENCE_S, has_ended, until
 
 from mlcore.engines.local import Patience, Standby, close_input
-from mlcore.engines.supervisor import Supervisor
+from mlcore.engines.supervisor import IDLE_TICK_S, Supervisor
 from mlcore.environment import child_environment
 from mlcore.runs.folder import Runs
 from mlcore.runs.history import History
 from mlcore.runs.process import lives
 from mlcore.runs.states import RunState
 
-PATIENCE_S = 90.0  # of a busy machine; nothing here takes so long on a quiet one
+LOOKS = 5  # of a supervisor, after which it must have told
 SUPERVISE = """
 import sys, time
 from mlcore.engines.supervisor import Supervisor
@@ -31,11 +31,18 @@ time.sleep(600)
 """
 
 
-def until(truth, within=PATIENCE_S):
-    deadline = time.monotonic() + within
-    while not truth():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
+def let_look(supervisor, times):
+    """Until the supervisor has looked so often, which takes the least time that it can on this machine."""
+    look, looks = supervisor.tick, []
+
+    def counted(now):
+        fault = look(now)
+        looks.append(now)
+        return fault
+
+    supervisor.tick = counted
+    until(lambda: len(looks) >= times)
+    supervisor.tick = look
 
 
 @pytest.fixture
@@ -52,7 +59,7 @@ def supervisor(runs):
         end(run)
     made.close()
     for child in made.engine.children.values():
-        child.wait(30)
+        child.wait(PATIENCE_S)
 
 
 def end(run):
@@ -96,9 +103,9 @@ def test_a_killed_worker_is_told_within_five_seconds_and_the_run_goes_on_when_re
     run.ask("pause")
     worker = paused(run).pid
     os.kill(worker, signal.SIGKILL)
-    killed = time.monotonic()
-    until(lambda: run.stored().state.finished)
-    assert time.monotonic() - killed < 5.0
+    until(lambda: has_ended(worker))
+    let_look(supervisor, LOOKS)
+    assert LOOKS * IDLE_TICK_S < 5.0
     assert (run.state, run.stored().reason_code) == (RunState.FAILED, "worker_killed")
     run.resume()
     supervisor.wake()
@@ -155,7 +162,7 @@ def test_an_adopted_worker_that_dies_is_told_as_lost(runs, spec):
         until(lambda: supervisor.in_charge)
         worker.kill()
         worker.wait()
-        until(lambda: run.stored().state.finished, within=5.0)
+        let_look(supervisor, LOOKS)
         assert (run.state, run.stored().reason_code) == (RunState.LOST, "worker_gone")
     finally:
         worker.kill()

@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 from image_files import STUB, image_bytes, picture
+from patience import PATIENCE_S, has_ended, until
 
 from mlcore.data import decoders as parent
 from mlcore.data.decoders import CHILD, ENDED, NONSENSE, Child, Decoders, Ended
@@ -30,15 +31,6 @@ def odd(word):
 def stub():
     with Decoders(1, command=STUB) as made:
         yield made
-
-
-def gone(pid, seconds=20.0):
-    until = time.monotonic() + seconds
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def same(one, other):
@@ -128,12 +120,12 @@ def test_processes_start_when_needed_and_no_more_than_that():
             thread.join()
         assert len(made.children) <= 3
         pids = [child.process.pid for child in made.children]
-    assert all(gone(pid) for pid in pids)
+    until(lambda: all(has_ended(pid) for pid in pids))
     assert not made.children
 
 
 def test_closing_ends_who_hangs_and_whoever_waits_is_told():
-    made = Decoders(1, command=STUB, limit_s=60)
+    made = Decoders(1, command=STUB, limit_s=PATIENCE_S)
     told = []
 
     def wait():
@@ -147,7 +139,7 @@ def test_closing_ends_who_hangs_and_whoever_waits_is_told():
         thread.start()
     made.close()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE_S)
     assert told == [True] * 3
 
 
@@ -172,7 +164,7 @@ def test_a_process_does_not_outlive_one_that_was_killed(word):
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    assert gone(pid, 30)
+    until(lambda: has_ended(pid))
 
 
 @pytest.mark.parametrize(

@@ -240,7 +240,7 @@ def test_images_that_look_alike_have_near_hashes():
     assert (one ^ far).bit_count() >= 16
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_bytes_changed_anywhere_give_an_image_or_a_value_error(data):
     kind = data.draw(st.sampled_from(["PNG", "JPEG", "WEBP", "BMP"]))

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from image_files import STUB, archive, classes, image_bytes, picture, png_of_size, snapshot, tree
+from patience import PATIENCE_S
 from PIL import Image
 
 from mlcore.data import importing, writing
@@ -312,7 +313,7 @@ def test_two_imports_of_the_same_images_at_once_are_refused(root):
 
     def slow(file):
         held.set()
-        free.wait(20)
+        free.wait(PATIENCE_S)
         return real(file)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -321,7 +322,7 @@ def test_two_imports_of_the_same_images_at_once_are_refused(root):
         thread = threading.Thread(target=import_set, args=(source, "own", root))
         thread.start()
         try:
-            assert held.wait(20)
+            assert held.wait(PATIENCE_S)
             with pytest.raises(ValueError, match="by another process"):
                 import_set(Memory(images(10)), "own", root)
         finally:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
+from patience import PATIENCE_S, until
 from ulid import ULID
 
 from mlcore.engines import supervisor as module
@@ -444,7 +445,7 @@ def test_a_worker_whose_heart_stands_still_is_ended_as_stalled(runs, quick_spec,
     supervisor.tick(2 * module.STALLED_S)
     assert run.state == RunState.RUNNING
     supervisor.tick(2 * module.STALLED_S + 2)
-    assert worker.wait(10) == -9
+    assert worker.wait(PATIENCE_S) == -9
     assert (run.state, run.stored().reason_code) == (RunState.FAILED, "stalled")
 
 
@@ -452,7 +453,7 @@ def test_silence_is_measured_by_our_own_clock(runs, quick_spec, supervisor, proc
     run = going(runs.create(quick_spec), process().pid)
     assert supervisor.silent_for(run.run_id) == 0.0
     supervisor.tick(time.monotonic() - 40)
-    assert 39 < supervisor.silent_for(run.run_id) < 60
+    assert supervisor.silent_for(run.run_id) > 39
 
 
 def test_a_worker_that_does_not_obey_is_told_and_then_made_to(runs, quick_spec, supervisor, process):
@@ -467,7 +468,7 @@ def test_a_worker_that_does_not_obey_is_told_and_then_made_to(runs, quick_spec, 
     supervisor.tick(10.0 + module.CANCEL_TERM_S + 0.1)
     assert worker.stdout.readline() == b"told\n"
     supervisor.tick(10.0 + module.CANCEL_KILL_S + 0.1)
-    assert worker.wait(10) == -9
+    assert worker.wait(PATIENCE_S) == -9
     supervisor.engine.gone = {run.run_id: -9}
     supervisor.tick(20.0)
     assert run.state == RunState.CANCELLED
@@ -498,10 +499,7 @@ def test_the_thread_survives_whatever_a_tick_does(runs, quick_spec, supervisor, 
 
     monkeypatch.setattr(supervisor, "tick", fail)
     supervisor.start()
-    deadline = time.monotonic() + 10
-    while len(ticks) < 3 and time.monotonic() < deadline:
-        supervisor.wake()
-        time.sleep(0.01)
+    until(lambda: supervisor.wake() or len(ticks) >= 3)
     assert "a bug of ours" in supervisor.fault
     assert capsys.readouterr().err.count("Traceback") == 1
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from mlcore.data import DATASETS
 from mlcore.runs.spec import RunSpec
@@ -48,7 +49,7 @@ class Forge:
     def close(self):
         self.process.stdin.close()
         self.process.stdout.close()
-        self.process.wait(10)
+        self.process.wait(PATIENCE_S)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from patience import PATIENCE_S
 from torch import nn
 
 import mlcore
@@ -313,12 +314,12 @@ def test_closing_the_iterator_ends_the_watcher(spec):
     while next(events).kind != "step":
         pass
     events.close()
-    training.watcher.wait(10)
+    training.watcher.wait(PATIENCE_S)
     assert not training.watcher.busy
 
 
 def test_a_checkpoint_from_before_the_first_look_is_told_is_made_at_the_end_only_and_says_so(spec, monkeypatch):
-    monkeypatch.setattr(loop.Watcher, "_embed", lambda watcher, model, **_: watcher._abandon.wait(30) and None)
+    monkeypatch.setattr(loop.Watcher, "_embed", lambda watcher, model, **_: watcher._abandon.wait(PATIENCE_S) and None)
     monkeypatch.setattr(loop, "LAST_MOMENT_S", 0.01)
     training = Training(spec.changed({"watch.evaluate_every": None, "budget.steps": 10_000}))
     events = []
