@@ -105,7 +105,7 @@ def jobs_going_on() -> None:
 
 
 def show_jobs(ticking: bool) -> None:
-    for job in list(jobs().all):
+    for job in jobs().all:
         with st.container(border=True):
             show_job(job)
     if ticking and all(job.code is not None for job in jobs().all):

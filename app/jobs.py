@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,31 +103,37 @@ class Job:
 
 
 class Jobs:
-    """The jobs of one server, in the order they were begun."""
+    """The jobs of one server, in the order they were begun. All sessions share it: `all` is replaced, never changed."""
 
     def __init__(self) -> None:
-        self.all: list[Job] = []
+        self.all: tuple[Job, ...] = ()
+        self._lock = threading.Lock()
         self._number = 0
         self._folder = Path(tempfile.mkdtemp(prefix="lab-jobs-"))
         atexit.register(self.close)
 
     def begin(self, title: str, arguments: list[str], upload: Path | None = None) -> Job:
         """`upload`: the folder of a file that somebody sent, which goes with the job."""
-        self._number += 1
-        folder = self._folder / str(self._number)
+        with self._lock:
+            self._number += 1
+            number = self._number
+        folder = self._folder / str(number)
         make_folder(folder)
-        job = Job(self._number, title, arguments, folder, upload)
+        job = Job(number, title, arguments, folder, upload)
         job.begin()
-        self.all.append(job)
+        with self._lock:
+            self.all = tuple(sorted((*self.all, job), key=lambda one: one.number))
         return job
 
     def dismiss(self, job: Job) -> None:
         """Forget a job that has ended, with what was uploaded for it."""
-        if job.code is not None and job in self.all:
-            self.all.remove(job)
-            shutil.rmtree(job.folder, ignore_errors=True)
-            if job.upload is not None:
-                shutil.rmtree(job.upload, ignore_errors=True)
+        if job.code is None:
+            return
+        with self._lock:
+            self.all = tuple(one for one in self.all if one is not job)
+        shutil.rmtree(job.folder, ignore_errors=True)
+        if job.upload is not None:
+            shutil.rmtree(job.upload, ignore_errors=True)
 
     def close(self) -> None:
         for job in self.all:

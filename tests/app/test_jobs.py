@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from image_files import classes
 from patience import until
 
-from app.jobs import Jobs
+from app.jobs import Job, Jobs
 from mlcore.data.store import find_set
 
 
@@ -38,7 +40,32 @@ def test_an_import_tells_how_far_it_is_and_what_came_of_it(jobs, tmp_path):
     assert job.progress()[:2] == (12, 12)
     assert find_set(job.result()["id"]).title == "Shop"
     jobs.dismiss(job)
-    assert (jobs.all, job.folder.exists()) == ([], False)
+    assert (jobs.all, job.folder.exists()) == ((), False)
+
+
+def test_sessions_that_begin_and_dismiss_at_once_keep_each_other_s_jobs(jobs, monkeypatch):
+    monkeypatch.setattr(Job, "begin", lambda job: None)
+    monkeypatch.setattr(Job, "code", 0)
+
+    def begin_and_dismiss(session: int) -> list[str]:
+        kept = []
+        for number in range(50):
+            title = f"{session}.{number}"
+            job = jobs.begin(title, [])
+            assert job in jobs.all
+            for other in jobs.all:  # what one session reads does not change under it
+                assert other.number > 0
+            if number % 2:
+                jobs.dismiss(job)
+            else:
+                kept.append(title)
+        return kept
+
+    with ThreadPoolExecutor(8) as pool:
+        kept = [title for titles in pool.map(begin_and_dismiss, range(8)) for title in titles]
+    assert sorted(job.title for job in jobs.all) == sorted(kept)
+    assert [job.number for job in jobs.all] == sorted({job.number for job in jobs.all})
+    jobs.all = ()
 
 
 def test_a_fault_is_told_in_the_import_s_own_words(jobs, tmp_path):

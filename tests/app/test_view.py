@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
+
+from app.view import View, packed, unpacked
 
 
 def script() -> None:
@@ -114,3 +119,41 @@ def test_who_looked_at_a_deleted_run_looks_at_the_preview(test):
     press(test, "start").run()
     assert shown(press(test, "delete")) == "None None None"
     assert url_of(test) == {}
+
+
+def view_script() -> None:
+    import streamlit as st
+
+    from app.view import View
+
+    view = View.read()
+    st.text(f"{view.hidden} {view.angles} {view.lasso[:3]} {len(view.lasso)}")
+    st.button("lasso", on_click=lambda: View().but(lasso=tuple(st.session_state["ids"])))
+
+
+def test_hidden_classes_angles_and_a_lasso_come_back_with_a_link():
+    test = AppTest.from_function(view_script)
+    url_is(test, run="r7", hidden="3,5", angles="own_proxy", lasso=packed((4, 90, 20_000)))
+    assert shown(test.run()) == "(3, 5) own_proxy (4, 90, 20000) 3"
+    assert url_of(test)["lasso"] == packed((4, 90, 20_000))
+
+
+def test_a_lasso_around_very_many_is_kept_in_the_session_and_not_in_the_link():
+    test = AppTest.from_function(view_script).run()
+    many = np.flatnonzero(np.random.default_rng(0).random(60_000) < 0.4).tolist()
+    test.session_state["ids"] = many
+    press(test, "lasso")
+    assert shown(test).endswith(f" {len(many)}")
+    assert "lasso" not in url_of(test)
+    assert not View(lasso=tuple(many)).lasso_fits_link()
+
+
+@given(st.sets(st.integers(0, 2**31)))
+def test_a_lasso_survives_its_packing(ids):
+    lasso = tuple(sorted(ids))
+    assert unpacked(packed(lasso)) == lasso
+
+
+@given(st.text(max_size=80))
+def test_a_lasso_that_is_none_selects_nothing_or_whole_ids(text):
+    assert all(isinstance(number, int) and number >= 0 for number in unpacked(text))

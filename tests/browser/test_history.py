@@ -1,0 +1,48 @@
+"""The browser's back button: one step back is one act undone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from driving import WAIT_MS, open_lab
+from playwright.sync_api import Page, expect
+
+pytestmark = pytest.mark.browser
+
+APP = Path(__file__).resolve().parents[2] / "app" / "main.py"
+QUICK = "s.dataset=digits&s.dataset.split=sample&s.backbone=mlp&s.head.embedding_size=8&s.budget.steps=20"
+
+
+@pytest.fixture
+def server(start_streamlit: Callable[..., Any], tmp_path: Path) -> Any:
+    return start_streamlit(APP, LAB_RUNS=str(tmp_path / "runs"))
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    page.get_by_role("combobox", name=label).click()
+    page.get_by_role("option", name=option).click()
+
+
+def test_each_step_back_undoes_one_act_and_each_step_forward_does_it_again(page, server):
+    open_lab(page, server.url, QUICK)
+    lesson = page.get_by_role("combobox", name="Lesson")
+    choose(page, "Lesson", "Fine-tuning can hurt: emoji")
+    page.wait_for_url("**lesson=fine-tuning-hurts*", timeout=WAIT_MS)
+    page.get_by_text("Optimiser and length").click()
+    page.get_by_text("Evaluate at fixed steps").first.click()
+    page.wait_for_url("**s.watch.evaluate_every=20*", timeout=WAIT_MS)
+    switched_on = page.get_by_role("switch", name="Evaluate at fixed steps", checked=True)
+
+    page.go_back()
+    page.wait_for_url(lambda url: "lesson=fine-tuning-hurts" in url and "evaluate_every" not in url, timeout=WAIT_MS)
+    expect(switched_on).to_have_count(0, timeout=WAIT_MS)
+    expect(lesson).to_have_value("Fine-tuning can hurt: emoji", timeout=WAIT_MS)
+    page.go_back()
+    page.wait_for_url(lambda url: "lesson=" not in url and "s.dataset=digits" in url, timeout=WAIT_MS)
+    expect(page.get_by_role("combobox", name="Data", exact=True)).to_have_value("Digits", timeout=WAIT_MS)
+    page.go_forward()
+    page.wait_for_url("**lesson=fine-tuning-hurts*", timeout=WAIT_MS)
+    expect(page.get_by_role("combobox", name="Data", exact=True)).to_have_value("Emoji", timeout=WAIT_MS)
