@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+from mlcore.runs import stamp
 from mlcore.runs.durable import replace_json
 from mlcore.runs.queue import Queue
 from mlcore.runs.stamp import same, stamp_of
@@ -21,10 +22,14 @@ def test_a_file_left_alone_is_the_same_and_a_replaced_one_is_not(tmp_path):
     assert not same(before, stamp_of(path))
 
 
-def test_a_file_that_had_just_been_written_may_have_changed_since(tmp_path):
+def test_a_file_that_had_just_been_written_may_have_changed_since(tmp_path, monkeypatch):
     path = tmp_path / "status.json"
     replace_json(path, {"step": 1})
+    written = path.stat().st_mtime_ns
+    monkeypatch.setattr(stamp.time, "time_ns", lambda: written + stamp.YOUNG_NS - 1)
     assert not same(stamp_of(path), stamp_of(path))
+    monkeypatch.setattr(stamp.time, "time_ns", lambda: written + stamp.YOUNG_NS)
+    assert same(stamp_of(path), stamp_of(path))
 
 
 def test_a_file_that_is_gone_or_has_come_is_another(tmp_path):
