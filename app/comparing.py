@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
+from app.backstage import backstage
 from app.draft import OTHERS, Draft
-from app.launch import GROUP
 from app.widgets import several_of
 from app.words import count, plain
 from mlcore.catalogue import parts
@@ -47,11 +47,14 @@ def specs_of(draft: Draft, spec: RunSpec) -> tuple[list[RunSpec], list[str]]:
 
 def group_words(run_id: str | None) -> None:
     """Where the runs that were started together with the shown one stand side by side."""
-    note = st.session_state.get(GROUP, {}).get(run_id)
-    if note is None:
-        return
-    label = f"{note.split(',')[0]} side by side"
-    st.page_link("../pages/runs.py", label=label, icon=":material/table_rows:", query_params={"runs.filter": note})
+    try:
+        together = backstage().runs.open(run_id).label().started_together if run_id else ""
+    except ValueError:
+        return  # said where the run is shown
+    if together:
+        label = f"{plain(together.split(',')[0])} side by side"
+        query = {"runs.filter": together}
+        st.page_link("../pages/runs.py", label=label, icon=":material/table_rows:", query_params=query)
 
 
 def faults_words(faults: list[str]) -> None:

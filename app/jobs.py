@@ -42,6 +42,7 @@ class Job:
     upload: Path | None = None
     process: subprocess.Popen | None = None
     began: float = field(default_factory=time.monotonic)
+    asked_to_stop: bool = False
 
     def begin(self) -> None:
         self.began = time.monotonic()
@@ -68,7 +69,10 @@ class Job:
 
     @property
     def stopped(self) -> bool:
-        return self.code == STOPPED or (self.code is not None and self.code < 0)
+        """Whether it ended because somebody ended it: also before it was far enough to say so in its own way."""
+        return (
+            self.code is not None and self.code != 0 and (self.asked_to_stop or self.code == STOPPED or self.code < 0)
+        )
 
     def progress(self) -> tuple[int, int | None, float | None]:
         """Done, of how many (None: they are still being counted), seconds left."""
@@ -98,6 +102,7 @@ class Job:
     def stop(self) -> None:
         """Ask it to end; what an import has read stays, and the same import goes on from there."""
         if self.code is None:
+            self.asked_to_stop = True
             with contextlib.suppress(ProcessLookupError):
                 self.process.send_signal(signal.SIGINT)
 

@@ -22,7 +22,6 @@ from mlcore.runs.spec import RunSpec
 from mlcore.runs.states import RunState
 
 NONCE = "lab.nonce"
-GROUP = "lab.group"  # the runs that were started together last, each with the note they have in common
 PREVIEW = "lab.preview"
 TRIED = "lab.preview.tried"  # failed previews that this session has tried again
 NEAR_RUNS = 40
@@ -30,15 +29,14 @@ SEEN_UNTRAINED = ("dataset", "backbone", "head", "watch", "seed", "deterministic
 
 
 def start(stage: Backstage, specs: list[RunSpec]) -> None:
-    """Queue the runs and show the first. Pressed twice, each is one run; several have a note in common."""
+    """Queue the runs and show the first. Pressed twice, each is one run; several say that they belong together."""
     nonce = st.session_state.setdefault(NONCE, uuid.uuid4().hex)
     note = f"{len(specs)} losses, {datetime.now():%d %b %H:%M:%S}" if len(specs) > 1 else None
     runs = [stage.runs.create(spec, nonce=f"{nonce}-{number}") for number, spec in enumerate(specs)]
     for run in runs if note else ():
-        run.set_label(note=note)
+        run.set_label(note=note, started_together=note)
     stage.supervisor.wake()
     st.session_state[NONCE] = uuid.uuid4().hex
-    st.session_state[GROUP] = {run.run_id: note for run in runs if note}
     look_at(runs[0].run_id)
 
 

@@ -17,7 +17,7 @@ from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.status import Status
 
 COLUMNS = ["id", "name", "state", "data", "backbone", "loss", "MAP@R", "change", "curve", "started", "seconds", "note"]
-COLUMNS += ["group", "no training"]  # for `with_no_training`; no page shows them
+COLUMNS += ["together", "group", "no training"]  # for `matching` and `with_no_training`; no page shows them
 NO_TRAINING = "no-training-"
 DAMAGED = "spec.json is missing or damaged"
 
@@ -57,7 +57,13 @@ def read_row(run: RunFolder) -> dict[str, Any] | None:
         return None
     status = run.status()
     label = run.label()
-    common = {"id": run.run_id, "state": STATE_WORDS[status.state][0], "note": label.note, "seconds": status.seconds}
+    common = {
+        "id": run.run_id,
+        "state": STATE_WORDS[status.state][0],
+        "note": label.note,
+        "together": label.started_together,
+        "seconds": status.seconds,
+    }
     birth = run.parts()
     if birth is None:
         return dict.fromkeys(COLUMNS) | common | {"name": label.name or "damaged run", "note": DAMAGED, "curve": []}
@@ -111,6 +117,7 @@ def with_no_training(table: pd.DataFrame) -> pd.DataFrame:
             "started": newest["started"].where(newest["id"].isna()),
             "seconds": None,
             "note": "",
+            "together": "",
         }
     )
     both = pd.concat([table, rows.set_axis(newest.index + 0.5).astype(table.dtypes)])
@@ -133,10 +140,13 @@ def scores(status: Status) -> tuple[float | None, float | None]:
 
 
 def matching(table: pd.DataFrame, text: str, states: list[str]) -> pd.DataFrame:
-    """The rows that hold every typed word in their name, data, backbone, loss or note, in one of the states."""
+    """The rows that hold every typed word in their name, data, backbone, loss, note or what they were started with, in
+    one of the states."""
     kept = table[table["state"].isin(states)] if states else table
     for word in text.lower().split():
-        found = kept[["name", "data", "backbone", "loss", "note"]].fillna("").agg(" ".join, axis=1).str.lower()
+        found = (
+            kept[["name", "data", "backbone", "loss", "note", "together"]].fillna("").agg(" ".join, axis=1).str.lower()
+        )
         kept = kept[found.str.contains(word, regex=False)]
     return kept
 

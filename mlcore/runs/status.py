@@ -84,10 +84,14 @@ class Status(Loose):
 
 
 class Label(Loose):
-    """label.json: what a person calls the run and wrote about it; may change at any time."""
+    """label.json: what a person calls the run and wrote about it; may change at any time.
+
+    `started_together`: words that runs which were started together have in common.
+    """
 
     name: str = ""
     note: str = ""
+    started_together: str = ""
 
 
 def utc_now() -> str:

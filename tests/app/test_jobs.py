@@ -89,3 +89,16 @@ def test_a_job_that_is_stopped_says_so_and_can_go_on(jobs, monkeypatch, tmp_path
     assert job.code is None
     job.stop()
     ended(job)
+
+
+def test_a_job_that_is_stopped_before_it_can_say_so_has_not_failed(jobs, monkeypatch, tmp_path):
+    stuck = tmp_path / "stuck.py"
+    stuck.write_text("import signal, sys, time\nsignal.signal(signal.SIGINT, lambda *_: sys.exit(1))\n"
+                     "print('here', file=sys.stderr, flush=True)\ntime.sleep(600)\n")  # fmt: skip
+    monkeypatch.setattr("app.jobs.COMMAND", (str(stuck),))
+    job = jobs.begin("Stuck", [])
+    until(lambda: job.told() == ["here"])
+    assert not job.stopped
+    job.stop()
+    until(lambda: job.code is not None)
+    assert (job.code, job.stopped) == (1, True)

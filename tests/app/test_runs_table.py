@@ -55,11 +55,9 @@ def test_a_run_whose_loss_is_gone_is_still_listed(runs, quick_spec):
 
 
 def test_filtering_needs_every_word_somewhere():
-    columns = ["name", "data", "backbone", "loss", "note", "state"]
-    table = pd.DataFrame(
-        [["One", "digits", "mlp", "ArcFace", None, "done"], ["Two", "glyphs", "mlp", "CosFace", "x", "lost"]],
-        columns=columns,
-    )
+    columns = ["name", "data", "backbone", "loss", "note", "together", "state"]
+    rows = [["One", "digits", "mlp", "ArcFace", None, "", "done"], ["Two", "glyphs", "mlp", "CosFace", "x", "", "lost"]]
+    table = pd.DataFrame(rows, columns=columns)
     assert list(matching(table, "mlp arc", [])["name"]) == ["One"]
     assert list(matching(table, "MLP", ["lost"])["name"]) == ["Two"]
     assert matching(table, "(", []).empty
@@ -111,3 +109,13 @@ def test_an_official_split_and_a_fold_are_held_apart_from_drawn_ones(runs, quick
     assert group(fingerprint="x") == group()
     assert group(split="official", held_out=0.3) == group(split="official")
     assert len({group(), group(split="official"), group(split="fold"), group(split="fold", fold=2)}) == 4
+
+
+def test_runs_that_were_started_together_stay_together_whatever_is_noted(runs, quick_spec):
+    together = "2 losses, 27 Nov 08:52:24"
+    for loss in ("arcface", "contrastive"):
+        runs.create(quick_spec.changed({"loss": loss})).set_label(note=together, started_together=together)
+    runs.create(quick_spec.changed({"seed": 1}))
+    runs.all()[0].set_label(note="the better one")
+    found = matching(RunsTable(runs).rows(), together, [])
+    assert sorted(found["loss"]) == ["ArcFace", "Contrastive"]
