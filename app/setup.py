@@ -321,7 +321,7 @@ SCALINGS = {"classes": "On", "none": "Off"}
 SCALING_HELP = (
     "A pretrained network forgets what few classes do not ask for. On: where there are few training classes, the rates "
     "of the backbone, and of a head that begins at its features, are lowered: the whole run moves them no further than "
-    "C²/30 steps at the full rate would, with C classes. Where every class is trained on, nothing is lowered."
+    "C³/1000 steps at the full rate would, with C classes. Where every class is trained on, nothing is lowered."
 )
 
 

@@ -7,7 +7,7 @@ import math
 from mlcore.runs.choices import HeadChoice, OptimizerChoice
 
 STEP_PARTS = 3
-FULL_STEPS_PER_SQUARED_CLASS = 1 / 30  # measured, see CONTRIBUTING, "Design decisions"
+FULL_STEPS_PER_CUBED_CLASS = 1 / 1000  # measured, see CONTRIBUTING, "Design decisions"
 LOOKED_AT = 2000  # of a longer run's steps, so many are summed
 
 
@@ -36,13 +36,13 @@ def full_rate_steps(choice: OptimizerChoice, total_steps: int) -> float:
 def rate_scale(choice: OptimizerChoice, classes: int | None, total_steps: int) -> float:
     """What the rates of backbone and head are multiplied by in the whole run: 1, or less where there are few classes.
 
-    With `lr_scaling` "classes" a run of C training classes moves the weights no further than C^2 / 30 steps at the full
-    rate would. The fewer classes there are to learn from, the sooner a network that knows more than they can teach
+    With `lr_scaling` "classes" a run of C training classes moves the weights no further than C^3 / 1000 steps at the
+    full rate would. The fewer classes there are to learn from, the sooner a network that knows more than they can teach
     forgets it; with many classes the rates stay as they are, and where no other classes are asked about (None) too.
     """
     if choice.lr_scaling == "none" or classes is None or total_steps < 1:
         return 1.0
-    return min(1.0, FULL_STEPS_PER_SQUARED_CLASS * classes**2 / full_rate_steps(choice, total_steps))
+    return min(1.0, FULL_STEPS_PER_CUBED_CLASS * classes**3 / full_rate_steps(choice, total_steps))
 
 
 def base_rates(choice: OptimizerChoice, head: HeadChoice, classes: int | None, total_steps: int) -> dict[str, float]:

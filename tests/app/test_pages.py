@@ -113,7 +113,7 @@ def test_a_pretrained_backbone_brings_its_own_settings(open_page):
     assert (draft["backbone.freeze"], draft["optimizer.backbone_lr"]) == ("batch_norm", FINE_TUNING["backbone_lr"])
     assert (draft["head.kind"], draft["optimizer.lr_scaling"]) == ("residual", "classes")
     said = " ".join(caption.value for caption in test.sidebar.caption)
-    assert "With 31 training classes in 300 steps: 1.3e-05 (backbone) and 0.00013 (head)" in said
+    assert "With 31 training classes in 300 steps: 1.2e-05 (backbone) and 0.00012 (head)" in said
 
 
 def test_what_cannot_be_is_said_where_it_arose_and_start_is_closed(open_page):

@@ -23,10 +23,10 @@ def test_a_run_moves_as_far_as_so_many_steps_at_the_full_rate(schedule, steps):
 
 @pytest.mark.parametrize("steps", [20, 300, 5000])
 @pytest.mark.parametrize("classes", [2, 6, 12, 25])
-def test_few_classes_move_it_no_further_than_their_square_allows(classes, steps):
+def test_few_classes_move_it_no_further_than_their_cube_allows(classes, steps):
     scale = rate_scale(FINE_TUNING, classes, steps)
-    assert scale * full_rate_steps(FINE_TUNING, steps) <= classes**2 / 30 + 1e-9
-    assert scale == pytest.approx(min(1.0, classes**2 / 30 / full_rate_steps(FINE_TUNING, steps)))
+    assert scale * full_rate_steps(FINE_TUNING, steps) <= classes**3 / 1000 + 1e-9
+    assert scale == pytest.approx(min(1.0, classes**3 / 1000 / full_rate_steps(FINE_TUNING, steps)))
 
 
 def test_many_classes_and_other_runs_keep_their_rates():
