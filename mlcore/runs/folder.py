@@ -11,7 +11,6 @@ import contextlib
 import io
 import os
 import platform
-import re
 import shutil
 import threading
 import time
@@ -30,13 +29,13 @@ from mlcore.runs.nonces import Nonces
 from mlcore.runs.order import next_number
 from mlcore.runs.process import identity
 from mlcore.runs.records import Atlas, BirthParts, WatchNames, has_shape
+from mlcore.runs.run_id import RUN_ID
 from mlcore.runs.spec import SCHEMA, RunSpec
 from mlcore.runs.states import RunState, may_move
 from mlcore.runs.status import Birth, Label, Purpose, Status, utc_now
 from mlcore.runs.trash import Trash
 from mlcore.runs.truth import heard, machine_elsewhere, signs_of_life, true_status, unheard_end
 
-RUN_ID = re.compile(r"[0-9a-hjkmnp-tv-z]{26}")
 LISTEN_EVERY_S = 0.5
 WATCH_LIMIT = 256 * 2**20
 Wish = Literal["cancel", "pause"]

@@ -6,8 +6,9 @@ import os
 from dataclasses import dataclass
 
 from mlcore.runs.durable import read_json
-from mlcore.runs.folder import RUN_ID, Runs
+from mlcore.runs.folder import Runs
 from mlcore.runs.queue import Queue
+from mlcore.runs.run_id import RUN_ID
 from mlcore.runs.stamp import Stamp, same, stamp_of
 
 

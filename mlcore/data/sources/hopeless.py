@@ -9,7 +9,7 @@ from typing import Any
 
 from mlcore.data.sources.found import Found
 from mlcore.data.store import SET_ID, UPLOADS, data_root
-from mlcore.runs.folder import RUN_ID
+from mlcore.runs.run_id import RUN_ID
 
 KERNEL = ("/proc", "/sys", "/dev")
 SYSTEM = (
