@@ -19,6 +19,7 @@ from app.words import count, plain
 from mlcore.data.store import SetFacts, all_sets
 from mlcore.runs.durable import make_folders, replace_file
 
+TABLE_KINDS = {"csv": "CSV", "parquet": "Parquet"}
 BY_HASH = ("duplicates",)  # steps that compare pictures: not for feature vectors
 
 
@@ -183,25 +184,41 @@ def save(facts: SetFacts, making: PlanInMaking, sources: Sources, index: Any) ->
             width="stretch",
         )
     with st.container(horizontal=True):
-        for kind, mime in (("csv", "text/csv"), ("parquet", "application/octet-stream")):
-            st.download_button(
-                f"Table ({kind.upper() if kind == 'csv' else 'Parquet'})",
-                lambda kind=kind: table_bytes(index, kind),
-                file_name=f"{facts.id}.{kind}",
-                mime=mime,
-                icon=":material/table:",
-                key=f"data.table.{kind}",
-                help="File, label, parent, size, hash, split and fold of every image, for any other tool.",
-            )
+        if st.button(
+            "Table", icon=":material/table:", key="data.table", help="Every image as a row, for any other tool."
+        ):
+            save_table(facts.id, index)
         st.download_button(
             "Steps (YAML)",
-            lambda: plan_yaml(making.steps),
+            plan_yaml(making.steps),
             file_name=f"{facts.id}.yaml",
             icon=":material/list_alt:",
             key="data.plan",
+            on_click="ignore",
             disabled=not making.steps,
             help="For: python -m mlcore prepare SET --plan FILE",
         )
+
+
+@st.dialog("Save the table")
+def save_table(set_id: str, index: Any) -> None:
+    """Writes first: a button that writes when it is pressed hands over nothing once the page has run again."""
+    st.write(f"{count(len(index), 'image')}: file, label, parent, size, hash, split and fold of each.")
+    kind = st.segmented_control(
+        "As", TABLE_KINDS, default="csv", required=True, format_func=TABLE_KINDS.get, key="data.table.kind"
+    )
+    with st.spinner("Writing …"):
+        written = table_bytes(index, kind)
+    st.download_button(
+        f"Save {set_id}.{kind} ({len(written) / 2**20:,.1f} MB)",
+        written,
+        file_name=f"{set_id}.{kind}",
+        mime="text/csv" if kind == "csv" else "application/octet-stream",
+        icon=":material/download:",
+        key="data.table.save",
+        type="primary",
+        on_click="ignore",
+    )
 
 
 def begin_save(making: PlanInMaking, sources: Sources, title: str) -> None:

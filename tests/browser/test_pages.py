@@ -257,14 +257,18 @@ def test_a_sets_table_and_steps_are_downloaded(page, server, hostile_set):
     page.get_by_label("Most of a class").press("Tab")
     press(page, "data.apply")
     expect(page.get_by_role("button", name="Undo", exact=True)).to_be_enabled(timeout=WAIT_MS)
+    press(page, "data.table")
     with page.expect_download() as table:
-        press(page, "data.table.csv")
+        press(page, "data.table.save")
     rows = pd.read_csv(table.value.path())
     assert len(rows) == 6
     assert all(SHORT in label for label in rows["label"])
+    page.get_by_role("radio", name="Parquet").click(timeout=WAIT_MS)
+    expect(page.get_by_role("button", name=f"Save {hostile_set}.parquet")).to_be_visible(timeout=WAIT_MS)
     with page.expect_download() as packed:
-        press(page, "data.table.parquet")
+        press(page, "data.table.save")
     assert pd.read_parquet(packed.value.path())["label"].tolist() == rows["label"].tolist()
+    page.keyboard.press("Escape")
     with page.expect_download() as plan:
         press(page, "data.plan")
     assert yaml.safe_load(Path(plan.value.path()).read_text())["steps"][0]["step"] == "counts"
