@@ -15,9 +15,11 @@ from mlcore.catalogue import parts
 from mlcore.data.store import own_title
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.status import Status
+from mlcore.runs.trash import time_left_words
 
 COLUMNS = ["id", "name", "state", "data", "backbone", "loss", "MAP@R", "change", "curve", "started", "seconds", "note"]
 COLUMNS += ["together", "group", "no training"]  # for `matching` and `with_no_training`; no page shows them
+TRASH_COLUMNS = ["id", "name", "goes", "MAP@R", "loss", "backbone", "data", "note"]
 NO_TRAINING = "no-training-"
 DAMAGED = "spec.json is missing or damaged"
 
@@ -122,6 +124,16 @@ def with_no_training(table: pd.DataFrame) -> pd.DataFrame:
     )
     both = pd.concat([table, rows.set_axis(newest.index + 0.5).astype(table.dtypes)])
     return both.sort_index().reset_index(drop=True)
+
+
+def trash_rows(runs: Runs) -> pd.DataFrame:
+    """The deleted runs that can still be restored, the last deleted first. `id` is the name in the trash."""
+    found = []
+    for trashed in runs.trash():
+        row = read_row(trashed.run) or {"name": trashed.run.title()}
+        found.append(row | {"id": trashed.name, "goes": time_left_words(trashed.seconds_left)})
+    table = pd.DataFrame(found, columns=TRASH_COLUMNS)
+    return table.assign(**{"MAP@R": pd.to_numeric(table["MAP@R"])})
 
 
 SECTIONS = {"dataset": "datasets", "backbone": "backbones", "loss": "losses"}

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from mlcore.catalogue import ROOMS, parts
-from mlcore.commands.runs import evaluate_again, find_by_words, show_run, show_runs, show_spread, stop_run
+from mlcore.commands.runs import (
+    evaluate_again,
+    find_by_words,
+    restore_run,
+    show_run,
+    show_runs,
+    show_spread,
+    show_trash,
+    stop_run,
+)
 from mlcore.commands.training import resume_here, spec_from_options, train_here
 from mlcore.commands.words import assignment, option, plain_value
 from mlcore.declare import Registry
@@ -82,6 +91,11 @@ def build_parser() -> argparse.ArgumentParser:
     table.add_argument("--json", action="store_true")
     table.set_defaults(act=show_runs)
 
+    trash = acts.add_parser("trash", help="deleted runs, which can be restored for a day")
+    add_runs_option(trash)
+    trash.add_argument("--json", action="store_true")
+    trash.set_defaults(act=show_trash)
+
     testing = acts.add_parser(
         "evaluate",
         help="a run's model again, from its last checkpoint, with every metric",
@@ -131,6 +145,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("show", show_run, "one run: state, metrics over time, settings"),
         ("stop", stop_run, "ask a run to stop; everything up to then is kept"),
         ("resume", resume_here, "go on with a stopped, failed or lost run, here and now"),
+        ("restore", restore_run, "bring a deleted run back from the trash"),
     ):
         command = acts.add_parser(name, help=text)
         command.add_argument("run", help=RUN_HELP)

@@ -8,7 +8,7 @@ import streamlit as st
 from app.archive import zip_of
 from app.backstage import backstage
 from app.guard import guarded, told
-from app.runs_table import NO_TRAINING, RunsTable, matching, state_counts, with_no_training
+from app.runs_table import NO_TRAINING, RunsTable, matching, state_counts, trash_rows, with_no_training
 from app.view import look_away_from
 from app.widgets import act_button
 from app.words import count, fault_words, plain, share
@@ -45,9 +45,15 @@ def delete(chosen: list[str]) -> None:
     st.session_state.pop(ORDER, None)
 
 
+def restore(names: list[str]) -> None:
+    """Bring runs back from the trash; those that cannot come are told."""
+    for name in names:
+        told(stage.runs.restore)(name)
+    stage.supervisor.wake()
+
+
 def undo() -> None:
-    for run_id in st.session_state.pop(TRASHED, []):
-        told(stage.runs.restore)(run_id)
+    restore(st.session_state.pop(TRASHED, []))
 
 
 def found(chosen: list[str]) -> list[RunFolder]:
@@ -59,7 +65,9 @@ def found(chosen: list[str]) -> list[RunFolder]:
 def confirm(chosen: list[str]) -> None:
     runs = found(chosen)
     size = sum(run.size_bytes() for run in runs) / 2**20
-    st.write(f"Everything in {count(len(runs), 'run')} ({size:.1f} MB) goes to the trash for a day:")
+    st.write(
+        f"Everything in {count(len(runs), 'run')} ({size:.1f} MB) goes to the trash for a day (below, on this page):"
+    )
     for run in runs[:8]:
         st.text(f"•  {run.title()}")
     if len(runs) > 8:
@@ -229,10 +237,51 @@ def folders_that_are_no_runs() -> None:
                 st.text(f"{printable(odd.name)}: {odd.trouble}")
 
 
+def trash() -> None:
+    """The deleted runs: when each goes for good, and bringing some back."""
+    rows = trash_rows(stage.runs)
+    if rows.empty:
+        return
+    with st.expander(f"Trash: {count(len(rows), 'run')}", icon=":material/delete:", key="runs.trash"):
+        st.caption(
+            "A deleted run stays here for a day, then it goes for good. Time while this machine is off is not counted."
+        )
+        picked = st.dataframe(
+            rows,
+            hide_index=True,
+            on_select="rerun",
+            selection_mode="multi-row",
+            key=f"runs.trash.table.{hash(tuple(rows['id']))}",
+            height=min(400, 38 + 35 * len(rows)),
+            placeholder="–",
+            column_order=["name", "goes", "MAP@R", "loss", "backbone", "data", "note"],
+            column_config={
+                "name": st.column_config.TextColumn("Name", width="medium"),
+                "goes": st.column_config.TextColumn("Goes for good", width="small"),
+                "MAP@R": st.column_config.NumberColumn("MAP@R", format="%.3f"),
+                "loss": "Loss",
+                "backbone": "Backbone",
+                "data": "Data",
+                "note": "Note",
+            },
+        )
+        chosen = [str(rows.iloc[row]["id"]) for row in picked.selection.rows if row < len(rows)]
+        act_button(
+            "Restore",
+            icon=":material/restore_from_trash:",
+            key="runs.restore",
+            disabled=not chosen,
+            on_click=restore,
+            args=(chosen,),
+            help=None if chosen else "Select runs at the left edge of their rows.",
+        )
+
+
 st.title("Runs", anchor=False)
 if st.session_state.get(TRASHED):
     with st.container(horizontal=True, vertical_alignment="center"):
         st.text(f"{count(len(st.session_state[TRASHED]), 'run')} deleted.")
         act_button("Undo", icon=":material/undo:", key="runs.undo", on_click=undo)
 table_of_runs()
+trash()
 folders_that_are_no_runs()

@@ -1,4 +1,4 @@
-"""`python -m mlcore runs`, `show`, `evaluate`, `spread` and `stop`: what there is to say of runs."""
+"""What there is to say of runs: `python -m mlcore runs`, `show`, `evaluate`, `spread`, `stop`, `trash`, `restore`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mlcore.runs.history import History
 from mlcore.runs.odd import OddFolders
 from mlcore.runs.room import ROOM_BYTES, no_room_words
 from mlcore.runs.states import RunState
+from mlcore.runs.trash import time_left_words
 from mlcore.runs.truth import FAR_SILENT_S
 
 METRICS = ("map_at_r", "recall_at_1", "r_precision", "nmi")
@@ -124,6 +125,27 @@ def stop_run(options: argparse.Namespace) -> int:
     elif alone and run.state == RunState.QUEUED:
         run.move(RunState.CANCELLED, reason_code="stopped", reason_text="Stopped before it began.")
     print(json.dumps({"run_id": run.run_id, "asked": "stop"}) if options.json else f"Asked {run.title()} to stop.")
+    return 0
+
+
+def show_trash(options: argparse.Namespace) -> int:
+    trashed = Runs(options.runs).trash()
+    if options.json:
+        rows = [row(item.run) | {"run_id": item.name, "seconds_left": round(item.seconds_left)} for item in trashed]
+        print(json.dumps(rows, indent=2, allow_nan=False))
+    elif not trashed:
+        print(f"Nothing in the trash of {options.runs}.")
+    else:
+        for item in trashed:
+            print(f"{item.name[-8:]}  {time_left_words(item.seconds_left):>14}  {item.run.title()}")
+        print("Time while this machine is off does not count. To have one back: python -m mlcore restore RUN")
+    return 0
+
+
+def restore_run(options: argparse.Namespace) -> int:
+    runs = Runs(options.runs)
+    run = runs.restore(runs.find_in_trash(options.run).name)
+    print(json.dumps({"run_id": run.run_id, "restored": True}) if options.json else f"{run.title()} is back.")
     return 0
 
 

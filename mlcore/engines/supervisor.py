@@ -26,6 +26,7 @@ from mlcore.runs.queue import Entry, Queue
 from mlcore.runs.room import ROOM_BYTES, no_room_words
 from mlcore.runs.states import RunState
 from mlcore.runs.status import Status
+from mlcore.runs.trash import STAYS_S
 from mlcore.runs.truth import (
     FAR_LOST_S,
     FAR_SILENT_S,
@@ -46,7 +47,6 @@ CANCEL_KILL_S = 8.0
 STALLED_S = 120.0
 SETTLED_S = 15.0
 AT_EASE_S = 4.0
-TRASH_KEPT_S = 24 * 3600.0
 TIDY_EVERY_S = 600.0
 
 
@@ -186,7 +186,7 @@ class Supervisor:
             self.runs.sweep_unmade()
             self.runs.drop_previews()
         self.tidied = now
-        self.runs.empty_trash(TRASH_KEPT_S)
+        self.runs.empty_trash(STAYS_S)
 
     def start_waiting(self, entries: list[Entry], now: float) -> None:
         """Fill the free slots while the disk has room; previews have one of their own, so they never stand before a

@@ -15,6 +15,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +48,15 @@ LABELLING = threading.Lock()  # name and note are one file, and two tabs may wri
 
 class RunNotFound(ValueError):
     """There is no run of that name here."""
+
+
+@dataclass(frozen=True)
+class TrashedRun:
+    """A deleted run under its `name` in the trash, where it stays for `seconds_left` more of the machine's uptime."""
+
+    name: str
+    run: RunFolder
+    seconds_left: float
 
 
 class Runs:
@@ -141,13 +151,31 @@ class Runs:
             raise ValueError(f"{run.title()} is {run.going_words()}. Stop it before deleting it.")
         Trash(self.root).put(run.path)
 
-    def restore(self, run_id: str) -> RunFolder:
-        """The run, back from the trash. RunNotFound if it is there no more; ValueError if it cannot come back."""
+    def trash(self) -> list[TrashedRun]:
+        """The runs in the trash, the last deleted first; damaged ones too."""
         trash = Trash(self.root)
-        if not RUN_ID.fullmatch(run_id) or not trash.holds(run_id):
-            raise RunNotFound(f"Run '{run_id[:40]}' is no longer in the trash.")
-        trash.take_back(run_id)
-        return self.open(run_id)
+        found = [TrashedRun(name, RunFolder(trash.folder / name), trash.seconds_left(name)) for name in trash.names()]
+        return sorted(found, key=lambda trashed: (trashed.seconds_left, trashed.name), reverse=True)
+
+    def restore(self, name: str) -> RunFolder:
+        """The run, back from the trash. RunNotFound if it is there no more; ValueError if it cannot come back."""
+        try:
+            return RunFolder(Trash(self.root).take_back(name))
+        except FileNotFoundError:
+            raise RunNotFound(f"Run '{name[:40]}' is no longer in the trash.") from None
+
+    def find_in_trash(self, text: str) -> TrashedRun:
+        """The trashed run whose name or id is or ends with `text`, or whose title it is (the last deleted)."""
+        wanted, found = text.strip().lower(), self.trash()
+        for same in (
+            lambda trashed: wanted == trashed.name,
+            lambda trashed: len(wanted) >= 4 and trashed.name.endswith(wanted),
+            lambda trashed: trashed.run.title() == text,
+        ):
+            for trashed in found:
+                if same(trashed):
+                    return trashed
+        raise RunNotFound(f"There is no run '{text[:40]}' in the trash of {self.root}. See: python -m mlcore trash")
 
     def empty_trash(self, older_than_s: float = 0.0) -> int:
         """Remove trashed runs for good; returns how many. See `Trash.empty`."""

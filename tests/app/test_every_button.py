@@ -211,6 +211,32 @@ def test_runs_of_the_list_are_deleted_and_come_back(open_page, good, runs):
     assert {run.run_id for run in runs.all()} == {first.run_id, second.run_id}
 
 
+def select_in_trash(page: AppTest, *rows: int) -> AppTest:
+    key = next(item.key for item in page.dataframe if str(item.key).startswith("runs.trash.table."))
+    page.session_state[key] = {"selection": {"rows": list(rows), "columns": [], "cells": []}}
+    return page.run()
+
+
+def test_what_one_browser_deleted_another_restores_from_the_trash_later(open_page, good, runs):
+    first, second, damaged = (copied(good, runs.root) for _ in range(3))
+    (damaged.path / "spec.json").write_bytes(b"{")
+    for run in (first, second, damaged):
+        runs.delete(run.run_id)
+    page, other = open_page("runs"), open_page("runs")
+    assert "Trash: 3 runs" in [item.label for item in page.expander]
+    assert button(page, "runs.restore").disabled
+    table = next(item.value for item in page.dataframe if "goes" in item.value)
+    assert set(table["goes"]) == {"in 24 h"}
+    assert "damaged run" in set(table["name"])
+    press(select_in_trash(page, 0, 1, 2), "runs.restore")
+    assert {run.run_id for run in runs.all()} == {first.run_id, second.run_id, damaged.run_id}
+    assert not has_button(page, "runs.restore")
+    other.session_state["runs.trashed"] = [first.run_id]
+    other.run()
+    press(other, "runs.undo")
+    assert "no longer in the trash" in other.toast[0].value.replace("\\", "")
+
+
 def test_a_download_says_how_much_it_is(open_page, good, runs):
     copied(good, runs.root)
     page = press(select(open_page("runs"), 0), "runs.download")

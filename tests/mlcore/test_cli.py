@@ -362,3 +362,20 @@ def test_a_run_that_could_learn_nothing_is_refused_before_there_is_one(call, roo
     assert code != 0
     assert "needs a batch size that is a multiple of 3" in err
     assert Runs(root).ids() == []
+
+
+def test_deleted_runs_are_listed_and_restored_by_id_or_name(call, root, quick_spec):
+    assert "Nothing in the trash" in call("trash")[1]
+    runs = Runs(root)
+    first, second = (runs.create(quick_spec.changed({"name": name})) for name in ("the first", "the second"))
+    for run in (first, second):
+        runs.delete(run.run_id)
+    said = call("trash")[1]
+    assert f"{first.run_id[-8:]}         in 24 h  the first" in said
+    assert "python -m mlcore restore RUN" in said
+    assert {row["run_id"] for row in strict(call("trash", "--json")[1])} == {first.run_id, second.run_id}
+    assert call("restore", "the first")[1] == "the first is back.\n"
+    assert strict(call("restore", second.run_id[-6:], "--json")[1])["run_id"] == second.run_id
+    assert runs.ids() == [first.run_id, second.run_id]
+    code, _, said = call("restore", "the first")
+    assert (code, "python -m mlcore trash" in said) == (2, True)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mlcore.runs import trash
+from mlcore.runs.durable import DiskFull
 from mlcore.runs.folder import Runs
 from mlcore.runs.states import RunState
 
@@ -103,6 +104,74 @@ def test_deleting_a_second_folder_of_the_same_name_loses_neither(runs, quick_spe
     os.replace(other.path, runs.root / deleted.run_id)
     runs.delete(deleted.run_id)
     assert len(os.listdir(runs.root / ".trash")) == 2
+
+
+def test_what_is_in_the_trash_is_listed_with_the_time_that_is_left_since_it_was_deleted(
+    runs, quick_spec, deleted, uptime
+):
+    assert [(trashed.name, trashed.run.title()) for trashed in runs.trash()] == [(deleted.run_id, "ArcFace on digits")]
+    (runs.root / ".trash.json").unlink()
+    older, newer = runs.create(quick_spec), runs.create(quick_spec)
+    runs.delete(newer.run_id)
+    uptime[0] += 3600
+    runs.delete(older.run_id)
+    left = {trashed.name: trashed.seconds_left for trashed in runs.trash()}
+    assert left == {older.run_id: DAY_S, newer.run_id: DAY_S - 3600, deleted.run_id: DAY_S}
+    assert [trashed.name for trashed in runs.trash()][-1] == newer.run_id
+    uptime[0] += 2 * DAY_S
+    assert {trashed.seconds_left for trashed in runs.trash()} == {0.0, DAY_S}  # unknown for how long: a day from now
+
+
+def test_a_damaged_run_is_listed_in_the_trash_and_comes_back(runs, deleted):
+    (runs.root / ".trash" / deleted.run_id / "spec.json").write_bytes(b"{")
+    (trashed,) = runs.trash()
+    assert trashed.run.title() == deleted.run_id
+    runs.restore(trashed.name)
+    assert runs.ids() == [deleted.run_id]
+    assert runs.trash() == []
+
+
+def test_of_two_runs_of_one_name_each_can_be_had_back(runs, quick_spec, deleted):
+    other = runs.create(quick_spec.changed({"name": "the other"}))
+    os.replace(other.path, runs.root / deleted.run_id)
+    with pytest.raises(ValueError, match="Delete the other first"):
+        runs.restore(deleted.run_id)
+    runs.delete(deleted.run_id)
+    assert {trashed.run.title() for trashed in runs.trash()} == {"ArcFace on digits", "the other"}
+    first = next(trashed for trashed in runs.trash() if trashed.run.title() != "the other")
+    assert runs.restore(first.name).run_id == deleted.run_id
+    assert runs.open(deleted.run_id).title() == "ArcFace on digits"
+    assert [trashed.run.title() for trashed in runs.trash()] == ["the other"]
+
+
+def test_a_run_that_is_being_removed_for_good_cannot_be_taken_back_in_parts(runs, deleted, monkeypatch):
+    def taken_back_meanwhile(path, **_):
+        with pytest.raises(ValueError, match="no longer in the trash"):
+            runs.restore(deleted.run_id)
+
+    monkeypatch.setattr(trash.shutil, "rmtree", taken_back_meanwhile)
+    assert runs.empty_trash() == 0
+    assert runs.trash() == []
+    monkeypatch.undo()
+    assert runs.empty_trash() == 1
+    assert os.listdir(runs.root / ".trash") == []
+
+
+def test_runs_can_be_deleted_where_the_disk_is_full(runs, quick_spec, monkeypatch):
+    run = runs.create(quick_spec)
+
+    def full(*_, **__):
+        raise DiskFull(28, "the disk is full")
+
+    monkeypatch.setattr(trash, "replace_json", full)
+    runs.delete(run.run_id)
+    assert [trashed.name for trashed in runs.trash()] == [run.run_id]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "nothing", "01arz3ndektsv4rrffq69g5fav"])
+def test_what_is_no_run_in_the_trash_is_not_taken_back(runs, deleted, name):
+    with pytest.raises(ValueError, match="no longer in the trash"):
+        runs.restore(name)
 
 
 class DeletedAt:
