@@ -26,7 +26,7 @@ def classes_view(key: str, table: ImageTable) -> None:
     held_out, whole_classes = split_view(key, table)
     st.subheader("Classes", anchor=False)
     left, right = st.columns([0.6, 0.4], vertical_alignment="bottom")
-    text = left.text_input("Find a class", key="data.find", placeholder="part of its name")
+    text = left.text_input("Find a class", key="data.find", placeholder="part of its name", bind="query-params")
     classes = classes_named(table, text)
     pages = max(1, -(-len(classes) // PER_PAGE))
     with right:

@@ -17,7 +17,7 @@ from app.preparing import preparing
 from app.tiles import Row, Tile, atlas_carrier, image_tiles
 from app.url import mirror, went_back
 from app.view import look_at
-from app.widgets import act_button
+from app.widgets import act_button, one_of_few
 from app.words import count, plain
 from mlcore.data import load
 from mlcore.data.store import all_sets
@@ -33,6 +33,8 @@ FROZEN = {
     "augment": "none",
     "mix.kind": "none",
 }
+SHOWN = "data.shown"
+VIEWS = {"look": "Look", "prepare": "Prepare"}
 
 own = {facts.id: facts for facts in all_sets()}
 sets = image_sets()
@@ -40,6 +42,9 @@ asked = st.query_params.get("set")
 if st.session_state.get("data.set") not in sets or (went_back() and asked in sets):
     st.session_state["data.set"] = asked if asked in sets else next(iter(sets))
 key = st.session_state["data.set"]
+if SHOWN not in st.session_state or went_back():
+    view = st.query_params.get("view")
+    st.session_state[SHOWN] = view if view in VIEWS else "look"
 
 
 def choose(key: str) -> None:
@@ -151,18 +156,17 @@ with st.expander("Origin and licence", icon=":material/copyright:"):
 if key in own:
     notes(own[key])
     care(own[key])
-    view = st.segmented_control(
+    st.session_state[SHOWN] = one_of_few(
+        "data.view",
         "Show",
-        ["look", "prepare"],
-        format_func={"look": "Look", "prepare": "Prepare"}.get,
-        default="look",
-        required=True,
-        key="data.view",
+        list(VIEWS),
+        st.session_state[SHOWN],
+        words=VIEWS.get,
         label_visibility="collapsed",
         width="stretch",
     )
-else:
-    view = "look"
+view = st.session_state[SHOWN] if key in own else "look"
+mirror({"view": view} if view != "look" else {}, "view".__eq__)
 if view == "look":
     classes_view(key, table)
 else:

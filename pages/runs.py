@@ -19,6 +19,7 @@ from mlcore.runs.odd import OddFolders
 TRASHED = "runs.trashed"
 TABLE = "runs.table"
 ORDER = "runs.order"
+MOST_ROWS, MOST_TRASHED = 18, 11  # rows that are shown without scrolling
 MOST_PACKED = 500 * 2**20  # bytes: Streamlit holds what it hands over in memory
 stage = backstage()
 
@@ -168,8 +169,9 @@ def table_of_runs() -> None:
         "State",
         list(counts),
         selection_mode="multi",
-        format_func=lambda state: f"{state} {counts[state]}",
+        help=", ".join(f"{counts[state]:,} {state}" for state in counts),
         key="runs.states",
+        bind="query-params",
     )
     listed = matching(everything, text, states)
     shown = held_in_place(with_no_training(listed))
@@ -180,7 +182,7 @@ def table_of_runs() -> None:
         on_select="rerun",
         selection_mode="multi-row",
         key=table_key(),
-        height=min(640, 38 + 35 * max(1, len(shown))),
+        height="content" if len(shown) <= MOST_ROWS else 640,
         placeholder="–",
         column_order=[
             "name",
@@ -252,7 +254,7 @@ def trash() -> None:
             on_select="rerun",
             selection_mode="multi-row",
             key=f"runs.trash.table.{hash(tuple(rows['id']))}",
-            height=min(400, 38 + 35 * len(rows)),
+            height="content" if len(rows) <= MOST_TRASHED else 400,
             placeholder="–",
             column_order=["name", "goes", "MAP@R", "loss", "backbone", "data", "note"],
             column_config={

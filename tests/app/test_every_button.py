@@ -290,6 +290,18 @@ def test_a_set_is_taken_to_the_lab_with_five_losses(own):
     assert page.button(key="lab.start").label.startswith("Start 5 runs")
 
 
+def test_how_a_set_is_shown_is_in_the_link(open_page, own):
+    page, key = own
+    assert "Find a class" in [box.label for box in page.text_input]
+    page.button_group(key="data.view").set_value("prepare").run()
+    assert page.query_params["view"] in ("prepare", ["prepare"])  # Streamlit's versions differ
+    other = open_page("data", set=key, view="prepare")
+    assert "Keep the result" in words(other)
+    press(other, "data.card.digits")
+    assert "view" not in other.query_params
+    assert "Find a class" in [box.label for box in open_page("data", set=key, view="odd").text_input]
+
+
 def test_a_set_is_renamed_and_deleted(own):
     page, key = own
     assert page.button(key="data.renamed").disabled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,10 @@ def test_upload_clean_split_train_retrieve(page, server, runs, tmp_path):
     assert not list((runs.root.parent / "data" / ".uploads").iterdir())
 
     page.get_by_text("Prepare", exact=True).click()
+    page.wait_for_url("**view=prepare*", timeout=WAIT_MS)
+    page.go_back()
+    expect(page.get_by_label("Find a class")).to_be_visible(timeout=WAIT_MS)
+    page.go_forward()
     expect(page.get_by_text("1 pair; 1 image would go.")).to_be_visible(timeout=WAIT_MS)
     page.get_by_role("button", name="again.png: goes").click()
     expect(page.get_by_role("button", name="again.png: kept by you")).to_be_visible(timeout=WAIT_MS)
@@ -118,7 +123,8 @@ def test_two_losses_are_started_at_once_and_stand_side_by_side(page, server, run
     page.get_by_role("button", name="Start 2 runs").click(timeout=WAIT_MS)
     page.get_by_role("link", name="2 losses side by side").click(timeout=WAIT_MS)
     page.wait_for_url("**/runs*", timeout=WAIT_MS)
-    expect(page.get_by_text("done 2")).to_be_visible(timeout=WAIT_MS)
+    states = page.locator(".st-key-runs-states").get_by_role("button").filter(has_text=re.compile(r"\w"))
+    expect(states).to_have_text(["done"], timeout=WAIT_MS)
     pair = [run for run in runs.all() if run.label().note.startswith("2 losses")]
     assert sorted(run.spec.loss.key for run in pair) == ["arcface", "triplet_margin"]
     assert len({run.spec.seed for run in pair}) == 1
