@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mlcore.catalogue import parts
-from mlcore.data.store import all_sets
+from mlcore.data.store import all_sets, full_titles
 from mlcore.declare import Spec
 from mlcore.runs.fitting import PART_ROOMS
 
 
 def image_sets() -> dict[str, Spec]:
     """Every set by its key; an imported one's is its id."""
+    sets, declared = all_sets(), parts("datasets")
+    titles = full_titles(sets, [spec.title for spec in declared.values()])
     own = {
         facts.id: Spec(
             key=facts.id,
-            title=facts.title,
+            title=titles[facts.id],
             family="own",
             text="Your own feature vectors." if facts.has_vectors else "Your own images.",
             formula="",
@@ -25,9 +27,9 @@ def image_sets() -> dict[str, Spec]:
             target="",
             traits=("vectors",) if facts.has_vectors else (),
         )
-        for facts in all_sets()
+        for facts in sets
     }
-    return {**parts("datasets"), **own}
+    return {**declared, **own}
 
 
 def room_of(section: str) -> Mapping[str, Spec]:

@@ -16,7 +16,7 @@ from app.plans import Now, PlanInMaking, Sources, figures_of, prepared
 from app.step_forms import FORMS
 from app.widgets import act_button, stored_widget, told_apart
 from app.words import count, plain
-from mlcore.data.store import SetFacts, all_sets
+from mlcore.data.store import SetFacts, all_sets, full_titles
 from mlcore.runs.durable import make_folders, replace_file
 
 TABLE_KINDS = {"csv": "CSV", "parquet": "Parquet"}
@@ -53,15 +53,22 @@ def plan_json(steps: list[dict[str, Any]]) -> str:
 
 def merging(facts: SetFacts, making: PlanInMaking) -> None:
     """Other imported sets of the same stored size, to be merged with this one."""
-    others = {other.id: other for other in all_sets() if other.id != facts.id and other.side == facts.side}
+    sets = all_sets()
+    others = {other.id: other for other in sets if other.id != facts.id and other.side == facts.side}
     if not others:
         return
     chosen = [other for other in making.record["with"] if other in others]
+    called = full_titles(sets)
     with st.expander(
-        "Merged with " + ", ".join(plain(others[other].title, 40) for other in chosen) if chosen else "Merge sets",
+        "Merged with " + ", ".join(plain(called[other], 80) for other in chosen) if chosen else "Merge sets",
         icon=":material/merge:",
     ):
-        titles = {other: f"{facts.title} ({facts.counts['images']:,})" for other, facts in others.items()}
+        titles = {
+            other: called[other]
+            if called[other] != facts.title
+            else f"{facts.title} ({facts.counts['images']:,} images)"
+            for other, facts in others.items()
+        }
         merge = partial(
             st.multiselect,
             "Merge with",

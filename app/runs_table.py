@@ -12,7 +12,7 @@ import pandas as pd
 
 from app.words import STATE_WORDS
 from mlcore.catalogue import parts
-from mlcore.data.store import own_title
+from mlcore.data.store import SET_ID, all_sets, full_titles, own_title
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.status import Status
 from mlcore.runs.trash import time_left_words
@@ -39,7 +39,7 @@ class RunsTable:
             for gone in self._rows.keys() - set(ids):
                 del self._rows[gone]
             found = [row for run_id in reversed(ids) if (row := self._row(run_id)) is not None]
-        table = pd.DataFrame(found, columns=COLUMNS)
+        table = with_titles_of_sets(pd.DataFrame(found, columns=COLUMNS))
         figures = {name: pd.to_numeric(table[name]) for name in ("MAP@R", "change", "no training")}
         return table.assign(**figures, started=pd.to_datetime(table["started"], utc=True))
 
@@ -71,12 +71,12 @@ def read_row(run: RunFolder) -> dict[str, Any] | None:
         return dict.fromkeys(COLUMNS) | common | {"name": label.name or "damaged run", "note": DAMAGED, "curve": []}
     spec = birth["spec"]
     keys = {room: spec[section]["key"] for section, room in SECTIONS.items()}
-    data = keys["datasets"] if keys["datasets"] in parts("datasets") else own_title(keys["datasets"])
+    data = keys["datasets"]
     loss = title("losses", keys["losses"])
     score, before = scores(status)
     return common | {
-        "name": label.name or spec.get("name") or f"{loss} on {data}",
-        "data": data,
+        "name": label.name or spec.get("name") or f"{loss} on {data if data in parts('datasets') else own_title(data)}",
+        "data": data if SET_ID.fullmatch(data) or data in parts("datasets") else own_title(data),
         "backbone": title("backbones", keys["backbones"]),
         "loss": loss,
         "MAP@R": score,
@@ -126,13 +126,19 @@ def with_no_training(table: pd.DataFrame) -> pd.DataFrame:
     return both.sort_index().reset_index(drop=True)
 
 
+def with_titles_of_sets(table: pd.DataFrame) -> pd.DataFrame:
+    """The column `data` with what imported sets are called now, no two the same."""
+    titles = full_titles(all_sets())
+    return table.assign(data=table["data"].map(lambda key: titles.get(key, key)))
+
+
 def trash_rows(runs: Runs) -> pd.DataFrame:
     """The deleted runs that can still be restored, the last deleted first. `id` is the name in the trash."""
     found = []
     for trashed in runs.trash():
         row = read_row(trashed.run) or {"name": trashed.run.title()}
         found.append(row | {"id": trashed.name, "goes": time_left_words(trashed.seconds_left)})
-    table = pd.DataFrame(found, columns=TRASH_COLUMNS)
+    table = with_titles_of_sets(pd.DataFrame(found, columns=TRASH_COLUMNS))
     return table.assign(**{"MAP@R": pd.to_numeric(table["MAP@R"])})
 
 

@@ -20,7 +20,7 @@ from app.view import look_at
 from app.widgets import act_button, one_of_few
 from app.words import count, plain
 from mlcore.data import load
-from mlcore.data.store import all_sets
+from mlcore.data.store import all_sets, differences
 from mlcore.runs.spec import RunSpec
 
 CARDS = 8
@@ -38,6 +38,7 @@ VIEWS = {"look": "Look", "prepare": "Prepare"}
 
 own = {facts.id: facts for facts in all_sets()}
 sets = image_sets()
+apart = differences(list(own.values()), [sets[name].title for name in sets if name not in own])
 asked = st.query_params.get("set")
 if st.session_state.get("data.set") not in sets or (went_back() and asked in sets):
     st.session_state["data.set"] = asked if asked in sets else next(iter(sets))
@@ -61,7 +62,7 @@ def card(key: str, chosen: bool) -> None:
     """A set in small: its name, some of its images, how many there are."""
     with st.container(border=True, height="stretch"):
         act_button(
-            plain(sets[key].title, 60),
+            plain(own[key].title if key in own else sets[key].title, 60),
             key=f"data.card.{key}",
             type="primary" if chosen else "secondary",
             icon=":material/check:" if chosen else None,
@@ -77,7 +78,8 @@ def card(key: str, chosen: bool) -> None:
         atlas_carrier(pictures, key=f"data.mosaic.{key}")
         tiles = tuple(Tile(place, place, "none", "") for place in range(pictures.count))
         image_tiles([Row("", "", tiles)], atlas_key=pictures.key, key=f"data.tiles.{key}", size=32)
-        st.caption(f"{count(len(table), 'image')}, {count(len(table.class_names), 'class', 'classes')}")
+        whence = f"  \n{plain(apart[key])}" if apart.get(key) else ""
+        st.caption(f"{count(len(table), 'image')}, {count(len(table.class_names), 'class', 'classes')}{whence}")
 
 
 def cards() -> None:

@@ -128,13 +128,13 @@ def key_of_set(text: str) -> str:
     the id."""
     if text in parts("datasets"):
         return text
-    from mlcore.data.store import find_set, own_key
+    from mlcore.data.store import SetNotFound, find_set, own_key
 
     if own_key(text):
         return text
     try:
         return find_set(text).id
-    except ValueError:
+    except SetNotFound:
         return text
 
 

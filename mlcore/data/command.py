@@ -26,6 +26,7 @@ from mlcore.data.store import (
     data_root,
     delete_set,
     find_set,
+    full_titles,
     read_index,
     read_left_out,
     rename_set,
@@ -115,10 +116,10 @@ def show_sets(options: argparse.Namespace) -> int:
     elif options.set:
         print("\n".join([*in_words(sets[0]), *left_in_words(read_left_out(sets[0].folder))]))
     else:
+        titles = full_titles(sets)
         for facts in sets:
-            print(
-                f"{facts.id}  {facts.counts['images']:>7,} images  {facts.counts['classes']:>5,} classes  {facts.title}"
-            )
+            images, classes = facts.counts["images"], facts.counts["classes"]
+            print(f"{facts.id}  {images:>7,} images  {classes:>5,} classes  {titles[facts.id]}")
     if not options.json and not options.set:
         print("".join(f"{line}\n" for line in unfinished_in_words(unfinished(data_root()))), end="")
     return 0

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,10 @@ TITLE_LIMIT = 120
 FOUND, NATURAL = "found", "natural"
 LATER = ("one_colour", "class_order")  # facts that sets of before do not have
 UPLOADS = ".uploads"  # where files that somebody sent lie until they are imported
+
+
+class SetNotFound(ValueError):
+    """There is no imported set of that name."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +93,48 @@ def all_sets(root: Path | None = None) -> list[SetFacts]:
     return sorted((facts for facts in found if facts), key=lambda facts: (facts.made, facts.id), reverse=True)
 
 
-def find_set(text: str, root: Path | None = None) -> SetFacts:
-    """The set whose id is or ends with `text`, or whose title it is (the newest).
+def full_titles(sets: Sequence[SetFacts], taken: Iterable[str] = ()) -> dict[str, str]:
+    """What to call each set, by its id, so that no two are called the same, nor as something else that is `taken`."""
+    return {
+        facts.id: f"{facts.title} ({difference})" if difference else facts.title
+        for facts, difference in zip(sets, differences(sets, taken).values(), strict=True)
+    }
 
-    Raises: ValueError if there is none.
+
+def differences(sets: Sequence[SetFacts], taken: Iterable[str] = ()) -> dict[str, str]:
+    """By id: whence and when a set came, and with how much, where its title does not tell it from others; else ""."""
+    titles = Counter([facts.title.casefold() for facts in sets] + [title.casefold() for title in taken])
+    told = {facts.id: "" if titles[facts.title.casefold()] == 1 else whence(facts) for facts in sets}
+    same = Counter((facts.title.casefold(), told[facts.id]) for facts in sets)
+    return {
+        facts.id: f"{told[facts.id]}, {facts.id}"
+        if same[facts.title.casefold(), told[facts.id]] > 1
+        else told[facts.id]
+        for facts in sets
+    }
+
+
+def whence(facts: SetFacts) -> str:
+    """'upload shop.zip, 27 Nov 10:26, 60 images', by the clock of this machine."""
+    path = facts.source.get("path")
+    way = f"upload {Path(path).name}" if is_upload(path) else Path(path).name if path else "files"
+    way = "prepared" if facts.source.get("sets") else way
+    try:
+        made = datetime.fromisoformat(facts.made).astimezone().strftime("%d %b %H:%M")
+    except ValueError:
+        made = facts.made
+    return f"{way}, {made}, {facts.counts['images']:,} images"
+
+
+def is_upload(path: str | None) -> bool:
+    """Whether what an import read was sent by somebody for it."""
+    return bool(path) and UPLOADS in Path(path).parts
+
+
+def find_set(text: str, root: Path | None = None) -> SetFacts:
+    """The set whose id is or ends with `text`, or whose title it is.
+
+    Raises: SetNotFound if there is none; ValueError if several are called so.
     """
     wanted = text.strip()
     sets = all_sets(root)
@@ -99,10 +143,13 @@ def find_set(text: str, root: Path | None = None) -> SetFacts:
         lambda facts: len(wanted) >= 4 and facts.id.endswith(wanted.lower()),
         lambda facts: facts.title == wanted,
     ):
-        for facts in sets:
-            if same(facts):
-                return facts
-    raise ValueError(f"There is no imported set '{wanted[:60]}' in {root or data_root()}. See: python -m mlcore data")
+        found = [facts for facts in sets if same(facts)]
+        if len(found) > 1:
+            which = "; ".join(f"{facts.id} ({whence(facts)})" for facts in found)
+            raise ValueError(f"{len(found)} sets are meant by '{wanted[:60]}'. Name one by its id: {which}.")
+        if found:
+            return found[0]
+    raise SetNotFound(f"There is no imported set '{wanted[:60]}' in {root or data_root()}. See: python -m mlcore data")
 
 
 def set_of_state(root: Path, state: str, options: Mapping[str, Any] | None, title: str | None = None) -> Path | None:
@@ -190,7 +237,7 @@ def origin_of(facts: SetFacts) -> str:
     day, path = facts.made[:10], facts.source.get("path")
     if facts.source.get("sets"):
         return f"Made of {' and '.join(map(own_title, facts.source['sets'].values()))} on {day}."
-    if path and UPLOADS in Path(path).parts:
+    if is_upload(path):
         return f"Uploaded as {Path(path).name} on {day}."
     return f"Imported from {path or 'files'} on {day}."
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from image_files import classes
@@ -204,6 +206,25 @@ def test_imported_images_can_be_chosen_in_the_lab_and_are_called_by_their_title(
     runs.create(RunSpec.read({"dataset": set_id, "budget": {"steps": 1}}))
     table = test.switch_page("../pages/runs.py").run().dataframe[0].value
     assert table["data"].tolist() == ["My fruit"]
+
+
+def test_sets_of_one_title_are_told_apart_wherever_one_is_chosen(open_page, runs, tmp_path):
+    folder, root = classes(tmp_path / "fruit"), runs.root.parent / "data"
+    shutil.make_archive(str(tmp_path / "crates"), "zip", folder)
+    first = import_path(folder, root=root, title="My fruit").name
+    second = import_path(tmp_path / "crates.zip", root=root, title="My fruit").name
+    offered = [text for text in widget(open_page("lab").selectbox, "lab.set.dataset").options if "My fruit" in text]
+    assert sorted(text.partition(", ")[0] for text in offered) == ["My fruit (crates.zip", "My fruit (fruit"]
+    page = open_page("data", set=first, view="prepare")
+    said = words(page).replace("\\", "")
+    assert "12 images, 3 classes  \ncrates.zip, " in said
+    assert "12 images, 3 classes  \nfruit, " in said
+    assert page.button(key=f"data.card.{second}").label == "My fruit"
+    (merge,) = [item for item in page.multiselect if item.label == "Merge with"]
+    assert merge.options[0].startswith("My fruit (crates.zip, ")
+    runs.create(RunSpec.read({"dataset": second, "budget": {"steps": 1}}))
+    (data,) = open_page("runs").dataframe[0].value["data"]
+    assert data.startswith("My fruit (crates.zip, ")
 
 
 @pytest.fixture

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
 from image_files import classes, image_bytes, picture, tree
 
+from mlcore.commands.training import key_of_set
 from mlcore.data import load
 from mlcore.data.importing import import_path
 from mlcore.data.store import (
@@ -16,6 +19,7 @@ from mlcore.data.store import (
     data_root,
     delete_set,
     find_set,
+    full_titles,
     open_set,
     own_key,
     read_left_out,
@@ -109,6 +113,30 @@ def test_a_set_is_found_by_id_end_of_id_and_title(own):
         assert find_set(text).folder == folder
     with pytest.raises(ValueError, match="no imported set 'nothing'"):
         find_set("nothing")
+
+
+def test_sets_of_one_title_are_told_apart_and_none_is_taken_for_another(own, tmp_path):
+    shutil.make_archive(str(tmp_path / "photos"), "zip", own)
+    by_folder = import_path(own, title="Photos")
+    by_zip = import_path(tmp_path / "photos.zip", title="photos")
+    alone = import_path(own, title="Alone")
+    titles = full_titles(all_sets())
+    assert titles[by_folder.name].startswith(f"Photos ({own.name}, ")
+    assert titles[by_zip.name].startswith("photos (photos.zip, ")
+    assert titles[by_zip.name].endswith(", 48 images)")
+    assert titles[alone.name] == "Alone"
+    assert full_titles([find_set(alone.name)], ["alone"])[alone.name].startswith("Alone (")
+    rename_set(by_zip.name, "Photos")
+    for act in (find_set, delete_set, key_of_set, lambda text: rename_set(text, "Mine")):
+        with pytest.raises(ValueError, match=f"2 sets are meant by 'Photos'.*{by_folder.name}"):
+            act("Photos")
+    assert len(all_sets()) == 3
+
+
+def test_sets_that_came_in_one_way_at_one_time_are_told_apart_by_their_ids(own):
+    facts = find_set(import_path(own).name)
+    twin = dataclasses.replace(facts, id="set-000000000000")
+    assert len(set(full_titles([facts, twin]).values())) == 2
 
 
 def test_a_set_is_renamed_and_deleted(own, root):
