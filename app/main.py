@@ -12,6 +12,7 @@ if str(ROOT) not in sys.path:
 import streamlit as st  # noqa: E402
 
 from app.backstage import backstage, spare_the_collector  # noqa: E402
+from app.browser import page_script  # noqa: E402
 from app.carried import frame  # noqa: E402
 from app.chart.widget import CHART  # noqa: E402
 from app.guard import catching  # noqa: E402
@@ -43,6 +44,7 @@ try:
 except ValueError as error:
     st.error(fault_words(error), icon=":material/error:")
     st.stop()
+page_script()
 with frame([MAP, TILES, SCRUBBER], [CHART]):
     if fault := stage.runs.write_fault():
         st.warning(f"{plain(fault, 400)} Until then runs can be looked at, and nothing can be started or changed.")

@@ -1,7 +1,8 @@
 """The URL mirrors what the session holds: each owner writes its own names and leaves the others' alone.
 
 Streamlit makes an entry of the browser's history of every change of the URL, so a run of a page changes it once at
-most: then one step back is one act undone. Whoever mirrors something follows it when the person `went_back`.
+most, and `browser/history.js` joins what a page says when it is entered to the entry of the page: one step back is one
+act undone. Whoever mirrors something follows it when the person `went_back`.
 """
 
 from __future__ import annotations

@@ -46,3 +46,35 @@ def test_each_step_back_undoes_one_act_and_each_step_forward_does_it_again(page,
     page.go_forward()
     page.wait_for_url("**lesson=fine-tuning-hurts*", timeout=WAIT_MS)
     expect(page.get_by_role("combobox", name="Data", exact=True)).to_have_value("Emoji", timeout=WAIT_MS)
+
+
+def test_a_page_that_is_entered_is_one_step_back_however_it_was_entered(page, server):
+    def enter(name: str, address: str) -> None:
+        page.get_by_role("link", name=name, exact=True).click()
+        page.wait_for_url(address, timeout=WAIT_MS)
+
+    def settle() -> None:
+        """Until the page is drawn to its end: what it says in the address comes last."""
+        expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning", timeout=WAIT_MS)
+
+    open_lab(page, server.url, QUICK)
+    before = page.evaluate("history.length")
+    enter("Runs", "**/runs")
+    settle()
+    enter("Losses", "**/losses?loss=arcface")
+    settle()
+    page.get_by_role("button", name="Try it in the Lab").click()
+    page.wait_for_url("**/?s.dataset=digits*", timeout=WAIT_MS)
+    settle()
+    enter("Data", "**/data?set=digits")
+    settle()
+    page.get_by_role("button", name="Train on it").click()
+    page.wait_for_url("**/?s.dataset=digits*", timeout=WAIT_MS)
+    settle()
+    assert page.evaluate("history.length") == before + 5
+
+    for address in ("**/data?set=digits", "**/?s.dataset=digits*", "**/losses?loss=arcface", "**/runs", f"**/?{QUICK}"):
+        page.go_back()
+        page.wait_for_url(address, timeout=WAIT_MS)
+        settle()
+    assert page.evaluate("history.length") == before + 5

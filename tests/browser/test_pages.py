@@ -16,6 +16,7 @@ import yaml
 from damage import copied, lines, records, trained_run
 from driving import open_lab, press
 from image_files import image_bytes, picture
+from patience import until
 from playwright.sync_api import Page, expect
 
 from mlcore.data.importing import import_path
@@ -247,6 +248,21 @@ def test_a_run_is_downloaded_whole(page, server, runs, good):
         there = {f"{good.run_id}/{path.relative_to(good.path)}" for path in good.path.rglob("*") if path.is_file()}
         assert set(archive.namelist()) == {name for name in there if not Path(name).name.startswith(".")}
         assert archive.read(f"{good.run_id}/spec.json") == (good.path / "spec.json").read_bytes()
+
+
+@pytest.mark.parametrize("field", ["Name", "Note"])
+def test_what_was_typed_is_kept_when_escape_closes_its_window(page, server, runs, good, field):
+    run = copied(good, runs.root)
+    open_lab(page, server.url, f"run={run.run_id}")
+    more = page.get_by_test_id("stPopover").get_by_role("button", name="More")
+    typed = page.get_by_role("textbox", name=field)
+    more.click()
+    typed.fill("typed and left")
+    typed.press("Escape")
+    expect(typed).to_have_count(0, timeout=WAIT_MS)
+    more.click()
+    expect(typed).to_have_value("typed and left", timeout=WAIT_MS)
+    until(lambda: getattr(run.label(), field.lower()) == "typed and left")
 
 
 def test_a_sets_table_and_steps_are_downloaded(page, server, hostile_set):
