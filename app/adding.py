@@ -127,6 +127,12 @@ def show_job(job: Job) -> None:
     if job.code == 0:
         told_set(job)
         return
+    if job.asks:
+        st.warning(f"“{plain(job.title)}”: {plain(job.question(), 600)}", icon=":material/help:")
+        with st.container(horizontal=True):
+            act_button("Import all", icon=":material/check:", key=f"data.agree.{job.number}", on_click=job.agree)
+            dismiss_button(job)
+        return
     if job.stopped:
         st.warning(f"“{plain(job.title)}” was stopped. What was read is kept.", icon=":material/stop_circle:")
     else:

@@ -115,6 +115,7 @@ def show_look(path: str, spec: Spec, values: dict[str, Any]) -> None:
             return
         at_least = "" if seen.complete else "At least "
         st.markdown(f"{at_least}{count(seen.images, 'image')} in {count(len(seen.classes), 'class', 'classes')}")
+        st.caption("By their names: none is opened yet. What cannot be read is left out by the import, which names it.")
         for reading in seen.readings:
             st.caption(f":material/info: {plain(reading.text, 600)}")
         if seen.sides and seen.source in WITH_A_TABLE:

@@ -19,6 +19,7 @@ from typing import Any
 
 import streamlit as st
 
+from mlcore.data.command import UNANSWERED
 from mlcore.data.store import UPLOADS, data_root
 from mlcore.environment import PROJECT, child_environment
 from mlcore.runs.durable import make_folder, open_private
@@ -87,6 +88,24 @@ class Job:
         if self.code != 0:
             return None
         return json.loads((self.folder / "out").read_bytes())
+
+    @property
+    def asks(self) -> bool:
+        """Whether it ended with a question, see `question` and `agree`."""
+        return self.code == UNANSWERED
+
+    def question(self) -> str:
+        """What it asks before it imports very many images."""
+        for line in reversed(self.told()):
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                return json.loads(line)["question"]
+        return self.fault()
+
+    def agree(self) -> None:
+        """Begin again, and go on without the question."""
+        command, *rest = self.arguments
+        self.arguments = [command, "--yes", *rest]
+        self.begin()
 
     def fault(self) -> str:
         """Its last words, once it has ended otherwise."""

@@ -209,6 +209,7 @@ def add_import(acts: Any) -> None:
     )
     command.add_argument("--fit", choices=["crop", "pad"], default="crop", help="cut what stands out, or keep all")
     command.add_argument("--title", help="what the set is called")
+    command.add_argument("--yes", action="store_true", help="do not ask before very many images are imported")
     command.add_argument("--look", action="store_true", help="only say what would be read, and how; import nothing")
     command.add_argument("--json", action="store_true", help="no progress bar; the result as JSON")
     command.add_argument("--progress", action="store_true", help="progress as lines of JSON on standard error")

@@ -142,9 +142,13 @@ def with_own_images(spec: RunSpec, *, as_json: bool) -> RunSpec:
     """A path's images imported, and the set's id and fingerprint written down."""
     if spec.dataset.key in parts("datasets"):
         return spec
-    from mlcore.data.command import import_with_bar
+    from mlcore.data.command import Unanswered, ask_on_terminal, import_with_bar
     from mlcore.data.store import SET_ID, find_set
 
     key = spec.dataset.key
-    facts = find_set(key if SET_ID.fullmatch(key) else import_with_bar(key, quiet=as_json, as_it_is=True).name)
+    try:
+        own = {"quiet": as_json, "ask": ask_on_terminal, "as_it_is": True}
+        facts = find_set(key if SET_ID.fullmatch(key) else import_with_bar(key, **own).name)
+    except Unanswered as question:
+        raise ValueError(f"{question} Then import them first: python -m mlcore import {key} --yes") from None
     return spec.changed({"dataset": facts.id, "dataset.fingerprint": facts.fingerprint})

@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from mlcore.data.features import Kept, all_kept, features_root, remove_kept
-from mlcore.data.importing import Progress, import_path
+from mlcore.data.importing import Ahead, Progress, import_path
 from mlcore.data.looking import LookedAt, look_at_path
 from mlcore.data.progress import ProgressLines
 from mlcore.data.sources import SOURCES, Reading
@@ -35,14 +35,24 @@ from mlcore.data.writing import Unfinished, remove_unfinished, unfinished
 
 REASONS = 10
 NAMES = 100
+UNANSWERED = 3  # an exit code
+
+
+class Unanswered(ValueError):
+    """Somebody has to say whether so many images are meant, and nobody is there to be asked."""
 
 
 def import_images(options: argparse.Namespace, knobs: dict[str, Any]) -> int:
-    """Import and tell what came of it; 130 after Ctrl-C."""
+    """Import and tell what came of it; 130 after Ctrl-C, UNANSWERED where very many images need `--yes`."""
     chosen = {"source": options.source, "title": options.title, "side": options.side, "fit": options.fit}
     try:
         seen = ProgressLines() if options.progress else None
-        folder = import_with_bar(options.path, quiet=options.json, seen=seen, knobs=knobs, **chosen)
+        ask = None if options.yes else ask_on_terminal
+        folder = import_with_bar(options.path, quiet=options.json, seen=seen, knobs=knobs, ask=ask, **chosen)
+    except Unanswered as question:
+        told = json.dumps({"question": str(question)}) if options.progress else f"mlcore: {question} Then add --yes."
+        print(told, file=sys.stderr)
+        return UNANSWERED
     except KeyboardInterrupt:
         print("mlcore: stopped. What was read is kept; the same command goes on.", file=sys.stderr)
         return 130
@@ -53,6 +63,18 @@ def import_images(options: argparse.Namespace, knobs: dict[str, Any]) -> int:
     else:
         print("\n".join([*in_words(facts), *left_in_words(left)]))
     return 0
+
+
+def ask_on_terminal(ahead: Ahead) -> None:
+    """Ask whether an import of very many images is meant.
+
+    Raises: ValueError if it is not; Unanswered where there is no terminal to ask on.
+    """
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise Unanswered(f"{ahead.in_words()}. Is that what you mean?")
+    print(f"\n{ahead.in_words()}. Import them all? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise ValueError("not imported. What was read is kept; to remove it: python -m mlcore data --clean")
 
 
 def tell_readings(readings: list[Reading]) -> None:
@@ -71,7 +93,9 @@ def look_before_import(options: argparse.Namespace, knobs: dict[str, Any]) -> in
 def seen_in_words(seen: LookedAt) -> list[str]:
     """What was seen at a path, the classes with most images first."""
     at_least = "" if seen.complete else "at least "
-    lines = [f"{SOURCES[seen.source].title}: {at_least}{seen.images:,} images in {len(seen.classes):,} classes"]
+    what = "vectors" if seen.source == "vectors" else "images"
+    lines = [f"{SOURCES[seen.source].title}: {at_least}{seen.images:,} {what} in {len(seen.classes):,} classes"]
+    lines += ["  by their names: none was opened; an import leaves out those that cannot be read"] * (what == "images")
     lines += [f"  {reading.in_words()}" for reading in seen.readings]
     lines += [f"  {side}: {count:,} images" for side, count in seen.sides.items()]
     lines += [f"  {name}: {count:,}" for name, count in list(seen.classes.items())[:REASONS]]

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,31 @@ SIDES = (8, 512)
 USUAL_SIDE = 160
 LOOK_AT = 100  # images, or fewer than twice as many, whose sizes tell the side of a set, where none is asked for
 TELL_EVERY_S = WAIT_S = 0.2
+MANY = 100_000  # images, above which a person is asked
+MEASURED_S = 3.0  # of reading, before that: how long the rest will take is told by it
 
 Progress = Callable[[int, int | None, float | None], None]  # done, total, seconds left
 Cancelled = Callable[[], bool]
 Listener = Callable[[list[Reading]], None]
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What is left of an import: images, seconds at the speed measured so far, bytes that they take on the disk."""
+
+    images: int
+    seconds: float
+    bytes: int
+
+    def in_words(self) -> str:
+        hours, minutes = self.seconds / 3600, self.seconds / 60
+        time = f"{hours:.1f} hours" if hours >= 2 else f"{minutes:.0f} minutes" if minutes >= 2 else "a minute"
+        return (
+            f"{self.images:,} images are still to be read: about {time}, and {self.bytes / 2**30:,.1f} GB on the disk"
+        )
+
+
+Ask = Callable[[Ahead], None]  # raises to stop the import; what was read stays
 
 
 class ImportStopped(Exception):
@@ -52,6 +74,7 @@ def import_path(
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
     listener: Listener | None = None,
+    ask: Ask | None = None,
     as_it_is: bool = False,
 ) -> Path:
     """The folder of the set that the images at a path make, imported if it is not there or the images have changed.
@@ -72,6 +95,7 @@ def import_path(
         progress=progress,
         cancelled=cancelled,
         listener=listener,
+        ask=ask,
         as_it_is=as_it_is,
         any_title=title is None,
     )
@@ -88,6 +112,7 @@ def import_set(
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
     listener: Listener | None = None,
+    ask: Ask | None = None,
     as_it_is: bool = False,
     any_title: bool = False,
 ) -> Path:
@@ -100,6 +125,7 @@ def import_set(
     seconds_left)` and `cancelled()` are called several times a second; while the source is listed, total is None
     and done counts what it has named.
     `listener` is told, before an image is read, what the source made out by itself; the set's notes say it too.
+    `ask` is told of very many images once the first have been read, and raises if they are not to be imported.
 
     Raises: ImportStopped after a cancel; ValueError if there is no usable image, an option is not understood, the set
     is being imported by another process, or no decoder can be started; DiskFull before the disk is full.
@@ -129,7 +155,7 @@ def import_set(
                 return there
             replace_json(writer.folder / "plan.json", facts | {"title": title, "options": options})
             writer.check_room((total - writer.done) * chosen**2 * writer.channels)
-            fill(writer, source, total, fit, decoders, clock)
+            fill(writer, source, total, fit, decoders, clock, ask if total - writer.done > MANY else None)
             (writer.folder / "plan.json").unlink(missing_ok=True)
             vectors_of = getattr(source, "vectors_of", None)
             options |= {"side": chosen, "asked_side": side}
@@ -139,8 +165,10 @@ def import_set(
     return folder
 
 
-def fill(writer: SetWriter, source: Source, total: int, fit: Fit, decoders: Decoders, clock: Teller) -> None:
-    """Into the set what it does not have yet of the source."""
+def fill(
+    writer: SetWriter, source: Source, total: int, fit: Fit, decoders: Decoders, clock: Teller, ask: Ask | None
+) -> None:
+    """Into the set what it does not have yet of the source; `ask` is told once how much that is."""
     clock.begin(writer.done)
 
     def tell() -> None:
@@ -150,6 +178,11 @@ def fill(writer: SetWriter, source: Source, total: int, fit: Fit, decoders: Deco
         for item, outcome in made:
             settle(writer, item, outcome)
             tell()
+            if ask is not None and clock.seconds() >= MEASURED_S:
+                left = total - writer.done
+                ask(Ahead(left, clock.seconds_left(writer.done, total), left * writer.side**2 * writer.channels))
+                ask = None
+                clock.begin(writer.done)
 
 
 def settle(writer: SetWriter, item: Found | LeftOut, outcome: Decoded | LeftOut) -> None:
@@ -308,6 +341,11 @@ class Teller:
         if self.cancelled is not None and not always and self.cancelled():
             raise ImportStopped("The import was cancelled. What was read is kept; import again to go on.")
         if self.progress is not None:
-            speed = (done - self.before) / max(now - self.began, 1e-6)
-            left = (total - done) / speed if total is not None and speed > 0 else None
-            self.progress(done, total, left)
+            self.progress(done, total, None if total is None else self.seconds_left(done, total))
+
+    def seconds(self) -> float:
+        return max(time.monotonic() - self.began, 1e-6)
+
+    def seconds_left(self, done: int, total: int) -> float | None:
+        """By the speed since `begin`; None where nothing has been done since."""
+        return (total - done) * self.seconds() / (done - self.before) if done > self.before else None

@@ -397,6 +397,28 @@ def test_an_import_fails_is_tried_again_and_is_dismissed(open_page, begun, tmp_p
     assert not has_button(page, "data.again.1")
 
 
+ASKING = """
+import json, sys
+if "--yes" in sys.argv:
+    sys.exit("mlcore: read at last")
+print(json.dumps({"question": "1,204,332 images. Is that what you mean?"}), file=sys.stderr)
+sys.exit(3)
+"""
+
+
+def test_very_many_images_are_asked_about_and_agreed_to(open_page, monkeypatch, tmp_path):
+    monkeypatch.setattr("app.jobs.COMMAND", ("-c", ASKING))
+    page = open_page("data")
+    page.session_state["data.from"] = "path"
+    page.run()
+    page.text_input(key="data.path").set_value(str(tmp_path)).run()
+    press(page, "data.import")
+    assert "1,204,332 images" in words(settle(page)).replace("\\", "")
+    press(page, "data.agree.1")
+    assert "read at last" in words(settle(page))
+    assert not has_button(page, "data.agree.1")
+
+
 def test_an_import_is_stopped(open_page, monkeypatch, tmp_path):
     monkeypatch.setattr("app.jobs.COMMAND", ("-c", "import time; print('ready', flush=True); time.sleep(600)"))
     page = open_page("data")

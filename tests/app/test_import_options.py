@@ -123,6 +123,12 @@ def test_an_archive_that_says_how_its_names_are_written_offers_no_choice(at, tmp
     assert not [box for box in page.selectbox if box.key == "data.option.zip.name_encoding"]
 
 
+def test_what_is_counted_by_names_alone_is_said_to_be_unopened(at, tmp_path):
+    said = words(at(tree(tmp_path / "own", {"a/good.png": image_bytes(), "b/broken.jpg": b"no image"})))
+    assert "2 images in 2 classes" in said
+    assert "none is opened yet" in said
+
+
 def test_a_folder_too_large_to_look_at_is_asked_about(at, tmp_path, monkeypatch):
     monkeypatch.setattr("app.import_options.LOOK_S", -1.0)
     assert "Is this the folder that you mean?" in words(at(classes(tmp_path / "own")))

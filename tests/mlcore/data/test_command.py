@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import shlex
 
 import pytest
@@ -10,6 +12,7 @@ from image_files import classes, image_bytes, picture, tree
 
 from mlcore.__main__ import main
 from mlcore.data import command, importing
+from mlcore.data.command import UNANSWERED
 from mlcore.data.store import all_sets, data_root
 from mlcore.data.writing import unfinished
 from mlcore.runs.folder import Runs
@@ -178,3 +181,48 @@ def test_a_bar_counts_the_images(own, monkeypatch, capsys):
     monkeypatch.setattr(importing, "TELL_EVERY_S", 0.0)
     command.import_with_bar(own)
     assert "49/49" in capsys.readouterr().err
+
+
+@pytest.fixture
+def many(own, monkeypatch):
+    """A folder that counts as one of very many images."""
+    monkeypatch.setattr(importing, "MANY", 10)
+    monkeypatch.setattr(importing, "MEASURED_S", 0.0)
+    return own
+
+
+def test_very_many_images_are_imported_only_if_somebody_says_so(many, capsys):
+    assert main(["import", str(many)]) == UNANSWERED
+    said = capsys.readouterr().err
+    assert re.search(r"\d+ images are still to be read: about a minute, and 0.0 GB on the disk", said)
+    assert "add --yes" in said
+    assert all_sets() == []
+    assert main(["import", str(many), "--json", "--progress"]) == UNANSWERED
+    (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines() if "question" in line]
+    assert line["question"].endswith("Is that what you mean?")
+    assert train(many) == 2
+    assert f"python -m mlcore import {many} --yes" in capsys.readouterr().err
+    assert main(["import", str(many), "--yes"]) == 0
+    (facts,) = all_sets()
+    assert facts.counts["images"] == 49 - facts.counts["left_out"]
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("\n", 2), ("", 2)])
+def test_on_a_terminal_it_is_asked(many, capsys, monkeypatch, answer, code):
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    for stream in ("stdin", "stderr"):
+        monkeypatch.setattr(f"sys.{stream}.isatty", lambda: True, raising=False)
+    assert main(["import", str(many)]) == code
+    said = capsys.readouterr().err
+    assert said.count("Import them all? [y/N]") == 1
+    assert ("not imported" in said) == (code == 2)
+    assert len(all_sets()) == (code == 0)
+    assert len(unfinished(data_root())) == (code == 2)
+
+
+def test_a_look_says_that_no_image_was_opened(tmp_path, capsys):
+    folder = tree(tmp_path / "own", {"a/good.png": image_bytes(), "a/broken.jpg": b"no image"})
+    assert main(["import", str(folder), "--look"]) == 0
+    said = capsys.readouterr().out
+    assert "2 images in 1 classes" in said
+    assert "none was opened" in said
