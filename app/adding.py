@@ -8,7 +8,7 @@ import streamlit as st
 
 from app.import_options import import_options
 from app.jobs import Job, jobs
-from app.uploaded import KINDS, let_go, uploaded
+from app.uploaded import KINDS, let_go, session_upload, uploaded
 from app.widgets import act_button
 from app.words import clock, count, plain
 from mlcore.data.command import same_import
@@ -59,6 +59,8 @@ def adding() -> None:
         with st.popover("What fits", icon=":material/help:"):
             st.markdown(SHAPES)
         title = st.text_input("Call it", key="data.title", placeholder=name or "as the file is called", max_chars=120)
+        if not sent:
+            session_upload().let_go()
         try:
             stored = uploaded(sent) if sent else None
         except (ValueError, OSError) as error:

@@ -19,8 +19,8 @@ from typing import Any
 
 import streamlit as st
 
+from app.upload_folders import upload_folders
 from mlcore.data.command import UNANSWERED
-from mlcore.data.store import UPLOADS, data_root
 from mlcore.environment import PROJECT, child_environment
 from mlcore.runs.durable import make_folder, open_private
 
@@ -144,6 +144,8 @@ class Jobs:
         folder = self._folder / str(number)
         make_folder(folder)
         job = Job(number, title, arguments, folder, upload)
+        if upload is not None:
+            upload_folders().hold(upload)
         job.begin()
         with self._lock:
             self.all = tuple(sorted((*self.all, job), key=lambda one: one.number))
@@ -154,10 +156,12 @@ class Jobs:
         if job.code is None:
             return
         with self._lock:
+            if job not in self.all:
+                return
             self.all = tuple(one for one in self.all if one is not job)
         shutil.rmtree(job.folder, ignore_errors=True)
         if job.upload is not None:
-            shutil.rmtree(job.upload, ignore_errors=True)
+            upload_folders().release(job.upload)
 
     def close(self) -> None:
         for job in self.all:
@@ -168,8 +172,3 @@ class Jobs:
 @st.cache_resource(show_spinner=False)
 def jobs() -> Jobs:
     return Jobs()
-
-
-def uploads() -> Path:
-    """Where uploaded files lie until they are imported."""
-    return data_root() / UPLOADS

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-import shutil
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,11 @@ from typing import Any
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from app.jobs import jobs, uploads
+from app.upload_folders import UploadFolders, upload_folders, uploads
 from mlcore.data.sources.table_rows import SUFFIXES
-from mlcore.runs.durable import make_folders
+from mlcore.runs.durable import make_folders, open_private
 
 KINDS = ["zip", "csv", "tsv", "parquet", "npz"]
-HELD = "data.uploaded"
 PART_BYTES = 2**20
 
 
@@ -31,22 +31,44 @@ class Uploaded:
     options: dict[str, str]
 
 
+class SessionUpload:
+    """What one session has sent and not yet imported, on the disk as long as the session has it."""
+
+    def __init__(self, folders: UploadFolders) -> None:
+        self.folders = folders
+        self.ids: tuple[str, ...] = ()
+        self.made: Uploaded | None = None
+
+    def take(self, sent: Sequence[Any]) -> Uploaded:
+        """These files on the disk; those that it had before are let go. Raises: ValueError as `parted` does."""
+        main, options = parted([plain_name(file.name) for file in sent])
+        ids = tuple(file.file_id for file in sent)
+        if self.made is None or self.ids != ids or not Path(self.made.path).exists():
+            folder = folder_for(sent)
+            self.folders.hold(folder)
+            self.let_go()
+            self.ids, self.made = ids, Uploaded(folder, str(folder / main), options)
+            spool(sent, folder)
+        return self.made
+
+    def let_go(self) -> None:
+        if self.made is not None:
+            folder, self.made = self.made.folder, None
+            self.folders.release(folder)
+
+
+@st.cache_resource(scope="session", show_spinner=False, on_release=SessionUpload.let_go)
+def session_upload() -> SessionUpload:
+    """This session's; it is let go when the session ends or its connection does."""
+    return SessionUpload(upload_folders())
+
+
 def uploaded(sent: Sequence[Any]) -> Uploaded:
-    """The files that this session has sent, on the disk; those that it sent before go, unless an import has them.
+    """The files that this session has sent, on the disk.
 
     Raises: ValueError if they are not files of one import.
     """
-    main, options = parted([plain_name(file.name) for file in sent])
-    ids = tuple(file.file_id for file in sent)
-    before = st.session_state.get(HELD)
-    if before is not None and before[0] == ids and Path(before[1].path).exists():
-        return before[1]
-    folder = spooled(sent)
-    if before is not None and before[1].folder != folder:
-        forget(before[1].folder)
-    made = Uploaded(folder, str(folder / main), options)
-    st.session_state[HELD] = (ids, made)
-    return made
+    return session_upload().take(sent)
 
 
 def parted(names: Sequence[str]) -> tuple[str, dict[str, str]]:
@@ -67,8 +89,8 @@ def parted(names: Sequence[str]) -> tuple[str, dict[str, str]]:
     return main, options | ({"more": ",".join(more)} if more else {})
 
 
-def spooled(sent: Sequence[Any]) -> Path:
-    """Uploaded files on the disk, in a folder named by their contents, under names made plain.
+def folder_for(sent: Sequence[Any]) -> Path:
+    """The folder of uploaded files, named by their contents: the same files sent again are the same import.
 
     They are read in parts: whatever asks for all of a file at once makes a copy in memory.
     """
@@ -77,14 +99,23 @@ def spooled(sent: Sequence[Any]) -> Path:
         digest.update(plain_name(file.name).encode())
         for part in parts_of(file):
             digest.update(part)
-    folder = uploads() / digest.hexdigest()[:16]
+    return uploads() / digest.hexdigest()[:16]
+
+
+def spool(sent: Sequence[Any], folder: Path) -> None:
+    """Write uploaded files into a folder, under names made plain. One that is there is whole, and may be in use."""
     make_folders(folder)
     for file in sent:
         stored = folder / plain_name(file.name)
-        stored.touch(mode=0o600)
-        with stored.open("wb") as copy:
-            copy.writelines(parts_of(file))
-    return folder
+        if stored.exists():
+            continue
+        part = folder / f".{uuid.uuid4().hex}"
+        try:
+            with open(part, "xb", opener=open_private) as copy:
+                copy.writelines(parts_of(file))
+            os.replace(part, stored)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def plain_name(name: str) -> str:
@@ -98,14 +129,9 @@ def parts_of(file: Any) -> Iterator[bytes]:
         yield part
 
 
-def forget(folder: Path) -> None:
-    """Remove what was sent, unless an import is at it."""
-    if all(job.upload != folder for job in jobs().all):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def let_go(sent: Sequence[Any]) -> None:
-    """Give back the memory that Streamlit holds uploaded files in, else until the person has left."""
+    """Give back what holds uploaded files for this session, on the disk and in Streamlit's memory."""
+    session_upload().let_go()
     context = get_script_run_ctx()
     remove = getattr(context.uploaded_file_mgr, "remove_file", None) if context is not None else None
     if remove is not None:  # another manager of uploads may hold them elsewhere

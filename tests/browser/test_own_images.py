@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from driving import press_start, wait_for_map
 from image_files import archive, image_bytes
+from patience import until
 from PIL import Image
 from playwright.sync_api import Page, expect
 
@@ -128,6 +129,18 @@ def test_two_losses_are_started_at_once_and_stand_side_by_side(page, server, run
     pair = [run for run in runs.all() if run.label().note.startswith("2 losses")]
     assert sorted(run.spec.loss.key for run in pair) == ["arcface", "triplet_margin"]
     assert len({run.spec.seed for run in pair}) == 1
+
+
+def test_what_was_sent_and_not_imported_goes_when_the_person_leaves(browser, server, runs, tmp_path):
+    uploads, context = runs.root.parent / "data" / ".uploads", browser.new_context()
+    page = context.new_page()
+    page.goto(f"{server.url}/data")
+    page.get_by_text("Add your own images").click(timeout=WAIT_MS)
+    page.locator("input[type=file]").set_input_files(photographs(tmp_path / "left.zip"))
+    expect(page.get_by_text("none is opened yet")).to_be_visible(timeout=WAIT_MS)
+    assert len(list(uploads.iterdir())) == 1
+    context.close()
+    until(lambda: not list(uploads.iterdir()))
 
 
 def test_a_hostile_upload_is_told_in_a_sentence_and_nothing_comes_of_it(page, server, runs, tmp_path):
