@@ -21,7 +21,7 @@ class OddFolder:
 
 
 class OddFolders:
-    """Reads a folder again only when its spec has changed."""
+    """Reads a folder again only when its spec has changed. All sessions may share one: what is known is replaced."""
 
     def __init__(self, runs: Runs) -> None:
         self.runs = runs
@@ -32,17 +32,16 @@ class OddFolders:
         """Every odd folder, in the order of names: renamed, without a spec, or set aside by the queue."""
         with os.scandir(self.runs.root) as entries:
             names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
-        for gone in self._seen.keys() - set(names):
-            del self._seen[gone]
-        troubles = {name: self._trouble(name) for name in names} | self.queue.set_aside()
+        before = self._seen
+        self._seen = known = {name: self._read(name, before.get(name)) for name in names}
+        troubles = {name: trouble for name, (_, trouble) in known.items()} | self.queue.set_aside()
         return [OddFolder(name, trouble) for name, trouble in sorted(troubles.items()) if trouble]
 
-    def _trouble(self, name: str) -> str:
+    def _read(self, name: str, known: tuple[Stamp | None, str] | None) -> tuple[Stamp | None, str]:
         stamp = stamp_of(self.runs.root / name / "spec.json")
-        known = self._seen.get(name)
-        if known is None or not same(known[0], stamp):
-            known = self._seen[name] = (stamp, trouble_of(self.runs, name))
-        return known[1]
+        if known is not None and same(known[0], stamp):
+            return known
+        return stamp, trouble_of(self.runs, name)
 
 
 def trouble_of(runs: Runs, name: str) -> str:

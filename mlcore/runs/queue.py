@@ -33,7 +33,8 @@ class Queue:
     """Follows the unfinished runs of a root; finished ones are read once and then left alone.
 
     A finished run that is resumed comes back because its status file changes. A waiting run that cannot be understood
-    is set aside until its files change, and the others go on.
+    is set aside until its files change, and the others go on. All sessions may share one: what is known is replaced,
+    never changed.
     """
 
     def __init__(self, runs: Runs) -> None:
@@ -57,26 +58,25 @@ class Queue:
         return ids.index(run_id) if run_id in ids else None
 
     def _entries(self) -> list[Entry]:
-        ids = self.runs.ids()
-        for run_id in self._seen.keys() - set(ids):
-            del self._seen[run_id]
-        entries = [entry for run_id in ids if (entry := self._entry(run_id)) and not entry.status.state.finished]
+        before = self._seen
+        found = {run_id: known for run_id in self.runs.ids() if (known := self._read(run_id, before.get(run_id)))}
+        self._seen = found
+        entries = [known.entry for known in found.values() if not known.entry.status.state.finished]
         return sorted(entries, key=place)
 
-    def _entry(self, run_id: str) -> Entry | None:
+    def _read(self, run_id: str, known: Known | None) -> Known | None:
+        """What is known of a run, read again if its files have changed; None for one that is being made or deleted."""
         folder = f"{self.runs.root}/{run_id}"
         status_stamp = stamp_of(f"{folder}/status.json")
         if status_stamp is None:
             return None
-        known = self._seen.get(run_id)
         unchanged = known is not None and same(known.status_stamp, status_stamp)
         if unchanged and known.entry.status.state.finished:
-            return known.entry
+            return known
         spec_stamp = stamp_of(f"{folder}/spec.json")
-        if not unchanged or not same(known.spec_stamp, spec_stamp):
-            entry = read_entry(RunFolder(self.runs.root / run_id))
-            known = self._seen[run_id] = Known(status_stamp, spec_stamp, entry)
-        return known.entry
+        if unchanged and same(known.spec_stamp, spec_stamp):
+            return known
+        return Known(status_stamp, spec_stamp, read_entry(RunFolder(self.runs.root / run_id)))
 
 
 def read_entry(run: RunFolder) -> Entry:

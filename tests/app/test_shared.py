@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import shutil
+import sys
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import pandas as pd
 import pytest
+import streamlit as st
+from image_files import classes, image_bytes, picture, tree
 from page_widgets import widget
 from whole_records import evaluated_event, step_event
 
 from app import figures
+from app.browse import hashes_of, most_like, pictures_of
 from app.onlookers import FORGOTTEN_S, Onlookers
+from app.plans import Sources, figures_of, index_of, pairs_of, prepared
 from app.runs_table import RunsTable
+from mlcore.data.importing import import_path
+from mlcore.data.prepare import Plan
+from mlcore.data.store import find_set, read_set
+from mlcore.engines.supervisor import Supervisor
+from mlcore.networks.listing import described, joined, network_list, search
 from mlcore.runs.history import History
+from mlcore.runs.odd import OddFolders
+from mlcore.runs.process import identity
+from mlcore.runs.queue import Queue
 from mlcore.runs.states import RunState
 
 WATCHERS = 8
@@ -81,6 +100,178 @@ def test_the_table_of_runs_is_whole_for_everybody_while_runs_come_and_go(runs, q
         for found in looking:
             found.result()
     assert len(table.rows()) == 4
+
+
+@pytest.fixture
+def switching():
+    """Threads take turns as often as they can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def all_at_once(look: Callable[[], object], change: Callable[[], None] = lambda: None) -> None:
+    """Several threads look at the same moment while one changes what they look at; a fault in one fails here."""
+    together = threading.Barrier(WATCHERS + 1)
+
+    def begin(act: Callable[[], object]) -> None:
+        together.wait()
+        act()
+
+    with ThreadPoolExecutor(WATCHERS + 1) as pool:
+        for found in [pool.submit(begin, act) for act in [change, *[look] * WATCHERS]]:
+            found.result()
+
+
+def crowd_that_is_gone(runs, ended, read: Callable[[], object]) -> None:
+    """Many runs that have been read, and were deleted since."""
+    names = [f"01arz3ndektsv4rrffq69g5{number:03d}" for number in range(300)]
+    for name in names:
+        (runs.root / name).mkdir()
+        shutil.copy(ended.path / "status.json", runs.root / name)
+    read()
+    for name in names:
+        shutil.rmtree(runs.root / name)
+
+
+def all_go_on_together(act: Callable[..., object]) -> Callable[..., object]:
+    """`act`, after whose first calls all threads wait for each other."""
+    together, calls = threading.Barrier(WATCHERS), itertools.count(1)
+
+    def acted(*arguments: object, **named: object) -> object:
+        result = act(*arguments, **named)
+        if next(calls) <= WATCHERS:
+            together.wait()
+        return result
+
+    return acted
+
+
+def test_the_queue_is_whole_for_everybody_when_many_runs_have_gone(runs, quick_spec, switching, monkeypatch):
+    waiting = [runs.create(quick_spec).run_id for _ in range(3)]
+    ended, queue = runs.create(quick_spec), Queue(runs)
+    ended.move(RunState.CANCELLED)
+    crowd_that_is_gone(runs, ended, queue.waiting)
+    monkeypatch.setattr(runs, "ids", all_go_on_together(runs.ids))
+
+    def look() -> None:
+        assert [entry.run.run_id for entry in queue.waiting()] == waiting
+
+    all_at_once(look)
+    monkeypatch.undo()
+    assert queue.position(waiting[2]) == 2
+
+
+def test_odd_folders_are_told_to_everybody_when_many_runs_have_gone(runs, quick_spec, switching, monkeypatch):
+    ended, odd = runs.create(quick_spec), OddFolders(runs)
+    ended.move(RunState.CANCELLED)
+    (runs.root / "01arz3ndektsv4rrffq69g5fav").mkdir()
+    crowd_that_is_gone(runs, ended, odd.read)
+    monkeypatch.setattr("mlcore.runs.odd.sorted", all_go_on_together(sorted), raising=False)
+
+    def look() -> None:
+        assert [found.name for found in odd.read()] == ["01arz3ndektsv4rrffq69g5fav"]
+
+    all_at_once(look)
+
+
+def test_pages_read_the_supervisor_while_it_looks_after_runs(runs, quick_spec, switching):
+    supervisor = Supervisor(runs, slots=1, projector=False)
+
+    def come_and_go() -> None:
+        for _ in range(5):
+            run = runs.create(quick_spec)
+            run.move(RunState.STARTING, **identity())
+            supervisor.tick(time.monotonic())
+            run.move(RunState.FAILED)
+            supervisor.tick(time.monotonic())
+            runs.delete(run.run_id)
+
+    def look() -> None:
+        for _ in range(20):
+            supervisor.wake()
+            assert isinstance(supervisor.fault, str)
+            assert isinstance(supervisor.waits, str)
+            assert all(supervisor.silent_for(run_id) >= 0 for run_id in runs.ids())
+
+    try:
+        all_at_once(look, come_and_go)
+        assert supervisor.tick(time.monotonic()) == ""
+    finally:
+        supervisor.close()
+
+
+@pytest.fixture
+def shop(tmp_path, monkeypatch):
+    """An imported set of six classes of four, one image twice."""
+    monkeypatch.setenv("LAB_DATA", str(tmp_path / "data"))
+    st.cache_resource.clear()
+    folder = classes(tmp_path / "shop", 6)
+    tree(folder, {"c0/again.png": image_bytes(picture(0))})
+    yield find_set(import_path(folder).name)
+    st.cache_resource.clear()
+
+
+def test_plans_of_several_sessions_start_from_one_table_that_none_changes(shop, switching):
+    sources, stamps = Sources((shop.id,)), (shop.fingerprint,)
+    before = index_of(sources, stamps).copy(deep=True)
+    steps = [
+        {"step": "duplicates", "distance": 6},
+        {"step": "counts", "fewest": 2, "most": 3, "undersample": True},
+        {"step": "split_classes", "held_out": 0.5, "seed": 0},
+        {"step": "folds", "count": 2, "by": "class", "seed": 0},
+    ]
+    plans = [json.dumps({"steps": steps[:number]}) for number in range(1, len(steps) + 1)]
+    alone = {plan: Plan.from_text(plan).apply(before)[0] for plan in plans}
+
+    def look() -> None:
+        for plan in plans:
+            same_as_alone(plan)
+
+    def same_as_alone(plan: str) -> None:
+        pd.testing.assert_frame_equal(prepared(sources, stamps, plan)[0], alone[plan])
+        assert figures_of(sources, stamps, plan).images == len(alone[plan])
+        pairs_of(sources, stamps, plan, 6)
+
+    def forget() -> None:
+        for kept in (prepared, figures_of, pairs_of):
+            kept.clear()
+
+    all_at_once(look, forget)
+    pd.testing.assert_frame_equal(index_of(sources, stamps), before)
+
+
+def test_pictures_and_likeness_are_the_same_for_everybody_who_browses(shop, switching):
+    rows = [tuple(range(start, start + 4)) for start in range(8)]
+    pictures = [pictures_of(shop.id, shop.fingerprint, wanted).data for wanted in rows]
+    likest = [most_like(shop.id, shop.fingerprint, row) for row in range(8)]
+
+    def look() -> None:
+        for number in range(8):
+            assert pictures_of(shop.id, shop.fingerprint, rows[number]).data == pictures[number]
+            assert most_like(shop.id, shop.fingerprint, number) == likest[number]
+
+    def forget() -> None:
+        for kept in (pictures_of, most_like, hashes_of):
+            kept.clear()
+        read_set.cache_clear()
+
+    all_at_once(look, forget)
+
+
+def test_the_list_of_networks_is_the_same_for_everybody_who_searches(monkeypatch, switching):
+    monkeypatch.setattr("mlcore.networks.listing.cached_repositories", set)
+    before = network_list().copy(deep=True)
+
+    def look() -> None:
+        listed = network_list()
+        assert "resnet18" in search(listed, "resnet 18").rows.index
+        assert described("resnet18")["name"] == "resnet18"
+        listed["weights"] = "mine"  # what one session does with its list is its own affair
+
+    all_at_once(look, joined.cache_clear)
+    pd.testing.assert_frame_equal(network_list(), before)
 
 
 def test_name_and_note_that_are_written_at_once_are_both_kept(runs, quick_spec):
