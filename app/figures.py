@@ -89,7 +89,7 @@ def step_figure(
 def metric_figure(
     evaluations: Sequence[dict[str, Any]], metric: str, label: str, total: int, shown: int | None, theme: str
 ) -> go.Figure:
-    """A metric over the run on held-out and training images, with the untrained values as lines across."""
+    """A metric over the run on held-out and training images; a line: before training; a mark: the backbone alone."""
     figure = base_figure(theme, 165, x="step", y=label)
     colours = SERIES[theme]
     for side, name, colour, dash in (
@@ -117,7 +117,7 @@ def metric_figure(
             x=[0],
             y=[raw],
             mode="markers",
-            name="untrained",
+            name="backbone alone",
             hovertemplate="%{y:.3f}",
             marker={"symbol": "diamond-open", "size": 9, "color": colours["grey"]},
         )

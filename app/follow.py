@@ -63,9 +63,16 @@ def follow(
 
 def preview_heading(spec: RunSpec) -> None:
     st.markdown("#### Before training")
-    backbone = parts("backbones")[spec.backbone.key]
-    way = "through an untrained head" if "vectors" in backbone.traits else f"through {plain(backbone.title)}, untrained"
-    st.caption(f"{plain(spec.dataset.title())} {way}. Set things up on the left, then press Start.")
+    st.caption(f"{plain(spec.dataset.title())} {way_words(spec)}. Set things up on the left, then press Start.")
+
+
+def way_words(spec: RunSpec) -> str:
+    """What makes the embeddings before training: 'through EfficientNet-Lite0, pretrained, and a new head'."""
+    backbone, new_head = parts("backbones")[spec.backbone.key], spec.head.kind != "none"
+    if "vectors" in backbone.traits:
+        return "through a new head" if new_head else "as they are"
+    knows = "pretrained" if spec.backbone.params.get("pretrained") else "untrained"
+    return f"through {plain(backbone.title)}, {knows}{', and a new head' if new_head else ''}"
 
 
 def is_awaited(run: RunFolder) -> bool:
@@ -126,7 +133,7 @@ def waiting(run: RunFolder, past: FrozenHistory, preview: bool) -> None:
             ended = "The picture of this run cannot be drawn: watch.json, which names its images, is missing."
         st.info(plain(status.reason_text or ended, 600), icon=":material/info:")
         return
-    words = activity or ("Looking at the images through the untrained backbone" if preview else "Getting ready")
+    words = activity or ("Looking at the images through the backbone" if preview else "Getting ready")
     st.caption(f":material/hourglass_top: {plain(words)} …")
     st.skeleton(height=MAP_HEIGHT)
 

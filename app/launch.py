@@ -11,6 +11,7 @@ import streamlit as st
 from app.backstage import Backstage, backstage, history, queue, torch_is_ready
 from app.data_split import cached_split
 from app.draft import Draft
+from app.guard import guarded
 from app.view import look_at
 from app.widgets import SESSION
 from app.words import clock, count
@@ -25,6 +26,7 @@ NONCE = "lab.nonce"
 PREVIEW = "lab.preview"
 TRIED = "lab.preview.tried"  # failed previews that this session has tried again
 NEAR_RUNS = 40
+LOOK_S = 2.0  # seconds between looks at the queue
 SEEN_UNTRAINED = ("dataset", "backbone", "head", "watch", "seed", "deterministic", "device", "threads")
 
 
@@ -138,9 +140,12 @@ def start_words(stage: Backstage, spec: RunSpec, runs: int = 1) -> str:
     return f"Start{several}: {count(spec.budget.steps, 'step')}{each}{about}"
 
 
-def queue_words() -> str:
+@st.fragment(run_every=LOOK_S)
+@guarded
+def start_caption(words: str) -> None:
+    """What is about to be started, and how many runs wait before it; the queue goes on without the person's doing."""
     waiting = len(queue().waiting())
-    return f"{count(waiting, 'run')} waiting before yours" if waiting else ""
+    st.caption(" · ".join(filter(None, [words, f"{count(waiting, 'run')} waiting before yours" if waiting else ""])))
 
 
 def draft_margin_lines(spec: RunSpec) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from app.tiles import Row, Tile, image_tiles
 from app.verdict import verdict
 from app.view import View
 from app.widgets import one_of
-from app.words import change, count, plain, share
+from app.words import UNCHANGED, change, count, plain, share
 from mlcore.margins import MarginLine
 from mlcore.runs.history import FrozenHistory
 
@@ -112,9 +112,17 @@ def metrics_panel(history: FrozenHistory, shown: dict[str, Any] | None, total: i
         value = now["held_out"].get(key) if now else None
         start = first["held_out"].get(key) if first else None
         delta = change(value, start).replace("−", "-") if now is not first else ""  # only "-" turns the arrow
+        plainly = delta in ("", UNCHANGED)
         column.metric(
-            label, share(value), delta or None, help=metric_help(now, key), delta_arrow="off" if not delta else "auto"
+            label,
+            share(value),
+            delta or None,
+            help=metric_help(now, key),
+            delta_arrow="off" if plainly else "auto",
+            delta_color="off" if plainly else "normal",
         )
+    if words := before_words(first):
+        st.caption(words)
     if history.steps:
         training_curve(history.steps, total)
     if len(history.evaluations) > 1:
@@ -125,6 +133,14 @@ def metrics_panel(history: FrozenHistory, shown: dict[str, Any] | None, total: i
             key="lab.metric",
             alt="MAP@R by step, held out and training",
         )
+
+
+def before_words(first: dict[str, Any] | None) -> str:
+    """Which two figures there are of the time before training; "" where they are one, as without a head."""
+    start, alone = (((first or {}).get(name) or {}).get("map_at_r") for name in ("held_out", "backbone"))
+    if start is None or alone is None or share(start) == share(alone):
+        return ""
+    return f"MAP@R before training: {share(start)} with the new head (step 0), {share(alone)} of the backbone alone."
 
 
 def training_curve(steps: Sequence[dict[str, Any]], total: int) -> None:
@@ -264,11 +280,10 @@ def lasso_panel(sample: Watched, view: View, atlas_key: str) -> int | None:
 def verdict_panel(history: FrozenHistory, *, frozen: bool, unseen_classes: bool) -> None:
     if len(history.evaluations) < 2:
         return
-    first, last = history.evaluations[0], history.evaluations[-1]
     idle = any(event.get("code") == "idle" for event in history.messages)
-    found = verdict(first, last, frozen=frozen, unseen_classes=unseen_classes, idle=idle)
+    found = verdict(history.evaluations, frozen=frozen, unseen_classes=unseen_classes, idle=idle)
     if found is None:
-        if last["held_out"].get("map_at_r") is None:
+        if history.evaluations[-1]["held_out"].get("map_at_r") is None:
             st.info("There is no verdict: held-out images could not be measured; see why above.")
         return
     say = st.info if found.harm or idle else st.success

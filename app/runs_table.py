@@ -80,7 +80,7 @@ def read_row(run: RunFolder) -> dict[str, Any] | None:
         "backbone": title("backbones", keys["backbones"]),
         "loss": loss,
         "MAP@R": score,
-        "change": None if score is None or before is None else score - before,
+        "change": None if score is None or before is None else round(score - before, 3) + 0.0,  # never -0
         "curve": [point[1] for point in status.metrics.get("curve", [])],
         "started": pd.to_datetime(status.started_utc or birth["created_utc"], errors="coerce", utc=True),
         "group": group_of(spec),

@@ -43,7 +43,7 @@ def status_bar(stage: Backstage, run: RunFolder, spec: RunSpec, past: FrozenHist
             args=(None,),
             icon=":material/close:",
             type="tertiary",
-            help="Back to the untrained picture of what is chosen on the left. The run stays in Runs.",
+            help="Back to the picture, before training, of what is chosen on the left. The run stays in Runs.",
         )
     done = status.step / status.total_steps if status.total_steps else float(status.state.finished)
     st.progress(min(1.0, done), text=progress_words(stage, run, status, past))

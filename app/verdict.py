@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +19,13 @@ class Verdict:
 
 
 def verdict(
-    first: dict[str, Any], last: dict[str, Any], *, frozen: bool, unseen_classes: bool, idle: bool = False
+    evaluations: Sequence[dict[str, Any]], *, frozen: bool, unseen_classes: bool, idle: bool = False
 ) -> Verdict | None:
-    """From the first and the last evaluation of a run; None if there is nothing to compare.
+    """From the evaluations of a run, in their order; None if there is nothing to compare.
 
     `idle`: steps of the run taught nothing, so that no advice is given on what was learned.
     """
+    first, last = evaluations[0], evaluations[-1]
     before, after = first["held_out"].get("map_at_r"), last["held_out"].get("map_at_r")
     if before is None or after is None or first["step"] == last["step"]:
         return None
@@ -31,28 +33,53 @@ def verdict(
     parts = [f"{whom}: MAP@R {number(before)} → {number(after)}."]
     train_before, train_after = first["train"].get("map_at_r"), last["train"].get("map_at_r")
     if train_before is not None and train_after is not None:
+        learnt = train_after - train_before
         parts.append(f"Training classes: {number(train_before)} → {number(train_after)}.")
         if idle:
             parts.append("Many steps taught nothing; see why above.")
-        elif train_after - after > GAP and train_after - train_before > 2 * max(NOISE, after - before):
+        elif train_after - after > GAP and learnt > 2 * max(NOISE, after - before):
             parts.append("The gap suggests over-fitting; try a larger margin, augmentation or fewer steps.")
         elif after - before > NOISE:
             parts.append("What was learnt carries over.")
+        elif abs(after - before) <= NOISE and learnt > 2 * NOISE:
+            parts.append("What was learnt does not carry over; try augmentation, a larger margin or another loss.")
         elif abs(after - before) <= NOISE:
             parts.append("That is no change worth the name; try more steps or a higher learning rate.")
-    return Verdict(" ".join(parts), harm(first, after, frozen=frozen, whom=whom))
+    return Verdict(" ".join(parts), harm(evaluations, whom, "" if idle else advice(evaluations, frozen=frozen)))
 
 
-def harm(first: dict[str, Any], after: float, *, frozen: bool, whom: str) -> str:
-    """Compared with the untrained embeddings and with the untrained backbone's own features."""
-    raw = (first.get("backbone") or {}).get("map_at_r")
-    untrained = first["held_out"]["map_at_r"]
-    best = max(value for value in (raw, untrained) if value is not None)
+def harm(evaluations: Sequence[dict[str, Any]], whom: str, advice: str) -> str:
+    """Compared with the embeddings of step 0 and with the features of the backbone alone, before training."""
+    (_, start), *_, (_, after) = scores(evaluations)
+    alone = (evaluations[0].get("backbone") or {}).get("map_at_r")
+    best = max(value for value in (alone, start) if value is not None)
     if after >= best - NOISE:
         return ""
-    what = "the backbone's own features, without any training" if raw is not None and raw >= untrained else "the start"
-    advice = "Try a larger embedding or more steps." if frozen else "Freeze the backbone, or lower its learning rate."
-    return f"{whom} are found worse than with {what}: MAP@R {number(best)} before, {number(after)} now. {advice}"
+    by_backbone = alone is not None and alone >= start
+    what = "the backbone alone, without a head and before training" if by_backbone else "the start"
+    return f"{whom} are found worse than with {what}: MAP@R {number(best)} then, {number(after)} now. {advice}".strip()
+
+
+def advice(evaluations: Sequence[dict[str, Any]], *, frozen: bool) -> str:
+    """What to do about a run that did harm: more steps only where they still helped at its end."""
+    looks = scores(evaluations)
+    (_, start), *_, (end, after) = looks
+    step, peak = max(looks, key=lambda look: look[1])
+    if peak > max(start, after) + NOISE:
+        return f"At step {step:,} it was {number(peak)}: take fewer steps, or lower the learning rates."
+    if not frozen:
+        return "Freeze the backbone, or lower its learning rate."
+    if after < start - NOISE:
+        return "Lower the learning rates, or take fewer steps."
+    halfway = next(score for at, score in looks if 2 * at >= end)
+    more = ", or more steps: it was still rising" if after > halfway + NOISE else ""
+    return f"Try a larger embedding or a residual head{more}."
+
+
+def scores(evaluations: Sequence[dict[str, Any]]) -> list[tuple[int, float]]:
+    """The step and the held-out MAP@R of every look that has one."""
+    found = [(look["step"], look["held_out"].get("map_at_r")) for look in evaluations]
+    return [(step, score) for step, score in found if score is not None]
 
 
 def number(value: float) -> str:

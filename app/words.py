@@ -36,12 +36,15 @@ def share(value: float | None) -> str:
 
 
 def change(value: float | None, before: float | None) -> str:
-    """'+.190' against the value before training; "" where there is none."""
+    """'+.190' against the value before training, UNCHANGED where that rounds to nothing; "" where there is none."""
     if value is None or before is None:
         return ""
-    difference = value - before
-    sign = "+" if difference >= 0 else "−"
-    return f"{sign}{share(abs(difference))}"
+    difference = round(value - before, 3)
+    sign = "+" if difference > 0 else "−"
+    return f"{sign}{share(abs(difference))}" if difference else UNCHANGED
+
+
+UNCHANGED = "±.000"
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

@@ -29,13 +29,13 @@ def evaluation_in_words(result: dict[str, Any]) -> str:
     ]
     if before:
         rows = [[name, number(before[name]), number(now), change(before[name], now)] for name, now in figures.items()]
-        lines += aligned([["figure", "untrained", "trained", "change"], *rows])
+        lines += aligned([["figure", "before", "after", "change"], *rows])
     else:
-        lines += aligned([["figure", "trained"], *([name, number(now)] for name, now in figures.items())])
+        lines += aligned([["figure", "after"], *([name, number(now)] for name, now in figures.items())])
     if told := no_training_in_words(result["no_training"] or {}):
         lines.append(f"  {told}")
     if result["per_class"]:
-        heads = ["class", "images", *OF_CLASSES, *(["map_at_r untrained"] if before else [])]
+        heads = ["class", "images", *OF_CLASSES, *(["map_at_r before"] if before else [])]
         lines += ["", *aligned([heads, *map(class_row, result["per_class"])])]
     return "\n".join(lines)
 
@@ -55,7 +55,7 @@ def spread_in_words(result: dict[str, Any]) -> str:
     """What `spread_of_runs` gives: a figure a line, without and before training, after it, and what each run gained."""
     seeds = ", ".join(map(str, result["seeds"]))
     head = f"{result['name']}: seeds {seeds}, step {result['step']}, held out, mean ± standard deviation"
-    whens = {"no_training": "no training", "before": "untrained", "after": "trained", "gain": "change"}
+    whens = {"no_training": "no training", "before": "before", "after": "after", "gain": "change"}
     whens = {when: word for when, word in whens.items() if result.get(when)}
     rows = [[name, *(spread_cell(result[when].get(name)) for when in whens)] for name in result["after"]]
     return "\n".join([head, *aligned([["figure", *whens.values()], *rows])])
@@ -83,7 +83,12 @@ def number(value: float | int | None) -> str:
 
 
 def change(before: float | int | None, after: float | int | None) -> str:
-    return f"{after - before:+.3f}" if isinstance(before, float) and isinstance(after, float) else ""
+    return signed(after - before) if isinstance(before, float) and isinstance(after, float) else ""
+
+
+def signed(difference: float) -> str:
+    """'+0.190'; '0.000' without a sign where it is nothing when rounded."""
+    return f"{difference:+.3f}" if round(difference, 3) else "0.000"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

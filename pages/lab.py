@@ -8,7 +8,7 @@ from app.backstage import backstage
 from app.comparing import faults_words, group_words, specs_of
 from app.draft import Draft
 from app.follow import follow
-from app.launch import concerns_of, draft_margin_lines, draft_or_fault, preview_of, queue_words, start, start_words
+from app.launch import concerns_of, draft_margin_lines, draft_or_fault, preview_of, start, start_caption, start_words
 from app.setup import setup
 from app.view import View
 from app.widgets import act_button
@@ -47,7 +47,7 @@ with st.bottom, st.container(horizontal=True, vertical_alignment="center"):
         parts("backbones")[draft.get("backbone")].title,
         plain(draft.part("dataset").title) if draft.part("dataset") else None,
     ]
-    st.caption(" · ".join(filter(None, [*words, queue_words()])))
+    start_caption(" · ".join(filter(None, words)))
     group_words(view.run)
 notices = st.container()
 with notices:

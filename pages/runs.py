@@ -19,6 +19,7 @@ from mlcore.runs.odd import OddFolders
 TRASHED = "runs.trashed"
 TABLE = "runs.table"
 ORDER = "runs.order"
+CHANGE_HELP = "Since step 0, before training. Rows “No training” are of the backbone alone, without a head."
 MOST_ROWS, MOST_TRASHED = 18, 11  # rows that are shown without scrolling
 MOST_PACKED = 500 * 2**20  # bytes: Streamlit holds what it hands over in memory
 stage = backstage()
@@ -203,7 +204,7 @@ def table_of_runs() -> None:
             "MAP@R": st.column_config.NumberColumn(
                 "MAP@R", format="%.3f", help=f"Held out. The best here: {share(best)}"
             ),
-            "change": st.column_config.NumberColumn("Change", format="%+.3f", help="Since before training."),
+            "change": st.column_config.NumberColumn("Change", format="%+.3f", help=CHANGE_HELP),
             "curve": st.column_config.LineChartColumn("Over the run", y_min=0.0, y_max=1.0, width="small"),
             "loss": "Loss",
             "backbone": "Backbone",

@@ -189,7 +189,7 @@ def warnings_of(history: History) -> list[str]:
 
 
 def in_words(result: dict[str, Any]) -> str:
-    from mlcore.telling import no_training_in_words
+    from mlcore.telling import no_training_in_words, signed
 
     lines = [f"{result['name']}: {result['state']} at step {result['step']} of {result['total_steps']}"]
     if result["reason"]:
@@ -198,9 +198,9 @@ def in_words(result: dict[str, Any]) -> str:
     before, after = result["before"]["held_out"] or {}, result["after"]["held_out"] or {}
     for metric, told in {**{metric: metric for metric in METRICS}, **TEXT_METRICS}.items():
         if before.get(metric) is not None and after.get(metric) is not None:
-            change = after[metric] - before[metric]
-            lines.append(f"  {told:12} held out  {before[metric]:.3f} -> {after[metric]:.3f} ({change:+.3f})")
-    if untrained := no_training_in_words(result["no_training"]):
-        lines.append(f"  {untrained}")
+            change = signed(after[metric] - before[metric])
+            lines.append(f"  {told:12} held out  {before[metric]:.3f} -> {after[metric]:.3f} ({change})")
+    if of_backbone := no_training_in_words(result["no_training"]):
+        lines.append(f"  {of_backbone}")
     lines.append(f"  {result['seconds']:.1f} s, in {result['folder']}")
     return "\n".join(lines)

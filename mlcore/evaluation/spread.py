@@ -23,7 +23,7 @@ class Spread(NamedTuple):
     def in_words(self) -> str:
         if self.mean is None:
             return "-"
-        return f"{self.mean:.3f}" if self.std is None else f"{self.mean:.3f} ± {self.std:.3f}"
+        return f"{self.mean:z.3f}" if self.std is None else f"{self.mean:z.3f} ± {self.std:.3f}"
 
 
 def spread(values: Sequence[float | None]) -> Spread:

@@ -108,7 +108,7 @@ class Layout(TypedDict):
 
 
 class Metrics(TypedDict):
-    """Of status.json: the last look, the untrained backbone, and a thinned curve of [step, MAP@R]."""
+    """Of status.json: the last look, the backbone alone before training, and a thinned curve of [step, MAP@R]."""
 
     held_out: NotRequired[Figures]
     train: NotRequired[Figures]

@@ -87,7 +87,7 @@ class Watched(Event):
 
 @dataclass(frozen=True)
 class Evaluated(Event):
-    """Metrics on the whole held-out and training splits; `backbone` is the untrained backbone without a head."""
+    """Metrics on the whole held-out and training splits; `backbone`: without a head, before training."""
 
     kind = "evaluated"
     seconds: float

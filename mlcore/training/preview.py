@@ -136,7 +136,7 @@ def batch_preview(spec: RunSpec, table: ImageTable) -> BatchPreview:
         return BatchPreview(nothing, nothing, **facts, note="It is drawn by what the model finds hard, as it learns.")
     sampler = looking_sampler(spec, table, rows, parted.train) if looks else build_sampler(spec, rows, unasked, None)
     found = parted.train[sampler.epoch(1, spec.seed)[0]]
-    notes = ["Drawn by what the untrained model finds hard; later batches follow the model."] * looks
+    notes = ["Drawn by what the model finds hard before training; later batches follow the model."] * looks
     notes += ["The subset miner then picks those that are trained on."] * (spec.subset_miner is not None)
     more = spec.optimizer.accumulate
     notes += [f"{more} such batches make one step."] * (more > 1)

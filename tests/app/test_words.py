@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from app.words import JOINER, change, clock, count, fault_words, plain, share
+from app.words import JOINER, UNCHANGED, change, clock, count, fault_words, plain, share
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,11 @@ def test_change_has_its_sign_and_is_empty_where_there_is_nothing_to_compare():
     assert change(0.58, 0.39) == "+.190"
     assert change(0.39, 0.58) == "−.190"
     assert change(None, 0.1) == change(0.1, None) == ""
+
+
+@pytest.mark.parametrize("difference", [0.0, 0.0004, -0.0004])
+def test_a_change_that_is_nothing_when_rounded_has_no_direction(difference):
+    assert change(0.5 + difference, 0.5) == UNCHANGED
 
 
 def test_count_is_one_image_and_many_images():

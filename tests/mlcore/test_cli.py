@@ -17,6 +17,7 @@ from mlcore.runs.folder import Runs
 from mlcore.runs.process import boot_id, host
 from mlcore.runs.spec import RunSpec
 from mlcore.runs.states import RunState
+from mlcore.telling import signed
 
 QUICK = ["--dataset", "digits", "--backbone", "mlp", "--loss", "arcface", "--steps", "4", "--set", "threads=1"]
 
@@ -223,7 +224,7 @@ def test_a_run_is_evaluated_again_for_people_and_for_scripts(call):
     lines = [line.split() for line in out.splitlines()]
     for name in ("precision_at_1", "r_precision", "map_at_r", "map", "mrr", "recall_at_8", "nmi", "ami"):
         before, after = record["untrained"][name], record["figures"][name]
-        assert [name, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}"] in lines
+        assert [name, f"{before:.3f}", f"{after:.3f}", signed(after - before)] in lines
     assert [line[0] for line in lines[-5:]] == [one["class"] for one in record["per_class"]]
     assert call("evaluate", "One", "--tester", "same_parent")[2].endswith("'digits' has none. Use global.\n")
 
