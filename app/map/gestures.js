@@ -78,11 +78,13 @@ function listen(map, canvas) {
   on("touchstart", (event) => event.touches.length > 1 && event.preventDefault(), { passive: false });
   on("touchmove", (event) => event.touches.length > 1 && event.preventDefault(), { passive: false });
 
-  const step = 48, keys = {
+  const step = 48, arrows = {
     ArrowLeft: () => map.nudge(step, 0),
     ArrowRight: () => map.nudge(-step, 0),
     ArrowUp: () => map.nudge(0, step),
     ArrowDown: () => map.nudge(0, -step),
+  };
+  const letters = {
     "+": () => map.zoomSmoothly(1.5),
     "=": () => map.zoomSmoothly(1.5),
     "-": () => map.zoomSmoothly(1 / 1.5),
@@ -91,10 +93,31 @@ function listen(map, canvas) {
     L: () => map.setLassoMode(!map.lassoMode),
     Escape: () => map.clear(),
   };
-  on("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || !keys[event.key]) return;
+  const obey = (event, keys) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || !keys[event.key]) return false;
     event.preventDefault();
     keys[event.key]();
-  });
+    return true;
+  };
+  on("keydown", (event) => obey(event, { ...arrows, ...letters }));
+  // Wherever else on the page the focus is, letters are the map's while it is in view and nobody is typing; arrows scroll.
+  const heard = (event) => {
+    const inMap = event.composedPath().includes(map.chrome.root);
+    if (!inMap && isSeen(canvas) && !takesKeys(event) && obey(event, letters)) event.stopPropagation();
+  };
+  addEventListener("keydown", heard, { capture: true, signal: off.signal });
   return () => off.abort();
+}
+
+const TYPED_INTO = "input:not([type=button], [type=checkbox], [type=radio], [type=range]), textarea, select, [contenteditable=true]";
+
+// Whether a key belongs to a text field, or to a window that lies over the page.
+function takesKeys(event) {
+  const [target] = event.composedPath();
+  return target.matches?.(TYPED_INTO) || document.querySelector("[role=dialog], [role=listbox], [role=menu]") !== null;
+}
+
+function isSeen(element) {
+  const { top, bottom } = element.getBoundingClientRect();
+  return bottom > 0 && top < innerHeight;
 }

@@ -95,7 +95,7 @@ class Scrubber {
     this.live = make("button", "live", this.root);
     this.live.type = "button";
     make("span", "lamp", this.live);
-    this.liveWord = make("span", "", this.live);
+    make("span", "", this.live).textContent = "Newest";
     const told = make("span", "told", this.live);
     this.count = make("span", "", told);
     this.countWord = make("span", "count-word", told);
@@ -348,7 +348,6 @@ class Scrubber {
 
     const missed = live ? 0 : steps.filter((one) => one > this.leftAt).length;
     const pressed = live || (!running && step === newest);
-    write(this.liveWord, running ? "Live" : "Newest");
     write(this.count, missed ? `· ${missed}` : "");
     write(this.countWord, missed ? " new" : "");
     this.live.disabled = idle;

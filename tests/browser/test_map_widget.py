@@ -272,6 +272,27 @@ def test_keys_move_the_camera_and_never_reach_streamlit(open_map: Callable[..., 
     assert page.get_by_role("dialog").count() == 0
 
 
+def test_letters_reach_the_map_from_anywhere_on_the_page_but_a_text_field(open_map: Callable[..., Page]) -> None:
+    page = open_map("classes=62")
+    started = js(page, "map.camera.pose()")
+    page.keyboard.press("l")  # nobody has touched the page
+    assert js(page, "map.lassoMode")
+    box = page.get_by_role("checkbox", name="3-D", include_hidden=True)
+    box.focus()
+    for key in ("Escape", "+"):
+        page.keyboard.press(key)
+    still(page)
+    assert not js(page, "map.lassoMode")
+    assert js(page, "map.camera.pose()")["scale"] > started["scale"]
+    page.keyboard.press("0")
+    still(page)
+    for field in (page.get_by_role("combobox", name="Method"), page.get_by_role("searchbox", name="Find a class")):
+        field.focus()
+        page.keyboard.press("l")
+        assert not js(page, "map.lassoMode")
+        field.blur()
+
+
 def test_the_wheel_keeps_what_is_under_it(open_map: Callable[..., Page]) -> None:
     page = open_map("step=60")
     left, top = corner(page)

@@ -77,7 +77,7 @@ def test_a_click_snaps_to_the_nearest_snapshot_and_leaves_live(open_demo: Callab
     expect(page.locator(".label")).to_have_text("step 40")
     expect_place(page, "step 40 live False playing False")
     expect_place(page, "changed ['live', 'step']")
-    expect(page.get_by_role("button", name="Live")).to_have_attribute("aria-pressed", "false")
+    expect(page.get_by_role("button", name="Newest")).to_have_attribute("aria-pressed", "false")
 
 
 def test_the_handle_moves_at_once_and_the_last_step_of_a_fast_drag_is_sent(open_demo: Callable[..., Page]) -> None:
@@ -139,7 +139,7 @@ def test_new_snapshots_leave_the_place_and_are_counted_until_live(open_demo: Cal
     for count in (7, 8, 9):
         add_snapshot(page, count)
     expect(page.locator(".dot")).to_have_count(9)
-    expect(page.locator(".live")).to_have_text("Live· 3 new")
+    expect(page.locator(".live")).to_have_text("Newest· 3 new")
     after = page.locator(".handle").bounding_box()
     assert after["x"] == pytest.approx(before["x"], abs=0.5)
     assert track(page).bounding_box()["width"] == track_before["width"]
@@ -149,7 +149,7 @@ def test_new_snapshots_leave_the_place_and_are_counted_until_live(open_demo: Cal
     expect(page.locator(".label")).to_have_text("step 160")
     add_snapshot(page, 10)
     expect(page.locator(".label")).to_have_text("step 180")
-    expect(page.locator(".live")).to_have_text("Live")
+    expect(page.locator(".live")).to_have_text("Newest")
     assert page.locator(".scrubber").get_attribute("data-first") == "yes"
 
 
@@ -158,7 +158,7 @@ def test_pressing_live_again_stays_at_this_step(open_demo: Callable[..., Page]) 
     page.locator(".live").click()
     expect_place(page, "step 100 live False")
     add_snapshot(page, 7)
-    expect(page.locator(".live")).to_have_text("Live· 1 new")
+    expect(page.locator(".live")).to_have_text("Newest· 1 new")
     expect(page.locator(".label")).to_have_text("step 100")
 
 
