@@ -10,7 +10,7 @@ from app.import_options import import_options
 from app.jobs import Job, jobs
 from app.uploaded import KINDS, let_go, session_upload, uploaded
 from app.widgets import act_button
-from app.words import clock, count, plain
+from app.words import clock, count, plain, size
 from mlcore.data.command import same_import
 from mlcore.data.store import data_root
 from mlcore.data.writing import remove_unfinished, unfinished
@@ -186,9 +186,8 @@ def left_behind() -> None:
                     on_click=begin,
                     args=(begun.title or Path(begun.path).stem, [*same_import(begun)[3:], "--json", "--progress"]),
                 )
-        size = sum(begun.bytes for begun in stale) / 2**20
         act_button(
-            f"Remove what they left ({size:,.1f} MB)",
+            f"Remove what they left ({size(sum(begun.bytes for begun in stale))})",
             icon=":material/delete:",
             key="data.unfinished.remove",
             on_click=remove_unfinished,

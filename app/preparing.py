@@ -15,7 +15,7 @@ from app.panels import theme
 from app.plans import Now, PlanInMaking, Sources, figures_of, prepared
 from app.step_forms import FORMS
 from app.widgets import act_button, stored_widget, told_apart
-from app.words import count, plain
+from app.words import count, plain, size
 from mlcore.data.store import SetFacts, all_sets, full_titles
 from mlcore.runs.durable import make_folders, replace_file
 
@@ -217,7 +217,7 @@ def save_table(set_id: str, index: Any) -> None:
     with st.spinner("Writing …"):
         written = table_bytes(index, kind)
     st.download_button(
-        f"Save {set_id}.{kind} ({len(written) / 2**20:,.1f} MB)",
+        f"Save {set_id}.{kind} ({size(len(written))})",
         written,
         file_name=f"{set_id}.{kind}",
         mime="text/csv" if kind == "csv" else "application/octet-stream",

@@ -12,7 +12,7 @@ from app.copies import command_line, python_lines
 from app.draft import Draft, settings_of
 from app.view import look_at
 from app.widgets import act_button, stored_widget
-from app.words import STATE_WORDS, clock, count, plain
+from app.words import STATE_WORDS, clock, count, plain, size
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import FrozenHistory
 from mlcore.runs.spec import RunSpec
@@ -202,7 +202,7 @@ def more(stage: Backstage, run: RunFolder, spec: RunSpec, status: Status) -> Non
             icon=":material/delete:",
             disabled=not sure,
             width="stretch",
-            help=f"Moves {run.size_bytes() / 2**20:.1f} MB to the trash, where it stays for a day.",
+            help=f"Moves {size(run.size_bytes())} to the trash, where it stays for a day.",
         )
 
 

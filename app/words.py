@@ -52,6 +52,11 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def size(bytes: int) -> str:
+    """'12 KB', '2.1 MB', '1,204.0 MB'."""
+    return f"{bytes / 2**20:,.1f} MB" if bytes >= 2**20 / 10 else f"{-(-bytes // 2**10):,} KB"
+
+
 def one_line(text: str, most: int = 120) -> str:
     """A text from outside for a place that reads no Markdown: on one line, without control characters, not endless."""
     line = " ".join("".join(letter for letter in word if shows(letter)) for word in text.split())

@@ -11,7 +11,7 @@ from app.guard import guarded, told
 from app.runs_table import NO_TRAINING, RunsTable, matching, state_counts, trash_rows, with_no_training
 from app.view import look_away_from
 from app.widgets import act_button
-from app.words import count, fault_words, plain, share
+from app.words import count, fault_words, plain, share, size
 from mlcore.data.sources.root import printable
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.odd import OddFolders
@@ -83,11 +83,11 @@ def confirm(chosen: list[str]) -> None:
 def download(chosen: list[str]) -> None:
     """Packs first: a button that packs when it is pressed could not say what went wrong."""
     runs = found(chosen)
-    size = sum(run.size_bytes() for run in runs)
-    st.write(f"Everything in {count(len(runs), 'run')} ({size / 2**20:,.1f} MB), as one zip.")
-    if size > MOST_PACKED:
+    whole = sum(run.size_bytes() for run in runs)
+    st.write(f"Everything in {count(len(runs), 'run')} ({size(whole)}), as one zip.")
+    if whole > MOST_PACKED:
         st.warning(
-            f"That is more than a page can hand over ({MOST_PACKED / 2**20:,.0f} MB). Choose fewer runs, or copy their "
+            f"That is more than a page can hand over ({size(MOST_PACKED)}). Choose fewer runs, or copy their "
             f"folders from {plain(str(stage.runs.root), 400)}.",
             icon=":material/info:",
         )
@@ -99,7 +99,7 @@ def download(chosen: list[str]) -> None:
         st.error(fault_words(error), icon=":material/error:")
         return
     st.download_button(
-        f"Save the zip ({len(packed) / 2**20:,.1f} MB)",
+        f"Save the zip ({size(len(packed))})",
         packed,
         file_name=f"{chosen[0]}.zip" if len(chosen) == 1 else "runs.zip",
         mime="application/zip",
@@ -260,7 +260,7 @@ def trash() -> None:
             column_order=["name", "goes", "MAP@R", "loss", "backbone", "data", "note"],
             column_config={
                 "name": st.column_config.TextColumn("Name", width="medium"),
-                "goes": st.column_config.TextColumn("Goes for good", width="small"),
+                "goes": st.column_config.TextColumn("Goes", width="small", help="When it is removed for good."),
                 "MAP@R": st.column_config.NumberColumn("MAP@R", format="%.3f"),
                 "loss": "Loss",
                 "backbone": "Backbone",

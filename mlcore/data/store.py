@@ -96,13 +96,13 @@ def all_sets(root: Path | None = None) -> list[SetFacts]:
 def full_titles(sets: Sequence[SetFacts], taken: Iterable[str] = ()) -> dict[str, str]:
     """What to call each set, by its id, so that no two are called the same, nor as something else that is `taken`."""
     return {
-        facts.id: f"{facts.title} ({difference})" if difference else facts.title
+        facts.id: f"{facts.title} ({difference}, {facts.counts['images']:,} images)" if difference else facts.title
         for facts, difference in zip(sets, differences(sets, taken).values(), strict=True)
     }
 
 
 def differences(sets: Sequence[SetFacts], taken: Iterable[str] = ()) -> dict[str, str]:
-    """By id: whence and when a set came, and with how much, where its title does not tell it from others; else ""."""
+    """By id: whence and when a set came, where its title does not tell it from others; else ""."""
     titles = Counter([facts.title.casefold() for facts in sets] + [title.casefold() for title in taken])
     told = {facts.id: "" if titles[facts.title.casefold()] == 1 else whence(facts) for facts in sets}
     same = Counter((facts.title.casefold(), told[facts.id]) for facts in sets)
@@ -115,7 +115,7 @@ def differences(sets: Sequence[SetFacts], taken: Iterable[str] = ()) -> dict[str
 
 
 def whence(facts: SetFacts) -> str:
-    """'upload shop.zip, 27 Nov 10:26, 60 images', by the clock of this machine."""
+    """'upload shop.zip, 27 Nov 10:26', by the clock of this machine."""
     path = facts.source.get("path")
     way = f"upload {Path(path).name}" if is_upload(path) else Path(path).name if path else "files"
     way = "prepared" if facts.source.get("sets") else way
@@ -123,7 +123,7 @@ def whence(facts: SetFacts) -> str:
         made = datetime.fromisoformat(facts.made).astimezone().strftime("%d %b %H:%M")
     except ValueError:
         made = facts.made
-    return f"{way}, {made}, {facts.counts['images']:,} images"
+    return f"{way}, {made}"
 
 
 def is_upload(path: str | None) -> bool:

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from app.words import JOINER, UNCHANGED, change, clock, count, fault_words, plain, share
+from app.words import JOINER, UNCHANGED, change, clock, count, fault_words, plain, share, size
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,13 @@ def test_change_has_its_sign_and_is_empty_where_there_is_nothing_to_compare():
 @pytest.mark.parametrize("difference", [0.0, 0.0004, -0.0004])
 def test_a_change_that_is_nothing_when_rounded_has_no_direction(difference):
     assert change(0.5 + difference, 0.5) == UNCHANGED
+
+
+@pytest.mark.parametrize(
+    ("bytes", "text"), [(0, "0 KB"), (1, "1 KB"), (40_000, "40 KB"), (2**21, "2.0 MB"), (2000 * 2**20, "2,000.0 MB")]
+)
+def test_a_small_size_is_not_nothing(bytes, text):
+    assert size(bytes) == text
 
 
 def test_count_is_one_image_and_many_images():
