@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import tomllib
+from pathlib import Path
 
 import pytest
 
 from app.palette import GROUNDS, LEAST_CONTRAST, class_colours, contrast, oklch
 
+ROOT = Path(__file__).resolve().parents[2]
 THEMES = ("light", "dark")
 
 
@@ -72,3 +75,10 @@ def test_oklch_gives_known_colours() -> None:
 def test_contrast_is_wcags() -> None:
     assert contrast("#000000", "#ffffff") == pytest.approx(21.0)
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_the_main_colour_can_be_read_on_the_page_and_under_the_white_words_of_a_button(theme: str) -> None:
+    config = tomllib.loads((ROOT / "app" / ".streamlit" / "config.toml").read_text())["theme"][theme]
+    assert contrast(config["primaryColor"], config["backgroundColor"]) >= 4.5
+    assert contrast(config["primaryColor"], "#ffffff") >= 3.5
