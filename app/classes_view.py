@@ -63,7 +63,7 @@ def split_view(key: str, table: ImageTable) -> tuple[np.ndarray, bool]:
             shares = {"step": 0.05, "format": "%.2f", "help": SHARE_HELP}
             keep("dataset.held_out", slid_number, "Share held out", 0.05, 0.95, **shares)
         with two:
-            keep("dataset.split_seed", typed_number, "Seed of the split", 0, 2**31 - 1, help=SEED_HELP)
+            keep("dataset.split_seed", typed_number, "Split seed", 0, 2**31 - 1, help=SEED_HELP)
     held_out = np.zeros(len(table), dtype=bool)
     parted = tell_split(split_choice_of(key, settings), table)
     st.caption("“Train on it” takes this split to the Lab.")

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from app.palette import GROUNDS
+
 INK = {"light": "#1b2430", "dark": "#e6ebf2"}
 FAINT = {"light": "rgba(27,36,48,0.12)", "dark": "rgba(230,235,242,0.14)"}
 SERIES = {  # Okabe-Ito, the darker ones lifted on a dark ground
@@ -35,6 +37,8 @@ def base_figure(theme: str, height: int, *, x: str, y: str) -> go.Figure:
         yaxis={**axis, "title_text": y, "automargin": True},
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "xanchor": "left", "font_size": 11},
         hovermode="x unified",
+        hoverlabel={"bgcolor": GROUNDS[theme], "bordercolor": FAINT[theme], "font_color": INK[theme]},
+        modebar={"bgcolor": GROUNDS[theme], "color": INK[theme], "activecolor": INK[theme]},  # it may cover the legend
         dragmode="zoom",
         uirevision="keep",
     )

@@ -188,7 +188,7 @@ def split_choice(draft: Draft, table: ImageTable) -> None:
         with left:
             number(draft, "dataset.held_out", "Share held out", 0.05, 0.95, step=0.05, format="%.2f", help=SHARE_HELP)
         with right:
-            number(draft, "dataset.split_seed", "Seed of the split", 0, 2**31 - 1, help=SEED_HELP)
+            number(draft, "dataset.split_seed", "Split seed", 0, 2**31 - 1, help=SEED_HELP)
     tell_split(split_choice_of(table.key, draft.settings), table)
 
 

@@ -11,6 +11,7 @@ export default function (message) {
   };
 }
 
+const TOUCHED = matchMedia("(hover: none)").matches;
 const ENLARGE = { width: 24, height: 24, path: "M4 4h7v2H6v5H4zM20 20h-7v-2h5v-5h2zM13 4h7v7h-2V6h-5zM4 13h2v5h5v2H4z" };
 
 class Chart {
@@ -36,7 +37,9 @@ class Chart {
     this.height = figure.layout.height;
     this.root.style.minHeight = `${this.height}px`;
     this.root.setAttribute("aria-label", alt);
-    this.then(() => Plotly.react(this.root, figure.data, { ...figure.layout, autosize: true }, this.config(name)));
+    const layout = { ...figure.layout, autosize: true };
+    if (TOUCHED) layout.dragmode = false; // a finger that is drawn over a chart scrolls the page
+    this.then(() => Plotly.react(this.root, figure.data, layout, this.config(name)));
     this.drawn += 1;
   }
 
@@ -53,6 +56,7 @@ class Chart {
 
   config(name) {
     return {
+      displayModeBar: TOUCHED ? false : "hover", // without a mouse it would always be there
       displaylogo: false,
       modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
       modeBarButtonsToAdd: [

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 
-from app.figures import smoothed, step_figure, thinned
+from app.figures import base_figure, smoothed, step_figure, thinned
+from app.palette import contrast
 
 
 def test_a_long_curve_is_thinned_and_keeps_both_ends():
@@ -14,6 +16,13 @@ def test_a_long_curve_is_thinned_and_keeps_both_ends():
     assert len(places) == 200
     assert places[0] == 0
     assert places[-1] == 4999
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_what_the_mouse_brings_up_can_be_read_on_its_ground(theme):
+    layout = base_figure(theme, 100, x="step", y="loss").layout
+    assert contrast(layout.hoverlabel.font.color, layout.hoverlabel.bgcolor) > 7
+    assert contrast(layout.modebar.color, layout.modebar.bgcolor) > 7
 
 
 def test_smoothing_goes_on_after_what_is_not_a_number():
