@@ -162,7 +162,9 @@ class Runs:
         try:
             return RunFolder(Trash(self.root).take_back(name))
         except FileNotFoundError:
-            raise RunNotFound(f"Run '{name[:40]}' is no longer in the trash.") from None
+            raise RunNotFound(
+                f"Run '{name[:40]}' is no longer in the trash: it was restored, or its day was over."
+            ) from None
 
     def find_in_trash(self, text: str) -> TrashedRun:
         """The trashed run whose name or id is or ends with `text`, or whose title it is (the last deleted)."""
