@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page
 
 WAIT_MS = 120_000
 MAPS = (
@@ -45,10 +45,6 @@ def press_start(page: Page) -> str:
     page.get_by_role("button", name="Start").click()
     page.wait_for_url("**run=*", timeout=WAIT_MS)
     return page.url.split("run=")[1].split("&")[0]
-
-
-def wait_for_state(page: Page, word: str) -> None:
-    expect(page.get_by_test_id("stBadge").or_(page.locator(".stBadge")).first).to_contain_text(word, timeout=WAIT_MS)
 
 
 def press(page: Page, key: str) -> None:
