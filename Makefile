@@ -36,7 +36,7 @@ benchmarks: $(VENV)/.dev browser
 	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script; done
 
 browser: $(VENV)/.dev
-	$(BIN)/python tests/browser/provide.py
+	$(BIN)/python tests/browser/install_browser.py
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 app"; exit 1; }

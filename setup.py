@@ -6,7 +6,7 @@ setup(
     packages=[*find_packages(include=["mlcore", "mlcore.*"]), "mlcore_sample_data"],
     package_dir={"mlcore_sample_data": "sample_data"},
     package_data={
-        "mlcore.networks": ["*.csv"],
+        "mlcore.timm_zoo": ["*.csv"],
         "mlcore_sample_data": ["*.md", "*.txt", "*/*.png", "*/*.csv"],
     },
 )

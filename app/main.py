@@ -11,18 +11,18 @@ if str(ROOT) not in sys.path:
 
 import streamlit as st  # noqa: E402
 
-from app.backstage import backstage, spare_the_collector  # noqa: E402
-from app.browser import page_script  # noqa: E402
-from app.carried import frame  # noqa: E402
-from app.chart.widget import CHART  # noqa: E402
-from app.guard import catching  # noqa: E402
-from app.map.widget import MAP  # noqa: E402
-from app.reconnecting import keep_in_touch, tell_of_new_session  # noqa: E402
-from app.scrubber.widget import SCRUBBER  # noqa: E402
-from app.tiles.widget import TILES  # noqa: E402
-from app.url import one_entry  # noqa: E402
-from app.view import note_page  # noqa: E402
-from app.words import fault_words, plain  # noqa: E402
+from app.server import backstage, spare_the_collector  # noqa: E402
+from app.shared.error_guard import catching  # noqa: E402
+from app.shared.reconnect import keep_in_touch, tell_of_new_session  # noqa: E402
+from app.shared.text import fault_words, plain  # noqa: E402
+from app.shared.url import one_entry  # noqa: E402
+from app.shared.view import note_page  # noqa: E402
+from app.widgets.browser import page_script  # noqa: E402
+from app.widgets.bundle import frame  # noqa: E402
+from app.widgets.chart.widget import CHART  # noqa: E402
+from app.widgets.map.widget import MAP  # noqa: E402
+from app.widgets.scrubber.widget import SCRUBBER  # noqa: E402
+from app.widgets.tiles.widget import TILES  # noqa: E402
 
 st.set_page_config(page_title="Metric Learning Lab", page_icon=ROOT / "app" / "icon.png", layout="wide")
 

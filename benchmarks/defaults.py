@@ -24,7 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from app.comparing import USUAL_FIVE
+from app.lab.compare_losses import USUAL_FIVE
 from mlcore.catalogue import parts
 from mlcore.engines.local import child_environment
 

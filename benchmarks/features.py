@@ -77,7 +77,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def training_of(options: argparse.Namespace, loss: str, freeze: str) -> Any:
-    from mlcore.runs.spec import RunSpec
+    from mlcore.spec.run_spec import RunSpec
     from mlcore.training.loop import Training
 
     settings = {

@@ -11,12 +11,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlcore.runs.spec import RunSpec
+    from mlcore.spec.run_spec import RunSpec
     from mlcore.training.loop import train
 
 __all__ = ["RunSpec", "train"]
 
-HOMES = {"RunSpec": "mlcore.runs.spec", "train": "mlcore.training.loop"}
+HOMES = {"RunSpec": "mlcore.spec.run_spec", "train": "mlcore.training.loop"}
 
 
 def __getattr__(name: str) -> Any:

@@ -23,7 +23,7 @@ from mlcore.commands.runs import (
 from mlcore.commands.training import resume_here, spec_from_options, train_here
 from mlcore.commands.words import assignment, option, plain_value
 from mlcore.declare import Registry
-from mlcore.runs.fitting import PART_ROOMS
+from mlcore.spec.defaults import PART_ROOMS
 
 __all__ = ["build_parser", "main", "option", "spec_from_options"]
 RUN_HELP = "the run's id, the end of its id, or its name"
@@ -177,7 +177,7 @@ def add_backbones(acts: Any) -> None:
 
 
 def list_backbones(options: argparse.Namespace) -> int:
-    from mlcore.networks.command import list_backbones
+    from mlcore.commands.backbones import list_backbones
 
     def place() -> tuple[str, int]:
         from mlcore.training.loop import default_threads, pick_device
@@ -226,7 +226,7 @@ def add_import(acts: Any) -> None:
 
 
 def import_images(options: argparse.Namespace) -> int:
-    from mlcore.data.command import import_images, look_before_import
+    from mlcore.commands.data import import_images, look_before_import
 
     named = [assignment(text, "--option") for text in options.option]
     knobs = {name: plain_value(name, value, "--option") for name, value in named}
@@ -235,7 +235,7 @@ def import_images(options: argparse.Namespace) -> int:
 
 
 def show_data(options: argparse.Namespace) -> int:
-    from mlcore.data.command import show_features, show_sets
+    from mlcore.commands.data import show_features, show_sets
 
     return show_features(options) if options.features else show_sets(options)
 
@@ -274,7 +274,7 @@ def add_prepare(acts: Any) -> None:
 
 
 def prepare_set(options: argparse.Namespace) -> int:
-    from mlcore.data.prepare.command import prepare
+    from mlcore.commands.prepare import prepare
 
     return prepare(options)
 

@@ -32,7 +32,7 @@ ROOMS = {
     "distances": ("mlcore.distances", "DISTANCES"),
     "reducers": ("mlcore.reducers", "REDUCERS"),
     "regularizers": ("mlcore.regularizers", "REGULARIZERS"),
-    "wrappers": ("mlcore.distributed", "WRAPPERS"),
+    "wrappers": ("mlcore.losses.wrappers.distributed", "WRAPPERS"),
     "testers": ("mlcore.evaluation.testers", "TESTERS"),
     "sources": ("mlcore.data.sources", "SOURCES"),
 }

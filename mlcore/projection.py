@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlcore.evaluation.rows import finite_rows, unit_rows
-from mlcore.evaluation.search import METRIC_L2, knn
+from mlcore.evaluation.array_checks import finite_rows, unit_rows
+from mlcore.evaluation.knn import METRIC_L2, knn
 
 NEIGHBOURS = 15  # with the point itself, as umap counts
 SPREAD, MIN_DIST = 1.0, 0.1

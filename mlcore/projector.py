@@ -20,11 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mlcore.disk.file_version import Stamp, same, stamp_of
+from mlcore.disk.process import identity, take_lock
 from mlcore.runs.attempt import Attempt
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.history import Pictures
-from mlcore.runs.process import identity, take_lock
-from mlcore.runs.stamp import Stamp, same, stamp_of
 
 METHOD = "umap-2d"
 NICE = 12  # well behind the workers' 5: on two cores, training and its evaluation are two already

@@ -14,8 +14,8 @@ import os
 import sys
 from pathlib import Path
 
+from mlcore.engines.attempt_runner import run_folder
 from mlcore.runs.folder import RunFolder
-from mlcore.session import run_folder
 
 
 def main(arguments: list[str] | None = None) -> int:

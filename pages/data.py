@@ -6,22 +6,22 @@ from typing import Any
 
 import streamlit as st
 
-from app.adding import adding, jobs_going_on, left_behind
-from app.browse import groups_text, mosaic
-from app.classes_view import classes_view, shown_split
-from app.comparing import USUAL_FIVE
-from app.datasets import image_sets
-from app.draft import OTHERS, Draft, settings_of
-from app.own_set import care, notes
-from app.preparing import preparing
-from app.tiles import Row, Tile, atlas_carrier, image_tiles
-from app.url import mirror, went_back
-from app.view import look_at
-from app.widgets import act_button, one_of_few
-from app.words import count, plain
+from app.data.browse import groups_text, mosaic
+from app.data.classes_view import classes_view, shown_split
+from app.data.import_panel import adding, jobs_going_on, left_behind
+from app.data.prepare_panel import preparing
+from app.data.set_actions import care, notes
+from app.lab.compare_losses import USUAL_FIVE
+from app.shared.datasets import image_sets
+from app.shared.draft import OTHERS, Draft
+from app.shared.stored_widgets import act_button, one_of_few
+from app.shared.text import count, plain
+from app.shared.url import mirror, went_back
+from app.shared.view import look_at
+from app.widgets.tiles import Row, Tile, atlas_carrier, image_tiles
 from mlcore.data import load
 from mlcore.data.store import all_sets, differences
-from mlcore.runs.spec import RunSpec
+from mlcore.spec.run_spec import RunSpec
 
 CARDS = 8
 IN_A_LINE = 4
@@ -113,7 +113,7 @@ def to_the_lab(*, several: bool) -> None:
     changes: dict[str, Any] = {"dataset": key, **shown_split(key, table)}
     if min(table.image_size) >= PHOTO and (several or draft.get("backbone") == usual):
         changes |= FROZEN
-    draft.replace(settings_of(draft.spec().changed(changes)))
+    draft.replace(draft.spec().changed(changes).settings())
     draft.set(OTHERS, [loss for loss in USUAL_FIVE if loss != draft.get("loss")][:4] if several else [])
     look_at(None)
 

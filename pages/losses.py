@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import explain, loss_pictures
-from app.backstage import torch_is_ready
-from app.curves import compares_with
-from app.pair_weights import weighs_pairs
-from app.words import plain
+from app.losses import loss_page, loss_pictures
+from app.losses.curves import compares_with
+from app.losses.pair_weights import weighs_pairs
+from app.server import torch_is_ready
+from app.shared.text import plain
 from mlcore.declare import Spec
 
 CHECK_EVERY = 0.5  # seconds between looks whether torch is there
@@ -41,31 +41,31 @@ def pictures(spec: Spec, values: dict[str, object]) -> None:
         st.error(plain(str(error), 600), icon=":material/error:")
 
 
-chosen = explain.chosen_loss()
+chosen = loss_page.chosen_loss()
 with st.sidebar:
-    explain.loss_list(chosen)
+    loss_page.loss_list(chosen)
 
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
     st.markdown(f"### {chosen.title}")
     go = st.button("Try it in the Lab", type="primary", icon=":material/play_arrow:", key="losses.try")
-st.caption(explain.byline(chosen))
-st.markdown(explain.paragraphs(chosen)[0])
+st.caption(loss_page.byline(chosen))
+st.markdown(loss_page.paragraphs(chosen)[0])
 st.latex(chosen.formula)
 legend = st.empty()
 
 side, main = st.columns([1, 3], gap="medium")
 with side:
     with st.container(border=True):
-        values = explain.knob_values(chosen)
-    if expected := explain.expectation(chosen):
+        values = loss_page.knob_values(chosen)
+    if expected := loss_page.expectation(chosen):
         st.markdown("**What to expect**")
         st.markdown(expected)
-    if reasons := explain.reasons(chosen):
+    if reasons := loss_page.reasons(chosen):
         with st.expander("Why it is shaped so"):
             st.markdown("\n\n".join(reasons))
-legend.caption(explain.symbol_words(chosen, values), text_alignment="center")
+legend.caption(loss_page.symbol_words(chosen, values), text_alignment="center")
 with main:
     pictures(chosen, values)
 if go:
-    explain.take_to_the_lab(chosen, values)
+    loss_page.take_to_the_lab(chosen, values)
     st.switch_page("../pages/lab.py")

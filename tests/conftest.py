@@ -7,7 +7,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from mlcore.runs.folder import Runs
-from mlcore.runs.spec import RunSpec
+from mlcore.spec.run_spec import RunSpec
 
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
@@ -24,9 +24,12 @@ def pytest_terminal_summary(terminalreporter, exitstatus, config):
 
 
 def tell_order(config):
+    seed = config.getoption("randomly_seed", None)
+    if seed is None:
+        return
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     reporter.ensure_newline()
-    reporter.line(f"Random order: repeat it with pytest --randomly-seed={config.getoption('randomly_seed')}")
+    reporter.line(f"Random order: repeat it with pytest --randomly-seed={seed}")
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from ulid import ULID
 
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.history import History
-from mlcore.runs.spec import RunSpec
+from mlcore.spec.run_spec import RunSpec
 from mlcore.worker import run_folder
 
 Damage = tuple[str, bytes | None]  # what it is called, and the file's bytes then; None: the file is gone

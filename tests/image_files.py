@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-STUB = (sys.executable, str(Path(__file__).with_name("odd_decoder.py")))  # see there
+STUB = (sys.executable, str(Path(__file__).with_name("hostile_decoder.py")))  # see there
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (24, 24), mode: str = "RGB") -> Image.Image:

@@ -87,7 +87,7 @@ def test_no_page_names_a_loss():
 
 def test_the_runs_room_and_the_frame_import_without_torch_umap_or_timm():
     code = (
-        "import sys; import app.backstage, app.view, app.draft, app.follow, app.runs_table; "
+        "import sys; import app.server, app.shared.view, app.shared.draft, app.lab.run_view, app.runs.runs_table; "
         "import mlcore.runs.folder, mlcore.engines.supervisor; "
         "heavy = {'torch', 'umap', 'timm', 'torchvision', 'sklearn'} & set(sys.modules); "
         "sys.exit(' '.join(sorted(heavy)) or 0)"

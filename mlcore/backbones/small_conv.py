@@ -6,9 +6,9 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
-from mlcore.backbones.input_format import InputFormat
 from mlcore.backbones.registry import BACKBONES
 from mlcore.declare import Knob
+from mlcore.input_format import InputFormat
 
 
 @BACKBONES.add("small_conv", title="Small convolutional net", family="from scratch", traits=("feature map",))

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from mlcore.backbones.input_format import InputFormat, as_side, scaled_size
 from mlcore.backbones.registry import BACKBONES
 from mlcore.backbones.stages import stages
 from mlcore.declare import Knob, nearest_word
+from mlcore.input_format import InputFormat, as_side, scaled_size
 
 NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")  # an architecture and perhaps a tag; never a path, URL or hub id
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mlcore.backbones.input_format import InputFormat
 from mlcore.backbones.registry import BACKBONES
+from mlcore.input_format import InputFormat
 
 
 @BACKBONES.add("vectors", title="The vectors as they are", family="none", traits=("vectors",))

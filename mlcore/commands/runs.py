@@ -7,14 +7,14 @@ import json
 import sys
 from typing import Any
 
-from mlcore.data.sources.root import printable
+from mlcore.data.sources.safe_folder import printable
+from mlcore.runs.disk_space import ROOM_BYTES, no_room_words
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.history import History
-from mlcore.runs.odd import OddFolders
-from mlcore.runs.room import ROOM_BYTES, no_room_words
+from mlcore.runs.liveness import FAR_SILENT_S
 from mlcore.runs.states import RunState
 from mlcore.runs.trash import time_left_words
-from mlcore.runs.truth import FAR_SILENT_S
+from mlcore.runs.unreadable_folders import OddFolders
 
 METRICS = ("map_at_r", "recall_at_1", "r_precision", "nmi")
 TEXT_METRICS = {
@@ -74,8 +74,8 @@ def show_run(options: argparse.Namespace) -> int:
 
 
 def evaluate_again(options: argparse.Namespace) -> int:
-    from mlcore.again import evaluate_run
-    from mlcore.telling import evaluation_in_words
+    from mlcore.analysis.evaluate_run import evaluate_run
+    from mlcore.commands.report import evaluation_in_words
 
     question = {name: getattr(options, name) for name in ("tester", "reference", "side", "pca")}
     run = Runs(options.runs).find(options.run)
@@ -85,8 +85,8 @@ def evaluate_again(options: argparse.Namespace) -> int:
 
 
 def find_by_words(options: argparse.Namespace) -> int:
-    from mlcore.telling import findings_in_words
-    from mlcore.text.search import answer
+    from mlcore.analysis.word_search import answer
+    from mlcore.commands.report import findings_in_words
 
     words = " ".join(options.words)
     how = {"count": options.count, "side": options.side, "untrained": options.untrained}
@@ -96,7 +96,7 @@ def find_by_words(options: argparse.Namespace) -> int:
 
 
 def show_spread(options: argparse.Namespace) -> int:
-    from mlcore.seeds import spread_of_runs
+    from mlcore.analysis.seed_spread import spread_of_runs
 
     runs = Runs(options.runs)
     tell_spread(spread_of_runs([runs.find(text) for text in options.run]), as_json=options.json)
@@ -104,7 +104,7 @@ def show_spread(options: argparse.Namespace) -> int:
 
 
 def tell_spread(result: dict[str, Any], *, as_json: bool) -> None:
-    from mlcore.telling import spread_in_words
+    from mlcore.commands.report import spread_in_words
 
     print(json.dumps(result, allow_nan=False) if as_json else spread_in_words(result))
 
@@ -189,7 +189,7 @@ def warnings_of(history: History) -> list[str]:
 
 
 def in_words(result: dict[str, Any]) -> str:
-    from mlcore.telling import no_training_in_words, signed
+    from mlcore.commands.report import no_training_in_words, signed
 
     lines = [f"{result['name']}: {result['state']} at step {result['step']} of {result['total_steps']}"]
     if result["reason"]:

@@ -11,16 +11,16 @@ from mlcore.catalogue import parts
 from mlcore.commands.runs import in_words, summary, tell_spread
 from mlcore.commands.words import plain_value
 from mlcore.data import load
-from mlcore.runs.concerns import find_concerns, refusal
-from mlcore.runs.data_split import build_split
-from mlcore.runs.fitting import PART_ROOMS
+from mlcore.disk.plain_yaml import plain_yaml
+from mlcore.disk.process import identity
+from mlcore.runs.checkpoints import with_teacher
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.history import History
-from mlcore.runs.kept import with_teacher
-from mlcore.runs.plain_yaml import plain_yaml
-from mlcore.runs.process import identity
-from mlcore.runs.spec import RunSpec
 from mlcore.runs.states import RunState
+from mlcore.spec.concerns import find_concerns, refusal
+from mlcore.spec.data_split import build_split
+from mlcore.spec.defaults import PART_ROOMS
+from mlcore.spec.run_spec import RunSpec
 
 
 def train_here(options: argparse.Namespace) -> int:
@@ -42,7 +42,7 @@ def refuse_hopeless(spec: RunSpec) -> None:
 
 def train_seeds(spec: RunSpec, options: argparse.Namespace) -> int:
     """One run a seed, one after the other; the last line is their spread. It ends early where a run does."""
-    from mlcore.seeds import spread_of_runs
+    from mlcore.analysis.seed_spread import spread_of_runs
 
     if options.seeds < 2:
         raise ValueError(f"--seeds must be at least 2, for a spread over them; got {options.seeds}.")
@@ -71,7 +71,7 @@ def work(run: RunFolder, *, as_json: bool) -> int:
     """Run the folder in this process, with a progress bar or without; the last line is the result."""
     from tqdm import tqdm
 
-    from mlcore.session import run_folder
+    from mlcore.engines.attempt_runner import run_folder
 
     total = run.status().total_steps
     with tqdm(total=total, unit="step", disable=as_json or not sys.stderr.isatty(), desc=run.title()) as bar:
@@ -142,7 +142,7 @@ def with_own_images(spec: RunSpec, *, as_json: bool) -> RunSpec:
     """A path's images imported, and the set's id and fingerprint written down."""
     if spec.dataset.key in parts("datasets"):
         return spec
-    from mlcore.data.command import Unanswered, ask_on_terminal, import_with_bar
+    from mlcore.commands.data import Unanswered, ask_on_terminal, import_with_bar
     from mlcore.data.store import SET_ID, find_set
 
     key = spec.dataset.key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlcore.runs import plain_yaml
+from mlcore.disk import plain_yaml
 
 
 def option(section: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mlcore.data.digits import Digits
 from mlcore.data.registry import DATASETS
-from mlcore.data.samples import Emoji, Glyphs
+from mlcore.data.sample_sets import Emoji, Glyphs
 from mlcore.data.splits import Split, split
 from mlcore.data.store import SET_ID, open_set, own_key
 from mlcore.data.table import ImageTable

@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from mlcore.data.decoding import REMARKS, Box, Decoded, Fit
-from mlcore.data.frames import read_head, read_whole, write_frame
+from mlcore.data.pipe_messages import read_head, read_whole, write_frame
 from mlcore.environment import PROJECT, TO_START, child_environment
 
 CHILD = (sys.executable, "-P", "-m", "mlcore.data.decoding_child")

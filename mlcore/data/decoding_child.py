@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mlcore.data.decoding import Decoded, decode, opened, reason
-from mlcore.data.frames import read_head, read_whole, write_frame
+from mlcore.data.pipe_messages import read_head, read_whole, write_frame
 
 MEMORY = 2 * 2**30  # bytes of addresses
 FILES = 16

@@ -17,12 +17,12 @@ from typing import Any
 
 from mlcore.data.decoders import Decoders
 from mlcore.data.decoding import Box, Decoded, Fit
+from mlcore.data.image_set_writer import SetWriter, work_folder
 from mlcore.data.sources import SOURCES, Found, LeftOut, Reading, Source, readings_of, source_for
-from mlcore.data.sources.hopeless import refusing_the_fruitless
-from mlcore.data.sources.root import allowed
+from mlcore.data.sources.refused_places import refusing_the_fruitless
+from mlcore.data.sources.safe_folder import allowed
 from mlcore.data.store import data_root, set_of_state
-from mlcore.data.writing import SetWriter, work_folder
-from mlcore.runs.durable import make_folders, read_json, replace_json
+from mlcore.disk.atomic import make_folders, read_json, replace_json
 
 BATCH_BYTES = 4 * 2**20  # of pixels in a batch, and of the files that a decoder gets at once, but for a larger one
 MOST_IN_BATCH = 32

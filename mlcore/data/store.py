@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from mlcore.data.fingerprint import fingerprint_of, stamp_of
-from mlcore.data.natural import natural_key
+from mlcore.data.natural_order import natural_key
 from mlcore.data.table import ImageTable
-from mlcore.runs.durable import read_json, replace_json
+from mlcore.disk.atomic import read_json, replace_json
 
 SET_ID = re.compile(r"set-[0-9a-f]{12}")
 TITLE_LIMIT = 120

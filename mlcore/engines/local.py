@@ -12,8 +12,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlcore.disk.atomic import open_private
 from mlcore.environment import child_environment
-from mlcore.runs.durable import open_private
 from mlcore.runs.folder import RunFolder
 
 LOG_LIMIT = 5 * 1024 * 1024

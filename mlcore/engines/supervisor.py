@@ -18,16 +18,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
+from mlcore.disk.atomic import DiskFull, sweep_temporaries
+from mlcore.disk.process import identity, is_here, lives, take_lock
+from mlcore.engines.attempt_runner import NO_ROOM, NOT_MINE, TERMINATED
 from mlcore.engines.local import LocalEngine, Patience, close_input, start_process
-from mlcore.runs.durable import DiskFull, sweep_temporaries
+from mlcore.runs.disk_space import ROOM_BYTES, no_room_words
 from mlcore.runs.folder import RunFolder, Runs
-from mlcore.runs.process import identity, is_here, lives, take_lock
-from mlcore.runs.queue import Entry, Queue
-from mlcore.runs.room import ROOM_BYTES, no_room_words
-from mlcore.runs.states import RunState
-from mlcore.runs.status import Status
-from mlcore.runs.trash import STAYS_S
-from mlcore.runs.truth import (
+from mlcore.runs.liveness import (
     FAR_LOST_S,
     FAR_SILENT_S,
     claimant,
@@ -37,7 +34,10 @@ from mlcore.runs.truth import (
     unheard_end,
     unseen_end,
 )
-from mlcore.session import NO_ROOM, NOT_MINE, TERMINATED
+from mlcore.runs.queue import Entry, Queue
+from mlcore.runs.states import RunState
+from mlcore.runs.status import Status
+from mlcore.runs.trash import STAYS_S
 
 TRIES = 3
 TICK_S = 0.15

@@ -5,7 +5,7 @@ from __future__ import annotations
 import faiss
 import numpy as np
 
-from mlcore.evaluation.rows import unit_rows, whole_labels
+from mlcore.evaluation.array_checks import unit_rows, whole_labels
 
 ITERATIONS = 20
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mlcore.evaluation.array_checks import finite_rows, unit_rows
 from mlcore.evaluation.retrieval import nearest
-from mlcore.evaluation.rows import finite_rows, unit_rows
 
 
 class Kept(NamedTuple):

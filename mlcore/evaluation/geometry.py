@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlcore.evaluation.rows import unit_rows, whole_labels
+from mlcore.evaluation.array_checks import unit_rows, whole_labels
 
 # Below this many samples of a class on average, a plain random sample holds too few positive pairs.
 PER_CLASS = 8

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlcore.evaluation.rows import finite_rows, unit_rows, whole_labels
-from mlcore.evaluation.search import METRIC_L2, knn
+from mlcore.evaluation.array_checks import finite_rows, unit_rows, whole_labels
+from mlcore.evaluation.knn import METRIC_L2, knn
 
 # Every figure, in the order in which it is told; the last two are of clustering.py.
 FIGURES = ("precision_at_1", "r_precision", "map_at_r", "map", "mrr",

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlcore.evaluation.rows import unit_rows, whole_labels
-from mlcore.evaluation.search import knn
+from mlcore.evaluation.array_checks import unit_rows, whole_labels
+from mlcore.evaluation.knn import knn
 
 # Neighbours held at once: 2**22 are 32 MB of indices and 16 MB of similarities.
 BLOCK = 2**22

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mlcore.declare import Knob
-from mlcore.losses.door import Entry
+from mlcore.losses.inputs import Entry
 from mlcore.losses.registry import LOSSES
 from mlcore.losses.triplet_margin import TripletMarginLoss
 from mlcore.reducers import Items, Part, row_items

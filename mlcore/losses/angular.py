@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance
-from mlcore.losses.door import between_unit_vectors, enter, full_precision
+from mlcore.losses.inputs import between_unit_vectors, enter, full_precision
 from mlcore.losses.registry import LOSSES
 from mlcore.reducers import Items, MeanReducer, Reducer
 

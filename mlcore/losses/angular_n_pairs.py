@@ -12,7 +12,7 @@ from torch import Tensor
 from mlcore.declare import Knob
 from mlcore.distances import Distance
 from mlcore.losses.angular import ALPHA
-from mlcore.losses.lse import masked_logsumexp
+from mlcore.losses.logsumexp import masked_logsumexp
 from mlcore.losses.n_pairs import ONE_PAIR, NPairsLoss, n_pairs_losses
 from mlcore.losses.registry import LOSSES
 from mlcore.reducers import Reducer

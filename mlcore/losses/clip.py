@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import CosineSimilarity, Distance
-from mlcore.losses.door import full_precision, only_cosine
-from mlcore.losses.lse import masked_logsumexp
-from mlcore.losses.ranking import items_of, list_masks, near
+from mlcore.losses.inputs import full_precision, only_cosine
+from mlcore.losses.logsumexp import masked_logsumexp
 from mlcore.losses.registry import LOSSES
-from mlcore.losses.views import enter_views
+from mlcore.losses.soft_ranks import items_of, list_masks, near
+from mlcore.losses.two_view_inputs import enter_views
 from mlcore.reducers import Items, MeanReducer, Reducer
 
 LARGEST_SCALE = 100.0

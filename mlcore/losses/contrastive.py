@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import CosineSimilarity, Distance, LpDistance
-from mlcore.losses.door import enter, full_precision
+from mlcore.losses.inputs import enter, full_precision
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine, angle_of_cosine, angle_of_distance
 from mlcore.reducers import AvgNonZeroReducer, Items, Part, Reducer, Sums

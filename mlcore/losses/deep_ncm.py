@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mlcore.declare import Knob
-from mlcore.losses.door import full_precision, with_proxies
+from mlcore.losses.inputs import full_precision, with_proxies
 from mlcore.losses.margin_softmax import Batch, MarginSoftmaxLoss, Scale
 from mlcore.losses.registry import LOSSES
 

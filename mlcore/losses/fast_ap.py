@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance, LpDistance
-from mlcore.losses.door import enter, full_precision
-from mlcore.losses.ranking import items_of, list_masks
+from mlcore.losses.inputs import enter, full_precision
 from mlcore.losses.registry import LOSSES
+from mlcore.losses.soft_ranks import items_of, list_masks
 from mlcore.reducers import MeanReducer, Reducer
 
 

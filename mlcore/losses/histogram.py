@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance
-from mlcore.losses.door import Entry, enter, full_precision, only_cosine
+from mlcore.losses.inputs import Entry, enter, full_precision, only_cosine
 from mlcore.losses.registry import LOSSES
 from mlcore.reducers import MeanReducer, Reducer
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import CosineSimilarity, Distance
-from mlcore.losses.door import enter, full_precision
+from mlcore.losses.inputs import enter, full_precision
 from mlcore.losses.registry import LOSSES
 from mlcore.reducers import Items, MeanReducer, Part, Reducer, Sums
 

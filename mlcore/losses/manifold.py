@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import CosineSimilarity, Distance
-from mlcore.losses.door import enter_proxies, full_precision, only_cosine, with_proxies
-from mlcore.losses.lse import log_one_plus_sum_exp
+from mlcore.losses.inputs import enter_proxies, full_precision, only_cosine, with_proxies
+from mlcore.losses.logsumexp import log_one_plus_sum_exp
 from mlcore.losses.margin_softmax import require_sizes
 from mlcore.losses.registry import LOSSES
 from mlcore.reducers import Items, MeanReducer, Part, Reducer

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import CosineSimilarity, Distance, LpDistance
-from mlcore.losses.door import Entry, enter, full_precision
+from mlcore.losses.inputs import Entry, enter, full_precision
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine, angle_of_distance
 from mlcore.reducers import AvgNonZeroReducer, Items, Part, Reducer, Sums

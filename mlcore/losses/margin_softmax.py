@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance, at_length_one
-from mlcore.losses.door import enter_proxies, full_precision, only_cosine, with_proxies
+from mlcore.losses.inputs import enter_proxies, full_precision, only_cosine, with_proxies
 from mlcore.reducers import MeanReducer, Part, Reducer, row_items
 
 FEW = 2  # classes per dimension, up to which the whole matrix costs less than rows of own proxies

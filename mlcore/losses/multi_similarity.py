@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import CosineSimilarity, Distance
-from mlcore.losses.door import enter, full_precision
-from mlcore.losses.lse import log_one_plus_sum_exp
+from mlcore.losses.inputs import enter, full_precision
+from mlcore.losses.logsumexp import log_one_plus_sum_exp
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine, angle_of_cosine
 from mlcore.reducers import MeanReducer, Reducer, row_items

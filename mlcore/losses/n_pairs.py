@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance, DotProductSimilarity
-from mlcore.losses.door import Entry, enter_with_labels, full_precision
+from mlcore.losses.inputs import Entry, enter_with_labels, full_precision
 from mlcore.losses.registry import LOSSES
 from mlcore.reducers import Items, MeanReducer, Part, Reducer
 from mlcore.tuples import to_pairs

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import CosineSimilarity, Distance
-from mlcore.losses.door import enter, full_precision
-from mlcore.losses.lse import masked_logsumexp
+from mlcore.losses.inputs import enter, full_precision
+from mlcore.losses.logsumexp import masked_logsumexp
 from mlcore.losses.registry import LOSSES
 from mlcore.reducers import Items, MeanReducer, Reducer
 

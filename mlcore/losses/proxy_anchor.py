@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import CosineSimilarity, Distance
-from mlcore.losses.lse import log_one_plus_sum_exp
+from mlcore.losses.logsumexp import log_one_plus_sum_exp
 from mlcore.losses.margin_softmax import Batch, MarginSoftmaxLoss, MarginWarmUp
-from mlcore.losses.ranking import items_of
 from mlcore.losses.registry import LOSSES
+from mlcore.losses.soft_ranks import items_of
 from mlcore.margins import MarginLine, angle_of_cosine
 from mlcore.reducers import Part, row_items
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance, LpDistance
-from mlcore.losses.door import enter, full_precision
-from mlcore.losses.ranking import list_masks
+from mlcore.losses.inputs import enter, full_precision
 from mlcore.losses.registry import LOSSES
+from mlcore.losses.soft_ranks import list_masks
 from mlcore.margins import MarginLine, angle_of_distance
 from mlcore.reducers import MeanReducer, Reducer, row_items
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance
-from mlcore.losses.door import enter, full_precision, only_cosine
-from mlcore.losses.ranking import items_of, list_masks, near, soft_ranks
+from mlcore.losses.inputs import enter, full_precision, only_cosine
 from mlcore.losses.registry import LOSSES
+from mlcore.losses.soft_ranks import items_of, list_masks, near, soft_ranks
 from mlcore.reducers import MeanReducer, Reducer
 
 

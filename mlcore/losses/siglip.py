@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import CosineSimilarity, Distance
-from mlcore.losses.door import full_precision, only_cosine
-from mlcore.losses.ranking import list_masks, near
+from mlcore.losses.inputs import full_precision, only_cosine
 from mlcore.losses.registry import LOSSES
-from mlcore.losses.views import enter_views
+from mlcore.losses.soft_ranks import list_masks, near
+from mlcore.losses.two_view_inputs import enter_views
 from mlcore.reducers import MeanReducer, Reducer, row_items
 
 

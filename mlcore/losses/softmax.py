@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mlcore.losses.door import full_precision, with_proxies
+from mlcore.losses.inputs import full_precision, with_proxies
 from mlcore.losses.margin_softmax import Batch, MarginSoftmaxLoss, start_at_length_one
 from mlcore.losses.registry import LOSSES
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mlcore.declare import Knob
-from mlcore.losses.door import enter_proxies, full_precision
+from mlcore.losses.inputs import enter_proxies, full_precision
 from mlcore.losses.margin_softmax import (
     AngularMargin,
     Batch,

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import CosineSimilarity, Distance
-from mlcore.losses.door import enter, full_precision
-from mlcore.losses.lse import masked_logsumexp
-from mlcore.losses.ranking import items_of
+from mlcore.losses.inputs import enter, full_precision
+from mlcore.losses.logsumexp import masked_logsumexp
 from mlcore.losses.registry import LOSSES
+from mlcore.losses.soft_ranks import items_of
 from mlcore.reducers import MeanReducer, Reducer
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mlcore.declare import Knob
 from mlcore.distances import Distance, LpDistance
 from mlcore.losses.all_triplets import sum_over_all_triplets
-from mlcore.losses.door import Entry, enter, full_precision
+from mlcore.losses.inputs import Entry, enter, full_precision
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
 from mlcore.reducers import AvgNonZeroReducer, Items, Part, Reducer

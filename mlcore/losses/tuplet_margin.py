@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance
-from mlcore.losses.door import enter, full_precision, only_cosine
-from mlcore.losses.lse import masked_logsumexp
+from mlcore.losses.inputs import enter, full_precision, only_cosine
+from mlcore.losses.logsumexp import masked_logsumexp
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
 from mlcore.reducers import Items, MeanReducer, Reducer

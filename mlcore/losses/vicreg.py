@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlcore.declare import Knob
-from mlcore.losses.door import full_precision
-from mlcore.losses.ranking import list_masks
+from mlcore.losses.inputs import full_precision
 from mlcore.losses.registry import LOSSES
-from mlcore.losses.views import enter_views
+from mlcore.losses.soft_ranks import list_masks
+from mlcore.losses.two_view_inputs import enter_views
 from mlcore.reducers import MeanReducer, Reducer
 
 FEW = 4  # pairs per row up to which their differences are taken one by one

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mlcore.runs.durable import (
+from mlcore.disk.atomic import (
     LineReader,
     LineWriter,
     ManifestedFiles,

@@ -24,18 +24,18 @@ import numpy as np
 from pydantic import ValidationError
 from ulid import ULID
 
+from mlcore.disk.atomic import CRASHES, make_folder, make_folders, read_json, replace_file, replace_json, sync_folder
+from mlcore.disk.process import identity
+from mlcore.disk.run_id import RUN_ID
 from mlcore.runs.attempt import Attempt, arrays_of
-from mlcore.runs.durable import CRASHES, make_folder, make_folders, read_json, replace_file, replace_json, sync_folder
-from mlcore.runs.nonces import Nonces
-from mlcore.runs.order import next_number
-from mlcore.runs.process import identity
+from mlcore.runs.idempotency import Nonces
+from mlcore.runs.liveness import heard, machine_elsewhere, signs_of_life, true_status, unheard_end
+from mlcore.runs.queue_numbers import next_number
 from mlcore.runs.records import Atlas, BirthParts, WatchNames, has_shape
-from mlcore.runs.run_id import RUN_ID
-from mlcore.runs.spec import SCHEMA, RunSpec
 from mlcore.runs.states import RunState, may_move
 from mlcore.runs.status import Birth, Label, Purpose, Status, utc_now
 from mlcore.runs.trash import Trash
-from mlcore.runs.truth import heard, machine_elsewhere, signs_of_life, true_status, unheard_end
+from mlcore.spec.run_spec import SCHEMA, RunSpec
 
 LISTEN_EVERY_S = 0.5
 WATCH_LIMIT = 256 * 2**20

@@ -6,8 +6,8 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+from mlcore.disk.atomic import LineReader
 from mlcore.runs.attempt import Attempt
-from mlcore.runs.durable import LineReader
 from mlcore.runs.folder import RunFolder
 
 Found = tuple[Attempt, dict[str, Any]]

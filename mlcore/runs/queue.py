@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mlcore.disk.file_version import Stamp, same, stamp_of
 from mlcore.runs.folder import RunFolder, Runs
-from mlcore.runs.stamp import Stamp, same, stamp_of
 from mlcore.runs.states import RunState
 from mlcore.runs.status import Status
 

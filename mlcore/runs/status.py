@@ -8,8 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, field_validator, model_validator
 
 from mlcore.runs.records import Metrics, has_shape
-from mlcore.runs.spec import SCHEMA, RunSpec
 from mlcore.runs.states import RunState
+from mlcore.spec.run_spec import SCHEMA, RunSpec
 
 Purpose = Literal["run", "preview"]
 

@@ -9,9 +9,9 @@ import shutil
 import threading
 from pathlib import Path
 
-from mlcore.runs.durable import DiskFull, make_folder, read_json, replace_json, sync_folder
-from mlcore.runs.process import boot_id, uptime_s
-from mlcore.runs.run_id import RUN_ID
+from mlcore.disk.atomic import DiskFull, make_folder, read_json, replace_json, sync_folder
+from mlcore.disk.process import boot_id, uptime_s
+from mlcore.disk.run_id import RUN_ID
 
 STAYS_S = 24 * 3600.0
 TRASHED_NAME = re.compile(rf"({RUN_ID.pattern})(\.[1-9][0-9]*)?")  # a second of the same name has a number

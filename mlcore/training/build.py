@@ -15,16 +15,16 @@ from mlcore.backbones import BACKBONES
 from mlcore.data import ImageTable
 from mlcore.declare import Registry
 from mlcore.distances import DISTANCES
-from mlcore.distributed import WRAPPERS
 from mlcore.losses import LOSSES
+from mlcore.losses.wrappers.distributed import WRAPPERS
 from mlcore.losses.wrappers.multiple import MultipleLosses
 from mlcore.miners import MINERS, SUBSET_MINERS
 from mlcore.reducers import REDUCERS
 from mlcore.regularizers import REGULARIZERS
-from mlcore.runs.choices import Part, WeightedPart
-from mlcore.runs.fitting import refuse_mismatch
-from mlcore.runs.spec import RunSpec
 from mlcore.samplers import SAMPLERS
+from mlcore.spec.compatibility import refuse_mismatch
+from mlcore.spec.run_spec import RunSpec
+from mlcore.spec.sections import Part, WeightedPart
 from mlcore.text.image_texts import ImageTexts
 from mlcore.training.embedder import Embedder
 from mlcore.training.methods import METHODS, TrainingMethod

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mlcore.runs.choices import HeadChoice
+from mlcore.spec.sections import HeadChoice
 
 MOST_RESIDUAL = 8192  # 67 million weights
 GEM_POWER = 3.0  # arXiv:1711.02512, section 3.2

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from mlcore.catalogue import parts
 from mlcore.data import ImageTable, load
-from mlcore.data.features import DamagedFeatures, open_kept
-from mlcore.runs.concerns import find_concerns, refusal
-from mlcore.runs.data_split import build_split, count_classes_to_generalise
-from mlcore.runs.rates import base_rates
-from mlcore.runs.spec import RunSpec
+from mlcore.data.feature_cache import DamagedFeatures, open_kept
+from mlcore.spec.concerns import find_concerns, refusal
+from mlcore.spec.data_split import build_split, count_classes_to_generalise
+from mlcore.spec.learning_rates import base_rates
+from mlcore.spec.run_spec import RunSpec
 from mlcore.text.image_texts import ImageTexts
 from mlcore.training import checkpoint as checkpoints
 from mlcore.training.batches import Batches
@@ -31,19 +31,19 @@ from mlcore.training.build import (
     build_subset_miner,
     pictured,
 )
+from mlcore.training.cached_features import kept_features, wanted_features
 from mlcore.training.device import default_threads, pick_device
 from mlcore.training.embedder import Embedder
+from mlcore.training.evaluator import Watcher, choose_sample
 from mlcore.training.events import Checkpoint, Event, Finished, Progress, Started, StepDone, TrainingFault, Warned
-from mlcore.training.head_start import begin_with_components, spread_rows
-from mlcore.training.idle import IdleSteps
-from mlcore.training.kept_features import kept_features, wanted_features
+from mlcore.training.feature_source import FeatureSource, PixelSource, Source, chunks
+from mlcore.training.idle_steps import IdleSteps
 from mlcore.training.methods import Outcome
-from mlcore.training.mixing import mixed
+from mlcore.training.mixup import mixed
 from mlcore.training.optim import Plateau, Scaler, averaged, build_optimizer, half_precision, rate_factor, set_rates
-from mlcore.training.pace import Memory, Pace, Share
-from mlcore.training.source import FeatureSource, PixelSource, Source, chunks
+from mlcore.training.pca_init import begin_with_components, spread_rows
 from mlcore.training.teacher import Distillation, open_distillation
-from mlcore.training.watcher import Watcher, choose_sample
+from mlcore.training.throughput import Memory, Pace, Share
 
 LOOKS = 10  # by default at least, evenly over the run; between them one more, if the watcher has rested
 NONFINITE_LIMIT = 3

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from mlcore.runs.choices import HeadChoice, OptimizerChoice
-from mlcore.runs.rates import base_rates, schedule_factor
+from mlcore.spec.learning_rates import base_rates, schedule_factor
+from mlcore.spec.sections import HeadChoice, OptimizerChoice
 from mlcore.training.embedder import Embedder
 from mlcore.training.methods import TrainingMethod
 

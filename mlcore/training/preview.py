@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from mlcore.backbones import BACKBONES
-from mlcore.backbones.input_format import InputFormat
 from mlcore.data import ImageTable
 from mlcore.data.transforms import to_input
-from mlcore.runs.data_split import build_split
-from mlcore.runs.spec import RunSpec
+from mlcore.input_format import InputFormat
 from mlcore.samplers import SAMPLERS
+from mlcore.spec.data_split import build_split
+from mlcore.spec.run_spec import RunSpec
 from mlcore.training.build import (
     TrainingRows,
     build_augmentation,
@@ -24,8 +24,8 @@ from mlcore.training.build import (
     build_model,
     build_sampler,
 )
-from mlcore.training.mixing import mixed
-from mlcore.training.source import PixelSource, chunks
+from mlcore.training.feature_source import PixelSource, chunks
+from mlcore.training.mixup import mixed
 
 COUNT = 9
 MOST_LOOKED_AT = 5000  # images, for a sampler that looks at the model

@@ -15,19 +15,19 @@ from torch import Tensor, nn
 
 from mlcore.backbones import BACKBONES
 from mlcore.data import ImageTable, Split
-from mlcore.runs.choices import HeadChoice, TeacherChoice
-from mlcore.runs.data_split import build_split
+from mlcore.runs.checkpoints import check_unchanged, last_checkpoint, teacher_run
 from mlcore.runs.folder import Runs
 from mlcore.runs.history import trained_on
-from mlcore.runs.kept import check_unchanged, last_checkpoint, teacher_run
-from mlcore.runs.spec import RunSpec
+from mlcore.spec.data_split import build_split
+from mlcore.spec.run_spec import RunSpec
+from mlcore.spec.sections import HeadChoice, TeacherChoice
 from mlcore.training.build import build_model
 from mlcore.training.checkpoint import unpack_modules
 from mlcore.training.embedder import Embedder
 from mlcore.training.events import Event, Progress, TrainingFault, Warned
+from mlcore.training.feature_source import PixelSource, chunks
 from mlcore.training.methods import Outcome, TrainingMethod
 from mlcore.training.optim import averaged
-from mlcore.training.source import PixelSource, chunks
 
 
 @dataclass(frozen=True, eq=False)

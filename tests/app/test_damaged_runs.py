@@ -8,9 +8,9 @@ import pytest
 from damage import copied, damages, files_of, spoil, trained_run
 from pages_words import words
 
-from app import launch
-from app.backstage import slots_named
-from app.view import HELD
+from app.lab import launch
+from app.server import slots_named
+from app.shared.view import HELD
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.states import RunState
 
@@ -157,7 +157,7 @@ def test_a_runs_folder_that_is_a_file_is_told_on_every_page(open_page, tmp_path,
         def __init__(self, root):
             super().__init__(tmp_path / "file")
 
-    monkeypatch.setattr("app.backstage.Runs", Elsewhere)
+    monkeypatch.setattr("app.server.Runs", Elsewhere)
     test = open_page("lab")
     assert "is a file" in words(test)
     assert not test.button
@@ -194,7 +194,7 @@ def test_what_nobody_expected_is_a_sentence_and_a_line_in_the_log(open_page, mon
         raise RuntimeError("a fault of ours")
 
     monkeypatch.setattr(launch, "start_words", fail)
-    monkeypatch.setattr("app.launch.seconds_per_step", fail)
+    monkeypatch.setattr("app.lab.launch.seconds_per_step", fail)
     said = words(open_page("lab"))
     assert "a fault that it does not know" in said
     number = said.partition("“fault ")[2][:8]

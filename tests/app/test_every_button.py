@@ -14,8 +14,8 @@ from pages_words import words
 from patience import PATIENCE_S
 from streamlit.testing.v1 import AppTest
 
-from app.jobs import Jobs
-from app.view import HELD
+from app.data.jobs import Jobs
+from app.shared.view import HELD
 from mlcore.data.importing import import_path
 from mlcore.data.store import all_sets
 from mlcore.runs.states import RunState
@@ -42,7 +42,7 @@ def buttons_of_pages() -> dict[str, str]:
     found = {}
     for path in sorted([*ROOT.glob("app/**/*.py"), *ROOT.glob("pages/*.py")]):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and name_of(node.func) in BUTTONS and path.name != "widgets.py":
+            if isinstance(node, ast.Call) and name_of(node.func) in BUTTONS and path.name != "stored_widgets.py":
                 found[key_of(node)] = f"{path.relative_to(ROOT)}:{node.lineno}"
     return found
 
@@ -256,7 +256,7 @@ def test_the_list_of_networks_opens_and_one_is_measured(open_page, monkeypatch):
     page = press(open_page("lab", **{"s.backbone": "timm"}), "lab.timm")
     assert page.text_input(key="lab.timm.search")
     asked = []
-    monkeypatch.setattr("app.timm_models.measured", lambda arguments: asked.append(arguments) or "no room")
+    monkeypatch.setattr("app.lab.timm_picker.measured", lambda arguments: asked.append(arguments) or "no room")
     press(page, "lab.timm.measure")
     assert asked
     assert "no room" in words(page)
@@ -339,7 +339,9 @@ def test_steps_are_done_undone_and_done_again(preparing):
 def begun(monkeypatch):
     """The arguments of the jobs that the page has begun, which do nothing and end at once."""
     told = []
-    monkeypatch.setattr("app.jobs.COMMAND", ("-c", "import sys; sys.stdin.read(); print('mlcore: no'); sys.exit(1)"))
+    monkeypatch.setattr(
+        "app.data.jobs.COMMAND", ("-c", "import sys; sys.stdin.read(); print('mlcore: no'); sys.exit(1)")
+    )
     begin = Jobs.begin
 
     def noted(self, title, arguments, upload=None):
@@ -375,7 +377,7 @@ def test_images_kept_by_hand_are_let_go(open_page, tmp_path, monkeypatch):
 
 def settle(page: AppTest) -> AppTest:
     """Wait for the page's jobs, then draw it again."""
-    from app.jobs import jobs
+    from app.data.jobs import jobs
 
     for job in jobs().all:
         job.process.wait(PATIENCE_S)
@@ -407,7 +409,7 @@ sys.exit(3)
 
 
 def test_very_many_images_are_asked_about_and_agreed_to(open_page, monkeypatch, tmp_path):
-    monkeypatch.setattr("app.jobs.COMMAND", ("-c", ASKING))
+    monkeypatch.setattr("app.data.jobs.COMMAND", ("-c", ASKING))
     page = open_page("data")
     page.session_state["data.from"] = "path"
     page.run()
@@ -420,7 +422,7 @@ def test_very_many_images_are_asked_about_and_agreed_to(open_page, monkeypatch, 
 
 
 def test_an_import_is_stopped(open_page, monkeypatch, tmp_path):
-    monkeypatch.setattr("app.jobs.COMMAND", ("-c", "import time; print('ready', flush=True); time.sleep(600)"))
+    monkeypatch.setattr("app.data.jobs.COMMAND", ("-c", "import time; print('ready', flush=True); time.sleep(600)"))
     page = open_page("data")
     page.session_state["data.from"] = "path"
     page.run()

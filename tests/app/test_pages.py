@@ -10,13 +10,12 @@ from image_files import classes
 from page_widgets import widget
 from pages_words import words
 
-from app.draft import settings_of
-from app.step_forms import FORMS
+from app.data.step_forms import FORMS
 from mlcore.data import importing
 from mlcore.data.importing import import_path
-from mlcore.runs.fitting import FINE_TUNING
-from mlcore.runs.spec import RunSpec
 from mlcore.runs.states import RunState
+from mlcore.spec.defaults import FINE_TUNING
+from mlcore.spec.run_spec import RunSpec
 
 
 @pytest.fixture
@@ -139,7 +138,7 @@ def test_the_lab_draws_a_finished_run(open_page, runs, quick_spec):
     said = words(open_page("lab", run=run.run_id))
     assert "What a search returns" in said
     assert "MAP@R" in said
-    assert settings_of(RunSpec.from_text(run.spec.to_yaml())) == settings_of(quick_spec)
+    assert RunSpec.from_text(run.spec.to_yaml()).settings() == quick_spec.settings()
 
 
 def test_a_method_that_reads_texts_brings_its_sampler_and_names_a_loss_that_fits(open_page):

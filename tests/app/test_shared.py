@@ -18,21 +18,21 @@ from image_files import classes, image_bytes, picture, tree
 from page_widgets import widget
 from whole_records import evaluated_event, step_event
 
-from app import figures
-from app.browse import hashes_of, most_like, pictures_of
-from app.onlookers import FORGOTTEN_S, Onlookers
-from app.plans import Sources, figures_of, index_of, pairs_of, prepared
-from app.runs_table import RunsTable
+from app.data.browse import hashes_of, most_like, pictures_of
+from app.data.plan_store import Sources, figures_of, index_of, pairs_of, prepared
+from app.runs.runs_table import RunsTable
+from app.shared import figures
+from app.shared.preview_viewers import FORGOTTEN_S, Onlookers
 from mlcore.data.importing import import_path
 from mlcore.data.prepare import Plan
 from mlcore.data.store import find_set, read_set
+from mlcore.disk.process import identity
 from mlcore.engines.supervisor import Supervisor
-from mlcore.networks.listing import described, joined, network_list, search
 from mlcore.runs.history import History
-from mlcore.runs.odd import OddFolders
-from mlcore.runs.process import identity
 from mlcore.runs.queue import Queue
 from mlcore.runs.states import RunState
+from mlcore.runs.unreadable_folders import OddFolders
+from mlcore.timm_zoo.model_table import described, joined, network_list, search
 
 WATCHERS = 8
 STEPS = 3000
@@ -168,7 +168,7 @@ def test_odd_folders_are_told_to_everybody_when_many_runs_have_gone(runs, quick_
     ended.move(RunState.CANCELLED)
     (runs.root / "01arz3ndektsv4rrffq69g5fav").mkdir()
     crowd_that_is_gone(runs, ended, odd.read)
-    monkeypatch.setattr("mlcore.runs.odd.sorted", all_go_on_together(sorted), raising=False)
+    monkeypatch.setattr("mlcore.runs.unreadable_folders.sorted", all_go_on_together(sorted), raising=False)
 
     def look() -> None:
         assert [found.name for found in odd.read()] == ["01arz3ndektsv4rrffq69g5fav"]
@@ -261,7 +261,7 @@ def test_pictures_and_likeness_are_the_same_for_everybody_who_browses(shop, swit
 
 
 def test_the_list_of_networks_is_the_same_for_everybody_who_searches(monkeypatch, switching):
-    monkeypatch.setattr("mlcore.networks.listing.cached_repositories", set)
+    monkeypatch.setattr("mlcore.timm_zoo.model_table.cached_repositories", set)
     before = network_list().copy(deep=True)
 
     def look() -> None:

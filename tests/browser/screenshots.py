@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
 
 from conftest import ROOT, StreamlitServer, launch
-from driving import open_lab, press_start, wait_for_map
+from page_driver import open_lab, press_start, wait_for_map
 from playwright.sync_api import Browser, Page, sync_playwright
 
 SIZES = {"wide": (1400, 900), "phone": (390, 844)}

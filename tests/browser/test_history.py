@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driving import WAIT_MS, open_lab
+from page_driver import WAIT_MS, open_lab
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser

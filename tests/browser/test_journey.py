@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driving import map_value, open_lab, places, press_start, shown_step, wait_for_map
+from page_driver import map_value, open_lab, places, press_start, shown_step, wait_for_map
 from playwright.sync_api import Page, expect
 
 from mlcore.runs.folder import Runs

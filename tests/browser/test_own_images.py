@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from driving import press_start, wait_for_map
 from image_files import archive, image_bytes
+from page_driver import press_start, wait_for_map
 from patience import until
 from PIL import Image
 from playwright.sync_api import Page, expect

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 import yaml
 from damage import copied, lines, records, trained_run
-from driving import open_lab, press
 from image_files import image_bytes, picture
+from page_driver import open_lab, press
 from patience import until
 from playwright.sync_api import Page, expect
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driving import WAIT_MS, open_lab, wait_for_map
+from page_driver import WAIT_MS, open_lab, wait_for_map
 from playwright.sync_api import Page, expect
 
 from mlcore.runs.folder import Runs

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from patience import PATIENCE_S
 
-from app.jobs import Jobs
+from app.data.jobs import Jobs
 from mlcore.data.decoders import Decoders
 from mlcore.data.sources import matlab
 from mlcore.engines.local import close_input, start_process
@@ -94,7 +94,7 @@ def test_workers_and_projectors_get_no_secret_and_no_open_file(secrets, monkeypa
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are listed in /proc")
 def test_jobs_of_the_data_page_get_no_secret_and_no_open_file(secrets, monkeypatch, heard, tmp_path):
-    monkeypatch.setattr("app.jobs.COMMAND", ("-c", TELL))
+    monkeypatch.setattr("app.data.jobs.COMMAND", ("-c", TELL))
     jobs = Jobs()
     job = jobs.begin("Telling", [str(heard)])
     assert job.process.wait(PATIENCE_S) == 0

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from image_files import image_bytes, tree
 
 from mlcore.__main__ import build_parser, main, spec_from_options
-from mlcore.data.looking import look_at_path
-from mlcore.runs.spec import RunSpec
+from mlcore.data.import_preview import look_at_path
+from mlcore.spec.run_spec import RunSpec
 
 SECTIONS = (
     ["dataset", "dataset.split", "dataset.params", "dataset.fold", "x", "loss", "loss.margin", "loss.params", "budget"],

@@ -10,18 +10,18 @@ import pytest
 from image_files import classes
 from patience import PATIENCE_S
 
-from app.jobs import Jobs
-from app.plans import PlanInMaking
-from app.uploaded import spooled
-from mlcore.data.features import features_root
+from app.data.jobs import Jobs
+from app.data.plan_store import PlanInMaking
+from app.data.uploads import spooled
+from mlcore.data.feature_cache import features_root
 from mlcore.data.importing import import_path
 from mlcore.data.prepare import Plan, read_index
-from mlcore.data.prepare.derive import derive_set
+from mlcore.data.prepare.build_set import derive_set
 from mlcore.data.store import data_root
+from mlcore.engines.attempt_runner import run_folder
 from mlcore.runs.folder import Runs
-from mlcore.runs.spec import RunSpec
 from mlcore.runs.states import RunState
-from mlcore.session import run_folder
+from mlcore.spec.run_spec import RunSpec
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_sets_features_runs_uploads_and_plans_are_for_their_owner_only(lab, tmp_
 
 
 def test_what_a_job_prints_is_for_its_owner_only(lab, monkeypatch):
-    monkeypatch.setattr("app.jobs.COMMAND", ("-c", "print('a private title')"))
+    monkeypatch.setattr("app.data.jobs.COMMAND", ("-c", "print('a private title')"))
     jobs = Jobs()
     job = jobs.begin("Told", [])
     assert job.process.wait(PATIENCE_S) == 0

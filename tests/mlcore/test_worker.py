@@ -11,12 +11,12 @@ import sys
 import pytest
 from patience import PATIENCE_S, has_ended, until
 
+from mlcore.disk.process import lives
 from mlcore.engines.local import Patience, Standby, close_input
 from mlcore.engines.supervisor import IDLE_TICK_S, Supervisor
 from mlcore.environment import child_environment
 from mlcore.runs.folder import Runs
 from mlcore.runs.history import History
-from mlcore.runs.process import lives
 from mlcore.runs.states import RunState
 
 LOOKS = 5  # of a supervisor, after which it must have told

@@ -1,6 +1,6 @@
 """A set made ready: statistics, filters, near-duplicates, merging, splits and folds, as steps that can be undone."""
 
-from mlcore.data.prepare.derive import derive_set
+from mlcore.data.prepare.build_set import derive_set
 from mlcore.data.prepare.duplicates import NearDuplicates, leave_out, near_duplicates
 from mlcore.data.prepare.index import complete, read_index, write_prepared
 from mlcore.data.prepare.merge import merge, shared_labels

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mlcore.data.prepare.steps import STEPS, AnyStep, Effect, Step
 from mlcore.declare import nearest_word
-from mlcore.runs.plain_yaml import plain_yaml
+from mlcore.disk.plain_yaml import plain_yaml
 
 MAX_STEPS = 50
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from mlcore.data.natural import natural_key
+from mlcore.data.natural_order import natural_key
 
 
 @dataclass(frozen=True)

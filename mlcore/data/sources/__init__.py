@@ -10,14 +10,14 @@ from typing import Any, Protocol
 from mlcore.data.sources.benchmark import Benchmark
 from mlcore.data.sources.cars196 import Cars196
 from mlcore.data.sources.cub200 import Cub200
-from mlcore.data.sources.found import Found, LeftOut, Reading
-from mlcore.data.sources.hopeless import refuse_hopeless
+from mlcore.data.sources.entries import Found, LeftOut, Reading
 from mlcore.data.sources.idx import IdxFiles
 from mlcore.data.sources.image_folder import ImageFolder
 from mlcore.data.sources.inat2018 import INaturalist2018
 from mlcore.data.sources.inshop import InShop
+from mlcore.data.sources.refused_places import refuse_hopeless
 from mlcore.data.sources.registry import SOURCES
-from mlcore.data.sources.root import allowed
+from mlcore.data.sources.safe_folder import allowed
 from mlcore.data.sources.sop import StanfordOnlineProducts
 from mlcore.data.sources.table import FileTable
 from mlcore.data.sources.vectors import FeatureVectors

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from mlcore.data.sources.found import Found, LeftOut
-from mlcore.data.sources.root import Root, checked_name
+from mlcore.data.sources.entries import Found, LeftOut
+from mlcore.data.sources.safe_folder import Root, checked_name
 
 LIST_LIMIT = 64 * 2**20  # bytes of a benchmark's own list of images
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from mlcore.data.sources.benchmark import Benchmark, usable
-from mlcore.data.sources.found import Found, LeftOut
+from mlcore.data.sources.entries import Found, LeftOut
 from mlcore.data.sources.matlab import read_mat
 from mlcore.data.sources.registry import SOURCES
 from mlcore.declare import Knob

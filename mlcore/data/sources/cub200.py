@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from mlcore.data.sources.benchmark import Benchmark, usable
-from mlcore.data.sources.found import Found, LeftOut
+from mlcore.data.sources.entries import Found, LeftOut
 from mlcore.data.sources.registry import SOURCES
 from mlcore.declare import Knob
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mlcore.data.sources.found import Found, LeftOut
+from mlcore.data.sources.entries import Found, LeftOut
 from mlcore.data.sources.registry import SOURCES
-from mlcore.data.sources.root import Root
+from mlcore.data.sources.safe_folder import Root
 
 ARRAY_LIMIT = 768 * 2**20  # bytes of one array; a gzipped one is held in memory
 BYTES = 8  # the type code of unsigned bytes

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated
 
-from mlcore.data.sources.classes import FolderLabels
-from mlcore.data.sources.found import Found, LeftOut, Reading
+from mlcore.data.sources.entries import Found, LeftOut, Reading
+from mlcore.data.sources.folder_labels import FolderLabels
 from mlcore.data.sources.registry import SOURCES
-from mlcore.data.sources.root import Root
+from mlcore.data.sources.safe_folder import Root
 from mlcore.declare import Knob
 
 LEVEL = Knob(

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mlcore.data.sources.found import Reading
-from mlcore.data.sources.sides import SIDES, is_filler, side_of_folder
+from mlcore.data.sources.entries import Reading
+from mlcore.data.sources.split_names import SIDES, is_filler, side_of_folder
 
 Folders = tuple[str, ...]
 AS_CLASSES = "official_split=false"

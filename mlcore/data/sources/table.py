@@ -9,11 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from mlcore.data.sources.found import Found, LeftOut, Reading
-from mlcore.data.sources.packed import PackedFiles
+from mlcore.data.sources.entries import Found, LeftOut, Reading
 from mlcore.data.sources.registry import SOURCES
-from mlcore.data.sources.root import Root, allowed, checked_name, not_an_image, printable, same_name
-from mlcore.data.sources.sides import SIDES
+from mlcore.data.sources.safe_folder import Root, allowed, checked_name, not_an_image, printable, same_name
+from mlcore.data.sources.split_names import SIDES
 from mlcore.data.sources.table_rows import (
     SUFFIXES,
     Row,
@@ -23,6 +22,7 @@ from mlcore.data.sources.table_rows import (
     stored_table,
     unreadable_columns,
 )
+from mlcore.data.sources.zip_files import PackedFiles
 from mlcore.declare import Knob, nearest_word
 
 CORNERS = ("left", "top", "right", "bottom")

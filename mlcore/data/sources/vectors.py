@@ -15,10 +15,10 @@ from typing import Annotated
 import numpy as np
 from PIL import Image
 
-from mlcore.data.sources.found import Found, LeftOut
+from mlcore.data.sources.entries import Found, LeftOut
 from mlcore.data.sources.registry import SOURCES
-from mlcore.data.sources.root import allowed, checked_name
-from mlcore.data.sources.sides import SIDES as SPLITS
+from mlcore.data.sources.safe_folder import allowed, checked_name
+from mlcore.data.sources.split_names import SIDES as SPLITS
 from mlcore.data.sources.vector_table import (
     PART,
     SIDES,

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from mlcore.data.sources.packed import RATIO_LIMIT, SMALL, check_list
 from mlcore.data.sources.vector_table import (
     LABELS,
     MEMBER_LIMIT,
@@ -29,6 +28,7 @@ from mlcore.data.sources.vector_table import (
     extras_among,
     named,
 )
+from mlcore.data.sources.zip_files import RATIO_LIMIT, SMALL, check_list
 
 ODD_HEADERS = (  # what numpy raises for a header that says nonsense
     ValueError,

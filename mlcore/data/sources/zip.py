@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated
 
-from mlcore.data.sources.classes import FolderLabels
-from mlcore.data.sources.found import Found, LeftOut, Reading
+from mlcore.data.sources.entries import Found, LeftOut, Reading
+from mlcore.data.sources.folder_labels import FolderLabels
 from mlcore.data.sources.image_folder import LEVEL, OFFICIAL_SPLIT
-from mlcore.data.sources.packed import AUTO, NAME_ENCODING, PackedFiles, is_archive
 from mlcore.data.sources.registry import SOURCES
+from mlcore.data.sources.zip_files import AUTO, NAME_ENCODING, PackedFiles, is_archive
 
 
 @SOURCES.add("zip", title="Zip archive", family="own", traits=("anything",))

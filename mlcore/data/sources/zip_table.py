@@ -6,10 +6,9 @@ import os
 from collections.abc import Iterator
 from typing import Annotated
 
-from mlcore.data.sources.found import Found, LeftOut, Reading
-from mlcore.data.sources.packed import AUTO, NAME_ENCODING, PackedFiles, is_archive
+from mlcore.data.sources.entries import Found, LeftOut, Reading
 from mlcore.data.sources.registry import SOURCES
-from mlcore.data.sources.root import not_an_image
+from mlcore.data.sources.safe_folder import not_an_image
 from mlcore.data.sources.table import (
     FILE_COLUMN,
     FILE_COLUMNS,
@@ -19,6 +18,7 @@ from mlcore.data.sources.table import (
     known_column,
 )
 from mlcore.data.sources.table_rows import SUFFIXES, TableFile, column_names
+from mlcore.data.sources.zip_files import AUTO, NAME_ENCODING, PackedFiles, is_archive
 from mlcore.declare import Knob
 
 PACKED_TABLE_LIMIT = 256 * 2**20  # bytes of a table in an archive, which is held in memory

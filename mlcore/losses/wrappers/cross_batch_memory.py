@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mlcore.declare import Knob
-from mlcore.losses.door import checked_embeddings, checked_labels, require_finite
+from mlcore.losses.inputs import checked_embeddings, checked_labels, require_finite
 from mlcore.losses.wrappers.registry import WRAPPERS
 from mlcore.miners.own_copies import Miner, mine_others
 from mlcore.tuples import Pairs, Triplets, all_pairs, as_tuples, to_pairs, to_triplets

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance, LpDistance
-from mlcore.losses.door import full_precision
+from mlcore.losses.inputs import full_precision
 from mlcore.training.methods.method import Batch, MakeLoss, Miner, Outcome, TrainingMethod, one_number, outcome_of
 from mlcore.training.methods.registry import METHODS
 from mlcore.tuples import Pairs, Triplets, all_pairs

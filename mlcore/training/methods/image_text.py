@@ -12,8 +12,8 @@ from torch import Tensor
 
 from mlcore.declare import Knob
 from mlcore.text import ImageTexts, build_tower
-from mlcore.text.figures import text_figures
 from mlcore.text.image_texts import OWN, SOURCES
+from mlcore.text.metrics import text_figures
 from mlcore.training.methods.method import (
     Batch,
     Figures,

@@ -10,8 +10,8 @@ import streamlit as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from app.map import MapFrame, live_map
-from app.palette import class_colours
+from app.shared.palette import class_colours
+from app.widgets.map import MapFrame, live_map
 
 
 def demo_frame(step: int, count: int, classes: int, dims: int, method: str, theme: str, nogl: bool = False) -> MapFrame:

@@ -9,7 +9,7 @@ import streamlit as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from app.scrubber import scrubber
+from app.widgets.scrubber import scrubber
 
 STEP = 20
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from app.map import live_map
-from app.tiles import Row, Strip, Tile, atlas_carrier, image_tiles
+from app.widgets.map import live_map
+from app.widgets.tiles import Row, Strip, Tile, atlas_carrier, image_tiles
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from map_demo import demo_frame

@@ -17,14 +17,14 @@ from image_files import STUB, archive, classes, image_bytes, picture, png_of_siz
 from patience import PATIENCE_S
 from PIL import Image
 
-from mlcore.data import importing, writing
+from mlcore.data import image_set_writer, importing
 from mlcore.data.decoders import Decoders
 from mlcore.data.fingerprint import fingerprint_of
 from mlcore.data.importing import ImportStopped, import_path, import_set
 from mlcore.data.sources import Found, ImageFolder, LeftOut, source_for
 from mlcore.data.store import all_sets, delete_set, open_set, read_facts, read_index, read_left_out, read_set
-from mlcore.runs.durable import DiskFull, read_json, replace_json
-from mlcore.runs.process import take_lock
+from mlcore.disk.atomic import DiskFull, read_json, replace_json
+from mlcore.disk.process import take_lock
 
 Disk = namedtuple("Disk", "total used free")
 
@@ -71,7 +71,7 @@ def test_a_folder_becomes_pixels_an_index_and_facts(tmp_path, root):
     index, facts = read_index(folder), facts_of(folder)
     pixels = np.load(folder / "pixels.npy", mmap_mode="r")
     assert pixels.shape == (12, 24, 24, 3)
-    assert list(index.columns) == list(writing.INDEX)
+    assert list(index.columns) == list(image_set_writer.INDEX)
     assert index.row.tolist() == list(range(12))
     for row in range(12):
         label, number = divmod(row, 4)
@@ -250,9 +250,9 @@ def test_a_killed_import_goes_on_to_the_very_same_set(root, monkeypatch, site):
     """The process dies at any of its writes: what is on the disk then is the start of the next try."""
     grey = {f"grey{name}": data for name, data in images(40, "L").items()}
     made = grey | images(20)
-    monkeypatch.setattr(writing, "CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(image_set_writer, "CHECKPOINT_S", 0.0)
     passes = 0
-    real = writing.write_all
+    real = image_set_writer.write_all
 
     def dying(descriptor, data):
         nonlocal passes
@@ -263,8 +263,8 @@ def test_a_killed_import_goes_on_to_the_very_same_set(root, monkeypatch, site):
         real(descriptor, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(writing, "write_all", dying)
-        patch.setattr(writing.SetWriter, "close", lambda self: (self._close_files(), self._lock.close()))
+        patch.setattr(image_set_writer, "write_all", dying)
+        patch.setattr(image_set_writer.SetWriter, "close", lambda self: (self._close_files(), self._lock.close()))
         with pytest.raises(KeyboardInterrupt):
             import_set(Memory(made), "own", root)
     assert all_sets(root) == []
@@ -282,7 +282,9 @@ def test_an_import_that_dies_at_its_end_goes_on(tmp_path, root, monkeypatch, nam
         raise OSError("no room")
 
     with monkeypatch.context() as patch:
-        patch.setattr(*((pd.DataFrame, "to_parquet") if name == "index.parquet" else (writing, "fingerprint_of")), dies)
+        patch.setattr(
+            *((pd.DataFrame, "to_parquet") if name == "index.parquet" else (image_set_writer, "fingerprint_of")), dies
+        )
         with pytest.raises(OSError, match="no room"):
             import_path(own, root=root)
     assert all_sets(root) == []
@@ -356,10 +358,10 @@ def test_who_only_looks_whether_an_import_goes_on_does_not_stop_it(root, monkeyp
     folder = root / ".import-name"
     folder.mkdir(parents=True)
     looking = [take_lock(folder / "lock")]
-    monkeypatch.setattr(writing.time, "sleep", lambda _: looking.pop().close())
-    with writing.SetWriter(root, "name", 8):
-        assert [begun.held for begun in writing.unfinished(root)] == [True]
-    assert [begun.held for begun in writing.unfinished(root)] == [False]
+    monkeypatch.setattr(image_set_writer.time, "sleep", lambda _: looking.pop().close())
+    with image_set_writer.SetWriter(root, "name", 8):
+        assert [begun.held for begun in image_set_writer.unfinished(root)] == [True]
+    assert [begun.held for begun in image_set_writer.unfinished(root)] == [False]
 
 
 def test_an_import_whose_folder_is_removed_while_it_waits_makes_it_anew(root, monkeypatch):
@@ -371,20 +373,20 @@ def test_an_import_whose_folder_is_removed_while_it_waits_makes_it_anew(root, mo
         shutil.rmtree(folder)
         lock.close()
 
-    monkeypatch.setattr(writing.time, "sleep", remove)
-    with writing.SetWriter(root, "name", 8) as writer:
+    monkeypatch.setattr(image_set_writer.time, "sleep", remove)
+    with image_set_writer.SetWriter(root, "name", 8) as writer:
         assert (writer.folder / "journal.jsonl").exists()
 
 
 def test_an_import_that_would_not_fit_is_refused_at_once(tmp_path, root, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk(10**9, 0, writing.RESERVE + 100))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk(10**9, 0, image_set_writer.RESERVE + 100))
     with pytest.raises(DiskFull, match="Make room and import again"):
         import_path(classes(tmp_path / "own"), root=root)
 
 
 def test_an_import_stops_before_the_disk_is_full_and_goes_on_later(root, monkeypatch):
-    monkeypatch.setattr(writing, "CHECKPOINT_S", 0.0)
-    frees = iter([10**12] * 30 + [writing.RESERVE - 1] * 999)
+    monkeypatch.setattr(image_set_writer, "CHECKPOINT_S", 0.0)
+    frees = iter([10**12] * 30 + [image_set_writer.RESERVE - 1] * 999)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: Disk(10**12, 0, next(frees)))
         with pytest.raises(DiskFull, match="MB free"):
@@ -469,7 +471,7 @@ def test_a_source_of_another_kind_can_be_named(tmp_path):
 
 
 def test_importing_brings_no_torch():
-    code = "import sys, mlcore.data.command, mlcore.data.sources; sys.exit('torch' in sys.modules)"
+    code = "import sys, mlcore.commands.data, mlcore.data.sources; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -506,7 +508,7 @@ def test_an_import_that_dies_after_its_pixels_were_shared_leaves_the_other_set_w
     one = import_set(Memory(made), "first", root)
     before = snapshot(one)
     with monkeypatch.context() as patch:
-        patch.setattr(writing.os, "rename", lambda *_: (_ for _ in ()).throw(OSError("pulled out")))
+        patch.setattr(image_set_writer.os, "rename", lambda *_: (_ for _ in ()).throw(OSError("pulled out")))
         with pytest.raises(OSError, match="pulled out"):
             import_set(Memory(made), "second", root)
     assert len(read_index(import_set(Memory(made), "second", root))) == 6

@@ -27,7 +27,7 @@ from mlcore.data.store import (
     rename_set,
 )
 from mlcore.data.thumbnails import atlas
-from mlcore.runs.spec import RunSpec
+from mlcore.spec.run_spec import RunSpec
 from mlcore.training.events import TrainingFault
 from mlcore.training.loop import Training, load_table
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mlcore.backbones.input_format import InputFormat
 from mlcore.data.transforms import jitter, to_input
+from mlcore.input_format import InputFormat
 
 
 def form(size, channels, mean=0.0, std=1.0):

@@ -11,10 +11,10 @@ import pytest
 
 from mlcore.projector import Projector
 from mlcore.runs.folder import RunFolder
-from mlcore.runs.odd import OddFolders
+from mlcore.runs.liveness import machine_elsewhere
 from mlcore.runs.queue import Queue
 from mlcore.runs.states import RunState
-from mlcore.runs.truth import machine_elsewhere
+from mlcore.runs.unreadable_folders import OddFolders
 
 DEEP = b"[" * 200_000 + b"]" * 200_000
 FILES = ["spec.json", "status.json", "label.json", "attempts/001/claim.json", "attempts/001/heartbeat"]

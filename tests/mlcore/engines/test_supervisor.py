@@ -14,13 +14,13 @@ import pytest
 from patience import PATIENCE_S, until
 from ulid import ULID
 
+from mlcore.disk.process import boot_id, host, pid_space, start_time
 from mlcore.engines import supervisor as module
+from mlcore.engines.attempt_runner import FAILED, NO_ROOM, NOT_MINE, Session, Superseded
 from mlcore.engines.supervisor import Supervisor
-from mlcore.runs.order import next_number
-from mlcore.runs.process import boot_id, host, pid_space, start_time
 from mlcore.runs.queue import Queue
+from mlcore.runs.queue_numbers import next_number
 from mlcore.runs.states import RunState
-from mlcore.session import FAILED, NO_ROOM, NOT_MINE, Session, Superseded
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_a_worker_that_was_taken_for_dead_elsewhere_does_not_write_the_run_s_sta
 def test_a_machine_that_was_renamed_knows_its_own_runs(runs, quick_spec, supervisor, process, monkeypatch):
     alive = going(runs.create(quick_spec), process().pid, pid_space=pid_space())
     dead = going(runs.create(quick_spec), dead_pid(), pid_space=pid_space())
-    monkeypatch.setattr("mlcore.runs.process.host", lambda: "renamed")
+    monkeypatch.setattr("mlcore.disk.process.host", lambda: "renamed")
     supervisor.tick(0.0)
     assert [run.stored().state for run in (alive, dead)] == [RunState.RUNNING, RunState.LOST]
 

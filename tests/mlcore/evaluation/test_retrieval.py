@@ -8,7 +8,7 @@ import torch
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
 from mlcore.evaluation import evaluate_retrieval, nearest, per_query, retrieval
-from mlcore.evaluation.slow import slow_figures
+from mlcore.evaluation.expensive_metrics import slow_figures
 
 
 def clustered(samples, classes, columns=8, noise=1.0, seed=0):

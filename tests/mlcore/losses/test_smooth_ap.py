@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from mlcore.distances import LpDistance
-from mlcore.losses import SmoothAPLoss, ranking
+from mlcore.losses import SmoothAPLoss, soft_ranks
 from mlcore.miners import BatchHardMiner
 from mlcore.tuples import label_masks
 
@@ -99,7 +99,7 @@ def test_blocks_do_not_change_value_or_gradient(monkeypatch):
     embeddings, labels = sample(6, 30)
     found = []
     for block in (2**18, 64, 1):
-        monkeypatch.setattr(ranking, "BLOCK", block)
+        monkeypatch.setattr(soft_ranks, "BLOCK", block)
         leaf = embeddings.clone().requires_grad_()
         value = SmoothAPLoss(temperature=0.1)(leaf, labels)
         value.backward()
@@ -113,7 +113,7 @@ def test_ranks_have_the_gradient_that_autograd_finds():
     embeddings, labels = sample(7, 10)
     mat = (embeddings @ embeddings.T).requires_grad_()
     positive, negative = label_masks(labels)
-    _, among_positives, among_negatives = ranking.soft_ranks(mat, positive, negative, 0.3)
+    _, among_positives, among_negatives = soft_ranks.soft_ranks(mat, positive, negative, 0.3)
     weights = torch.randn(2, len(among_positives), dtype=torch.float64)
     (ours,) = torch.autograd.grad((weights[0] * among_positives + weights[1] * among_negatives).sum(), mat)
     anchors, positives = positive.nonzero(as_tuple=True)

@@ -12,18 +12,18 @@ import pytest
 from patience import PATIENCE_S
 
 from mlcore.data import DATASETS
-from mlcore.runs.spec import RunSpec
+from mlcore.spec.run_spec import RunSpec
 
 sys.path.insert(0, str(Path(__file__).parent))
-from tiny import declare
+from tiny_dataset import declare
 
 
 class Forge:
-    """Starts workers one after the other in forked processes; see `forge.py`."""
+    """Starts workers one after the other in forked processes; see `fork_server.py`."""
 
     def __init__(self) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        command = [sys.executable, str(Path(__file__).with_name("forge.py"))]
+        command = [sys.executable, str(Path(__file__).with_name("fork_server.py"))]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
         )

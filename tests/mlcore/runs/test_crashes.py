@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from mlcore.runs.durable import BALLAST_BYTES
+from mlcore.disk.atomic import BALLAST_BYTES
 from mlcore.runs.folder import Runs
 from mlcore.runs.history import History
 from mlcore.runs.states import RunState

@@ -9,8 +9,8 @@ import time
 import numpy as np
 import pytest
 
+from mlcore.disk.atomic import DiskFull
 from mlcore.runs import trash
-from mlcore.runs.durable import DiskFull
 from mlcore.runs.folder import Runs
 from mlcore.runs.states import RunState
 
@@ -211,7 +211,7 @@ def delete_while_it_is_written(runs, run, count, monkeypatch):
     run.move(RunState.DONE)
     deleting = DeletedAt(runs, run.run_id, count)
     with monkeypatch.context() as patch, contextlib.suppress(FileNotFoundError):
-        patch.setattr("mlcore.runs.durable.CRASHES", deleting)
+        patch.setattr("mlcore.disk.atomic.CRASHES", deleting)
         write_everything(attempt)
     return len(deleting.sites)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mlcore.data import load
-from mlcore.text.figures import text_figures
 from mlcore.text.image_texts import ImageTexts
+from mlcore.text.metrics import text_figures
 
 
 def offered(own=("a cat", "a  cat", "", "a dog"), class_names=("big_cat", "dog")):

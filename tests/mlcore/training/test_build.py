@@ -12,9 +12,10 @@ from mlcore.catalogue import parts
 from mlcore.distances import LpDistance
 from mlcore.losses.wrappers.cross_batch_memory import CrossBatchMemory
 from mlcore.losses.wrappers.multiple import MultipleLosses
-from mlcore.runs.fitting import OPTIONAL, PART_ROOMS, fitting_keys, learns_proxies
-from mlcore.runs.spec import RunSpec
-from mlcore.training import watcher
+from mlcore.spec.compatibility import fitting_keys
+from mlcore.spec.defaults import OPTIONAL, PART_ROOMS, learns_proxies
+from mlcore.spec.run_spec import RunSpec
+from mlcore.training import evaluator
 from mlcore.training.build import TrainingRows, pictured
 from mlcore.training.loop import Training
 
@@ -34,8 +35,8 @@ def one_thread():
 def quick_looks(monkeypatch):
     """What a look measures is tested elsewhere."""
     for name in ("evaluate_retrieval", "slow_figures", "angle_histograms"):
-        monkeypatch.setattr(watcher, name, lambda *_, **__: {})
-    monkeypatch.setattr(watcher, "nmi", lambda *_: 0.0)
+        monkeypatch.setattr(evaluator, name, lambda *_, **__: {})
+    monkeypatch.setattr(evaluator, "nmi", lambda *_: 0.0)
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from mlcore.backbones import MLP, SmallConv, TimmModel
-from mlcore.runs.choices import HeadChoice
-from mlcore.runs.spec import RunSpec
+from mlcore.spec.run_spec import RunSpec
+from mlcore.spec.sections import HeadChoice
 from mlcore.training.embedder import Embedder, Pooling, build_head
 
 

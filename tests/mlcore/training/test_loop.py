@@ -13,14 +13,14 @@ from torch import nn
 
 import mlcore
 from mlcore.backbones import BACKBONES
-from mlcore.backbones.input_format import InputFormat
 from mlcore.data import ImageTable, load
-from mlcore.runs.spec import RunSpec
+from mlcore.input_format import InputFormat
+from mlcore.spec.run_spec import RunSpec
 from mlcore.training import loop
 from mlcore.training.checkpoint import first_look_told
+from mlcore.training.evaluator import Abandoned
 from mlcore.training.events import TrainingFault
 from mlcore.training.loop import LastLook, Training, train
-from mlcore.training.watcher import Abandoned
 
 EVERY_PLACE = {
     "pixels, adamw": {"optimizer": {"name": "adamw"}},

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from mlcore.runs.choices import HeadChoice, OptimizerChoice
+from mlcore.spec.sections import HeadChoice, OptimizerChoice
 from mlcore.training.embedder import Embedder
 from mlcore.training.methods import MetricLossOnly, TrainWithClassifier
 from mlcore.training.optim import Plateau, Scaler, averaged, build_optimizer, half_precision, rate_factor, set_rates

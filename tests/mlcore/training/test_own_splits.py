@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mlcore.data import load
-from mlcore.runs.spec import RunSpec
+from mlcore.spec.run_spec import RunSpec
 from mlcore.training import loop
 from mlcore.training.events import Evaluated
 from mlcore.training.loop import Training

@@ -6,8 +6,8 @@ import torch
 
 from mlcore.backbones import efficientnet_lite0
 from mlcore.data import load
-from mlcore.runs.spec import RunSpec
 from mlcore.samplers import SAMPLERS
+from mlcore.spec.run_spec import RunSpec
 from mlcore.training.loop import Training
 from mlcore.training.preview import BatchPreview, batch_preview, preview
 

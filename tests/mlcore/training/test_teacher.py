@@ -8,13 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from app.draft import settings_of
-from mlcore.again import evaluate_run
+from mlcore.analysis.evaluate_run import evaluate_run
 from mlcore.data import load
-from mlcore.runs.choices import HeadChoice, TeacherChoice
-from mlcore.runs.kept import with_teacher
-from mlcore.runs.spec import RunSpec
-from mlcore.session import run_folder
+from mlcore.engines.attempt_runner import run_folder
+from mlcore.runs.checkpoints import with_teacher
+from mlcore.spec.run_spec import RunSpec
+from mlcore.spec.sections import HeadChoice, TeacherChoice
 from mlcore.training.embedder import build_head
 from mlcore.training.events import TrainingFault
 from mlcore.training.loop import Training, train
@@ -257,10 +256,10 @@ def test_a_teacher_is_a_run_or_a_backbone_with_its_own_values():
 
 def test_its_settings_go_round_and_a_new_teacher_forgets_the_old_ones_checkpoint():
     spec = RunSpec.read({}).changed({"teacher.backbone": "mlp", "teacher.measure": "mse", "teacher.weight": 3.0})
-    assert RunSpec.read({}).changed(settings_of(spec)) == spec
+    assert RunSpec.read({}).changed(spec.settings()) == spec
     old = RunSpec.read({}).changed({"teacher.run": "one", "teacher.sha256": "1" * 64})
     assert old.changed({"teacher.run": "two"}).teacher.sha256 == ""
-    assert "teacher.sha256" not in settings_of(old)
+    assert "teacher.sha256" not in old.settings()
 
 
 @pytest.mark.parametrize(

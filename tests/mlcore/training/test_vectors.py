@@ -12,15 +12,15 @@ import torch
 
 from mlcore.__main__ import main
 from mlcore.data import load
-from mlcore.data.features import features_root
+from mlcore.data.feature_cache import features_root
 from mlcore.data.importing import import_path
 from mlcore.evaluation.retrieval import evaluate_retrieval
-from mlcore.runs.spec import RunSpec
+from mlcore.spec.run_spec import RunSpec
 from mlcore.training import loop
+from mlcore.training.cached_features import COMPUTING
 from mlcore.training.events import TrainingFault
-from mlcore.training.kept_features import COMPUTING
+from mlcore.training.feature_source import FeatureSource
 from mlcore.training.loop import Training
-from mlcore.training.source import FeatureSource
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import pytest
 from image_files import classes, image_bytes, tree
 
 from mlcore.data.sources import Found, ImageFolder, LeftOut, source_for
-from mlcore.data.sources.root import Root
+from mlcore.data.sources.safe_folder import Root
 
 
 def found(source):

@@ -9,7 +9,7 @@ import pytest
 from image_files import archive, tree
 
 from mlcore.data.sources import Found, ImageFolder, LeftOut, ZipArchive
-from mlcore.data.sources.sides import side_of_folder
+from mlcore.data.sources.split_names import side_of_folder
 
 PAIRS = [
     ("train", "test"),

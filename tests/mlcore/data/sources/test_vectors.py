@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from mlcore.data.importing import import_path
-from mlcore.data.prepare.derive import derive_set
+from mlcore.data.prepare.build_set import derive_set
 from mlcore.data.sources import FeatureVectors, FileTable, Found, LeftOut, source_for
 from mlcore.data.sources import vector_table as module
 from mlcore.data.store import find_set, open_set, read_facts, read_index, read_left_out

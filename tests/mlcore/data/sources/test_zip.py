@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from image_files import archive, image_bytes, snapshot
 
 from mlcore.data.sources import Found, LeftOut, ZipArchive, source_for
-from mlcore.data.sources import packed as zips
-from mlcore.data.sources.root import checked_name
+from mlcore.data.sources import zip_files as zips
+from mlcore.data.sources.safe_folder import checked_name
 
 GOOD = {"cat/1.png": image_bytes(), "dog/1.png": image_bytes()}
 EVIL = [

@@ -11,7 +11,7 @@ import pytest
 from image_files import image_bytes
 
 from mlcore.data.sources import Found, ZipArchive
-from mlcore.data.sources.packed import PackedFiles
+from mlcore.data.sources.zip_files import PackedFiles
 from mlcore.data.sources.zip_names import CODE_PAGES, guess_code_page
 
 WRITTEN = {

@@ -20,7 +20,7 @@ from mlcore.losses import (
 )
 from mlcore.miners import MINERS, BatchEasyHardMiner, BatchHardMiner, MultiSimilarityMiner
 from mlcore.reducers import MeanReducer
-from mlcore.runs.fitting import fitting_keys
+from mlcore.spec.compatibility import fitting_keys
 from mlcore.tuples import Pairs, all_pairs, all_triplets, as_tuples, to_pairs
 
 SIZE = 5

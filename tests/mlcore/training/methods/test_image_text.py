@@ -10,7 +10,7 @@ from safetensors.torch import load
 from torch import nn
 
 from mlcore.losses import LOSSES
-from mlcore.runs.spec import RunSpec
+from mlcore.spec.run_spec import RunSpec
 from mlcore.text import ImageTexts
 from mlcore.text.minilm import is_installed
 from mlcore.training.loop import train

@@ -1,0 +1,381 @@
+"""The left side of the Lab: choose data, backbone and loss, turn their knobs. Nothing here starts anything."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from app.lab.compare_losses import others_choice
+from app.lab.step_preview import see_a_step
+from app.lab.teacher_form import teacher_choice
+from app.lab.timm_picker import CHOSEN_BEFORE, timm_choice
+from app.shared.controls import choice, listed, number, optional_number, optional_part, part_choice, part_knobs, switch
+from app.shared.data_split import HELD_OUT_HELP, SEED_HELP, SHARE_HELP, split_choice_of, split_ways, tell_split
+from app.shared.draft import LESSON, WIDGET, Draft
+from app.shared.lessons import LESSONS, lesson
+from app.shared.stored_widgets import kept_widget, one_of
+from app.shared.text import count, plain
+from app.widgets.tiles import Row, Tile, atlas_carrier, image_tiles
+from mlcore.data import ImageTable, load
+from mlcore.data.thumbnails import Atlas, atlas
+from mlcore.spec.compatibility import fitting_keys, takes_shares
+from mlcore.spec.data_split import build_split, count_classes_to_generalise
+from mlcore.spec.defaults import VECTORS, learns_proxies
+from mlcore.spec.learning_rates import base_rates, rate_scale
+from mlcore.spec.run_spec import RunSpec
+from mlcore.spec.sections import DataChoice
+
+STRIP = 6
+SIZES = (2, 3, 16, 32, 64, 128, 256, 512)
+
+
+def setup(draft: Draft) -> None:
+    lesson_choice(draft)
+    data_choice(draft)
+    backbone_choice(draft)
+    loss_choice(draft)
+    with st.expander("Distance, regularisers, memory", icon=":material/layers:"):
+        loss_parts(draft)
+    with st.expander("Miner, sampler, method", icon=":material/filter_alt:"):
+        batch_choice(draft)
+    with st.expander("Teacher", icon=":material/school:"):
+        teacher_choice(draft)
+    with st.expander("Optimiser and length", icon=":material/tune:"):
+        optimizer_choice(draft)
+
+
+def loss_parts(draft: Draft) -> None:
+    """What goes with the loss, each left out unless chosen."""
+    for section, label, without, help in (
+        ("distance", "Distance", "The loss's own", "How alike two embeddings are. Only what fits the loss is offered."),
+        ("reducer", "Reducer", "The loss's own", "How one number is made of many."),
+        ("embedding_regularizer", "Regulariser of embeddings", "None", "Added to the loss."),
+        ("weight_regularizer", "Regulariser of proxies", "None", "Added to the loss."),
+        ("second_loss", "Second loss", "None", "Added to the first. Both see the same tuples."),
+        ("wrapper", "Memory", "None", "What the loss sees beside the batch. It goes with losses without proxies."),
+    ):
+        keys = fitting_keys(section, draft.get("loss"))
+        own_only = section == "distance" and len(keys) == 1 and draft.get(section) is None
+        optional_part(draft, section, label, without, [] if own_only else keys, help=help)
+
+
+def batch_choice(draft: Draft) -> None:
+    part_knobs(draft, "miner", part_choice(draft, "miner", "Miner", help="Which tuples of a batch the loss sees."))
+    sampling = st.container()  # drawn above the method, made after it: what is usual follows the method
+    method = part_choice(draft, "method", "Training method", help="What a step does with the batch and the loss.")
+    with sampling:
+        sampler_choice(draft)
+    if method.key != RunSpec.model_fields["method"].default.key:
+        st.caption(method.text.split("\n\n")[0])
+    part_knobs(draft, "method", method)
+    augment_choice(draft, "class shares" in method.traits and takes_shares(draft.get("loss")))
+    see_a_step(draft)
+
+
+def sampler_choice(draft: Draft) -> None:
+    sampler = part_choice(draft, "sampler", "Sampler", help="How batches are put together.")
+    part_knobs(draft, "sampler", sampler)
+    number(draft, "sampler.batch_size", "Batch size (images)", 2, 4096, step=4)
+    optional_part(
+        draft,
+        "subset_miner",
+        "Subset miner",
+        "None",
+        fitting_keys("subset_miner", draft.get("loss")),
+        help="Looks at a batch without gradient and trains on a part of it.",
+    )
+
+
+def augment_choice(draft: Draft, mixes: bool) -> None:
+    """How images are moved, and where the loss and the method take images of two classes, how they are mixed."""
+    if draft.get("backbone") == VECTORS:
+        return
+    augment = part_choice(draft, "augment", "Augmentation", help="How each image is rendered anew in every step.")
+    if augment.key != "none":
+        st.caption(augment.text.split("\n\n")[0])
+    part_knobs(draft, "augment", augment)
+    if not mixes or draft.get("backbone.freeze") == "everything":
+        draft.set("mix.kind", "none")
+        return
+    kinds = {"none": "Nothing", "mixup": "Mixup", "cutmix": "Cutmix"}
+    if choice(draft, "mix.kind", "Mix images", kinds, help=MIX_HELP) != "none":
+        number(draft, "mix.alpha", "Alpha", 0.01, 10.0, help="Small: most images are left nearly alone. 1: any share.")
+
+
+MIX_HELP = "Pairs of images made one, with the shares of both classes. Mixup adds them, cutmix puts a rectangle in."
+
+
+def lesson_choice(draft: Draft) -> None:
+    """A lesson's settings instead of the present ones."""
+    titles = {"": "Begin with a lesson"} | {item.key: item.title for item in LESSONS}
+    before = draft.get(LESSON) or ""
+    chosen = one_of("lab.lesson", "Lesson", list(titles), before, words=titles.get)
+    if chosen and chosen != before:
+        draft.replace(lesson(chosen).settings)
+    draft.set(LESSON, chosen or None)
+    if chosen:
+        st.caption(f"{lesson(chosen).text}  \n*{lesson(chosen).look}*")
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def strip_of(key: str) -> tuple[ImageTable, Atlas]:
+    """A data set with an atlas of one image from each of a few classes."""
+    table = load(key)
+    firsts = [int(np.flatnonzero(table.labels == label)[0]) for label in range(min(STRIP, len(table.class_names)))]
+    return table, atlas(table.pixels[firsts], min(48, max(table.image_size)))
+
+
+OWN_HELP = "Your own: python -m mlcore import FOLDER (a folder of images for each class, a zip, a table); then reload."
+
+
+def data_choice(draft: Draft) -> None:
+    if draft.part("dataset") is None:
+        st.toast(
+            f"The images “{plain(draft.get('dataset'), 60)}” are not here. Import them again, or choose others.",
+            icon=":material/hide_image:",
+            duration="long",
+        )
+        draft.choose("dataset", RunSpec.model_fields["dataset"].default.key)
+    part = part_choice(draft, "dataset", "Data", help=OWN_HELP)
+    part_knobs(draft, "dataset", part)
+    try:
+        table, pictures = strip_of(part.key)
+    except (ValueError, OSError) as error:
+        st.error(f"These images cannot be read: {plain(str(error), 300)}", icon=":material/broken_image:")
+        return
+    atlas_carrier(pictures, key=f"lab.strip.{part.key}")
+    tiles = tuple(Tile(place, place, "none", table.class_names[place]) for place in range(pictures.count))
+    image_tiles([Row("", "", tiles)], atlas_key=pictures.key, key="lab.strip", size=32)
+    size = f"images, {len(table.class_names)} classes, {' × '.join(map(str, table.image_size))} px"
+    if table.vectors is not None:
+        size = f"vectors of {table.vectors.shape[1]:,} numbers, {len(table.class_names)} classes"
+    st.caption(f"{len(table):,} {size}")
+    split_choice(draft, table)
+
+
+def split_choice(draft: Draft, table: ImageTable) -> None:
+    """What is held out and how much of it, and what that leaves on both sides."""
+    options = split_ways(table)
+    if draft.get("dataset.split") not in options:
+        draft.set("dataset.split", "class")
+    by = choice(draft, "dataset.split", "Held out", options, help=HELD_OUT_HELP)
+    if by == "fold":
+        number(draft, "dataset.fold", "Fold that is held out", 0, int(table.folds.max()))
+    elif by != "official":
+        left, right = st.columns(2)
+        with left:
+            number(draft, "dataset.held_out", "Share held out", 0.05, 0.95, step=0.05, format="%.2f", help=SHARE_HELP)
+        with right:
+            number(draft, "dataset.split_seed", "Split seed", 0, 2**31 - 1, help=SEED_HELP)
+    tell_split(split_choice_of(table.key, draft.settings), table)
+
+
+def backbone_choice(draft: Draft) -> None:
+    if draft.get("backbone") == VECTORS:
+        st.caption("No backbone: these are feature vectors, and only a head trains on them.")
+        with st.expander("Head", icon=":material/account_tree:"):
+            head_choice(draft)
+        return
+    part = part_choice(draft, "backbone", "Backbone", without=(VECTORS,))
+    timm_choice(draft)
+    with st.expander("Backbone and head", icon=":material/account_tree:"):
+        part_knobs(draft, "backbone", part, without=CHOSEN_BEFORE)
+        choice(
+            draft,
+            "backbone.freeze",
+            "Keep fixed",
+            {"nothing": "Nothing", "batch_norm": "Batch norm", "all_but_last": "Most", "everything": "All"},
+            help="All: only the head (and the loss's proxies) train; the backbone's features are computed once. Most: "
+            "its last block trains. Batch norm: its statistics stay as loaded, which short fine-tuning needs.",
+        )
+        pooling_choice(draft, "feature map" in part.traits)
+        head_choice(draft)
+
+
+def head_start(draft: Draft) -> None:
+    """Where a linear head begins; any other has a start of its own."""
+    starts = {"components": "As the features' main directions", "random": "At random"}
+    listed(draft, "head.start", "The head begins", starts, help=START_HELP)
+
+
+HEADS = {"none": "None", "residual": "Residual", "linear": "Linear", "mlp": "MLP"}
+HEAD_HELP = (
+    "Residual: the features and what a linear layer adds to them, so that it begins as the features themselves. Linear "
+    "and MLP: embeddings of the size that you choose. None: the features."
+)
+START_HELP = (
+    "Main directions: the principal components of the training images' features, so that the first embeddings keep "
+    "most of what the backbone knows. At random: much of it is lost first."
+)
+
+
+def head_choice(draft: Draft) -> None:
+    """What makes embeddings of features."""
+    head = choice(draft, "head.kind", "Head", HEADS, help=HEAD_HELP)
+    if head == "linear":
+        head_start(draft)
+    if head in ("linear", "mlp"):
+        draft.set("head.embedding_size", embedding_size(draft.get("head.embedding_size")))
+    with st.expander("More of the head", icon=":material/tune:"):
+        norms = {"none": "None", "batch": "Batch", "layer": "Layer"}
+        choice(draft, "head.norm", "Norm", norms, help="After the linear layer, before an activation.")
+        number(draft, "head.dropout", "Dropout", 0.0, 0.9, step=0.1, help="Before the last layer.")
+        switch(draft, "head.normalize", "Embeddings at length 1", help="For losses that look at lengths.")
+
+
+def embedding_size(size: int) -> int:
+    """One of the usual sizes, or the one that is set."""
+    help = "2 and 3 can be drawn as they are, without projection."
+
+    def draw(start: int, key: str) -> int:
+        return st.select_slider("Embedding size", sorted({*SIZES, size, start}), start, key=key, help=help)
+
+    return kept_widget(draw, f"{WIDGET}head.embedding_size", size)
+
+
+def pooling_choice(draft: Draft, has_map: bool) -> None:
+    """What makes a vector of the backbone's last map, where it has one."""
+    if not has_map:
+        return
+    poolings = {
+        "own": "The backbone's own",
+        "avg": "Average",
+        "max": "Largest value",
+        "avg_max": "Average and largest",
+        "gem": "Generalised mean (GeM), learned",
+    }
+    listed(draft, "backbone.pooling", "Pooling", poolings, help="How features are made of the backbone's last map.")
+
+
+def optimizer_details(draft: Draft) -> None:
+    number(
+        draft,
+        "optimizer.accumulate",
+        "Batches per step",
+        1,
+        1024,
+        help="Their gradients are added up. Pairs and triplets are found within each batch only.",
+    )
+    optional_number(
+        draft,
+        "optimizer.clip_norm",
+        "Clip gradients",
+        1e-3,
+        1e6,
+        1.0,
+        help="Gradients that are longer are shortened to this.",
+        format="%.2g",
+        step=None,
+    )
+    optional_number(
+        draft,
+        "optimizer.ema",
+        "Average the weights (EMA)",
+        0.5,
+        0.99999,
+        0.99,
+        help="A moving average of the weights is what is evaluated. The nearer to 1, the longer it remembers.",
+        format="%.5g",
+        step=None,
+    )
+    precisions = {"fp32": "Full", "auto": "Mixed where it is fast", "bf16": "Mixed, bfloat16", "fp16": "Mixed, float16"}
+    listed(draft, "precision", "Precision", precisions, help="Mixed: the network in half precision, the loss in full.")
+
+
+SCHEDULE_HELP = (
+    "Steps: the rates fall at even intervals. Plateau: when the training loss no longer does; held-out images "
+    "have no say, so that they stay held out."
+)
+
+
+SCALINGS = {"classes": "On", "none": "Off"}
+SCALING_HELP = (
+    "A pretrained network forgets what few classes do not ask for. On: where there are few training classes, the rates "
+    "of the backbone, and of a head that begins at its features, are lowered: the whole run moves them no further than "
+    "C³/1000 steps at the full rate would, with C classes. Where every class is trained on, nothing is lowered."
+)
+
+
+def scaled_rates(draft: Draft) -> None:
+    """The rates that the draft's classes leave, where they are lower than those that are set."""
+    if draft.get("optimizer.lr_scaling") == "none":
+        return
+    try:
+        spec = draft.spec()
+        classes = classes_to_generalise(spec.dataset)
+    except (ValueError, OSError):
+        return  # said where the fault lies
+    scale = rate_scale(spec.optimizer, classes, spec.budget.steps)
+    if scale == 1.0:
+        why = "Every class is trained on" if classes is None else f"{classes} training classes"
+        st.caption(f"{why}: the rates stay as they are set.")
+        return
+    rates = base_rates(spec.optimizer, spec.head, classes, spec.budget.steps)
+    named = {"backbone": spec.backbone.freeze != "everything", "head": spec.head.kind != "none"}
+    said = " and ".join(f"{rates[name]:.2g} ({name})" for name, trains in named.items() if trains)
+    st.caption(
+        f"With {classes} training classes in {count(spec.budget.steps, 'step')}: {said}, the same for all losses."
+    )
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def classes_to_generalise(choice: DataChoice) -> int | None:
+    """How many classes a choice of data trains on, None where no others are held out."""
+    table = load(choice.key, **choice.params)
+    return count_classes_to_generalise(table, build_split(choice, table))
+
+
+def loss_choice(draft: Draft) -> None:
+    part = part_choice(draft, "loss", "Loss")
+    part_knobs(draft, "loss", part)
+    others_choice(draft)
+    with st.popover("Formula and paper", icon=":material/function:", width="stretch"):
+        st.markdown(part.text.split("\n\n")[0])
+        st.latex(part.formula)
+        st.caption(part.paper)
+        st.page_link(
+            PAGES_LOSSES, label="See what it does", icon=":material/functions:", query_params={"loss": part.key}
+        )
+
+
+PAGES_LOSSES = "../pages/losses.py"
+
+
+def optimizer_choice(draft: Draft) -> None:
+    number(draft, "budget.steps", "Length (steps)", 1, 100_000, step=20)
+    number(draft, "seed", "Seed", 0, 2**31 - 1, help="Of weights, batches and augmentation.")
+    names = {"adamw": "AdamW", "adam": "Adam", "radam": "RAdam", "lion": "Lion", "sgd": "SGD"}
+    listed(draft, "optimizer.name", "Optimiser", names, help="Lion wants rates that are three to ten times lower.")
+    rates = {"format": "%.2g", "step": None}
+    st.caption("Learning rates")
+    if draft.get("backbone.freeze") != "everything":
+        number(draft, "optimizer.backbone_lr", "of the backbone", 0.0, 10.0, **rates)
+    if draft.get("head.kind") != "none":
+        number(draft, "optimizer.head_lr", "of the head", 0.0, 10.0, **rates)
+    if learns_proxies(draft.get("loss")):
+        number(draft, "optimizer.proxies_lr", "of the proxies", 0.0, 10.0, **rates)
+    choice(draft, "optimizer.lr_scaling", "Fewer classes, smaller steps", SCALINGS, help=SCALING_HELP)
+    scaled_rates(draft)
+    schedules = {"constant": "Constant", "cosine": "Cosine", "step": "Steps", "plateau": "Plateau"}
+    schedule = choice(draft, "optimizer.schedule", "Schedule", schedules, help=SCHEDULE_HELP)
+    if schedule in ("step", "plateau"):
+        usual = "a third of the run" if schedule == "step" else "a tenth of the run"
+        optional_number(
+            draft, "optimizer.drop_every", "Set the length (steps)", 1, 1_000_000, 100, help=f"Off: {usual}."
+        )
+        number(draft, "optimizer.drop_to", "Then multiply the rates by", 1e-4, 1.0, **rates)
+    if schedule == "plateau":
+        number(draft, "optimizer.patience", "Patience", 1, 1000, help="Times in a row without a fall of 1 %.")
+    number(draft, "optimizer.warm_up_steps", "Warm-up (steps)", 0, 100_000)
+    number(draft, "optimizer.weight_decay", "Weight decay", 0.0, 10.0, **rates)
+    with st.expander("More of the optimiser", icon=":material/tune:"):
+        optimizer_details(draft)
+    optional_number(
+        draft,
+        "watch.evaluate_every",
+        "Evaluate at fixed steps",
+        1,
+        100_000,
+        20,
+        help="On: every so many steps. Off: 10 to 20 times over the run, as the evaluator is free.",
+    )

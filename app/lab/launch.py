@@ -1,0 +1,183 @@
+"""Starting: the run that the draft describes, and the untrained preview that stands for it until then."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+import streamlit as st
+
+from app.server import Backstage, backstage, history, queue, torch_is_ready
+from app.shared.data_split import cached_split
+from app.shared.draft import Draft
+from app.shared.error_guard import guarded
+from app.shared.view import look_at
+from app.widgets import SESSION
+from app.shared.text import clock, count
+from app.shared.stored_widgets import SESSION
+from mlcore.data import load
+from mlcore.runs.checkpoints import with_teacher
+from mlcore.runs.folder import RunFolder, RunNotFound
+from mlcore.runs.states import RunState
+from mlcore.spec.concerns import Concern, run_concerns
+from mlcore.spec.run_spec import RunSpec
+
+NONCE = "lab.nonce"
+PREVIEW = "lab.preview"
+TRIED = "lab.preview.tried"  # failed previews that this session has tried again
+NEAR_RUNS = 40
+LOOK_S = 2.0  # seconds between looks at the queue
+SEEN_UNTRAINED = ("dataset", "backbone", "head", "watch", "seed", "deterministic", "device", "threads")
+
+
+def start(stage: Backstage, specs: list[RunSpec]) -> None:
+    """Queue the runs and show the first. Pressed twice, each is one run; several say that they belong together."""
+    nonce = st.session_state.setdefault(NONCE, uuid.uuid4().hex)
+    note = f"{len(specs)} losses, {datetime.now():%d %b %H:%M:%S}" if len(specs) > 1 else None
+    runs = [stage.runs.create(spec, nonce=f"{nonce}-{number}") for number, spec in enumerate(specs)]
+    for run in runs if note else ():
+        run.set_label(note=note, started_together=note)
+    stage.supervisor.wake()
+    st.session_state[NONCE] = uuid.uuid4().hex
+    look_at(runs[0].run_id)
+
+
+def with_fingerprint(spec: RunSpec) -> RunSpec:
+    return spec.changed({"dataset.fingerprint": load(spec.dataset.key, **spec.dataset.params).fingerprint})
+
+
+def preview_of(stage: Backstage, spec: RunSpec) -> RunFolder | None:
+    """The chosen data through the chosen backbone, untrained: a run of no steps, made once for each such choice.
+
+    None where it is not there and nothing can be written.
+    """
+    settings = spec.model_dump(mode="json", include=set(SEEN_UNTRAINED))
+    settings |= {"budget": {"steps": 0}, "loss": "contrastive", "sampler": {"key": "shuffle", "batch_size": 2}}
+    keeps = spec.backbone.freeze == "everything" and spec.head.kind != "none"  # features for the runs to come
+    settings["backbone"] |= {"freeze": "everything" if keeps else "nothing"}
+    settings["watch"] |= {"evaluate_every": None}
+    bare = with_fingerprint(RunSpec.read(settings))
+    nonce = f"preview-{bare.digest()[:40]}"
+    run, blocked = stage.runs.made(nonce), stage.runs.write_fault()
+    if blocked:
+        return run
+    if run is None:
+        run = stage.runs.create(bare, purpose="preview", nonce=nonce)
+    if wanted(run):
+        stage.supervisor.wake()
+    onlookers = stage.onlookers
+    onlookers.look(session(), run.run_id)
+    before = st.session_state.get(PREVIEW)
+    if before != run.run_id:
+        stage.supervisor.wake()
+        st.session_state[PREVIEW] = run.run_id
+        if before is not None and onlookers.leave(session(), before):
+            give_up(stage, before)
+    return run
+
+
+def session() -> str:
+    """A name of this session."""
+    return st.session_state.setdefault(SESSION, uuid.uuid4().hex[:12])
+
+
+def wanted(run: RunFolder) -> bool:
+    """See to it that a preview which somebody looks at comes, or comes again; whether it had to be queued.
+
+    One that was stopped when nobody wanted it goes on. One that failed is tried once by every session that asks for it.
+    """
+    if not run.state.finished:
+        run.withdraw("cancel")
+        return False
+    tried = st.session_state.setdefault(TRIED, set())
+    failed = run.state in (RunState.FAILED, RunState.LOST)
+    if run.state != RunState.CANCELLED and not (failed and run.run_id not in tried):
+        return False
+    if failed:
+        tried.add(run.run_id)
+    try:
+        run.resume()
+    except ValueError:  # another session was first
+        return False
+    return True
+
+
+def give_up(stage: Backstage, run_id: str) -> None:
+    """A preview that nobody waits for any more makes room for the next one."""
+    try:
+        run = stage.runs.open(run_id)
+    except RunNotFound:
+        return
+    if not run.state.finished:
+        run.stop()
+
+
+def seconds_per_step(stage: Backstage, spec: RunSpec) -> float | None:
+    """From the newest run here with the same data, backbone and batch; None if there was none."""
+    for run_id in reversed(stage.runs.ids()[-NEAR_RUNS:]):
+        try:
+            run = stage.runs.open(run_id)
+            other = run.spec
+        except ValueError:
+            continue
+        alike = (
+            other.dataset.key == spec.dataset.key
+            and other.backbone == spec.backbone
+            and other.sampler.batch_size == spec.sampler.batch_size
+        )
+        if alike and other.budget.steps:
+            past = history(run)
+            if len(past.steps) > 5:
+                return spec.sampler.batch_size / max(past.steps[-1]["images_per_s"] or 0.0, 1e-9)
+    return None
+
+
+def start_words(stage: Backstage, spec: RunSpec, runs: int = 1) -> str:
+    """'Start: 60 steps, about 0:20'; 'Start 5 runs: 60 steps each, about 1:40'."""
+    pace = seconds_per_step(stage, spec)
+    about = f", about {clock(max(1.0, pace * spec.budget.steps) * runs)}" if pace else ""
+    several, each = (f" {runs} runs", " each") if runs > 1 else ("", "")
+    return f"Start{several}: {count(spec.budget.steps, 'step')}{each}{about}"
+
+
+@st.fragment(run_every=LOOK_S)
+@guarded
+def start_caption(words: str) -> None:
+    """What is about to be started, and how many runs wait before it; the queue goes on without the person's doing."""
+    waiting = len(queue().waiting())
+    st.caption(" · ".join(filter(None, [words, f"{count(waiting, 'run')} waiting before yours" if waiting else ""])))
+
+
+def draft_margin_lines(spec: RunSpec) -> list[dict[str, Any]]:
+    """The margin lines of the loss that is being set up; none while torch is still being imported."""
+    if not torch_is_ready():
+        return []
+    import dataclasses
+
+    from mlcore.losses import LOSSES
+
+    loss = LOSSES[spec.loss.key].build({"num_classes": 2, "embedding_size": 2}, **spec.loss.params)
+    return [dataclasses.asdict(line) for line in loss.margin_lines()] if hasattr(loss, "margin_lines") else []
+
+
+def draft_or_fault(draft: Draft) -> tuple[RunSpec | None, str]:
+    """The draft as a spec of images and a teacher that are here, or what is wrong with it."""
+    try:
+        return with_teacher(with_fingerprint(draft.spec()), backstage().runs), ""
+    except (ValueError, OSError) as error:
+        return None, str(error)
+
+
+def concerns_of(specs: list[RunSpec]) -> list[Concern]:
+    """What there is to know before these runs beside what is said of their split; each sentence once."""
+    found: dict[str, Concern] = {}
+    for spec in specs:
+        table = load(spec.dataset.key, **spec.dataset.params)
+        try:
+            parted = cached_split(spec.dataset.model_dump_json(), table.fingerprint)
+        except ValueError as error:
+            found[str(error)] = Concern(str(error), stops=True)
+            continue
+        found |= {concern.text: concern for concern in run_concerns(spec, table, parted)}
+    return list(found.values())

@@ -1,0 +1,293 @@
+"""The parts of the Lab's picture, each drawn from what has been read: map, metrics, angles, retrieval, verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from app import figures, retrieval
+from app.widgets.chart import chart
+from app.widgets.map import MapEvents, MapFrame, live_map
+from app.shared.palette import class_colours
+from app.lab.snapshots import METHODS, Picture, TRUE2, TRUE3, Watched
+from app.widgets.tiles import Row, Tile, image_tiles
+from app.lab.verdict import verdict
+from app.shared.view import View
+from app.shared.stored_widgets import one_of
+from app.shared.text import UNCHANGED, change, count, plain, share
+from app.lab import retrieval
+from app.shared import figures
+from app.shared.theme import current_theme
+from mlcore.margins import MarginLine
+from mlcore.runs.history import FrozenHistory
+
+MAP_NAMES = {TRUE2: "head", TRUE3: "head"}
+ANGLE_CHOICES = {
+    ("train", "proxies"): "Training, proxies",
+    ("held_out", "proxies"): "Held out, proxies",
+    ("held_out", "pairs"): "Held out, pairs",
+    ("train", "pairs"): "Training, pairs",
+}
+LOOK = {
+    "proxies": "Angles to the own proxy should move left of the dashed line, away from the nearest other proxy.",
+    "pairs": "Pairs of one class should move left, away from pairs of different classes.",
+}
+LASSO_SHOWN = 60
+TAKE_LONG = ("map", "mrr", "ami")
+TEXT_FIGURES = ("text_to_image_recall_at_1", "text_to_image_recall_at_5", "image_to_text_recall_at_1")
+CURVES = {
+    "loss": "Training loss",
+    "parts": "Parts of the loss",
+    "grad_norm": "Gradient norm",
+    "learning_rates": "Learning rates",
+    "tuples": "Tuples per batch",
+    "images_per_s": "Images per second",
+    "memory_mb": "Memory (MB)",
+}
+CURVE = "lab.curve.wanted"
+SMOOTHED = ("loss", "grad_norm", "tuples")
+
+
+def map_panel(
+    run_id: str,
+    sample: Watched,
+    picture: Picture,
+    arrays: dict[str, np.ndarray],
+    atlas: dict[str, Any] | None,
+    view: View,
+    *,
+    height: int,
+) -> MapEvents:
+    """The live map with what is selected, picked and its neighbours lit."""
+    place = sample.place(view.picked)
+    neighbours, notes = (), ()
+    if place is not None:
+        found = arrays["neighbours"][place]
+        kept = found[found >= 0]
+        neighbours = tuple(int(sample.ids[other]) for other in kept)
+        cosines = arrays["similarities"][place][: len(kept)]
+        notes = tuple(f"rank {rank}, cosine {cosine:.2f}" for rank, cosine in enumerate(cosines, start=1))
+    shade = current_theme()
+    frame = MapFrame(
+        run=run_id,
+        step=picture.step,
+        method=MAP_NAMES.get(picture.method, METHODS[picture.method]),
+        dims=picture.dims,
+        positions=np.ascontiguousarray(picture.points, dtype=np.float32),
+        ids=sample.ids,
+        labels=sample.labels,
+        held_out=sample.held_out,
+        class_names=sample.class_names,
+        colours=tuple(class_colours(sample.class_names, shade)),
+        total=sample.total,
+        proxies=picture.proxies,
+        proxy_labels=picture.proxy_labels,
+        atlas_key=atlas["key"] if atlas else None,
+        tile=atlas["tile"] if atlas else None,
+        columns=atlas["columns"] if atlas else None,
+        selected=view.lasso,
+        hidden_classes=tuple(label for label in view.hidden if label < len(sample.class_names)),
+        neighbours=neighbours,
+        neighbour_notes=notes,
+        picked=view.picked if place is not None else None,
+        faith=picture.faith,
+        message=picture.message,
+        theme=shade,
+    )
+    return live_map(frame, key="lab.map", height=height)
+
+
+def metrics_panel(history: FrozenHistory, shown: dict[str, Any] | None, total: int) -> None:
+    """Four numbers of the shown step with their change since step 0, and the curves."""
+    first = history.evaluations[0] if history.evaluations else None
+    now = shown or first
+    columns = st.columns(3, gap="small")
+    for column, (key, label) in zip(
+        columns, (("recall_at_1", "Recall@1"), ("map_at_r", "MAP@R"), ("nmi", "NMI")), strict=True
+    ):
+        value = now["held_out"].get(key) if now else None
+        start = first["held_out"].get(key) if first else None
+        delta = change(value, start).replace("−", "-") if now is not first else ""  # only "-" turns the arrow
+        plainly = delta in ("", UNCHANGED)
+        column.metric(
+            label,
+            share(value),
+            delta or None,
+            help=metric_help(now, key),
+            delta_arrow="off" if plainly else "auto",
+            delta_color="off" if plainly else "normal",
+        )
+    if words := before_words(first):
+        st.caption(words)
+    if history.steps:
+        training_curve(history.steps, total)
+    if len(history.evaluations) > 1:
+        chart(
+            figures.metric_figure(
+                history.evaluations, "map_at_r", "MAP@R", total, now["step"] if now else None, current_theme()
+            ),
+            key="lab.metric",
+            alt="MAP@R by step, held out and training",
+        )
+
+
+def before_words(first: dict[str, Any] | None) -> str:
+    """Which two figures there are of the time before training; "" where they are one, as without a head."""
+    start, alone = (((first or {}).get(name) or {}).get("map_at_r") for name in ("held_out", "backbone"))
+    if start is None or alone is None or share(start) == share(alone):
+        return ""
+    return f"MAP@R before training: {share(start)} with the new head (step 0), {share(alone)} of the backbone alone."
+
+
+def training_curve(steps: Sequence[dict[str, Any]], total: int) -> None:
+    """The loss of every step, or another number of it."""
+    offered = [name for name in CURVES if steps[-1].get(name) not in (None, {})]
+    wanted = st.session_state.get(CURVE, offered[0])
+    shown = wanted if wanted in offered else offered[0]
+    name = one_of("lab.curve", "Curve", offered, shown, words=CURVES.get, label_visibility="collapsed")
+    if name != shown:
+        st.session_state[CURVE] = name
+    if name == "learning_rates":
+        series = {part: [step[name].get(part) for step in steps] for part in steps[-1][name]}
+    elif name == "parts":
+        series = {part: [step.get(name, {}).get(part) for step in steps] for part in steps[-1][name]}
+    else:
+        series = {CURVES[name]: [step[name] for step in steps]}
+    figure = figures.step_figure(
+        [step["step"] for step in steps], series, total, current_theme(), smooth=name in SMOOTHED
+    )
+    chart(figure, key="lab.loss", alt=f"{CURVES[name]} by step")
+
+
+def metric_help(now: dict[str, Any] | None, key: str) -> str | None:
+    """All the numbers of this evaluation, for whom three are too few."""
+    if now is None:
+        return None
+    held = now["held_out"]
+    number = held.get("queries")
+    lines = [f"On all{f' {number:,}' if number is not None else ''} held-out images, each searched among the others."]
+    for name, label in (
+        ("recall_at_1", "Recall@1"),
+        ("recall_at_2", "Recall@2"),
+        ("recall_at_4", "Recall@4"),
+        ("recall_at_8", "Recall@8"),
+        ("r_precision", "R-precision"),
+        ("map_at_r", "MAP@R"),
+        ("nmi", "NMI"),
+        ("map", "MAP"),
+        ("mrr", "MRR"),
+        ("ami", "AMI"),
+        ("text_to_image_recall_at_1", "Text to image, Recall@1"),
+        ("text_to_image_recall_at_5", "Text to image, Recall@5"),
+        ("image_to_text_recall_at_1", "Image to text, Recall@1"),
+    ):
+        if name in (*TAKE_LONG, *TEXT_FIGURES) and held.get(name) is None:
+            continue  # only the first and the last look have them, or none
+        lines.append(f"{label}: held out {share(held.get(name))}, training {share(now['train'].get(name))}")
+    return "  \n".join(lines)
+
+
+def angles_panel(
+    now: dict[str, Any] | None,
+    before: dict[str, Any] | None,
+    lines: list[dict[str, Any]] | None,
+    asked: str | None,
+    key: str,
+) -> dict[str, Any]:
+    """The distributions of angles with the loss's margin drawn in; `lines` as an evaluation stores them.
+
+    `asked`: which angles the view asks for. Returns what the person changes of the view.
+    """
+    if now is None:
+        st.skeleton(height=260)
+        return {}
+    offered = [pair for pair in ANGLE_CHOICES if has_angles(now, *pair)]
+    lines = lines if lines is not None else now.get("margin_lines", [])
+    wanted = next(
+        (pair for pair in offered if any(line["between"] == pair[1] for line in lines)), offered[0] if offered else None
+    )
+    if wanted is None:
+        st.caption("There are no pairs to measure angles of.")
+        return {}
+    wanted = next((pair for pair in offered if "-".join(pair) == asked), wanted)
+    chosen = one_of(f"{key}.which", "Angles", offered, wanted, words=ANGLE_CHOICES.get, label_visibility="collapsed")
+    side, which = chosen
+    angles = now["angles"][side]
+    ghost = before["angles"][side] if before and before["step"] != now["step"] else None
+    reference = angles["own_proxy" if which == "proxies" else "positive_pairs"]
+    placed = [
+        (MarginLine(line["text"], which, line["kind"], line["value"]).place(reference["median"]), line["text"])
+        for line in lines
+        if line["between"] == which and reference
+    ]
+    chart(
+        figures.angle_figure(angles, ghost, which, placed, current_theme()),
+        key=f"{key}.figure",
+        alt=f"Angles: {ANGLE_CHOICES[side, which]}",
+    )
+    sample = "" if angles["samples"] == angles["of"] else f" From {angles['samples']:,} of {angles['of']:,} images."
+    dotted = " Dotted: before training." if ghost else ""
+    st.caption(f"{LOOK[which]}{dotted}{sample}")
+    return {"angles": "-".join(chosen)} if chosen != wanted else {}
+
+
+def has_angles(now: dict[str, Any], side: str, which: str) -> bool:
+    kinds = {"proxies": ("own_proxy",), "pairs": ("positive_pairs", "negative_pairs")}[which]
+    return all(now["angles"][side].get(kind) for kind in kinds)
+
+
+def retrieval_panel(
+    sample: Watched,
+    now: dict[str, np.ndarray],
+    before: dict[str, np.ndarray] | None,
+    start: dict[str, np.ndarray],
+    atlas_key: str,
+    view: View,
+    selected: tuple[int, ...],
+) -> int | None:
+    """Queries with their nearest images, before training and now; returns the image that was pressed."""
+    chosen = view.pins if view.queries == "pinned" else selected
+    places = retrieval.query_places(sample, start["neighbours"], view.queries, view.side, chosen, seed=0)
+    empty = {
+        "pinned": "Nothing is pinned. Pick an image in the map, then pin it.",
+        "selected": "Nothing is selected. Draw a lasso in the map (press L).",
+    }.get(view.queries, "There is nothing to search for.")
+    rows = retrieval.rows(sample, places, now, before)
+    return image_tiles(rows, atlas_key=atlas_key, key="lab.retrieval", size=40, selected=selected, empty=empty)
+
+
+def lasso_panel(sample: Watched, view: View, atlas_key: str) -> int | None:
+    """The images inside the lasso, the most frequent class first."""
+    places = [place for sample_id in view.lasso if (place := sample.place(sample_id)) is not None]
+    if not places:
+        return None
+    labels, counts = np.unique(sample.labels[places], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    words = ", ".join(f"{plain(sample.class_names[labels[i]])} {counts[i]}" for i in order[:6])
+    more = f" and {count(len(order) - 6, 'more class', 'more classes')}" if len(order) > 6 else ""
+    unlinked = "" if view.lasso_fits_link() else " A link to this page leaves the selection out: it is too large."
+    st.caption(f"{count(len(places), 'image')} selected: {words}{more}.{unlinked}")
+    ranked = sorted(places, key=lambda place: (-counts[labels == sample.labels[place]][0], place))[:LASSO_SHOWN]
+    tiles = tuple(
+        Tile(int(sample.ids[place]), place, "none", sample.class_names[sample.labels[place]]) for place in ranked
+    )
+    note = f"the first {LASSO_SHOWN}" if len(places) > LASSO_SHOWN else ""
+    return image_tiles([Row("Selected", note, tiles)], atlas_key=atlas_key, key="lab.lasso", size=40)
+
+
+def verdict_panel(history: FrozenHistory, *, frozen: bool, unseen_classes: bool) -> None:
+    if len(history.evaluations) < 2:
+        return
+    idle = any(event.get("code") == "idle" for event in history.messages)
+    found = verdict(history.evaluations, frozen=frozen, unseen_classes=unseen_classes, idle=idle)
+    if found is None:
+        if history.evaluations[-1]["held_out"].get("map_at_r") is None:
+            st.info("There is no verdict: held-out images could not be measured; see why above.")
+        return
+    say = st.info if found.harm or idle else st.success
+    say(found.sentence, icon=":material/gavel:")
+    if found.harm:
+        st.warning(found.harm, icon=":material/warning:")

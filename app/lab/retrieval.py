@@ -1,0 +1,102 @@
+"""What a search returns: rows of a query and its nearest images, before training and now. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from app.lab.snapshots import Watched
+from app.widgets.tiles import Row, Strip, Tile
+
+ROWS = 6
+
+
+def hits(neighbours: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(W, K) bool: is that neighbour of the query's class? A place without a neighbour (-1) is no hit."""
+    return (labels[neighbours] == labels[:, None]) & (neighbours >= 0)
+
+
+def rank_of_first(found: np.ndarray) -> int | None:
+    """The place of the first right one, from 1; None if none is right."""
+    places = np.flatnonzero(found)
+    return int(places[0]) + 1 if len(places) else None
+
+
+def hardest(found: np.ndarray, places: np.ndarray, count: int = ROWS) -> np.ndarray:
+    """The places whose results are worst: fewest right, and those late; one query to a tie."""
+    weights = 1.0 / (1.0 + np.arange(found.shape[1]))
+    scores = (found[places] * weights).sum(axis=1)
+    return places[np.argsort(scores, kind="stable")[:count]]
+
+
+def drawn(places: np.ndarray, seed: int, count: int = ROWS) -> np.ndarray:
+    """Some places at random, the same for the same seed."""
+    return np.sort(np.random.default_rng(seed).permutation(places)[:count])
+
+
+def query_places(
+    sample: Watched, neighbours: np.ndarray, how: str, side: str, chosen: Sequence[int], seed: int
+) -> np.ndarray:
+    """Which of the watched images are searched for. `neighbours` are those before training, so the choice stays put.
+
+    Where queries search a gallery, the gallery has no neighbours and is not asked for.
+    """
+    if how in ("pinned", "selected"):
+        places = [place for sample_id in chosen if (place := sample.place(sample_id)) is not None]
+        return np.array(places[:ROWS], dtype=int)
+    asking = neighbours[:, 0] >= 0
+    places = np.flatnonzero((sample.held_out if side == "held_out" else ~sample.held_out) & asking)
+    if how == "random":
+        return drawn(places, seed)
+    return hardest(hits(neighbours, sample.labels), places)
+
+
+def rows(
+    sample: Watched, places: np.ndarray, now: dict[str, np.ndarray], before: dict[str, np.ndarray] | None
+) -> list[Row]:
+    """One row a query. `before` None: only one strip, for a model that has not been trained."""
+    return [row(sample, int(place), now, before) for place in places]
+
+
+def row(sample: Watched, place: int, now: dict[str, np.ndarray], before: dict[str, np.ndarray] | None) -> Row:
+    query = Tile(int(sample.ids[place]), place, "query", f"query: {sample.class_names[sample.labels[place]]}")
+    present = strip(sample, place, now, "Now" if before else "Before training")
+    if before is None:
+        return Row(sample.class_names[sample.labels[place]], rank_words(sample, place, None, now), (query,), (present,))
+    past = strip(sample, place, before, "Before training")
+    note = rank_words(sample, place, before, now)
+    return Row(sample.class_names[sample.labels[place]], note, (query,), (past, present))
+
+
+def strip(sample: Watched, place: int, arrays: dict[str, np.ndarray], title: str) -> Strip:
+    tiles = []
+    for rank, found in enumerate(arrays["neighbours"][place], start=1):
+        if found < 0:
+            continue
+        right = sample.labels[found] == sample.labels[place]
+        cosine = float(arrays["similarities"][place][rank - 1])
+        words = f"rank {rank}: {sample.class_names[sample.labels[found]]}, cosine {cosine:.2f}"
+        tiles.append(Tile(int(sample.ids[found]), int(found), "right" if right else "wrong", words))
+    return Strip(title, tuple(tiles))
+
+
+def rank_words(sample: Watched, place: int, before: dict[str, np.ndarray] | None, now: dict[str, np.ndarray]) -> str:
+    """'2 → 6 of 8 right; first right at 4 → 1', or how many of the shown ones are right."""
+    present = right_ones(sample, place, now)
+    if before is None:
+        return f"{present.sum()} of {len(present)} right"
+    past = right_ones(sample, place, before)
+    counts = f"{past.sum()} → {present.sum()} of {len(present)} right"
+    return f"{counts}; first right at {rank_text(past)} → {rank_text(present)}"
+
+
+def right_ones(sample: Watched, place: int, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """(K,) bool: which of this query's neighbours are of its class."""
+    found = arrays["neighbours"][place]
+    return (sample.labels[found] == sample.labels[place]) & (found >= 0)
+
+
+def rank_text(found: np.ndarray) -> str:
+    rank = rank_of_first(found)
+    return f">{len(found)}" if rank is None else str(rank)

@@ -1,0 +1,232 @@
+"""The one line above a run's picture: what it is, how far it is, and what can be done with it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import streamlit as st
+
+from app.server import Backstage, queue
+from app.lab.export_spec import command_line, python_lines
+from app.shared.draft import Draft, settings_of
+from app.shared.view import look_at
+from app.shared.stored_widgets import act_button, stored_widget
+from app.shared.text import STATE_WORDS, clock, count, plain, size
+from mlcore.runs.folder import RunFolder
+from mlcore.runs.history import FrozenHistory
+from mlcore.runs.liveness import FAR_SILENT_S
+from mlcore.runs.states import RunState
+from mlcore.runs.status import Status
+from mlcore.spec.run_spec import RunSpec
+
+SILENT_S = 30.0
+WARNINGS_SHOWN = 4
+COVERAGE = {"samples_visited", "samples", "classes_visited", "classes", "batches"}
+
+
+def status_bar(stage: Backstage, run: RunFolder, spec: RunSpec, past: FrozenHistory) -> None:
+    status = run.status()
+    word, colour, icon = STATE_WORDS[status.state]
+    if status.paused and status.state == RunState.RUNNING:
+        word, colour, icon = "paused", "orange", ":material/pause:"
+    top = st.container(horizontal=True, vertical_alignment="center", gap="small")
+    top.markdown(f"#### {plain(run.title())}", width="content")
+    top.badge(word, icon=icon, color=colour)
+    top.space("stretch")
+    with top:
+        buttons(stage, run, spec, status)
+        act_button(
+            "Close",
+            key="lab.close",
+            on_click=look_at,
+            args=(None,),
+            icon=":material/close:",
+            type="tertiary",
+            help="Back to the picture, before training, of what is chosen on the left. The run stays in Runs.",
+        )
+    done = status.step / status.total_steps if status.total_steps else float(status.state.finished)
+    st.progress(min(1.0, done), text=progress_words(stage, run, status, past))
+    if words := epoch_words(past.started):
+        st.caption(words)
+
+
+def progress_words(stage: Backstage, run: RunFolder, status: Status, past: FrozenHistory) -> str:
+    """'step 120 of 300 · 412 images/s · 0:18 left · 1.2 GB'."""
+    if status.state == RunState.QUEUED:
+        if waits := stage.supervisor.waits or stage.runs.heard("supervisor").get("waits"):
+            return plain(waits, 400)
+        ahead = queue().position(run.run_id)
+        if not ahead:
+            return "Next in the queue; starts as soon as a worker is ready"
+        return f"Waiting: {count(ahead, 'run')} ahead of this one"
+    words = [f"step {status.step:,} of {status.total_steps:,}"]
+    last = past.steps[-1] if past.steps else None
+    if last and not status.state.finished:
+        pace, left, memory = (last[name] for name in ("images_per_s", "seconds_left", "memory_mb"))
+        words += [f"{pace:,.0f} images/s"] if pace is not None else []
+        words += [f"{clock(left)} left"] if left is not None else []
+        words += [f"{memory / 1024:.1f} GB memory"] if memory is not None else []
+    elif status.state.finished:
+        words.append(f"took {clock(status.seconds)}")
+    if status.activity:
+        words.insert(0, plain(status.activity))
+    return " · ".join(words)
+
+
+def epoch_words(started: dict[str, Any]) -> str:
+    """'An epoch visits 1,080 of 1,116 images and 31 of 31 classes, in 35 batches.'; '' before a run has said so."""
+    seen = started.get("coverage")
+    if not seen or not seen.keys() >= COVERAGE:
+        return ""
+    adapted = f" {plain(started['input'])}" if started.get("input") else ""
+    return (
+        f"An epoch visits {seen['samples_visited']:,} of {count(seen['samples'], 'image')} and "
+        f"{seen['classes_visited']:,} of {count(seen['classes'], 'class', 'classes')}, in "
+        f"{count(seen['batches'], 'batch', 'batches')}.{adapted}"
+    )
+
+
+def problem(stage: Backstage, run: RunFolder, past: FrozenHistory) -> None:
+    """Why a run ended early, or that its worker is silent, in one sentence with what to do."""
+    status = run.status()
+    if status.state in (RunState.FAILED, RunState.LOST):
+        st.error(plain(status.reason_text, 600), icon=":material/error:")
+        end = run.log_end(50)
+        if end:
+            with st.expander("The end of the worker's log"):
+                st.code(end, language=None)
+    elif status.reason_code == "terminated":
+        st.warning(plain(status.reason_text, 600), icon=":material/power_settings_new:")
+    elif words := silent_words(run.elsewhere(), stage.supervisor.silent_for(run.run_id)):
+        st.warning(words, icon=":material/hearing_disabled:")
+    if past.faults:
+        st.warning(f"Some of this run's files are damaged. {plain(' '.join(past.faults), 400)}", icon=":material/rule:")
+    texts = list(dict.fromkeys(event["text"] for event in past.messages if event["kind"] == "warning"))
+    for text in texts[-WARNINGS_SHOWN:]:
+        st.warning(plain(text, 400), icon=":material/warning:")
+    if len(texts) > WARNINGS_SHOWN:
+        with st.expander(f"{count(len(texts) - WARNINGS_SHOWN, 'earlier warning')}"):
+            for text in texts[:-WARNINGS_SHOWN]:
+                st.markdown(plain(text, 400))
+
+
+def silent_words(machine: str, silent_s: float) -> str:
+    """That nothing is heard of a run, of this machine or of that other one; "" while something is."""
+    if machine and silent_s > FAR_SILENT_S:
+        return (
+            f"This run was going on on another machine, {plain(machine)}; nothing was heard of it for "
+            f"{silent_s:.0f} s. Stop takes it over: it can then be resumed here, or deleted. After two minutes of "
+            "silence it counts as lost by itself."
+        )
+    if not machine and silent_s > SILENT_S:
+        return f"The worker has not responded for {silent_s:.0f} s. It is ended after two minutes."
+    return ""
+
+
+def buttons(stage: Backstage, run: RunFolder, spec: RunSpec, status: Status) -> None:
+    """What can be done with the run. Keys name it: a press means the run that was shown, whatever is shown by then."""
+    if status.state in (RunState.RUNNING, RunState.STARTING):
+        if run.asked("pause"):
+            act_button(
+                "Resume",
+                on_click=run.withdraw,
+                args=("pause",),
+                key=f"lab.unpause.{run.run_id}",
+                icon=":material/play_arrow:",
+            )
+        else:
+            act_button(
+                "Pause", on_click=run.ask, args=("pause",), key=f"lab.pause.{run.run_id}", icon=":material/pause:"
+            )
+    if not status.state.finished:
+        stopping = run.asked("cancel")
+        act_button(
+            "Stopping" if stopping else "Stop",
+            on_click=stop,
+            args=(stage, run),
+            key=f"lab.stop.{run.run_id}",
+            icon=":material/stop:",
+            disabled=stopping,
+        )
+    elif status.state.resumable:
+        act_button(
+            "Resume", on_click=resume, args=(stage, run), key=f"lab.resume.{run.run_id}", icon=":material/play_arrow:"
+        )
+    with st.popover("More", icon=":material/more_horiz:"):
+        more(stage, run, spec, status)
+
+
+def stop(stage: Backstage, run: RunFolder) -> None:
+    run.stop()
+    stage.supervisor.wake()
+
+
+def resume(stage: Backstage, run: RunFolder) -> None:
+    run.resume()
+    stage.supervisor.wake()
+
+
+def more(stage: Backstage, run: RunFolder, spec: RunSpec, status: Status) -> None:
+    """Name, note, copies, and the way out."""
+    label = run.label()
+    stored_widget(
+        partial(st.text_input, "Name", placeholder=spec.title(), max_chars=120),
+        f"lab.name.{run.run_id}",
+        label.name,
+        lambda name: run.set_label(name=name),
+    )
+    stored_widget(
+        partial(st.text_area, "Note", max_chars=2000, height=80),
+        f"lab.note.{run.run_id}",
+        label.note,
+        lambda note: run.set_label(note=note),
+    )
+    act_button(
+        "Change and run again",
+        on_click=duplicate,
+        args=(spec,),
+        key=f"lab.duplicate.{run.run_id}",
+        icon=":material/content_copy:",
+        width="stretch",
+        help="Takes this run's settings to the left, where they can be changed.",
+    )
+    copies(spec)
+    if status.state.finished:
+        sure = st.checkbox("Yes, delete this run", key=f"lab.sure.{run.run_id}")
+        act_button(
+            "Delete",
+            on_click=delete,
+            args=(stage, run),
+            key=f"lab.delete.{run.run_id}",
+            icon=":material/delete:",
+            disabled=not sure,
+            width="stretch",
+            help=f"Moves {size(run.size_bytes())} to the trash, where it stays for a day.",
+        )
+
+
+def duplicate(spec: RunSpec) -> None:
+    Draft().replace(spec.settings() | {"name": ""})
+    st.toast("The settings are on the left; change what you like and start.", icon=":material/content_copy:")
+    st.rerun()
+
+
+def delete(stage: Backstage, run: RunFolder) -> None:
+    stage.runs.delete(run.run_id)
+    st.session_state["runs.trashed"] = [run.run_id]
+    look_at(None)
+    st.toast("Deleted. The Runs page can bring it back.", icon=":material/delete:")
+
+
+def copies(spec: RunSpec) -> None:
+    """The same run for a file, a terminal and a notebook."""
+    kind = st.segmented_control(
+        "Copy as", ["YAML", "Command line", "Python"], default="YAML", key="lab.copy", required=True
+    )
+    text, language = {
+        "YAML": (spec.to_yaml(), "yaml"),
+        "Command line": (command_line(spec), "bash"),
+        "Python": (python_lines(spec), "python"),
+    }[kind]
+    st.code(text, language=language, height=180)

@@ -1,0 +1,282 @@
+"""The fragment that follows a run: reads what is new, shows one step of it, and lets the person move in time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from app.lab import panels
+from app.lab.launch import session
+from app.lab.run_header import problem, status_bar
+from app.lab.snapshots import (
+    METHODS,
+    UMAP,
+    Watched,
+    evaluation_at,
+    live_step,
+    methods_for,
+    nearest_step,
+    nearest_whole,
+    picture,
+    watched,
+)
+from app.lab.word_search import words_panel
+from app.server import Backstage, history
+from app.shared.error_guard import guarded
+from app.shared.stored_widgets import act_button, one_of_few
+from app.shared.text import plain
+from app.shared.view import PLAYING, View
+from app.widgets.scrubber import scrubber
+from app.widgets.tiles import atlas_carrier
+from app.widgets.tiles.atlas import StoredAtlas
+from mlcore.catalogue import parts
+from mlcore.runs.folder import RunFolder
+from mlcore.runs.history import FrozenHistory
+from mlcore.runs.states import RunState
+from mlcore.runs.status import Birth
+from mlcore.spec.defaults import reads_texts
+from mlcore.spec.run_spec import RunSpec
+
+TICK_S = 0.5
+MAP_HEIGHT = 440
+BROKEN = ":material/broken_image:"
+
+
+def follow(
+    stage: Backstage, run: RunFolder, asked: str | None, draft_lines: list[dict[str, Any]] | None = None
+) -> None:
+    """Show a run, live while anything about it may change, until the view asks for another than `asked`.
+
+    `draft_lines`: margin lines to draw instead of the run's own. Raises: ValueError with a sentence for a run whose
+    spec is damaged or of a newer version.
+    """
+    birth = run.birth
+    atlas = run.atlas()
+    with st.container():
+        if atlas is not None:
+            atlas_carrier(StoredAtlas(run.atlas_bytes(), **atlas), key="lab.atlas")
+    awaited = is_awaited(run)
+    draw = st.fragment(guarded(live_picture), run_every=TICK_S if awaited else None)
+    draw(stage, run, birth, asked, atlas, awaited, draft_lines)
+
+
+def preview_heading(spec: RunSpec) -> None:
+    st.markdown("#### Before training")
+    st.caption(f"{plain(spec.dataset.title())} {way_words(spec)}. Set things up on the left, then press Start.")
+
+
+def way_words(spec: RunSpec) -> str:
+    """What makes the embeddings before training: 'through EfficientNet-Lite0, pretrained, and a new head'."""
+    backbone, new_head = parts("backbones")[spec.backbone.key], spec.head.kind != "none"
+    if "vectors" in backbone.traits:
+        return "through a new head" if new_head else "as they are"
+    knows = "pretrained" if spec.backbone.params.get("pretrained") else "untrained"
+    return f"through {plain(backbone.title)}, {knows}{', and a new head' if new_head else ''}"
+
+
+def is_awaited(run: RunFolder) -> bool:
+    """Whether the run, or the map of its last snapshot, is still to come."""
+    if not run.path.exists() or not run.state.finished:
+        return True
+    past = history(run)
+    return bool(past.snapshots) and (UMAP, next(reversed(past.snapshots))) not in past.layouts
+
+
+def live_picture(
+    stage: Backstage,
+    run: RunFolder,
+    birth: Birth,
+    asked: str | None,
+    atlas: dict[str, Any] | None,
+    awaited: bool,
+    draft_lines: list[dict[str, Any]] | None,
+) -> None:
+    view = View.read()
+    if view.run != asked or not run.path.exists():
+        st.rerun()
+    past = history(run)
+    preview = birth.purpose == "preview"
+    if preview:
+        stage.onlookers.look(session(), run.run_id)
+        if run.state == RunState.CANCELLED:  # somebody else gave it up: ask for it again
+            st.rerun()
+    # Always the same containers in the same order: what comes or goes in one must not make the browser rebuild the map.
+    head, trouble, body = st.container(), st.container(), st.container()
+    with head:
+        if preview:
+            preview_heading(birth.spec)
+        else:
+            status_bar(stage, run, birth.spec, past)
+    with trouble:
+        problem(stage, run, past)
+    with body:
+        try:
+            sample = watched(run)
+            if sample is None or not past.snapshots:
+                waiting(run, past, preview)
+            else:
+                show_step(stage, run, birth.spec, past, sample, atlas, view, draft_lines)
+        except ValueError as error:
+            st.warning(f"The picture of this run cannot be drawn: {plain(str(error), 600)}", icon=BROKEN)
+    if awaited and (not is_awaited(run) or (atlas is None and run.atlas() is not None)):
+        st.rerun()
+
+
+def waiting(run: RunFolder, past: FrozenHistory, preview: bool) -> None:
+    """Reserved places, and what is being done."""
+    status = run.status()
+    activity = status.activity or (past.progress.get("text") if past.progress else "")
+    if status.state.finished:
+        ended = "This run ended before its first snapshot, so there is no picture of it."
+        if past.snapshots:
+            ended = "The picture of this run cannot be drawn: watch.json, which names its images, is missing."
+        st.info(plain(status.reason_text or ended, 600), icon=":material/info:")
+        return
+    words = activity or ("Looking at the images through the backbone" if preview else "Getting ready")
+    st.caption(f":material/hourglass_top: {plain(words)} …")
+    st.skeleton(height=MAP_HEIGHT)
+
+
+def show_step(
+    stage: Backstage,
+    run: RunFolder,
+    spec: RunSpec,
+    past: FrozenHistory,
+    sample: Watched,
+    atlas: dict[str, Any] | None,
+    view: View,
+    draft_lines: list[dict[str, Any]] | None,
+) -> None:
+    steps = list(past.snapshots)
+    earliest, first, faults = nearest_whole(past, steps[0], len(sample.ids))
+    methods = methods_for(first["embeddings"].shape[1])
+    method = view.method if view.method in methods else methods[0]
+    live = view.step is None
+    wanted = live_step(past, method) if live else nearest_step(past, view.step)
+    step, now, others = nearest_whole(past, wanted, len(sample.ids))
+    told = dict.fromkeys([*faults, *others])
+    if told:
+        st.warning(plain(f"{' '.join(told)} Step {step} is shown.", 600), icon=BROKEN)
+    drawn = picture(past, step, now, method, stage.runs.heard("projector"))
+    evaluation = evaluation_at(past, step)
+    selected = view.lasso
+    atlas_key = atlas["key"] if atlas else ""
+
+    left, right = st.columns([0.63, 0.37], gap="medium")
+    with left:
+        chosen = method_choice(methods, method)
+        events = panels.map_panel(run.run_id, sample, drawn, now, atlas, view, height=MAP_HEIGHT)
+        moved = scrubber(
+            steps,
+            total=max(spec.budget.steps, steps[-1]),
+            shown=step,
+            live=live,
+            running=not run.state.finished,
+            playing=st.session_state.get(PLAYING, False),
+            key="lab.scrubber",
+        )
+        pressed = panels.lasso_panel(sample, view, atlas_key)
+        picked_panel(sample, view)
+    with right:
+        panels.metrics_panel(past, evaluation, spec.budget.steps)
+        before = past.evaluations[0] if past.evaluations else None
+        chosen |= panels.angles_panel(evaluation, before, draft_lines, view.angles, key="lab.angles")
+    if run.state.finished and spec.budget.steps:
+        panels.verdict_panel(
+            past,
+            frozen=spec.backbone.freeze == "everything",
+            unseen_classes=sample.unseen_classes(spec.dataset.split),
+        )
+    st.subheader("What a search returns", anchor=False)
+    chosen |= query_choice(view)
+    before_arrays = first if step > earliest == steps[0] else None
+    pressed = panels.retrieval_panel(sample, now, before_arrays, first, atlas_key, view, selected) or pressed
+    if reads_texts(spec.method.key):
+        pressed = words_panel(run, past, evaluation, atlas_key, view.side) or pressed
+    obey(view, chosen, events, moved, pressed)
+
+
+def method_choice(methods: list[str], method: str) -> dict[str, Any]:
+    """The maps side by side; what the person changes of the view."""
+    chosen = one_of_few(
+        "lab.method",
+        "Map",
+        methods,
+        method,
+        words=METHODS.get,
+        label_visibility="collapsed",
+        help="UMAP keeps neighbours, PCA keeps distances. 2-D and 3-D are the embeddings themselves.",
+    )
+    return {"method": chosen} if chosen != method else {}
+
+
+QUERIES = {"hardest": "Hardest before training", "random": "Random", "pinned": "Pinned", "selected": "Selected"}
+SIDES = {"held_out": "Held out", "train": "Training"}
+
+
+def query_choice(view: View) -> dict[str, Any]:
+    """Which images are searched for, and on which side; what the person changes of the view."""
+    left, right = st.columns([0.7, 0.3], vertical_alignment="center")
+    with left:
+        queries = one_of_few(
+            "lab.queries", "Queries", list(QUERIES), view.queries, words=QUERIES.get, label_visibility="collapsed"
+        )
+    with right:
+        side = one_of_few(
+            "lab.side",
+            "Of",
+            list(SIDES),
+            view.side,
+            words=SIDES.get,
+            label_visibility="collapsed",
+            help="Each image is searched among the watched images of its own side.",
+        )
+    wanted = {"queries": queries, "side": side}
+    return {name: value for name, value in wanted.items() if value != getattr(view, name)}
+
+
+def picked_panel(sample: Watched, view: View) -> None:
+    """What was picked, and a way to pin it as a query."""
+    place = sample.place(view.picked)
+    if place is None:
+        return
+    side = "held out" if sample.held_out[place] else "training"
+    left, right = st.columns([0.7, 0.3], vertical_alignment="center")
+    of_class = plain(sample.class_names[sample.labels[place]])
+    left.caption(f"Picked: **{of_class}**, image {sample.ids[place]} ({side}). Lines lead to its nearest neighbours.")
+    pinned = view.picked in view.pins
+    others = tuple(pin for pin in view.pins if pin != view.picked)
+    wanted = {"pins": others} if pinned else {"pins": (*others, view.picked)[-6:], "queries": "pinned"}
+    with right:
+        act_button(
+            "Unpin" if pinned else "Pin as query",
+            on_click=lambda: view.but(**wanted),
+            key=f"lab.{'unpin' if pinned else 'pin'}.{view.picked}",
+            icon=":material/keep_off:" if pinned else ":material/keep:",
+            type="tertiary",
+        )
+
+
+def obey(view: View, chosen: dict[str, Any], events: Any, moved: Any, pressed: int | None) -> None:
+    """Take over what the person did in the widgets, and draw again if it changes the picture."""
+    changes = dict(chosen)
+    if "picked" in events.changed and events.picked != view.picked:
+        changes["picked"] = events.picked
+    if pressed is not None and pressed != view.picked:
+        changes["picked"] = pressed
+    if "hidden" in events.changed and events.hidden != view.hidden:
+        changes["hidden"] = events.hidden
+    if "lasso" in events.changed and events.lasso != view.lasso:
+        changes["lasso"] = events.lasso
+        if view.queries == "selected" and not events.lasso:
+            changes["queries"] = "hardest"
+    if "playing" in moved.changed:
+        st.session_state[PLAYING] = moved.playing
+    if moved.changed & {"step", "live"}:
+        wanted = None if moved.live else moved.step
+        if wanted != view.step:
+            changes["step"] = wanted
+    if changes:
+        view.but(**changes)
+        st.rerun(scope="fragment")

@@ -1,0 +1,122 @@
+"""Search by typed words, for runs that were trained on texts: the nearest images, before training and now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from app.server import torch_is_ready
+from app.shared.text import plain, share
+from app.widgets.tiles import Row, Strip, Tile, image_tiles
+from mlcore.runs.folder import RunFolder
+from mlcore.runs.history import FrozenHistory
+
+SHOWN = 12
+TOLD = 6
+CHECK_EVERY = 0.5  # seconds between looks whether torch is there
+FIGURES = {
+    "text_to_image_recall_at_1": "a text finds an image of its own first",
+    "text_to_image_recall_at_5": "among the first five",
+    "image_to_text_recall_at_1": "an image its text",
+}
+
+
+def words_panel(
+    run: RunFolder, past: FrozenHistory, evaluation: dict[str, Any] | None, atlas_key: str, side: str
+) -> int | None:
+    """A field for words and the images nearest to them; returns the image that was pressed."""
+    st.subheader("Search by words", anchor=False)
+    said = figures_in_words(past.evaluations[0] if past.evaluations else None, evaluation)
+    words = st.text_input(
+        "Words",
+        key="lab.words",
+        placeholder="Type what to look for, such as: waving hand",
+        max_chars=200,
+        label_visibility="collapsed",
+        help="Goes to the run's text side; the watched images nearest to it come back.",
+    ).strip()
+    if said:
+        st.caption(said)
+    if not torch_is_ready():
+        if words:
+            warming_up()
+        return None
+    if not words:
+        return None
+    state = f"{max(past.snapshots)} {run.state}"
+    try:
+        found = findings(str(run.path), state, words, side)
+    except ValueError as error:
+        st.warning(plain(str(error), 400), icon=":material/search_off:")
+        return None
+    if found["unheard"]:
+        st.caption(f"In no training text: {plain(', '.join(found['unheard']), 200)}. What comes back may be chance.")
+    row = Row("", "", (), tuple(strip(title, hits, words) for title, hits in found["strips"].items()))
+    pressed = image_tiles([row], atlas_key=atlas_key, key="lab.words_found", size=40)
+    moment, hits = list(found["strips"].items())[-1]
+    st.caption(f"{moment}: {nearest_texts(hits)}")
+    return pressed
+
+
+@st.fragment(run_every=CHECK_EVERY)
+def warming_up() -> None:
+    if torch_is_ready():
+        st.rerun()
+    st.caption(":material/hourglass_top: Warming up (a few seconds, once)")
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def search_of(path: str, state: str) -> Any:
+    """The run's search, as its newest checkpoint has it in this state."""
+    from mlcore.analysis.word_search import WordSearch
+
+    return WordSearch(RunFolder(Path(path)))
+
+
+@st.cache_data(max_entries=64, show_spinner="Reading the words")
+def findings(path: str, state: str, words: str, side: str) -> dict[str, Any]:
+    """`strips`: hits by title, the latest last; `unheard`: the words that no training text has."""
+    search = search_of(path, state)
+    moments = {"Before training": search.before}
+    if search.now is not None:
+        moments[f"Step {search.now.step}"] = search.now
+    strips = {
+        title: search.find(words, count=SHOWN, side=side, moment=moment) for title, moment in moments.items() if moment
+    }
+    return {"strips": strips, "unheard": search.unheard(words)}
+
+
+def strip(title: str, hits: list[Any], words: str) -> Strip:
+    """Hits as tiles; framed are those whose text, or class, has all the words."""
+    asked = set(words.casefold().split())
+    tiles = []
+    for rank, hit in enumerate(hits, start=1):
+        text = hit.text or hit.class_name
+        has = asked <= set(text.casefold().replace(":", " ").split())
+        label = f"rank {rank}: {text}, cosine {hit.similarity:.2f}"
+        tiles.append(Tile(hit.row, hit.place, "right" if has else "none", label))
+    return Strip(title, tuple(tiles))
+
+
+def nearest_texts(hits: list[Any]) -> str:
+    """The first few different texts of what was found, each with its best cosine."""
+    best: dict[str, float] = {}
+    for hit in hits:
+        best.setdefault(hit.text or hit.class_name, hit.similarity)
+    told = [f"{plain(text, 60)} ({cosine:.2f})" for text, cosine in list(best.items())[:TOLD]]
+    return " · ".join(told)
+
+
+def figures_in_words(first: dict[str, Any] | None, now: dict[str, Any] | None) -> str:
+    """How well texts and images of held-out rows find each other, with the figures of step 0."""
+    if first is None or now is None:
+        return ""
+    parts = []
+    for name, words in FIGURES.items():
+        before, value = first["held_out"].get(name), now["held_out"].get(name)
+        if value is not None:
+            grown = f"{share(before)} → {share(value)}" if now is not first else share(value)
+            parts.append(f"{words} {grown}")
+    return f"Held out: {', '.join(parts)}." if parts else ""

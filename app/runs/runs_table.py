@@ -1,0 +1,180 @@
+"""All runs as one table; a row is read again only when its run's files have changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import Counter
+from typing import Any
+
+import pandas as pd
+
+from app.shared.text import STATE_WORDS
+from mlcore.catalogue import parts
+from mlcore.data.store import SET_ID, all_sets, full_titles, own_title
+from mlcore.runs.folder import RunFolder, Runs
+from mlcore.runs.status import Status
+from mlcore.runs.trash import time_left_words
+
+COLUMNS = ["id", "name", "state", "data", "backbone", "loss", "MAP@R", "change", "curve", "started", "seconds", "note"]
+COLUMNS += ["together", "group", "no training"]  # for `matching` and `with_no_training`; no page shows them
+TRASH_COLUMNS = ["id", "name", "goes", "MAP@R", "loss", "backbone", "data", "note"]
+NO_TRAINING = "no-training-"
+DAMAGED = "spec.json is missing or damaged"
+
+
+class RunsTable:
+    """Rows by run id, with the stamp of the files that they were read from."""
+
+    def __init__(self, runs: Runs) -> None:
+        self.runs = runs
+        self._rows: dict[str, tuple[tuple[int, int], dict[str, Any] | None]] = {}
+        self._lock = threading.Lock()
+
+    def rows(self) -> pd.DataFrame:
+        """One row a run, the newest first; previews are left out."""
+        with self._lock:
+            ids = self.runs.ids()
+            for gone in self._rows.keys() - set(ids):
+                del self._rows[gone]
+            found = [row for run_id in reversed(ids) if (row := self._row(run_id)) is not None]
+        table = with_titles_of_sets(pd.DataFrame(found, columns=COLUMNS))
+        figures = {name: pd.to_numeric(table[name]) for name in ("MAP@R", "change", "no training")}
+        return table.assign(**figures, started=pd.to_datetime(table["started"], utc=True))
+
+    def _row(self, run_id: str) -> dict[str, Any] | None:
+        folder = self.runs.root / run_id
+        stamp = (mtime(folder / "status.json"), mtime(folder / "label.json"))
+        known = self._rows.get(run_id)
+        if known is None or known[0] != stamp:
+            known = (stamp, read_row(RunFolder(folder)))
+            self._rows[run_id] = known
+        return known[1]
+
+
+def read_row(run: RunFolder) -> dict[str, Any] | None:
+    """A run in one line; None for a preview. A damaged run has a row whose note says so."""
+    if run.purpose == "preview":
+        return None
+    status = run.status()
+    label = run.label()
+    common = {
+        "id": run.run_id,
+        "state": STATE_WORDS[status.state][0],
+        "note": label.note,
+        "together": label.started_together,
+        "seconds": status.seconds,
+    }
+    birth = run.parts()
+    if birth is None:
+        return dict.fromkeys(COLUMNS) | common | {"name": label.name or "damaged run", "note": DAMAGED, "curve": []}
+    spec = birth["spec"]
+    keys = {room: spec[section]["key"] for section, room in SECTIONS.items()}
+    data = keys["datasets"]
+    loss = title("losses", keys["losses"])
+    score, before = scores(status)
+    return common | {
+        "name": label.name or spec.get("name") or f"{loss} on {data if data in parts('datasets') else own_title(data)}",
+        "data": data if SET_ID.fullmatch(data) or data in parts("datasets") else own_title(data),
+        "backbone": title("backbones", keys["backbones"]),
+        "loss": loss,
+        "MAP@R": score,
+        "change": None if score is None or before is None else round(score - before, 3) + 0.0,  # never -0
+        "curve": [point[1] for point in status.metrics.get("curve", [])],
+        "started": pd.to_datetime(status.started_utc or birth["created_utc"], errors="coerce", utc=True),
+        "group": group_of(spec),
+        "no training": status.metrics.get("no_training", {}).get("map_at_r"),
+    }
+
+
+def group_of(spec: dict[str, Any]) -> str:
+    """What runs share whose backbone gives the same features of the same held-out images."""
+    data, backbone = spec["dataset"], spec["backbone"]
+    held_out = {"official": (), "fold": ("fold",)}.get(data.get("split"), ("held_out", "split_seed"))
+    shared = [{name: data.get(name) for name in ("key", "params", "split", *held_out)}]
+    shared += [backbone["key"], backbone.get("params"), backbone.get("pooling", "own")]
+    return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def with_no_training(table: pd.DataFrame) -> pd.DataFrame:
+    """The runs, and below the newest of each data set, split and backbone what its features do without training.
+
+    Such a row is no run: its id begins with NO_TRAINING. The figure is that of the newest run that has one.
+    """
+    known = table.dropna(subset=["group", "no training"]).drop_duplicates("group").set_index("group")["no training"]
+    newest = table[table["group"].isin(known.index)].drop_duplicates("group")
+    if newest.empty:
+        return table
+    score = newest["group"].map(known).astype(float)
+    rows = newest.assign(
+        **{
+            "id": NO_TRAINING + newest["group"],
+            "name": "No training · " + newest["backbone"],
+            "state": "",
+            "loss": None,
+            "MAP@R": score,
+            "change": None,
+            "curve": [[value, value] for value in score],
+            "started": newest["started"].where(newest["id"].isna()),
+            "seconds": None,
+            "note": "",
+            "together": "",
+        }
+    )
+    both = pd.concat([table, rows.set_axis(newest.index + 0.5).astype(table.dtypes)])
+    return both.sort_index().reset_index(drop=True)
+
+
+def with_titles_of_sets(table: pd.DataFrame) -> pd.DataFrame:
+    """The column `data` with what imported sets are called now, no two the same."""
+    titles = full_titles(all_sets())
+    return table.assign(data=table["data"].map(lambda key: titles.get(key, key)))
+
+
+def trash_rows(runs: Runs) -> pd.DataFrame:
+    """The deleted runs that can still be restored, the last deleted first. `id` is the name in the trash."""
+    found = []
+    for trashed in runs.trash():
+        row = read_row(trashed.run) or {"name": trashed.run.title()}
+        found.append(row | {"id": trashed.name, "goes": time_left_words(trashed.seconds_left)})
+    table = with_titles_of_sets(pd.DataFrame(found, columns=TRASH_COLUMNS))
+    return table.assign(**{"MAP@R": pd.to_numeric(table["MAP@R"])})
+
+
+SECTIONS = {"dataset": "datasets", "backbone": "backbones", "loss": "losses"}
+
+
+def title(room: str, key: str) -> str:
+    """A part's title; the key itself for a part that this version no longer has."""
+    registry = parts(room)
+    return registry[key].title if key in registry else key
+
+
+def scores(status: Status) -> tuple[float | None, float | None]:
+    """MAP@R on held-out images: the last, and the first."""
+    curve = status.metrics.get("curve", [])
+    return status.metrics.get("held_out", {}).get("map_at_r"), curve[0][1] if curve else None
+
+
+def matching(table: pd.DataFrame, text: str, states: list[str]) -> pd.DataFrame:
+    """The rows that hold every typed word in their name, data, backbone, loss, note or what they were started with, in
+    one of the states."""
+    kept = table[table["state"].isin(states)] if states else table
+    for word in text.lower().split():
+        found = (
+            kept[["name", "data", "backbone", "loss", "note", "together"]].fillna("").agg(" ".join, axis=1).str.lower()
+        )
+        kept = kept[found.str.contains(word, regex=False)]
+    return kept
+
+
+def state_counts(table: pd.DataFrame) -> Counter[str]:
+    return Counter(table["state"])
+
+
+def mtime(path: Any) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

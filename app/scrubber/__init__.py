@@ -1,5 +1,0 @@
-"""The scrubber: one slim row over a run's snapshots, from before training to the newest."""
-
-from app.scrubber.widget import Scrubbed, scrubber
-
-__all__ = ["Scrubbed", "scrubber"]

@@ -1,0 +1,188 @@
+"""A declaration becomes widgets, the widgets become settings of the draft. No part is named here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from app.shared.datasets import room_of
+from app.shared.draft import WIDGET, Draft
+from app.shared.stored_widgets import act_button, line_of_text, on_or_off, one_of, one_of_few, slid_number, typed_number
+from mlcore.catalogue import parts
+from mlcore.declare import Param, Spec
+from mlcore.spec.defaults import PART_ROOMS, WEIGHTED
+
+SLIDER_STEPS = 200
+IN_ORDER = 12  # more parts than that are listed by title
+LEFT_OUT = ""
+
+
+def part_choice(
+    draft: Draft, section: str, label: str, *, help: str | None = None, without: tuple[str, ...] = ()
+) -> Spec:
+    """A list of the parts of a room, but those that it is `without`; returns the chosen one."""
+    room = {name: part for name, part in room_of(section).items() if name not in without}
+    keys = sorted(room, key=lambda name: room[name].title.lower()) if len(room) > IN_ORDER else list(room)
+    title = {name: room[name].title for name in keys}.get
+    chosen = one_of(f"{WIDGET}{section}", label, keys, draft.get(section), words=title, help=help)
+    draft.choose(section, chosen)
+    return room_of(section)[chosen]
+
+
+def optional_part(draft: Draft, section: str, label: str, without: str, keys: list[str], *, help: str) -> None:
+    """A list of the parts that fit, saying `without` while none is chosen, with the knobs of the chosen one.
+
+    A part that does not fit any more is left out; where none fits, nothing is offered.
+    """
+    room = parts(PART_ROOMS[section])
+    if draft.get(section) is not None and draft.get(section) not in keys:
+        draft.choose(section, None)
+    if not keys:
+        return
+    ordered = sorted(keys, key=lambda name: room[name].title.lower())
+    titles = {LEFT_OUT: without} | {name: room[name].title for name in ordered}
+    chosen = one_of(
+        f"{WIDGET}{section}", label, list(titles), draft.get(section) or LEFT_OUT, words=titles.get, help=help
+    )
+    draft.choose(section, chosen or None)
+    if not chosen:
+        return
+    st.caption(room[chosen].text.split("\n\n")[0])
+    if section in WEIGHTED:
+        draft.settings.setdefault(f"{section}.weight", 1.0)
+        number(draft, f"{section}.weight", "Weight", 0.0, 1e6, step=None, format="%.4g", help="Times this, then added.")
+    part_knobs(draft, section, room[chosen])
+
+
+def part_knobs(draft: Draft, section: str, spec: Spec, *, without: tuple[str, ...] = ()) -> None:
+    """A widget for every knob of the chosen part but those `without`, and a way back to its defaults."""
+    spec = replace(spec, params=tuple(param for param in spec.params if f"{section}.{param.name}" not in without))
+    knobs = draft.knobs(section)
+    values = {param.name: knobs[param.name] for param in spec.params}
+    for name, value in knob_widgets(spec, values, f"{WIDGET}{section}.{spec.key}").items():
+        draft.set(f"{section}.{name}", value)
+    if values != spec.defaults():
+        act_button(
+            "Reset to defaults",
+            key=f"lab.reset.{section}",
+            icon=":material/undo:",
+            type="tertiary",
+            on_click=reset_knobs,
+            args=(draft, section, spec),
+        )
+
+
+def knob_widgets(spec: Spec, values: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """A widget for every knob under the key `prefix.name`, the rare ones folded away; returns their values."""
+    usual, rare = ([param for param in spec.params if param.knob.rare is wanted] for wanted in (False, True))
+    found = {param.name: knob_widget(param, values[param.name], f"{prefix}.{param.name}") for param in usual}
+    if rare:
+        with st.expander("More knobs", icon=":material/tune:"):
+            found |= {param.name: knob_widget(param, values[param.name], f"{prefix}.{param.name}") for param in rare}
+    return found
+
+
+def reset_knobs(draft: Draft, section: str, spec: Spec) -> None:
+    for param in spec.params:
+        draft.set(f"{section}.{param.name}", param.default)
+    draft.settings.pop(f"@{section}.{spec.key}", None)
+
+
+def knob_widget(param: Param, value: Any, name: str) -> Any:
+    """The widget that fits a knob's kind and range; returns its value."""
+    knob = param.knob
+    if knob.none:
+        return optional_widget(param, value, name)
+    if knob.choices:
+        return one_of(name, knob_label(param, value), knob.choices, value, help=knob.text)
+    if param.kind == "bool":
+        return on_or_off(name, knob_label(param, value), value, help=knob.text)
+    if param.kind == "str":
+        return line_of_text(name, knob_label(param, value), value, help=knob.text)
+    return number_widget(param, value, name)
+
+
+def number_widget(param: Param, value: float, name: str) -> float:
+    """A slider where the range is closed and even, else a number field; the label tells an angle in degrees, too."""
+    knob = param.knob
+    kind = int if param.kind == "int" else float
+    low, high = (None if bound is None else kind(bound) for bound in (knob.low, knob.high))
+    field = low is None or high is None or knob.log
+    step = 1 if kind is int else None if field else nice_step((high - low) / SLIDER_STEPS)
+    draw = typed_number if field else slid_number
+    label = lambda shown: knob_label(param, shown)  # noqa: E731
+    return draw(name, label, low, high, kind(value), step=step, help=knob.text, format=number_format(param))
+
+
+def optional_widget(param: Param, value: Any, name: str) -> Any:
+    """A switch between None (in the knob's own words) and a value."""
+    knob = param.knob
+    label = f"Set {knob_label(param, None).lower()}"
+    if not on_or_off(f"{name}.on", label, value is not None, help=f"{knob.text} Off: {knob.none}."):
+        return None
+    start = knob.low if knob.low is not None else 1
+    return number_widget(param, start if value is None else value, name)
+
+
+def knob_label(param: Param, value: Any) -> str:
+    """'Margin (rad; 28.6 deg)', with the unit where there is one."""
+    name = param.title
+    unit = param.knob.unit
+    if unit == "rad" and isinstance(value, int | float):
+        unit = f"rad; {math.degrees(value):.1f} deg"
+    return f"{name} ({unit})" if unit else name
+
+
+def number_format(param: Param) -> str | None:
+    return "%d" if param.kind == "int" else "%.4g"
+
+
+def nice_step(rough: float) -> float:
+    """The 1, 2 or 5 times a power of ten that is at least `rough`."""
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= rough * 0.999)
+
+
+def choice(draft: Draft, name: str, label: str, options: dict[Any, str], *, help: str | None = None) -> Any:
+    """One of a few values of a setting, side by side."""
+    value = one_of_few(
+        f"{WIDGET}{name}", label, list(options), draft.get(name), words=options.get, help=help, width="stretch"
+    )
+    draft.set(name, value)
+    return value
+
+
+def listed(draft: Draft, name: str, label: str, options: dict[Any, str], *, help: str | None = None) -> Any:
+    """One of several values of a setting, in a list."""
+    value = one_of(f"{WIDGET}{name}", label, list(options), draft.get(name), words=options.get, help=help)
+    draft.set(name, value)
+    return value
+
+
+def switch(draft: Draft, name: str, label: str, *, help: str | None = None) -> bool:
+    """A setting that is on or off."""
+    value = on_or_off(f"{WIDGET}{name}", label, draft.get(name), help=help)
+    draft.set(name, value)
+    return value
+
+
+def optional_number(
+    draft: Draft, name: str, label: str, low: float, high: float, start: float, *, help: str, **options: Any
+) -> None:
+    """A number of the draft that may be left out; `start` is what it is set to first."""
+    if not on_or_off(f"{WIDGET}{name}.on", label, draft.get(name) is not None, help=help):
+        draft.set(name, None)
+        return
+    if draft.get(name) is None:
+        draft.set(name, start)
+    number(draft, name, label, low, high, label_visibility="collapsed", **options)
+
+
+def number(draft: Draft, name: str, label: str, low: float, high: float, **options: Any) -> Any:
+    """A number of the draft, typed in."""
+    value = typed_number(f"{WIDGET}{name}", label, low, high, type(low)(draft.get(name)), **options)
+    draft.set(name, value)
+    return value

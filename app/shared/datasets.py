@@ -1,0 +1,37 @@
+"""The image sets that a person can choose: those that are declared, and those imported from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mlcore.catalogue import parts
+from mlcore.data.store import all_sets, full_titles
+from mlcore.declare import Spec
+from mlcore.spec.defaults import PART_ROOMS
+
+
+def image_sets() -> dict[str, Spec]:
+    """Every set by its key; an imported one's is its id."""
+    sets, declared = all_sets(), parts("datasets")
+    titles = full_titles(sets, [spec.title for spec in declared.values()])
+    own = {
+        facts.id: Spec(
+            key=facts.id,
+            title=titles[facts.id],
+            family="own",
+            text="Your own feature vectors." if facts.has_vectors else "Your own images.",
+            formula="",
+            paper="",
+            params=(),
+            sizes=(),
+            target="",
+            traits=("vectors",) if facts.has_vectors else (),
+        )
+        for facts in sets
+    }
+    return {**declared, **own}
+
+
+def room_of(section: str) -> Mapping[str, Spec]:
+    """What can be chosen for a section of a run."""
+    return image_sets() if section == "dataset" else parts(PART_ROOMS[section])

@@ -1,0 +1,227 @@
+"""The run that a person is about to start: dotted settings, kept in the session and mirrored in the URL."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from typing import Any
+
+import streamlit as st
+
+from app.shared.datasets import image_sets, room_of
+from app.shared.lessons import lesson
+from app.shared.text import plain
+from app.shared.url import mirror, went_back
+from mlcore.catalogue import parts
+from mlcore.declare import Param, Spec
+from mlcore.spec.defaults import PART_ROOMS, follow
+from mlcore.spec.run_spec import RunSpec
+
+KEY = "lab.draft"
+WIDGET = "lab.set."
+LESSON, LESSON_NAME = "@lesson", "lesson"  # in the draft, in the URL
+OTHERS, OTHERS_NAME = "@others", "compare"
+CHOSEN_FIRST = ("dataset", "backbone", "loss", "method")  # others follow from them
+
+
+@functools.lru_cache(maxsize=1)
+def _usual() -> dict[str, Any]:
+    return RunSpec.read({}).settings()
+
+
+def usual() -> dict[str, Any]:
+    """The settings of a lab that nobody has touched."""
+    return dict(_usual())
+
+
+class Draft:
+    """The draft of this session. Knobs of parts that are not chosen now are kept, and come back with their part.
+
+    Names that begin with @ are no settings of the run: what is kept for parts that are not chosen, the lesson, and the
+    other losses that are to run beside.
+    """
+
+    def __init__(self) -> None:
+        if KEY not in st.session_state:
+            st.session_state[KEY] = from_url()
+        self.settings: dict[str, Any] = st.session_state[KEY]
+
+    def follow(self) -> None:
+        """Be what the URL says again, when the person has gone back to it."""
+        if went_back():
+            wanted = from_url()
+            self.settings.clear()
+            self.settings.update(wanted)
+
+    def get(self, name: str) -> Any:
+        return self.settings.get(name)
+
+    def set(self, name: str, value: Any) -> None:
+        """Change one setting, and what follows from it."""
+        if self.settings.get(name) != value:
+            self.change({name: value})
+
+    def change(self, change: dict[str, Any]) -> None:
+        """Change settings, and what follows from them."""
+        everything = follow(self.settings, change) | change
+        for name in sorted(everything, key=lambda name: "." in name):
+            if name in PART_ROOMS:
+                self._exchange(name, everything[name])
+            else:
+                self.settings[name] = everything[name]
+
+    def knobs(self, section: str) -> dict[str, Any]:
+        """The knob values of the chosen part of a section, with its defaults where nothing was set."""
+        kept = self.settings.get(f"@{section}.{self.settings[section]}", {})
+        values = {}
+        for param in self.params(section):
+            name = f"{section}.{param.name}"
+            values[param.name] = kept.get(
+                param.name, self.settings.get(name, param.default) if not kept else param.default
+            )
+        return values
+
+    def choose(self, section: str, key: str | None) -> None:
+        """Take another part, with what follows from it, or None to leave it out."""
+        if key != self.settings[section]:
+            self.change({section: key} | self._remembered(section, key))
+
+    def _remembered(self, section: str, key: str | None) -> dict[str, Any]:
+        """The knobs of a part that is not chosen now, as they were left, or at their defaults."""
+        kept = self.settings.get(f"@{section}.{key}", {})
+        return {
+            f"{section}.{param.name}": kept.get(param.name, param.default) for param in self._params_of(section, key)
+        }
+
+    def _exchange(self, section: str, key: str | None) -> None:
+        """Put another part in its place; the present one's knobs are remembered under its name."""
+        before = self.settings[section]
+        if key == before:
+            return
+        for param in self.params(section):
+            kept = self.settings.setdefault(f"@{section}.{before}", {})
+            kept[param.name] = self.settings.pop(f"{section}.{param.name}", param.default)
+        self.settings[section] = key
+        if key is None:
+            for name in [name for name in self.settings if name.startswith(f"{section}.")]:
+                del self.settings[name]
+        self.settings |= self._remembered(section, key)
+
+    def part(self, section: str) -> Spec | None:
+        """The chosen part of a section; None where it is left out, or a set of images that is not here."""
+        return self._part_of(section, self.settings.get(section))
+
+    def params(self, section: str) -> tuple[Param, ...]:
+        return self._params_of(section, self.settings.get(section))
+
+    @staticmethod
+    def _part_of(section: str, key: str | None) -> Spec | None:
+        return None if key is None else image_sets().get(key) if section == "dataset" else room_of(section)[key]
+
+    def _params_of(self, section: str, key: str | None) -> tuple[Param, ...]:
+        part = self._part_of(section, key)
+        return () if part is None else part.params
+
+    def replace(self, settings: dict[str, Any]) -> None:
+        """Take over a lesson's or a run's settings; everything it does not name is as usual."""
+        fresh = RunSpec.read({}).changed(settings).settings()
+        self.settings.clear()
+        self.settings.update(fresh)
+
+    def spec(self) -> RunSpec:
+        """The draft as a spec; ValueError with one sentence a fault."""
+        settings = {name: value for name, value in self.settings.items() if not name.startswith("@")}
+        return RunSpec.read({}).changed(settings)
+
+    def write_url(self) -> None:
+        """What differs from the usual stands in the URL; of a lesson as it comes only its name.
+
+        A URL that says the same in other words is left as it is.
+        """
+        with contextlib.suppress(ValueError):
+            if in_link(read_url()) == in_link(self.settings):
+                return
+        wanted, chosen, others = self.differences(self.settings), lesson(self.get(LESSON)), self.get(OTHERS)
+        if chosen and wanted == self.differences(RunSpec.read({}).changed(chosen.settings).settings()):
+            wanted = {}
+        wanted |= {LESSON_NAME: chosen.key} if chosen else {}
+        wanted |= {OTHERS_NAME: ",".join(others)} if others else {}
+        mirror(wanted, lambda name: name.startswith("s.") or name in (LESSON_NAME, OTHERS_NAME))
+
+    def differences(self, settings: dict[str, Any]) -> dict[str, str]:
+        """How the URL says that settings differ from the usual ones, and from what follows from those it says."""
+        settings = {name: value for name, value in settings.items() if not name.startswith("@") and name != "name"}
+        at_first = usual()
+        named = {name: settings[name] for name in CHOSEN_FIRST if settings[name] != at_first[name]}
+        try:
+            named = needed_settings(settings, named)
+        except ValueError:  # no spec yet: all that differs
+            named |= {name: value for name, value in settings.items() if value != at_first.get(name)}
+        return {f"s.{name}": text(value) for name, value in named.items() if not self.is_default(name, value)}
+
+    def is_default(self, name: str, value: Any) -> bool:
+        """Whether a knob has the value that its part declares."""
+        section, _, knob = name.partition(".")
+        if section not in PART_ROOMS or not knob:
+            return False
+        params = {param.name: param for param in self.params(section)}
+        return knob in params and params[knob].default == value
+
+
+def needed_settings(settings: dict[str, Any], named: dict[str, Any]) -> dict[str, Any]:
+    """`named`, and what else has to be said for a lab that nobody has touched to come to `settings`.
+
+    Raises: ValueError if what is said on the way is no spec.
+    """
+    while True:
+        reached = RunSpec.read({}).changed(named).settings()
+        missing = {name: value for name, value in settings.items() if reached.get(name) != value}
+        if missing.keys() <= named.keys():
+            return named
+        named = named | missing
+
+
+def from_url() -> dict[str, Any]:
+    """The draft that the URL describes; where its settings make no spec, the usual ones, with a word about it."""
+    try:
+        return read_url()
+    except ValueError as error:
+        st.toast(f"The link's settings cannot be used: {plain(str(error), 600)}", icon=":material/link_off:")
+        return usual()
+
+
+def read_url() -> dict[str, Any]:
+    """The draft that the URL describes; ValueError with a sentence if its settings make no spec."""
+    url = st.query_params
+    chosen = lesson(url.get(LESSON_NAME))
+    found = {name[2:]: text for name, text in url.items() if name.startswith("s.")}
+    words = {name for name, start in usual().items() if isinstance(start, str)}  # where "none" is one of them
+    found = {name: text if name in words and text == "none" else value(text) for name, text in found.items()}
+    settings = RunSpec.read({}).changed(found or (chosen.settings if chosen else {})).settings()
+    others = [key for key in url.get(OTHERS_NAME, "").split(",") if key in parts("losses")]
+    return settings | ({LESSON: chosen.key} if chosen else {}) | ({OTHERS: others} if others else {})
+
+
+def in_link(settings: dict[str, Any]) -> dict[str, Any]:
+    """What a link says of a draft: not what is kept for parts that are not chosen, nor that something is left out."""
+    linked = {name: value for name, value in settings.items() if not name.startswith("@") or name in (LESSON, OTHERS)}
+    return {name: value for name, value in linked.items() if value not in (None, [])}
+
+
+def text(value: Any) -> str:
+    return (
+        {True: "true", False: "false", None: "none"}[value] if value is None or isinstance(value, bool) else f"{value}"
+    )
+
+
+def value(text: str) -> Any:
+    """The plain value that a URL's text stands for."""
+    words = {"true": True, "false": False, "none": None}
+    if text in words:
+        return words[text]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,10 @@
+"""Whether the page is light or dark."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+
+def current_theme() -> str:
+    """`light` or `dark`, as the browser shows the page."""
+    return "dark" if st.context.theme.type == "dark" else "light"

@@ -1,0 +1,236 @@
+"""A run's model again, rebuilt from its last checkpoint: every figure, by any tester, against any reference."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mlcore.data import ImageTable
+from mlcore.declare import nearest_word
+from mlcore.evaluation.ranking import FIGURES
+from mlcore.evaluation.testers import TESTERS
+from mlcore.runs.checkpoints import last_checkpoint
+from mlcore.runs.folder import RunFolder
+from mlcore.runs.history import History, trained_on
+from mlcore.training.checkpoint import unpack_modules
+from mlcore.training.events import TrainingFault
+from mlcore.training.loop import Training, load_table
+
+SHORT_NAMES = {
+    "global": "global_embedding_space",
+    "same_parent": "with_same_parent_label",
+    "two_streams": "global_two_stream_embedding_space",
+}
+REFERENCES = ("self", "sets_combined", "training", "gallery")
+SIDES = ("held_out", "train")
+BATCH = 128
+
+
+def evaluate_run(
+    run: RunFolder,
+    *,
+    tester: str = "global",
+    reference: str = "self",
+    side: str = "held_out",
+    pca: int | None = None,
+    per_class: bool = False,
+    untrained: bool = False,
+) -> dict[str, Any]:
+    """Rebuild a run's model from its last checkpoint, embed a whole side of its split and measure everything.
+
+    `tester` is a key of TESTERS or its short name. `reference` is what is searched: the side itself, both sides of the
+    split together, the training side, or the gallery of an official split, which its queries alone ask (as the run's
+    own looks do where there is one). Two streams: the first half of each class's images, in the table's order,
+    searches among the second half (of the emoji, one designer's among the other's).
+
+    The answer is plain: what was asked, `step`, `images`, `classes`, `figures` (FIGURES, with how many queries there
+    were), with `untrained` the same of the weights of step 0, else None, `no_training` the figures of the backbone's
+    own features as the run's first look told them, None where it was asked another question, and with `per_class` a
+    list of classes with their own figures, the worst MAP@R first, else None. Figures are None where no query had
+    anything to find.
+
+    What to expect: The figures of a run's last look, where they are the same, to about three digits. The whole gallery
+    is sorted for each query. torch's threads and random state are left as they were.
+
+    Raises: ValueError if there is no checkpoint yet, the data is missing or another, or the question does not fit it.
+    """
+    asked = {"tester": tester_key(tester), "reference": reference, "side": side, "pca": pca}
+    for name, known in (("reference", REFERENCES), ("side", SIDES)):
+        if asked[name] not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}; got '{asked[name]}'.")
+    checkpoint = last_checkpoint(run)
+    with torch_as_it_was():
+        training = rebuilt(run, checkpoint)
+        named, found = figures_of(training, **asked, per_class=per_class)
+        before, found_before = None, {}
+        if untrained:
+            before, found_before = figures_of(rebuilt(run, None), **asked, per_class=per_class)
+    rows = rows_asking(training, reference, side)
+    sizes = np.bincount(training.table.labels[rows], minlength=len(training.table.class_names))
+    classes = [
+        {"class": training.table.class_names[number], "images": int(sizes[number]), "figures": figures}
+        | {"untrained": found_before.get(number)}
+        for number, figures in sorted(found.items(), key=lambda item: (item[1]["map_at_r"], item[0]))
+    ]
+    return {
+        "run_id": run.run_id,
+        "name": run.title(),
+        "dataset": training.table.key,
+        "step": training.step,
+        **asked,
+        "images": len(rows),
+        "classes": int((sizes > 0).sum()),
+        "figures": named,
+        "untrained": before,
+        "no_training": no_training(run, training, asked),
+        "per_class": classes if per_class else None,
+    }
+
+
+def no_training(run: RunFolder, training: Training, asked: dict[str, Any]) -> dict[str, Any] | None:
+    """What the run's first look told of the backbone's own features, if it was asked the same question."""
+    usual = {"tester": SHORT_NAMES["global"], "side": "held_out", "pca": None}
+    usual["reference"] = "self" if training.split.queries is None else "gallery"
+    history = History(run)
+    history.refresh()
+    first = history.evaluations[0] if history.evaluations else {}
+    return first.get("backbone") if asked == usual and first.get("step") == 0 else None
+
+
+def tester_key(name: str) -> str:
+    """The key in TESTERS of a tester's short name or key."""
+    key = SHORT_NAMES.get(name, name)
+    if key not in TESTERS:
+        raise ValueError(f"There is no tester '{name}'.{nearest_word(name, [*SHORT_NAMES, *TESTERS])}")
+    return key
+
+
+def rebuilt(run: RunFolder, checkpoint: bytes | None) -> Training:
+    """The run's training as it was at the checkpoint, or without one at step 0. Its teacher is not asked for again."""
+    try:
+        table = load_table(run.spec)
+        if trained_on(run) not in ("", table.fingerprint):
+            raise ValueError(
+                f"The images of '{table.key}' are not those that {run.title()} was trained on, so its figures would "
+                "not be its own. Train it again on the present ones."
+            )
+        training = Training(run.spec.changed({"teacher": None}))
+        training.prepare()
+        if checkpoint is not None:
+            training.step = unpack_modules(checkpoint, training.parts.modules, run.birth.sha256)
+        training.take_kept_features()
+        if checkpoint is None:
+            deque(training.begin_head(), maxlen=0)
+    except TrainingFault as fault:
+        raise ValueError(fault.text) from fault
+    return training
+
+
+def figures_of(
+    training: Training, *, tester: str, reference: str, side: str, pca: int | None, per_class: bool
+) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:
+    """A side's figures by name, and (if `per_class`) those of each of its classes by number."""
+    check_fit(training, tester, reference, side, pca)
+    streams = tester == SHORT_NAMES["two_streams"]
+    needed = [side] if streams else SIDES
+    rows = {name: getattr(training.split, name) for name in needed}
+    if reference == "gallery":
+        rows = {side: training.split.queries, "gallery": training.split.gallery}
+    if streams:
+        rows = {name: paired(training.table.labels, rows[name]) for name in rows}
+    references = {"self": [side], "sets_combined": list(SIDES), "training": ["train"], "gallery": ["gallery"]}[
+        reference
+    ]
+    tests = TESTERS[tester].build(batch_size=BATCH, pca=pca, per_class=per_class)
+    found = tests.test(
+        rows, training.step, Looking(training), splits_to_eval=[(side, references)], collate_fn=labelled(training.table)
+    )[side]
+    figures = {name: found[f"{name}_level0"] for name in (*FIGURES, "queries", "lone_queries")}
+    return figures, found.get("per_class_level0", {})
+
+
+def rows_asking(training: Training, reference: str, side: str) -> np.ndarray:
+    return training.split.queries if reference == "gallery" else getattr(training.split, side)
+
+
+def check_fit(training: Training, tester: str, reference: str, side: str, pca: int | None) -> None:
+    """ValueError, in words of the question, where a tester would have nothing to find."""
+    table, split = training.table, training.split
+    if tester == SHORT_NAMES["same_parent"] and table.parents is None:
+        raise ValueError(
+            f"The tester with the same parent label needs classes with parents; '{table.key}' has none. Use global."
+        )
+    if tester == SHORT_NAMES["two_streams"] and reference != "self":
+        raise ValueError(f"Two streams are tested within a side, with reference self; got '{reference}'.")
+    if reference == "gallery" and (side != "held_out" or split.queries is None):
+        raise ValueError(
+            "A gallery is what an official split searches for its held-out queries; this run or side has none. Use "
+            "reference self."
+        )
+    unseen = not np.isin(table.labels[split.held_out], table.labels[split.train]).any()
+    if reference == "training" and side == "held_out" and unseen:
+        raise ValueError(
+            "The held-out classes are not in the training set, so nothing can be found there. Use reference self or "
+            "sets_combined, or a run that holds out images (dataset.split=sample)."
+        )
+    width = training.model.embedding_size
+    if pca is not None and not 1 <= pca <= width:
+        raise ValueError(f"pca must be between 1 and the embeddings' {width} dimensions; got {pca}.")
+
+
+class Looking(nn.Module):
+    """From row numbers of the table to embeddings, as the training makes them."""
+
+    def __init__(self, training: Training) -> None:
+        super().__init__()
+        self.model = training.shown
+        self.source = training.source
+
+    def forward(self, rows: np.ndarray) -> Tensor:
+        return self.model.head(self.source.features(self.model, rows))
+
+
+def labelled(table: ImageTable) -> Callable[[list[Any]], tuple[Any, ...]]:
+    """What makes of a batch of row numbers, or of pairs of them, the streams of rows and their labels (B, levels)."""
+    levels = torch.from_numpy(table.label_levels)
+
+    def collated(rows: list[Any]) -> tuple[Any, ...]:
+        streams = np.ascontiguousarray(np.asarray(rows).reshape(len(rows), -1).T)
+        return *streams, levels[torch.from_numpy(streams[0])]
+
+    return collated
+
+
+def paired(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """(pairs, 2) rows: the k-th image of the first half of each class beside the k-th of the second half.
+
+    The last image of a class with an odd number of them has no partner.
+    """
+    pairs = []
+    for label in np.unique(labels[rows]):
+        own = rows[labels[rows] == label]
+        half = len(own) // 2
+        pairs.append(np.stack([own[:half], own[half : 2 * half]], axis=1))
+    found = np.concatenate(pairs)
+    if len(found) == 0:
+        raise ValueError("Two streams need classes of at least two images; every class of this side has one.")
+    return found
+
+
+@contextlib.contextmanager
+def torch_as_it_was() -> Iterator[None]:
+    """Threads, random state and determinism of torch, which a training sets for itself, are put back."""
+    threads = torch.get_num_threads()
+    strict, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(strict, warn_only=warns)

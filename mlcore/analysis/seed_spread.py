@@ -1,0 +1,78 @@
+"""One experiment with several seeds: how far the figures of its runs lie apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mlcore.evaluation.mean_std import differing, gains, spread_of
+from mlcore.evaluation.ranking import FIGURES
+from mlcore.runs.folder import RunFolder
+from mlcore.runs.history import History, trained_on
+from mlcore.runs.states import RunState
+
+
+def spread_of_runs(runs: Sequence[RunFolder]) -> dict[str, Any]:
+    """How far the held-out figures of runs lie apart that differ in their seed only.
+
+    The answer is plain: `run_ids`, `seeds`, `step`, and for `no_training` (the backbone's own features), `before`
+    (step 0), `after` and `gain` (of each run over itself) a record of figures, each with `mean`, `std` (n - 1) and the
+    runs' `values`.
+
+    Raises: ValueError for fewer than two runs, one that is not done, two of one seed, or runs that differ in more than
+    seed and name; the message names what differs.
+    """
+    if len(runs) < 2:
+        raise ValueError(f"A spread needs at least two runs; got {len(runs)}.")
+    for run in runs:
+        if run.state != RunState.DONE:
+            raise ValueError(f"{run.title()} is {run.state}; only runs that are done can be compared.")
+    check_alike(runs)
+    histories = [History(run) for run in runs]
+    for run, history in zip(runs, histories, strict=True):
+        history.refresh()
+        if not history.evaluations:
+            raise ValueError(f"{run.title()} was never evaluated, so it has no figures.")
+    looks = [[history.evaluations[place] for history in histories] for place in (0, -1)]
+    steps = [look["step"] for look in looks[1]]
+    if len(set(steps)) > 1:
+        raise ValueError(f"Runs must have come equally far; these were last looked at at steps {listed(steps)}.")
+    none = [figures_in(history.evaluations[0].get("backbone") or {}) for history in histories]
+    before, after = ([figures_in(look["held_out"]) for look in group] for group in looks)
+    return {
+        "run_ids": [run.run_id for run in runs],
+        "name": runs[0].spec.changed({"name": ""}).title(),
+        "seeds": [run.spec.seed for run in runs],
+        "step": steps[0],
+        **{
+            when: {name: found._asdict() for name, found in spread_of(records).items()}
+            for when, records in (
+                ("no_training", none),
+                ("before", before),
+                ("after", after),
+                ("gain", gains(after, before)),
+            )
+        },
+    }
+
+
+def check_alike(runs: Sequence[RunFolder]) -> None:
+    """ValueError unless the runs are one experiment with several seeds, on the same images."""
+    specs = [run.spec.model_dump(mode="json") for run in runs]
+    for run, spec in zip(runs, specs, strict=True):
+        spec["dataset"]["fingerprint"] = trained_on(run)
+    found = differing(specs)
+    if found:
+        told = "; ".join(f"{name} ({listed(values)})" for name, values in found.items())
+        raise ValueError(f"Runs may differ in seed and name only; these differ in {told}.")
+    seeds = [run.spec.seed for run in runs]
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"Each run must have a seed of its own; got {listed(seeds)}. One seed twice is one run.")
+
+
+def figures_in(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: record[name] for name in FIGURES if name in record}
+
+
+def listed(values: Sequence[Any]) -> str:
+    return ", ".join(map(str, values))

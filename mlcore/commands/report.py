@@ -1,0 +1,100 @@
+"""Results in words and tables, for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mlcore.evaluation.mean_std import Spread
+
+SEARCHED = {
+    "self": "themselves",
+    "sets_combined": "both sides of the split",
+    "training": "the training side",
+    "gallery": "the gallery",
+}
+SHORT = {"map_at_r": "MAP@R", "recall_at_1": "R@1", "precision_at_1": "P@1", "r_precision": "R-precision"}
+OF_CLASSES = ("map_at_r", "precision_at_1", "recall_at_8")
+
+
+def evaluation_in_words(result: dict[str, Any]) -> str:
+    """What `evaluate_run` gives: a figure a line, beside those of step 0 where there are any; then the classes."""
+    reduced = f", {result['pca']} principal components" if result["pca"] else ""
+    halves = "two_stream" in result["tester"]
+    searched = "the first half of each class among the second" if halves else f"among {SEARCHED[result['reference']]}"
+    figures, before = result["figures"], result["untrained"]
+    lines = [
+        f"{result['name']}: step {result['step']}, {result['side']}, {result['images']} images of {result['classes']} "
+        f"classes, searched {searched}, {result['tester']}{reduced}"
+    ]
+    if before:
+        rows = [[name, number(before[name]), number(now), change(before[name], now)] for name, now in figures.items()]
+        lines += aligned([["figure", "before", "after", "change"], *rows])
+    else:
+        lines += aligned([["figure", "after"], *([name, number(now)] for name, now in figures.items())])
+    if told := no_training_in_words(result["no_training"] or {}):
+        lines.append(f"  {told}")
+    if result["per_class"]:
+        heads = ["class", "images", *OF_CLASSES, *(["map_at_r before"] if before else [])]
+        lines += ["", *aligned([heads, *map(class_row, result["per_class"])])]
+    return "\n".join(lines)
+
+
+def no_training_in_words(figures: dict[str, Any]) -> str:
+    """'no training: MAP@R 0.531, R@1 0.812 (the backbone's own features, held out)'; '' for no figures."""
+    told = [f"{word} {figures[name]:.3f}" for name, word in SHORT.items() if figures.get(name) is not None]
+    return f"no training: {', '.join(told)} (the backbone's own features, held out)" if told else ""
+
+
+def class_row(one: dict[str, Any]) -> list[str]:
+    cells = [one["class"], str(one["images"]), *(number(one["figures"][name]) for name in OF_CLASSES)]
+    return cells if one["untrained"] is None else [*cells, number(one["untrained"]["map_at_r"])]
+
+
+def spread_in_words(result: dict[str, Any]) -> str:
+    """What `spread_of_runs` gives: a figure a line, without and before training, after it, and what each run gained."""
+    seeds = ", ".join(map(str, result["seeds"]))
+    head = f"{result['name']}: seeds {seeds}, step {result['step']}, held out, mean ± standard deviation"
+    whens = {"no_training": "no training", "before": "before", "after": "after", "gain": "change"}
+    whens = {when: word for when, word in whens.items() if result.get(when)}
+    rows = [[name, *(spread_cell(result[when].get(name)) for when in whens)] for name in result["after"]]
+    return "\n".join([head, *aligned([["figure", *whens.values()], *rows])])
+
+
+def spread_cell(record: dict[str, Any] | None) -> str:
+    return Spread(**record).in_words() if record else "-"
+
+
+def findings_in_words(result: dict[str, Any]) -> str:
+    """What `mlcore.analysis.word_search.answer` gives: an image a line, the nearest first."""
+    among = {"held_out": "held-out", "train": "training", "all": "all"}[result["side"]]
+    asked = f"{result['name']}: '{result['words']}' at step {result['step']}"
+    lines = [f"{asked}, among the {among} images that are watched"]
+    if result["unheard"]:
+        lines.append(f"In no training text: {', '.join(result['unheard'])}")
+    rows = [
+        [f"{hit['similarity']:.3f}", hit["image_name"], hit["text"] or hit["class_name"]] for hit in result["found"]
+    ]
+    return "\n".join([*lines, *aligned([["cosine", "image", "its text"], *rows])])
+
+
+def number(value: float | int | None) -> str:
+    return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def change(before: float | int | None, after: float | int | None) -> str:
+    return signed(after - before) if isinstance(before, float) and isinstance(after, float) else ""
+
+
+def signed(difference: float) -> str:
+    """'+0.190'; '0.000' without a sign where it is nothing when rounded."""
+    return f"{difference:+.3f}" if round(difference, 3) else "0.000"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table, names to the left and numbers to the right; what a terminal would obey is shown as '?'."""
+    cells = [["".join(letter if letter.isprintable() else "?" for letter in cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  " + "  ".join([row[0].ljust(widths[0]), *(map(str.rjust, row[1:], widths[1:]))]).rstrip() for row in cells
+    ]

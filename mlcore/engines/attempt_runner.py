@@ -1,0 +1,412 @@
+"""One attempt at a run, as the worker lives it: events to the folder, a person's wishes to the training."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from mlcore.disk.atomic import Ballast, DiskFull, open_private, sweep_temporaries
+from mlcore.disk.process import identity
+from mlcore.runs.attempt import LOG_LIMIT, Attempt, AttemptWriter
+from mlcore.runs.folder import RunFolder, Runs
+from mlcore.runs.history import History
+from mlcore.runs.states import RunState, may_move
+from mlcore.runs.status import Status, utc_now
+
+WELL, FAILED, NOT_MINE, NO_ROOM = 0, 1, 3, 4  # exit codes
+STATUS_EVERY_S = 0.4
+BEAT_EVERY_S = 1.0
+PAUSE_LOOK_S = 0.05
+CURVE_POINTS = 40
+TERMINATED = (
+    RunState.CANCELLED,
+    "terminated",
+    "The worker was told to end from outside (SIGTERM), as when a machine is shut down. It can be resumed.",
+)
+Seen = Callable[[dict[str, Any]], None]
+End = tuple[RunState, str, str]
+
+
+def run_folder(run: RunFolder, *, log: bool = False, seen: Seen | None = None) -> int:
+    """Run the folder's present attempt to its end; 0 if it ended well. `seen` is called with every event's record."""
+    try:
+        attempt = run.begin_attempt()
+    except (FileExistsError, FileNotFoundError) as error:
+        print(f"{run.run_id}: {error}")
+        return NOT_MINE
+    except DiskFull:
+        return NO_ROOM
+    if log:
+        redirect_output(attempt)
+    return Session(run, attempt, seen).run()
+
+
+def redirect_output(attempt: Attempt) -> None:
+    """Standard output and error go to the attempt's log."""
+    descriptor = os.open(attempt.log_path(), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    os.close(descriptor)
+
+
+class Superseded(Exception):
+    """The run goes on without this process: it was taken for dead, or its run was ended or deleted."""
+
+
+class Session:
+    """One attempt being run."""
+
+    def __init__(self, run: RunFolder, attempt: Attempt, seen: Seen | None) -> None:
+        self.run_folder = run
+        self.attempt = attempt
+        self.seen = seen
+        self.status: Status = run.stored()
+        self.sequence = 0
+        self.metrics: dict[str, Any] = dict(self.status.metrics)
+        self.curve: list[list[Any]] = list(self.metrics.get("curve", []))
+        self.clock = Clock(self.status.seconds)
+        self.status_written = 0.0
+        self.terminated = threading.Event()
+        self.drawing = threading.Thread()
+        self.ballast = Ballast(attempt.path / ".ballast")
+
+    def run(self) -> int:
+        """The attempt from its first to its last word; an exit code."""
+        try:
+            return self.last_words(self.work())
+        except Superseded:
+            return NOT_MINE
+        except DiskFull:
+            return NO_ROOM
+        finally:
+            self.ballast.drop()
+
+    def work(self) -> End:
+        folder = self.run_folder
+        try:
+            started = {"started_utc": utc_now(), "activity": "Getting ready"}
+            self.status = folder.move(RunState.STARTING, sync=False, **identity(), **started)
+        except ValueError as error:
+            raise Superseded(str(error)) from None
+        self.tidy()
+        with contextlib.ExitStack() as open_now:
+            try:
+                self.ballast.fill()
+                self.writer = self.attempt.writer()
+                open_now.callback(self.writer.close)
+                open_now.enter_context(signals_lead_to(self.terminated.set, folder.stop))
+                open_now.enter_context(Heart(self.writer))
+                end = self.train()
+                self.say_end(end)
+            except DiskFull:
+                self.ballast.drop()
+                end = self.no_room()
+                with contextlib.suppress(DiskFull):
+                    self.say_end(end)
+            if self.drawing.is_alive():
+                self.drawing.join()
+        return end
+
+    def tidy(self) -> None:
+        """Remove what attempts that were killed have left half done."""
+        sweep_temporaries(self.run_folder.path)
+        for attempt in self.run_folder.attempts()[:-1]:
+            Ballast(attempt.path / ".ballast").drop()
+
+    def train(self) -> End:
+        """Consume the training; returns the final state with its reason."""
+        from mlcore.training.events import TrainingFault
+        from mlcore.training.loop import Training
+
+        try:
+            checkpoint, last_look = self.last_checkpoint()
+            folder = self.run_folder
+            training = Training(
+                folder.spec,
+                resume_from=checkpoint,
+                last_look=last_look,
+                digest=folder.birth.sha256,
+                runs=folder.path.parent,
+            )
+            try:
+                training.prepare()
+            except ValueError as error:
+                raise TrainingFault("bad_setting", str(error)) from error
+            return self.consume(training)
+        except TrainingFault as fault:
+            self.say_error(fault.code, fault.text)
+            return RunState.FAILED, fault.code, fault.text
+        except (DiskFull, Superseded):
+            raise
+        except Exception as error:
+            code, text = explain(error)
+            log_traceback(self.attempt)
+            self.say_error(code, text)
+            return RunState.FAILED, code, text
+
+    def consume(self, training: Any) -> End:
+        reason = "completed"
+        with contextlib.closing(training.events()) as events:
+            for event in events:
+                self.take(event)
+                if event.kind == "started":
+                    self.begin_running(training)
+                elif event.kind == "finished":
+                    reason = event.reason
+                if event.kind != "checkpoint":
+                    self.obey(training)
+        if self.terminated.is_set() and not self.run_folder.asked("cancel"):
+            return TERMINATED
+        if reason == "stopped":
+            return RunState.CANCELLED, "stopped", "Stopped on request. It can be resumed."
+        return RunState.DONE, reason, ""
+
+    def take(self, event: Any) -> None:
+        """An event's files first, then its line, then the status."""
+        if event.kind == "snapshot":
+            self.writer.snapshot(event.step, event.arrays)
+        elif event.kind == "checkpoint":
+            self.writer.checkpoint(event.step, event.data)
+        record = event.record()
+        self.write(record)
+        self.note(event, record)
+        if self.seen is not None:
+            self.seen(record)
+
+    def begin_running(self, training: Any) -> None:
+        """The sample that is watched is written before the first snapshot, then the state is `running`."""
+        table, sample = training.table, training.sample
+        self.run_folder.write_watch(
+            {"ids": sample.rows.astype("uint32"), "labels": sample.labels, "held_out": sample.held_out},
+            {
+                "dataset": table.key,
+                "total": sample.total,
+                "class_names": list(table.class_names),
+                "image_names": [table.image_names[row] for row in sample.rows],
+            },
+        )
+        self.drawing = threading.Thread(target=self.draw_thumbnails, args=(table, sample.rows), name="thumbnails")
+        self.drawing.start()
+        self.curve = [point for point in self.curve if point[0] <= training.step]
+        self.put_status(state=RunState.RUNNING, activity="", step=training.step)
+
+    def draw_thumbnails(self, table: Any, rows: Any) -> None:
+        from mlcore.data.thumbnails import MAX_SIDE, atlas
+
+        if self.run_folder.atlas() is None:
+            tile = max(8, min(48, max(table.image_size), MAX_SIDE // (int(len(rows) ** 0.5) + 1)))
+            pictures = atlas(table.pixels, tile, rows)
+            facts = {name: getattr(pictures, name) for name in ("mime", "tile", "columns", "count", "key")}
+            with contextlib.suppress(DiskFull):
+                self.run_folder.write_atlas(pictures.data, facts)
+
+    def note_figures(self, evaluated: dict[str, Any]) -> None:
+        """The figures of a look, as its event tells them, into those that the status shows."""
+        step, held_out = evaluated["step"], evaluated["held_out"]
+        self.curve = [*(point for point in self.curve if point[0] < step), [step, held_out["map_at_r"]]]
+        untrained = evaluated.get("backbone") or self.metrics.get("no_training")
+        curve = thinned(self.curve, CURVE_POINTS)
+        self.metrics = {"step": step, "held_out": held_out, "train": evaluated["train"], "curve": curve}
+        self.metrics |= {"no_training": untrained} if untrained else {}
+
+    def note(self, event: Any, record: dict[str, Any]) -> None:
+        """Keep status.json true, at most a few times a second."""
+        changes: dict[str, Any] = {}
+        if event.kind == "evaluated":
+            self.note_figures(record)
+            changes["activity"] = ""
+        elif event.kind == "progress":
+            changes["activity"] = f"{event.text}: {event.done} of {event.total}"
+        elif event.kind == "step":
+            changes = {"step": event.step, "activity": ""}
+        self.status = self.status.model_copy(update=changes)
+        if event.kind == "evaluated" or time.monotonic() - self.status_written > STATUS_EVERY_S:
+            self.put_status()
+
+    def obey(self, training: Any) -> None:
+        """Cancel and pause, as files in control/ ask; while paused, nothing is pulled from the training."""
+        folder = self.run_folder
+        if self.must_stop():
+            if not training.stopping:
+                training.stop()
+                folder.withdraw("pause")
+                self.put_status(state=RunState.CANCELLING)
+            return
+        if not folder.asked("pause"):
+            return
+        self.clock.stop()
+        self.put_status(paused=True)
+        while folder.asked("pause") and not self.must_stop():
+            for event in training.seen():
+                self.take(event)
+            time.sleep(PAUSE_LOOK_S)
+        self.clock.go_on()
+        self.put_status(paused=False)
+        self.obey(training)
+
+    def must_stop(self) -> bool:
+        return self.terminated.is_set() or self.run_folder.asked("cancel")
+
+    def write(self, record: dict[str, Any]) -> None:
+        self.sequence += 1
+        stamp = {"v": 1, "seq": self.sequence, "t": round(time.time(), 3), "attempt": self.attempt.number}
+        self.writer.event(stamp | record)
+
+    def say_error(self, code: str, text: str) -> None:
+        self.write({"kind": "error", "step": self.status.step, "code": code, "text": text[:4000]})
+
+    def say_end(self, end: End) -> None:
+        """The result, then the last line: whoever reads that the run is done finds the result there."""
+        state, code, text = end
+        if state == RunState.DONE:
+            folder = self.run_folder
+            result = {"metrics": self.metrics, "seconds": self.clock.seconds(), **folder.birth.versions}
+            folder.write_result(result)
+        self.write({"kind": "state", "step": self.status.step, "state": state, "code": code, "text": text[:4000]})
+
+    def last_words(self, end: End) -> int:
+        """The status, after everything that it speaks of."""
+        state, code, text = end
+        words = {"reason_code": code, "reason_text": text, "ended_utc": utc_now(), "paused": False, "activity": ""}
+        self.put_status(state=state, sync=True, **words)
+        return WELL if state == RunState.DONE or code == "stopped" else FAILED
+
+    def no_room(self) -> End:
+        root = self.run_folder.path.parent
+        free = Runs(root).free_bytes() // 2**20
+        text = f"The disk under {root} is full ({free} MB free). Free some space, then resume."
+        return RunState.FAILED, "disk_full", text
+
+    def put_status(self, *, sync: bool = False, **changes: Any) -> None:
+        """Write the status, unless it is no longer ours to write: another attempt has begun, or this one was ended."""
+        stored = self.run_folder.stored()
+        ours = stored.attempt == self.attempt.number and not stored.state.finished
+        if not ours or not may_move(stored.state, changes.get("state", stored.state), next_attempt=False):
+            raise Superseded(f"attempt {self.attempt.number} of {self.run_folder.run_id} was ended by another")
+        self.status_written = time.monotonic()
+        update = {"metrics": self.metrics, "seconds": self.clock.seconds(), **changes}
+        self.status = self.run_folder.write_status(self.status.model_copy(update=update), sync=sync)
+
+    def last_checkpoint(self) -> tuple[bytes | None, Any]:
+        """The newest checkpoint of an earlier attempt whose bytes are whole, and what was seen up to it."""
+        from mlcore.training.checkpoint import step_of
+
+        for attempt in reversed(self.run_folder.attempts()[:-1]):
+            for entry in reversed(attempt.checkpoints()):
+                try:
+                    data = attempt.read_bytes(entry)
+                    return data, self.last_look(step_of(data))
+                except ValueError as error:
+                    self.write({"kind": "warning", "step": 0, "text": str(error)})
+        return None, None
+
+    def last_look(self, step: int) -> Any:
+        """The last step, not after this one, that was both evaluated and pictured; None if there is none.
+
+        What was measured up to this step is taken from the events, for a killed attempt may have left an older status.
+        """
+        from mlcore.training.loop import LastLook
+
+        past = History(self.run_folder)
+        past.refresh()
+        evaluated = {event["step"]: event for event in past.evaluations if event["step"] <= step}
+        for event in evaluated.values():
+            self.note_figures(event)
+        for at in sorted((at for at in past.snapshots if at <= step and at in evaluated), reverse=True):
+            attempt, entry = past.snapshots[at]
+            try:
+                arrays = attempt.read_arrays(entry)
+            except ValueError:
+                continue
+            parts = [arrays[name] for name in ("pca", "proxy_pca") if name in arrays]
+            return LastLook(at, np.concatenate(parts), whole="ami" in evaluated[at]["held_out"])
+        return None
+
+
+class Clock:
+    """Seconds that a run has been going on, over all its attempts and without its pauses."""
+
+    def __init__(self, before: float) -> None:
+        self.before = before
+        self.since: float | None = time.monotonic()
+
+    def seconds(self) -> float:
+        return round(self.before + (time.monotonic() - self.since if self.since is not None else 0.0), 2)
+
+    def stop(self) -> None:
+        self.before, self.since = self.seconds(), None
+
+    def go_on(self) -> None:
+        self.since = time.monotonic()
+
+
+class Heart:
+    """A thread that counts up a number in the attempt's folder, so that a reader can tell slow from stuck."""
+
+    def __init__(self, writer: AttemptWriter) -> None:
+        self.writer = writer
+        self.stopped = threading.Event()
+        self.thread = threading.Thread(target=self._beat, name="heart", daemon=True)
+
+    def __enter__(self) -> None:
+        self.thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stopped.set()
+        self.thread.join()
+
+    def _beat(self) -> None:
+        while not self.stopped.is_set():
+            with contextlib.suppress(OSError):
+                self.writer.beat()
+            cut_log(self.writer.attempt)
+            self.stopped.wait(BEAT_EVERY_S)
+
+
+@contextlib.contextmanager
+def signals_lead_to(terminate: Callable[[], None], interrupt: Callable[[], None]) -> Iterator[None]:
+    """What SIGTERM and Ctrl-C do in the meantime; in a thread nothing, since only the main thread hears them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    wishes = {signal.SIGTERM: terminate, signal.SIGINT: interrupt}
+    before = {number: signal.signal(number, lambda *_, act=act: act()) for number, act in wishes.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def log_traceback(attempt: Attempt) -> None:
+    """The present exception in the attempt's log, for those who look for the fault."""
+    with contextlib.suppress(OSError), open(attempt.log_path(), "a", opener=open_private) as log:
+        traceback.print_exc(file=log)
+
+
+def thinned(points: list[Any], most: int) -> list[Any]:
+    """At most about `most` of the points, evenly spread, with the first and the last."""
+    stride = -(-len(points) // most)
+    return points[:-1:stride] + points[-1:] if stride > 1 else points
+
+
+def cut_log(attempt: Attempt) -> None:
+    with contextlib.suppress(OSError):
+        if attempt.log_path().stat().st_size > LOG_LIMIT:
+            os.truncate(attempt.log_path(), 0)
+
+
+def explain(error: BaseException) -> tuple[str, str]:
+    """A stable code and a sentence for a failure of the machine or of ours."""
+    text = str(error)
+    if "out of memory" in text.lower() or "can't allocate memory" in text or isinstance(error, MemoryError):
+        return "out_of_memory", "There was not enough memory. Try a smaller batch, smaller images or fewer points."
+    return "internal_error", f"{type(error).__name__}: {text[:500] or 'no message'}. The log has the details."

@@ -1,5 +1,0 @@
-"""timm's networks as a list: how large, with which weights, how fast here. Read without torch and timm."""
-
-from mlcore.networks.listing import Found, network_list, search
-
-__all__ = ["Found", "network_list", "search"]

@@ -1,0 +1,82 @@
+"""Dotted settings such as 'loss.margin' applied to a plain record, and faults of a record in plain sentences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from mlcore.declare import nearest_word
+from mlcore.spec.defaults import OPTIONAL, PART_ROOMS
+
+NOT_SETTINGS = ("dataset.fingerprint", "teacher.sha256")  # what a run notes of its data and its teacher
+
+
+def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Every setting of a whole record under its dotted name; a part's own name is its key."""
+    flat: dict[str, Any] = {}
+    for section, choice in record.items():
+        if not isinstance(choice, dict):  # a plain value, or None for a part that is left out
+            flat[section] = choice
+            continue
+        if section in PART_ROOMS:
+            flat[section] = choice["key"]
+        flat |= {f"{section}.{name}": value for name, value in choice.items() if name not in ("key", "params")}
+        flat |= {f"{section}.{name}": value for name, value in choice.get("params", {}).items()}
+    return flat
+
+
+def apply_settings(model: type[BaseModel], record: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """A `model`'s record with dotted settings applied; a part's knob is reached as 'loss.margin'."""
+    changed = json.loads(json.dumps(record))
+    ordered = sorted(settings.items(), key=lambda item: item[0].count("."))
+    for path, value in ordered:
+        section, _, name = path.partition(".")
+        if section not in model.model_fields:
+            raise ValueError(f"There is no setting '{path}'.{nearest_word(section, model.model_fields)}")
+        if not name:
+            left_out = value is None and section in OPTIONAL
+            if value is None and section in PART_ROOMS and not left_out:
+                raise ValueError(f"{section} must be named; got null. Leave the setting out to keep it as it is.")
+            exchanged = section in PART_ROOMS and not isinstance(value, dict) and not left_out
+            changed[section] = {"key": value} | kept_fields(section, changed) if exchanged else value
+            continue
+        fields = getattr(model_of(model.model_fields[section].annotation), "model_fields", None)
+        if fields is None:
+            raise ValueError(f"There is no setting '{path}': {section} has no parts. Write {section}={value!r}.")
+        choice = changed[section] = changed.get(section) or {}
+        if name in fields:
+            choice[name] = value
+        elif section in PART_ROOMS or "params" in fields:
+            choice["params"] = {**(choice.get("params") or {}), name: value}
+        else:
+            raise ValueError(f"There is no setting '{path}'.{nearest_word(name, fields)}")
+    return changed
+
+
+def model_of(hint: Any) -> Any:
+    """A field's type without the None of an optional one."""
+    models = [option for option in get_args(hint) if hasattr(option, "model_fields")]
+    return models[0] if models else hint
+
+
+def kept_fields(section: str, record: dict[str, Any]) -> dict[str, Any]:
+    """What stays when a part is exchanged for another: everything but its key and its knobs."""
+    dropped = {"key", "params", "fingerprint"}
+    return {name: value for name, value in (record.get(section) or {}).items() if name not in dropped}
+
+
+def fault_sentence(model: type[BaseModel], fault: Any) -> str:
+    """pydantic's fault as one sentence with the place, the value and, for an unknown name, the nearest."""
+    place = ".".join(str(step) for step in fault["loc"])
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        known: Any = model
+        for step in fault["loc"][:-1]:
+            known = model_of(known.model_fields[step].annotation)
+        return f"There is no setting '{place}'.{nearest_word(str(fault['loc'][-1]), known.model_fields)}"
+    if not place:
+        return message
+    return f"{place}: {message[0].lower()}{message[1:]}; got {fault['input']!r}."

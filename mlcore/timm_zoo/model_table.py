@@ -1,0 +1,218 @@
+"""Every network of timm with its size and weights, from two shipped tables, and a search in them.
+
+The tables were counted from one version of timm. With another one installed, what it has is listed from the names that
+`installed_models` has cached (a process that may import timm asks it to), and a network that was never counted has
+empty sizes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import functools
+import importlib.metadata
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mlcore.catalogue import cache_file
+
+COUNTED_BY = "# Counted by mlcore.timm_zoo.count_models from timm "
+MODELS_FILE = Path(__file__).with_name("models.csv")
+WEIGHTS_FILE = Path(__file__).with_name("weights.csv")
+COUNTS = ("parameters_m", "features", "gmacs", "gmacs_grouped", "gmacs_matmul", "values_m", "operations")
+SETTINGS = ("height", "width", "fixed", "crop", "interpolation")
+HERE, HUB, NOWHERE = "here", "on the hub", "none"
+NEAR = 0.6
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Found:
+    """The rows of `network_list` that a search has found, and what might have been meant where it found nothing."""
+
+    rows: pd.DataFrame
+    meant: str = ""
+
+
+def network_list() -> pd.DataFrame:
+    """A row for each of timm's networks, by `name`.
+
+    `family` (timm's module), `parameters_m` (millions, without classifier), `height` and `width` (px, of its default
+    weights), `fixed` (takes no other size), `crop` and `interpolation` as published, `features`, `gmacs` (multiply-adds
+    of one image, billions) and other counts; `tags` (a tuple, the default first) and `licence` of its published
+    weights, and `weights`: "here" where the default ones lie in the local Hugging Face cache, "on the hub" or "none".
+    Empty counts are NaN: such a network was not counted.
+    """
+    here = cached_repositories()
+    listed = tables()[0].copy()
+    listed["weights"] = [
+        NOWHERE if not tags else HERE if repository in here else HUB
+        for tags, repository in zip(listed.tags, listed.repository, strict=True)
+    ]
+    return listed
+
+
+def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`network_list` without what lies in the cache, and its weights: of the installed timm, if its names are known."""
+    left = cached_names()
+    if counted_version() != installed_version():
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            return joined(left, left.stat().st_mtime_ns)
+    return joined(None, 0)
+
+
+@functools.lru_cache(maxsize=2)
+def joined(left: Path | None, _stamp: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    models, weights = read_table(MODELS_FILE).set_index("name"), read_table(WEIGHTS_FILE)
+    if left:
+        record = json.loads(left.read_text())
+        weights = pd.DataFrame(record["weights"], columns=weights.columns)
+        models = (
+            pd.DataFrame(record["models"], columns=["name", "family", *SETTINGS])
+            .set_index("name")
+            .join(models[list(COUNTS)])
+        )
+    first = weights.drop_duplicates("name").set_index("name").reindex(models.index)
+    tags = weights.groupby("name", sort=False).tag.agg(tuple)
+    models["tags"] = [tags.get(name, ()) for name in models.index]
+    models["repository"], models["licence"] = first.repository.fillna(""), first.licence.fillna("")
+    return models, weights
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, skiprows=1, keep_default_na=False, na_values={name: [""] for name in COUNTS})
+
+
+def counted_version() -> str:
+    with MODELS_FILE.open() as file:
+        return file.readline().removeprefix(COUNTED_BY).strip()
+
+
+@functools.lru_cache(maxsize=1)
+def installed_version() -> str:
+    """timm's version, without importing it; "" where there is none."""
+    try:
+        return importlib.metadata.version("timm")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def cached_names() -> Path:
+    return cache_file().with_name(f"timm-{installed_version()}.json")
+
+
+def names_are_known() -> bool:
+    """Whether the list is that of the installed timm."""
+    return counted_version() == installed_version() or cached_names().is_file()
+
+
+def write_whole(path: Path, text: str) -> None:
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def cached_repositories() -> set[str]:
+    """The repositories whose safetensors lie whole in the local Hugging Face cache."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    found, cache = set(), constants.HF_HUB_CACHE
+    with contextlib.suppress(OSError):
+        for folder in os.scandir(cache):
+            kind, _, name = folder.name.partition("--")
+            repository = name.replace("--", "/")
+            if kind == "models" and "/" in repository:
+                with contextlib.suppress(ValueError):
+                    if isinstance(try_to_load_from_cache(repository, WEIGHTS, cache), str):
+                        found.add(repository)
+    return found
+
+
+def weights_of(model: str) -> str:
+    """HERE, HUB or NOWHERE for a network's name with or without a tag."""
+    name, _, tag = model.partition(".")
+    rows = tables()[1]
+    rows = rows[(rows.name == name) & ((rows.tag == tag) | (not tag))]
+    if rows.empty:
+        return NOWHERE
+    return HERE if rows.repository.iloc[0] in cached_repositories() else HUB
+
+
+def described(model: str) -> dict[str, Any] | None:
+    """The row of a name with or without a tag, images prepared as the tag wants; None if there is no such network."""
+    name, _, tag = model.partition(".")
+    listed = network_list()
+    if name not in listed.index or (tag and tag not in listed.tags[name]):
+        return None
+    row = {"name": model, **listed.loc[name].to_dict()}
+    if tag:
+        own = tables()[1][lambda rows: (rows.name == name) & (rows.tag == tag)]
+        row |= {"weights": weights_of(model)} | (own.iloc[0][["licence", *SETTINGS]].to_dict() if len(own) else {})
+    return row
+
+
+def search(
+    listed: pd.DataFrame,
+    words: str = "",
+    *,
+    pretrained: bool = False,
+    here: bool = False,
+    max_parameters: float | None = None,
+) -> Found:
+    """The networks that have every word in their name, family or tags; the best fit first, then the smallest.
+
+    `pretrained`: with published weights; `here`: with weights in the local cache; `max_parameters`: millions.
+    """
+    wanted = words.lower().replace(".", " ").split()
+    names = listed.index.to_series()
+    text = names + " " + listed.family + " " + listed.tags.map(" ".join)
+    fits = pd.Series(True, index=listed.index)
+    for word in wanted:
+        fits &= text.str.contains(word, regex=False)
+    nearly = "" if fits.any() else meant(wanted, listed)
+    if pretrained:
+        fits &= listed.weights != NOWHERE
+    if here:
+        fits &= listed.weights == HERE
+    if max_parameters is not None:
+        fits &= listed.parameters_m <= max_parameters
+    rows = listed[fits]
+    return Found(rows.loc[order(rows, wanted)], nearly)
+
+
+def order(rows: pd.DataFrame, wanted: list[str]) -> list[str]:
+    """Names: those that are, begin with or hold the words, then those of such a family; timm's own test nets last."""
+
+    def place(name: str) -> tuple[Any, ...]:
+        size = rows.parameters_m[name]
+        return (
+            name.startswith("test_") and "test" not in wanted,
+            name.split("_") != wanted and name not in wanted,
+            not name.startswith(tuple(wanted)),
+            not all(word in name for word in wanted),
+            pd.isna(size),
+            size,
+            name,
+        )
+
+    return sorted(rows.index, key=place)
+
+
+def meant(wanted: list[str], listed: pd.DataFrame) -> str:
+    """The words with those that nothing has replaced by the nearest that something has; "" if one has none near."""
+    pieces = {piece for name in listed.index for piece in (name, *name.split("_"))} | set(listed.family)
+    pieces |= {piece for tags in listed.tags for tag in tags for piece in (tag, *tag.split("_"))}
+    found = []
+    for word in wanted:
+        known = any(word in piece for piece in pieces)
+        near = [word] if known else difflib.get_close_matches(word, sorted(pieces), n=1, cutoff=NEAR)
+        if not near:
+            return ""
+        found += near
+    return " ".join(found) if found != wanted else ""

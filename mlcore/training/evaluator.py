@@ -1,0 +1,326 @@
+"""The watcher: evaluates a copy of the model in a thread beside the training, so that training does not wait."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import queue
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mlcore.data import ImageTable, Split
+from mlcore.evaluation.clustering import nmi
+from mlcore.evaluation.expensive_metrics import MOST_RANKED, slow_figures
+from mlcore.evaluation.geometry import angle_histograms
+from mlcore.evaluation.ranking import rank
+from mlcore.evaluation.retrieval import evaluate_retrieval, nearest
+from mlcore.projection import pca
+from mlcore.training.embedder import Embedder
+from mlcore.training.events import Evaluated, Event, Warned, Watched
+from mlcore.training.feature_source import FeatureSource, Source, chunks
+from mlcore.training.methods import Figures
+
+REST = 6.0
+HISTOGRAM_POINTS = 1000  # half a million pairs; numpy keeps the training waiting while it counts more
+NEIGHBOURS = 8
+QUICK_DEPTH = 8  # the deepest recall that is told at every look
+HELD_OUT_SHARE = 0.6
+HALF_LENGTHS = (0.05, 60_000.0)
+
+
+class Abandoned(Exception):
+    """The run was stopped while an evaluation was going on."""
+
+
+@dataclass(frozen=True, eq=False)
+class WatchSample:
+    """The rows that every picture of a run shows, the same at every step.
+
+    Shapes: rows (W,) int64, sorted; labels (W,) int64; held_out (W,) bool.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    held_out: np.ndarray
+    total: int
+
+
+def choose_sample(table: ImageTable, split: Split, points: int, seed: int) -> WatchSample:
+    """At most `points` rows, spread evenly over the classes; up to 60 % of them held out, where both sides abound."""
+    total = len(split.train) + len(split.held_out)
+    places = min(points, total)
+    held = min(len(split.held_out), max(round(places * HELD_OUT_SHARE), places - len(split.train)))
+    generator = np.random.default_rng(seed)
+    chosen = [
+        spread_over_classes(split.held_out, table.labels, held, generator),
+        spread_over_classes(split.train, table.labels, places - held, generator),
+    ]
+    rows = np.sort(np.concatenate(chosen))
+    return WatchSample(rows, table.labels[rows], np.isin(rows, split.held_out), total)
+
+
+def spread_over_classes(rows: np.ndarray, labels: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    """`count` of the rows, taking a first one of every class, then a second one, and so on."""
+    shuffled = generator.permutation(rows)
+    order = np.argsort(labels[shuffled], kind="stable")
+    ordered = shuffled[order]
+    groups = labels[ordered]
+    starts = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]]) if len(groups) else np.zeros(0, int)
+    rank = np.arange(len(groups)) - np.repeat(starts, np.diff(np.r_[starts, len(groups)]))
+    return ordered[np.argsort(rank, kind="stable")[:count]]
+
+
+class Watcher:
+    """Looks at one copy of the model at a time; what it saw comes out of `seen`, oldest first.
+
+    `last_pca` is the principal components' map of the look before (W [+ C], 3), to which the next one is turned.
+    """
+
+    def __init__(
+        self,
+        table: ImageTable,
+        split: Split,
+        sample: WatchSample,
+        source: Source,
+        train_classes: np.ndarray,
+        last_pca: np.ndarray | None = None,
+    ) -> None:
+        self.table = table
+        self.split = split
+        self.sample = sample
+        self.source = source
+        self.train_classes = train_classes
+        self.last_pca = last_pca
+        self.embedded = 0
+        self._events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._abandon = threading.Event()
+        self._ended = self._took = 0.0
+
+    @property
+    def busy(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def rested(self) -> bool:
+        """Whether the last look is over for six times as long as it took: evaluating may take a seventh of a core."""
+        return not self.busy and time.perf_counter() - self._ended >= REST * self._took
+
+    def look(
+        self,
+        step: int,
+        model: Embedder,
+        loss: nn.Module | None,
+        *,
+        whole: bool = False,
+        figures: Figures | None = None,
+    ) -> None:
+        """Begin to evaluate the model as it is now. The look before this one must be over.
+
+        `loss`: whose proxies and margins are drawn, None for none; `whole`: also the figures that take long;
+        `figures`: more of them, by the training method (see `TrainingMethod.figures`).
+        """
+        assert not self.busy, "the watcher looks at one model at a time"
+        self.embedded = 0
+        frozen = copy.deepcopy(model.head if isinstance(self.source, FeatureSource) else model).eval()
+        proxies = proxies_of(loss, model.embedding_size)
+        lines = [dataclasses.asdict(line) for line in loss.margin_lines()] if hasattr(loss, "margin_lines") else []
+        work = (step, frozen, proxies, lines, whole, figures)
+        self._thread = threading.Thread(target=self._work, args=work, name="watcher", daemon=True)
+        self._thread.start()
+
+    def wait(self, patience_s: float | None = None) -> None:
+        """Wait for the end of the look, or until the patience is at its end."""
+        if self._thread is not None:
+            self._thread.join(patience_s)
+
+    def abandon(self, patience_s: float = 0.5) -> None:
+        """Give up what is being evaluated. A search that does not end in time is left to end by itself, unheard."""
+        self._abandon.set()
+        self.wait(patience_s)
+
+    def seen(self) -> list[Event]:
+        """What has come since the last call; raises what the evaluation raised."""
+        events = []
+        while not self._events.empty():
+            event = self._events.get()
+            if isinstance(event, BaseException):
+                raise event
+            events.append(event)
+        return events
+
+    def _work(
+        self,
+        step: int,
+        model: nn.Module,
+        proxies: np.ndarray | None,
+        lines: list[dict[str, Any]],
+        whole: bool,
+        figures: Figures | None,
+    ) -> None:
+        start = time.perf_counter()
+        try:
+            features, embeddings = self._embed(model, keep_features=step == 0)
+            if not np.isfinite(embeddings).all():
+                text = f"The embeddings of step {step} hold numbers that are not finite, so there is no picture of it."
+                self._events.put(Warned(step, text))
+                return
+            self._events.put(Watched(step, self._picture(embeddings, proxies)))
+            evaluated = self._metrics(step, features, embeddings, proxies, lines, start, whole)
+            more = figures(embeddings) if figures else {}
+            sides = {side: getattr(evaluated, side) | found for side, found in more.items()}
+            self._events.put(dataclasses.replace(evaluated, **sides))
+        except Abandoned:
+            return
+        except Exception as error:
+            self._events.put(error)
+        finally:
+            self._ended = time.perf_counter()
+            self._took = self._ended - start
+
+    @torch.inference_mode()
+    def _embed(self, model: nn.Module, *, keep_features: bool) -> tuple[np.ndarray | None, np.ndarray]:
+        """Features (if kept, and not the embeddings themselves) and embeddings of every row of the table, float32.
+
+        `model` is a whole one, or where features are there before, a head.
+        """
+        there = self.source.table if isinstance(self.source, FeatureSource) else None
+        head: nn.Module = model if there is not None else model.head
+        kept, found = there, None
+        for rows in chunks(len(self.table)):
+            if self._abandon.is_set():
+                raise Abandoned
+            features = self.source.features(model, rows)
+            embeddings = head(features).float().cpu().numpy()
+            if found is None:
+                found = np.empty((len(self.table), embeddings.shape[1]), np.float32)
+                if keep_features and kept is None:
+                    kept = np.empty((len(self.table), features.shape[1]), np.float32)
+            found[rows] = embeddings
+            if keep_features and there is None:
+                kept[rows] = features.float().cpu().numpy()
+            self.embedded = int(rows[-1]) + 1
+        return (kept if keep_features and not isinstance(head, nn.Identity) else None), found
+
+    def _picture(self, embeddings: np.ndarray, proxies: np.ndarray | None) -> dict[str, np.ndarray]:
+        """The arrays of a picture: embeddings (W, D) f16, pca (W, 3) f32, neighbours (W, 8) positions in the sample of
+        the same split (of a query: in the gallery, which itself asks nothing), -1 for none, with similarities (W, 8)
+        f16; proxies (C, D) f16, proxy_pca (C, 3) f32 and proxy_labels (C,) if any."""
+        sample = self.sample
+        watched = embeddings[sample.rows]
+        stacked = watched if proxies is None else np.concatenate([watched, proxies])
+        alike = self.last_pca is not None and len(self.last_pca) == len(stacked)
+        layout = pca(stacked, 3, previous=self.last_pca if alike else None)
+        self.last_pca = layout
+        neighbours = np.full((len(watched), NEIGHBOURS), -1, dtype=np.int32)
+        similarities = np.zeros((len(watched), NEIGHBOURS), dtype=np.float16)
+        for asking, searched in self._searches():
+            gallery = None if searched is asking else watched[searched]
+            k = min(NEIGHBOURS, len(searched) - (gallery is None)) if len(asking) else 0
+            if k > 0:
+                found, cosines = nearest(watched[asking], k, gallery=gallery)
+                neighbours[asking, :k] = searched[found]
+                similarities[asking, :k] = cosines
+        arrays = {
+            "embeddings": half(watched),
+            "pca": layout[: len(watched)],
+            "neighbours": neighbours,
+            "similarities": similarities,
+        }
+        if proxies is not None:
+            arrays |= {
+                "proxies": half(proxies),
+                "proxy_pca": layout[len(watched) :],
+                "proxy_labels": self.train_classes,
+            }
+        return arrays
+
+    def _searches(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Places in the sample that ask, and those that they search: each side itself, but queries a gallery."""
+        train, held_out = np.flatnonzero(~self.sample.held_out), np.flatnonzero(self.sample.held_out)
+        if self.split.queries is None:
+            return [(train, train), (held_out, held_out)]
+        asking, searched = (
+            np.flatnonzero(np.isin(self.sample.rows, rows)) for rows in (self.split.queries, self.split.gallery)
+        )
+        return [(train, train), (asking, searched)]
+
+    def _metrics(
+        self,
+        step: int,
+        features: np.ndarray | None,
+        embeddings: np.ndarray,
+        proxies: np.ndarray | None,
+        lines: list[dict[str, Any]],
+        start: float,
+        whole: bool,
+    ) -> Evaluated:
+        labels = self.table.labels
+        sides = {"held_out": self.split.held_out, "train": self.split.train}
+        scores, angles = {}, {}
+        for side, rows in sides.items():
+            if self._abandon.is_set():
+                raise Abandoned
+            scores[side] = self._retrieval(side, embeddings)
+            scores[side]["nmi"] = nmi(embeddings[rows], labels[rows])
+            if whole:
+                scores[side] |= slow_figures(embeddings[rows], labels[rows]) | self._asked_slowly(side, embeddings)
+            angles[side] = angle_histograms(
+                embeddings[rows], labels[rows], proxies, self.train_classes, max_points=HISTOGRAM_POINTS
+            )
+        raw = None
+        if step == 0:
+            raw = scores["held_out"] if features is None else self._retrieval("held_out", features)
+        seconds = time.perf_counter() - start
+        return Evaluated(step, seconds, scores["held_out"], scores["train"], raw, angles, lines)
+
+    def _retrieval(self, side: str, embeddings: np.ndarray) -> dict[str, float | int | None]:
+        """The quick figures of a side: among itself, or of its queries in the gallery where the split names them."""
+        if self._asks(side):
+            asked = self._ranked(embeddings, QUICK_DEPTH)
+            return {name: value for name, value in asked.items() if name not in ("map", "mrr")}
+        rows = self.split.held_out if side == "held_out" else self.split.train
+        return evaluate_retrieval(embeddings[rows], self.table.labels[rows])
+
+    def _asked_slowly(self, side: str, embeddings: np.ndarray) -> dict[str, float | None]:
+        """`map` and `mrr` of the queries in the gallery, None for too many; nothing where a side is its own gallery."""
+        if not self._asks(side):
+            return {}
+        few = len(self.split.queries) <= MOST_RANKED
+        asked = self._ranked(embeddings, None) if few else {}
+        return {name: asked.get(name) for name in ("map", "mrr")}
+
+    def _asks(self, side: str) -> bool:
+        return side == "held_out" and self.split.queries is not None
+
+    def _ranked(self, embeddings: np.ndarray, depth: int | None) -> dict[str, float | int | None]:
+        """Of the queries in the gallery; None in place of shares where the gallery holds nothing wrong to be found."""
+        queries, gallery, labels = self.split.queries, self.split.gallery, self.table.labels
+        found = rank(embeddings[queries], labels[queries], embeddings[gallery], labels[gallery], depth=depth).mean()
+        if len(np.unique(labels[gallery])) > 1:
+            return found
+        return {name: value if isinstance(value, int) else None for name, value in found.items()}
+
+
+def half(rows: np.ndarray) -> np.ndarray:
+    """Rows (N, D) as float16; one that is too long or too short for that comes out with length one.
+
+    Maps and searches look at directions only, and those must survive whatever a learning rate does to the lengths.
+    """
+    lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+    fits = (lengths < HALF_LENGTHS[1]) & ((lengths > HALF_LENGTHS[0]) | (lengths == 0))
+    return (rows / np.where(fits, 1.0, np.maximum(lengths, np.finfo(np.float64).tiny))).astype(np.float16)
+
+
+def proxies_of(loss: nn.Module | None, embedding_size: int) -> np.ndarray | None:
+    """The loss's proxies (C, D) float32 on the CPU, if it has one per class that is as long as an embedding."""
+    proxies = getattr(loss, "proxies", None)
+    if proxies is None or proxies.ndim != 2 or proxies.shape[1] != embedding_size:
+        return None
+    return proxies.detach().float().cpu().numpy().copy()
