@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.server import backstage
 from app.lab.compare_losses import faults_words, group_words, specs_of
-from app.shared.draft import Draft
-from app.lab.run_view import follow
-from app.lab.launch import concerns_of, draft_margin_lines, draft_or_fault, preview_of, queue_words, start, start_caption, start_words
 from app.lab.draft_form import setup
-from app.shared.view import View
+from app.lab.launch import (
+    concerns_of,
+    draft_margin_lines,
+    draft_or_fault,
+    preview_of,
+    start,
+    start_caption,
+    start_words,
+)
+from app.lab.run_view import follow
+from app.server import backstage
+from app.shared.draft import Draft
 from app.shared.stored_widgets import act_button
 from app.shared.text import fault_words, plain
+from app.shared.view import View
 from mlcore.catalogue import parts
 from mlcore.runs.folder import RunNotFound
 from mlcore.spec.concerns import refusal

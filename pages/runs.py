@@ -6,12 +6,12 @@ import pandas as pd
 import streamlit as st
 
 from app.runs.archive import zip_of
+from app.runs.runs_table import NO_TRAINING, RunsTable, matching, state_counts, trash_rows, with_no_training
 from app.server import backstage
 from app.shared.error_guard import guarded, told
-from app.runs.runs_table import NO_TRAINING, RunsTable, matching, state_counts, trash_rows, with_no_training
-from app.shared.view import look_away_from
 from app.shared.stored_widgets import act_button
 from app.shared.text import count, fault_words, plain, share, size
+from app.shared.view import look_away_from
 from mlcore.data.sources.safe_folder import printable
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.unreadable_folders import OddFolders

@@ -9,14 +9,13 @@ from typing import Any
 import streamlit as st
 
 from app.data.import_panel import begin
-from app.widgets.chart.widget import chart
-from app.shared.figures import count_figure
-from app.lab.panels import theme
 from app.data.plan_store import Now, PlanInMaking, Sources, figures_of, prepared
 from app.data.step_forms import FORMS
+from app.shared.figures import count_figure
 from app.shared.stored_widgets import act_button, stored_widget, told_apart
 from app.shared.text import count, plain, size
 from app.shared.theme import current_theme
+from app.widgets.chart.widget import chart
 from mlcore.data.store import SetFacts, all_sets, full_titles
 from mlcore.disk.atomic import make_folders, replace_file
 

@@ -12,10 +12,9 @@ from app.server import Backstage, backstage, history, queue, torch_is_ready
 from app.shared.data_split import cached_split
 from app.shared.draft import Draft
 from app.shared.error_guard import guarded
-from app.shared.view import look_at
-from app.widgets import SESSION
-from app.shared.text import clock, count
 from app.shared.stored_widgets import SESSION
+from app.shared.text import clock, count
+from app.shared.view import look_at
 from mlcore.data import load
 from mlcore.runs.checkpoints import with_teacher
 from mlcore.runs.folder import RunFolder, RunNotFound

@@ -8,19 +8,18 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import figures, retrieval
-from app.widgets.chart import chart
-from app.widgets.map import MapEvents, MapFrame, live_map
-from app.shared.palette import class_colours
-from app.lab.snapshots import METHODS, Picture, TRUE2, TRUE3, Watched
-from app.widgets.tiles import Row, Tile, image_tiles
+from app.lab import retrieval
+from app.lab.snapshots import METHODS, TRUE2, TRUE3, Picture, Watched
 from app.lab.verdict import verdict
-from app.shared.view import View
+from app.shared import figures
+from app.shared.palette import class_colours
 from app.shared.stored_widgets import one_of
 from app.shared.text import UNCHANGED, change, count, plain, share
-from app.lab import retrieval
-from app.shared import figures
 from app.shared.theme import current_theme
+from app.shared.view import View
+from app.widgets.chart import chart
+from app.widgets.map import MapEvents, MapFrame, live_map
+from app.widgets.tiles import Row, Tile, image_tiles
 from mlcore.margins import MarginLine
 from mlcore.runs.history import FrozenHistory
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import streamlit as st
 
-from app.server import Backstage, queue
 from app.lab.export_spec import command_line, python_lines
-from app.shared.draft import Draft, settings_of
-from app.shared.view import look_at
+from app.server import Backstage, queue
+from app.shared.draft import Draft
 from app.shared.stored_widgets import act_button, stored_widget
 from app.shared.text import STATE_WORDS, clock, count, plain, size
+from app.shared.view import look_at
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import FrozenHistory
 from mlcore.runs.liveness import FAR_SILENT_S

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from app.palette import GROUNDS
+from app.shared.palette import GROUNDS
 
 INK = {"light": "#1b2430", "dark": "#e6ebf2"}
 FAINT = {"light": "rgba(27,36,48,0.12)", "dark": "rgba(230,235,242,0.14)"}

@@ -10,8 +10,8 @@ import pytest
 from driving import WAIT_MS
 from playwright.sync_api import Page, expect
 
+from mlcore.disk.process import take_lock
 from mlcore.runs.folder import Runs
-from mlcore.runs.process import take_lock
 
 pytestmark = pytest.mark.browser
 

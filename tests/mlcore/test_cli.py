@@ -12,11 +12,11 @@ from patience import PATIENCE_S
 
 from mlcore import __main__ as cli
 from mlcore.catalogue import ROOMS
+from mlcore.commands.report import signed
 from mlcore.disk.process import boot_id, host
 from mlcore.environment import child_environment
 from mlcore.runs.folder import Runs
 from mlcore.runs.states import RunState
-from mlcore.commands.report import signed
 from mlcore.spec.run_spec import RunSpec
 
 QUICK = ["--dataset", "digits", "--backbone", "mlp", "--loss", "arcface", "--steps", "4", "--set", "threads=1"]

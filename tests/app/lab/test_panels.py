@@ -8,9 +8,9 @@ import pytest
 from patience import PATIENCE_S
 from streamlit.testing.v1 import AppTest
 
-from app.lab.run_view import way_words
 from app.lab.panels import before_words, metric_help
 from app.lab.run_header import epoch_words
+from app.lab.run_view import way_words
 from mlcore.spec.run_spec import RunSpec
 
 
