@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # How packages are chosen: the versions that all tests were green with. `make latest` chooses the newest allowed.
 CHOICE ?= -c constraints.txt
 LATEST := .venv-latest
+# A process for each core, up to four; a file's tests stay together.
+BESIDE ?= -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: app test latest constraints check format screenshots benchmarks browser clean
 
@@ -12,7 +14,7 @@ app: $(VENV)/.app
 	$(BIN)/streamlit run app/main.py
 
 test: $(VENV)/.dev browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(BESIDE)
 
 latest:
 	rm -f $(LATEST)/.dev

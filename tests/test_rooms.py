@@ -10,10 +10,29 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ["distances", "reducers", "losses", "miners", "samplers", "backbones", "data", "evaluation"]
+FLOORS = """
+app.main pages
+app.lab app.losses app.data app.runs
+app.server
+app.shared
+app.widgets
+mlcore mlcore.__main__ mlcore.worker mlcore.projector
+mlcore.commands
+mlcore.engines
+mlcore.analysis
+mlcore.training
+mlcore.runs
+mlcore.spec
+mlcore.timm_zoo
+"""  # an import runs to the same room or to a lower floor; what is not named lies below all floors
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 def imports_of(path: Path) -> set[str]:
+    """What a file imports, inside its functions too: modules, and names of modules."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -25,6 +44,56 @@ def imports_of(path: Path) -> set[str]:
 
 def files(*folders: str) -> list[Path]:
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+@pytest.fixture(scope="module")
+def arrows() -> dict[str, set[str]]:
+    """Which of our modules each of our modules imports, lazily or not; a package only where one of its own names is."""
+    ours = {module_of(path): path for path in files("app", "mlcore", "pages")}
+    found = {}
+    for name, path in ours.items():
+        imported = imports_of(path) & set(ours)
+        found[name] = {other for other in imported if not any(deeper.startswith(f"{other}.") for deeper in imported)}
+    return found
+
+
+def room_of(module: str) -> str:
+    first, *rest = module.split(".")
+    return first if first == "pages" or not rest else f"{first}.{rest[0]}"
+
+
+def test_no_circle_of_files(arrows):
+    rest = {name: set(targets) - {name} for name, targets in arrows.items()}
+    while leaves := [name for name, targets in rest.items() if not targets]:
+        for name in leaves:
+            del rest[name]
+        for targets in rest.values():
+            targets.difference_update(leaves)
+    assert not rest, f"a circle runs through some of {sorted(rest)}"
+
+
+def test_no_circle_of_rooms(arrows):
+    rest = {}
+    for name, targets in arrows.items():
+        rest.setdefault(room_of(name), set()).update(room_of(target) for target in targets)
+    rest = {room: targets - {room} for room, targets in rest.items()}
+    while leaves := [room for room, targets in rest.items() if not targets & set(rest)]:
+        for room in leaves:
+            del rest[room]
+    assert not rest, f"a circle runs through some of {sorted(rest)}"
+
+
+def test_no_import_runs_upward_and_no_page_s_room_imports_another_s(arrows):
+    floors = [line.split() for line in FLOORS.strip().splitlines()]
+    floor = {room: len(floors) - height for height, rooms in enumerate(floors) for room in rooms}
+    assert set(floor) <= {room_of(name) for name in arrows}
+    culprits = [
+        (name, target)
+        for name, targets in arrows.items()
+        for target in targets
+        if room_of(name) != room_of(target) and floor.get(room_of(target), 0) >= max(floor.get(room_of(name), 0), 1)
+    ]
+    assert not culprits
 
 
 @pytest.mark.parametrize("path", files("mlcore"), ids=lambda path: str(path.relative_to(ROOT)))
