@@ -220,7 +220,8 @@ class Registry(Mapping[str, Spec]):
         def declare(cls: type) -> type:
             if key in self._specs:
                 raise ValueError(f"{self.noun} '{key}' is declared twice: {self._specs[key].target} and {cls}")
-            params, sizes = read_signature(cls)
+            signature, hints = arguments_of(cls)
+            params, sizes = read_params(cls, signature, hints)
             target = f"{cls.__module__}:{cls.__qualname__}"
             text = inspect.getdoc(cls) or ""
             spec = Spec(
@@ -239,7 +240,7 @@ class Registry(Mapping[str, Spec]):
                 one_of=one_of,
             )
             self._specs[key] = spec
-            cls.__init__ = checked_constructor(cls, spec)
+            cls.__init__ = checked_constructor(cls, spec, signature)
             return cls
 
         return declare
@@ -282,9 +283,10 @@ def arguments_of(cls: type) -> tuple[inspect.Signature, dict[str, Any]]:
     return signature, hints
 
 
-def read_signature(cls: type) -> tuple[tuple[Param, ...], tuple[str, ...]]:
+def read_params(
+    cls: type, signature: inspect.Signature, hints: Mapping[str, Any]
+) -> tuple[tuple[Param, ...], tuple[str, ...]]:
     """The knobbed arguments of a constructor, and the names of the required ones that carry no knob."""
-    signature, hints = arguments_of(cls)
     params, sizes = [], []
     for name, argument in list(signature.parameters.items())[1:]:
         if argument.kind in (argument.VAR_KEYWORD, argument.VAR_POSITIONAL):
@@ -306,9 +308,9 @@ def kind_of(cls: type, name: str, hint: Any) -> str:
     return kinds[0]
 
 
-def checked_constructor(cls: type, spec: Spec) -> Callable[..., None]:
+def checked_constructor(cls: type, spec: Spec, signature: inspect.Signature) -> Callable[..., None]:
     """The class's `__init__`, refusing misspelt arguments and values outside their knob's range, with the cure."""
-    init, (signature, _) = cls.__init__, arguments_of(cls)
+    init = cls.__init__
     params = {param.name: param for param in spec.params}
 
     @functools.wraps(init)

@@ -46,6 +46,8 @@ class AngularLoss(nn.Module):
     Raises: ValueError at the door (losses/door.py), and for a distance other than that of unit vectors.
     """
 
+    fitting_distances = ("lp",)
+
     def __init__(
         self,
         *,

@@ -43,6 +43,7 @@ class CircleLoss(nn.Module):
     Raises: ValueError at the door (losses/door.py), and for a distance that is not the cosine.
     """
 
+    fitting_distances = ("cosine",)
     detached = "the weights of the pairs are held constant"
 
     def __init__(

@@ -46,6 +46,7 @@ class ClipLoss(nn.Module):
     Raises: ValueError at the door (losses/door.py, losses/views.py).
     """
 
+    fitting_distances = ("cosine",)
     compares_views = "each view picks its partner out of the other"
 
     def __init__(

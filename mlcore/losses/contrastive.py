@@ -40,6 +40,8 @@ class ContrastiveLoss(nn.Module):
     used.
     """
 
+    fitting_distances = ("lp", "snr", "batched")
+
     def __init__(
         self,
         *,

@@ -40,6 +40,7 @@ class DynamicSoftMarginLoss(nn.Module):
     Raises: ValueError at the door (losses/door.py), and for a distance other than that of unit vectors.
     """
 
+    fitting_distances = ("lp",)
     tracks_batches = "a running histogram"
 
     def __init__(

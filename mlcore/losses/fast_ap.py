@@ -42,6 +42,8 @@ class FastAPLoss(nn.Module):
     p=2 of normalised embeddings.
     """
 
+    fitting_distances = ("lp",)
+
     def __init__(
         self,
         *,

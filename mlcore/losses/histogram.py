@@ -40,6 +40,7 @@ class HistogramLoss(nn.Module):
     that contradict each other.
     """
 
+    fitting_distances = ("cosine",)
     without_anchors = "its one value is that of the whole batch"
 
     def __init__(

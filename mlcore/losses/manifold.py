@@ -55,6 +55,7 @@ class ManifoldLoss(nn.Module):
     Raises: ValueError at the door (losses/door.py), and for a distance that is not the cosine.
     """
 
+    fitting_distances = ("cosine",)
     separates_with = {"margin": 0.05}  # the usual margin is met, and training over, long before classes are apart
 
     def __init__(

@@ -44,6 +44,8 @@ class MarginLoss(nn.Module):
     reaches.
     """
 
+    fitting_distances = ("lp", "dot_product", "snr", "batched")
+
     def __init__(
         self,
         *,

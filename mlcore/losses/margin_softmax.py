@@ -72,6 +72,7 @@ class MarginSoftmaxLoss(nn.Module):
     seen. Draws depend on `seed` and on the number of training steps, which is saved with the loss.
     """
 
+    fitting_distances = ("cosine",)
     margin_limit = 1.5
     margin_in_radians = False
     has_margin = True  # otherwise the target's cosine stays as it is

@@ -34,6 +34,7 @@ class NormalizedSoftmaxLoss(MarginSoftmaxLoss):
     Raises: ValueError at the door (losses/door.py).
     """
 
+    fitting_distances = ("dot_product", "cosine")
     has_margin = False
 
     def __init__(

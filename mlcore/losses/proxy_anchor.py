@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mlcore.declare import Knob
-from mlcore.distances import CosineSimilarity, Distance
+from mlcore.distances import DISTANCES, CosineSimilarity, Distance
 from mlcore.losses.logsumexp import log_one_plus_sum_exp
 from mlcore.losses.margin_softmax import Batch, MarginSoftmaxLoss, MarginWarmUp
 from mlcore.losses.registry import LOSSES
@@ -49,6 +49,7 @@ class ProxyAnchorLoss(MarginSoftmaxLoss):
     Raises: ValueError at the door (losses/door.py).
     """
 
+    fitting_distances = tuple(DISTANCES)
     sets_itself = ("label_smoothing", "focal_gamma")
     margin_limit = 0.5
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mlcore.declare import Knob
-from mlcore.distances import Distance, LpDistance
+from mlcore.distances import DISTANCES, Distance, LpDistance
 from mlcore.losses.margin_softmax import Batch, MarginSoftmaxLoss
 from mlcore.losses.registry import LOSSES
 
@@ -40,6 +40,7 @@ class ProxyNCALoss(MarginSoftmaxLoss):
     Raises: ValueError at the door (losses/door.py).
     """
 
+    fitting_distances = tuple(DISTANCES)
     has_margin = False
 
     def __init__(

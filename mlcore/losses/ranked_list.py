@@ -45,6 +45,7 @@ class RankedListLoss(nn.Module):
     than alpha.
     """
 
+    fitting_distances = ("lp", "snr", "batched")
     detached = "the weights of the items are held constant, as in the paper"
 
     def __init__(

@@ -43,6 +43,8 @@ class RecallAtKLoss(nn.Module):
     Raises: ValueError at the door (losses/door.py).
     """
 
+    fitting_distances = ("cosine",)
+
     def __init__(
         self,
         *,

@@ -16,7 +16,6 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import nn
 
 from mlcore.declare import Registry, Spec
@@ -24,7 +23,6 @@ from mlcore.distances import DISTANCES
 from mlcore.reducers import REDUCERS
 from mlcore.regularizers import REGULARIZERS
 
-STAND_INS = {"num_classes": 4, "embedding_size": 8}
 REGULARIZED = ("embedding_regularizer", "weight_regularizer")
 REG_WEIGHTS = ("embedding_reg_weight", "weight_reg_weight")
 
@@ -43,7 +41,7 @@ class LossRegistry(Registry):
             cls.__init__ = with_regularizers(cls.__init__)
             spec = self._specs[key]
             traits = (*spec.traits, "class shares") if getattr(cls, "takes_shares", False) else spec.traits
-            self._specs[key] = dataclasses.replace(spec, takes=what_it_takes(spec, cls), traits=traits)
+            self._specs[key] = dataclasses.replace(spec, takes=read_takes(spec, cls), traits=traits)
             if renamed:
                 cls.__init__ = with_other_names(cls.__init__, renamed)
             return cls
@@ -51,35 +49,29 @@ class LossRegistry(Registry):
         return declare
 
 
-def what_it_takes(spec: Spec, cls: type) -> dict[str, tuple[str, ...]]:
-    """The distances, reducers and regularizers that go with a loss; distances are tried, for each loss has its reasons.
+def read_takes(spec: Spec, cls: type) -> dict[str, tuple[str, ...]]:
+    """The distances, reducers and regularizers that go with a loss.
 
-    Left out are those that give no scalar, or that need more than a training run can supply.
+    Distances are those of its class attribute `fitting_distances`, by default all. Left out are reducers and
+    regularizers that give no scalar, or that need more than a training run can supply.
+
+    Raises: ValueError for a distance that is not declared.
     """
     arguments = inspect.signature(cls.__init__).parameters
-    found = {}
-    with torch.random.fork_rng(devices=[]):
-        if "distance" in arguments:
-            found["distance"] = tuple(key for key in DISTANCES if is_built(spec, cls, distance=DISTANCES[key].build()))
-        if "reducer" in arguments:
-            unfit = {"wants anchors"} if hasattr(cls, "without_anchors") else set()
-            found["reducer"] = tuple(
-                key for key, part in REDUCERS.items() if "in a run" in part.traits and not unfit & set(part.traits)
-            )
-        found["embedding_regularizer"] = tuple(key for key, part in REGULARIZERS.items() if part.family == "embeddings")
-        if spec.family == "proxy":
-            found["weight_regularizer"] = tuple(
-                key for key, part in REGULARIZERS.items() if part.family == "proxies" and "in a run" in part.traits
-            )
-    return found
-
-
-def is_built(spec: Spec, cls: type, **parts: Any) -> bool:
-    try:
-        cls(**{name: STAND_INS[name] for name in spec.sizes if name in STAND_INS}, **parts)
-    except ValueError:
-        return False
-    return True
+    takes = {}
+    if "distance" in arguments:
+        takes["distance"] = tuple(DISTANCES[key].key for key in getattr(cls, "fitting_distances", DISTANCES))
+    if "reducer" in arguments:
+        unfit = {"wants anchors"} if hasattr(cls, "without_anchors") else set()
+        takes["reducer"] = tuple(
+            key for key, part in REDUCERS.items() if "in a run" in part.traits and not unfit & set(part.traits)
+        )
+    takes["embedding_regularizer"] = tuple(key for key, part in REGULARIZERS.items() if part.family == "embeddings")
+    if spec.family == "proxy":
+        takes["weight_regularizer"] = tuple(
+            key for key, part in REGULARIZERS.items() if part.family == "proxies" and "in a run" in part.traits
+        )
+    return takes
 
 
 def with_other_names(init: Callable[..., None], renamed: Mapping[str, str]) -> Callable[..., None]:

@@ -42,6 +42,7 @@ class SigLipLoss(nn.Module):
     Raises: ValueError at the door (losses/door.py, losses/views.py).
     """
 
+    fitting_distances = ("cosine",)
     compares_views = "each view is asked about the other"
 
     def __init__(

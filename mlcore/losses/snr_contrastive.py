@@ -36,6 +36,8 @@ class SignalToNoiseRatioContrastiveLoss(ContrastiveLoss):
     Raises: ValueError at the door (losses/door.py), and for another distance.
     """
 
+    fitting_distances = ("snr",)
+
     def __init__(self, *, distance: Distance | None = None, **rest: Any) -> None:
         if distance is not None and not isinstance(distance, SNRDistance):
             raise ValueError(

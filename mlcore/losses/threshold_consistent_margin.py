@@ -37,6 +37,8 @@ class ThresholdConsistentMarginLoss(nn.Module):
     Raises: ValueError at the door (losses/door.py), and for a distance that is not the cosine.
     """
 
+    fitting_distances = ("cosine",)
+
     def __init__(
         self,
         *,

@@ -40,6 +40,8 @@ class TupletMarginLoss(nn.Module):
     Raises: ValueError at the door (losses/door.py), and for a distance that is not the cosine.
     """
 
+    fitting_distances = ("cosine",)
+
     def __init__(
         self,
         *,

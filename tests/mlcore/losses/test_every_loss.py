@@ -10,6 +10,7 @@ import pytest
 import pytorch_metric_learning.losses
 import torch
 
+from mlcore.distances import DISTANCES
 from mlcore.losses import LOSSES
 from mlcore.miners import MINERS
 from mlcore.reducers import DoNothingReducer, MeanReducer
@@ -58,6 +59,20 @@ def settled(loss):
 
 def test_the_family_says_whether_a_loss_learns_proxies(spec):
     assert hasattr(spec.build(SIZES), "proxies") == (spec.family == "proxy")
+
+
+def is_built_with(spec, distance):
+    try:
+        spec.build(SIZES, {"distance": distance})
+    except ValueError:
+        return False
+    return True
+
+
+def test_the_distances_it_is_built_with_are_those_it_declares(spec):
+    if "distance" in inspect.signature(spec.load()).parameters:
+        built = tuple(key for key, distance in DISTANCES.items() if is_built_with(spec, distance.build()))
+        assert built == spec.takes["distance"]
 
 
 def test_value_is_a_finite_scalar(spec):
