@@ -26,6 +26,7 @@ constraints: latest
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
@@ -54,4 +55,4 @@ $(VENV)/.dev: requirements.txt requirements-dev.txt constraints.txt | $(VENV)/bi
 	touch $@ $(VENV)/.app
 
 clean:
-	rm -rf $(VENV) $(LATEST) .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf $(VENV) $(LATEST) .pytest_cache .ruff_cache .mypy_cache build dist *.egg-info
