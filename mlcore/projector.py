@@ -20,10 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mlcore.disk.file_version import Stamp, same, stamp_of
 from mlcore.disk.process import identity, take_lock
 from mlcore.runs.attempt import Attempt
-from mlcore.runs.folder import RunFolder, Runs
+from mlcore.runs.folder import RunFolder, Runs, RunVersion
 from mlcore.runs.history import Pictures
 
 METHOD = "umap-2d"
@@ -76,7 +75,7 @@ class Projector:
     def __init__(self, runs: Runs) -> None:
         self.runs = runs
         self.followed: dict[str, Pictures] = {}
-        self.settled: dict[str, Stamp | None] = {}
+        self.settled: dict[str, RunVersion] = {}
         self.failures: dict[tuple[str, int], int] = {}
         self.served: dict[str, int] = {}
         self.jobs_done = 0
@@ -114,15 +113,16 @@ class Projector:
         self.scanned = time.monotonic()
         ids = self.runs.ids()
         for run_id in ids:
-            path = self.runs.root / run_id
-            if run_id not in self.followed and not same(self.settled.get(run_id), stamp_of(f"{path}/status.json")):
-                self.followed[run_id] = Pictures(RunFolder(path))
+            run = RunFolder(self.runs.root / run_id)
+            version = run.version()
+            if run_id not in self.followed and version.status and not version.is_same(self.settled.get(run_id)):
+                self.followed[run_id] = Pictures(run)
         for run_id in self.followed.keys() - set(ids):
             del self.followed[run_id]
         for run_id, pictures in list(self.followed.items()):
-            stamp = stamp_of(f"{pictures.run.path}/status.json")
+            version = pictures.run.version()
             if pictures.run.state.finished and not self.missing_now(pictures):
-                self.settled[run_id] = stamp
+                self.settled[run_id] = version
                 self.followed.pop(run_id, None)
 
     def missing_now(self, pictures: Pictures) -> list[int]:
@@ -133,7 +133,7 @@ class Projector:
             return self.missing(pictures)
         except Exception:
             traceback.print_exc()
-            self.settled[pictures.run.run_id] = stamp_of(pictures.run.path / "status.json")
+            self.settled[pictures.run.run_id] = pictures.run.version()
             self.followed.pop(pictures.run.run_id, None)
             return []
 
@@ -205,9 +205,7 @@ class Projector:
 
 def is_fresh(run: RunFolder) -> bool:
     """Whether somebody may be looking at the run: it goes on, or has ended a moment ago."""
-    stamp = stamp_of(run.path / "status.json")
-    ended_s = (time.time_ns() - stamp.changed_ns) / 1e9 if stamp else FRESH_S
-    return ended_s < FRESH_S or not run.state.finished
+    return run.version().status_age_s() < FRESH_S or not run.state.finished
 
 
 def note_failure(attempt: Attempt, step: int, reason: str) -> None:

@@ -119,8 +119,22 @@ def test_only_training_worker_and_projector_bring_runs_and_parts_together():
             assert not culprits, f"{path.relative_to(ROOT)} imports {culprits}"
 
 
-def test_only_the_runs_room_touches_run_files():
-    """Opening, replacing or listing files in a run folder happens in mlcore/runs alone."""
+RUN_FILES = {"spec.json", "status.json", "label.json", "watch.json", "watch.npz", "atlas.json", "result.json"}
+RUN_FILES |= {"manifest.jsonl", "events-000.jsonl", "worker.log", "heartbeat"}
+
+
+def test_only_the_runs_room_opens_run_files():
+    """Elsewhere no file of a run is named as such (sentences may name one), and no log is opened by its path."""
+    for path in files("mlcore", "app", "pages"):
+        if path.parent in (ROOT / "mlcore" / "runs", ROOT / "mlcore" / "disk"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert node.value.rpartition("/")[2] not in RUN_FILES, f"{path.relative_to(ROOT)} names {node.value}"
+            assert not (isinstance(node, ast.Attribute) and node.attr == "log_path"), path.relative_to(ROOT)
+
+
+def test_training_engines_and_evaluation_write_no_files():
     for path in files("mlcore/training", "mlcore/engines", "mlcore/evaluation"):
         tree = ast.parse(path.read_text())
         calls = {

@@ -60,7 +60,7 @@ class Picture:
 
 def watched(run: RunFolder) -> Watched | None:
     """The run's watched sample, or None before it is chosen; ValueError with a sentence if its files are damaged."""
-    return _watched(str(run.path)) if (run.path / "watch.json").exists() else None
+    return _watched(str(run.path)) if run.has_watch() else None
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)

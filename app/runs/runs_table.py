@@ -13,7 +13,7 @@ import pandas as pd
 from app.shared.text import STATE_WORDS
 from mlcore.catalogue import parts
 from mlcore.data.store import SET_ID, all_sets, full_titles, own_title
-from mlcore.runs.folder import RunFolder, Runs
+from mlcore.runs.folder import RunFolder, Runs, RunVersion
 from mlcore.runs.status import Status
 from mlcore.runs.trash import time_left_words
 
@@ -25,11 +25,11 @@ DAMAGED = "spec.json is missing or damaged"
 
 
 class RunsTable:
-    """Rows by run id, with the stamp of the files that they were read from."""
+    """Rows by run id, with the version of the run that they were read from."""
 
     def __init__(self, runs: Runs) -> None:
         self.runs = runs
-        self._rows: dict[str, tuple[tuple[int, int], dict[str, Any] | None]] = {}
+        self._rows: dict[str, tuple[RunVersion, dict[str, Any] | None]] = {}
         self._lock = threading.Lock()
 
     def rows(self) -> pd.DataFrame:
@@ -44,11 +44,11 @@ class RunsTable:
         return table.assign(**figures, started=pd.to_datetime(table["started"], utc=True))
 
     def _row(self, run_id: str) -> dict[str, Any] | None:
-        folder = self.runs.root / run_id
-        stamp = (mtime(folder / "status.json"), mtime(folder / "label.json"))
+        run = RunFolder(self.runs.root / run_id)
+        version = run.version()
         known = self._rows.get(run_id)
-        if known is None or known[0] != stamp:
-            known = (stamp, read_row(RunFolder(folder)))
+        if known is None or not version.is_same(known[0]):
+            known = (version, read_row(run))
             self._rows[run_id] = known
         return known[1]
 
@@ -171,10 +171,3 @@ def matching(table: pd.DataFrame, text: str, states: list[str]) -> pd.DataFrame:
 
 def state_counts(table: pd.DataFrame) -> Counter[str]:
     return Counter(table["state"])
-
-
-def mtime(path: Any) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0

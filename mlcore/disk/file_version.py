@@ -28,7 +28,7 @@ def stamp_of(path: str | os.PathLike[str]) -> Stamp | None:
     return Stamp(facts.st_ino, facts.st_size, facts.st_mtime_ns, time.time_ns() - facts.st_mtime_ns < YOUNG_NS)
 
 
-def same(before: Stamp | None, now: Stamp | None) -> bool:
+def same_stamp(before: Stamp | None, now: Stamp | None) -> bool:
     """Whether the file is surely still the one that was read then."""
     if before is None or now is None:
         return before is now

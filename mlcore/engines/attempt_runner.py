@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from mlcore.disk.atomic import Ballast, DiskFull, open_private, sweep_temporaries
+from mlcore.disk.atomic import Ballast, DiskFull, sweep_temporaries
 from mlcore.disk.process import identity
-from mlcore.runs.attempt import LOG_LIMIT, Attempt, AttemptWriter
+from mlcore.runs.attempt import Attempt, AttemptWriter
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.history import History
 from mlcore.runs.states import RunState, may_move
@@ -51,10 +51,9 @@ def run_folder(run: RunFolder, *, log: bool = False, seen: Seen | None = None) -
 
 def redirect_output(attempt: Attempt) -> None:
     """Standard output and error go to the attempt's log."""
-    descriptor = os.open(attempt.log_path(), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for stream in (1, 2):
-        os.dup2(descriptor, stream)
-    os.close(descriptor)
+    with attempt.open_log() as log:
+        for stream in (1, 2):
+            os.dup2(log.fileno(), stream)
 
 
 class Superseded(Exception):
@@ -367,7 +366,7 @@ class Heart:
         while not self.stopped.is_set():
             with contextlib.suppress(OSError):
                 self.writer.beat()
-            cut_log(self.writer.attempt)
+            self.writer.attempt.cut_log()
             self.stopped.wait(BEAT_EVERY_S)
 
 
@@ -388,7 +387,7 @@ def signals_lead_to(terminate: Callable[[], None], interrupt: Callable[[], None]
 
 def log_traceback(attempt: Attempt) -> None:
     """The present exception in the attempt's log, for those who look for the fault."""
-    with contextlib.suppress(OSError), open(attempt.log_path(), "a", opener=open_private) as log:
+    with contextlib.suppress(OSError), attempt.open_log() as log:
         traceback.print_exc(file=log)
 
 
@@ -396,12 +395,6 @@ def thinned(points: list[Any], most: int) -> list[Any]:
     """At most about `most` of the points, evenly spread, with the first and the last."""
     stride = -(-len(points) // most)
     return points[:-1:stride] + points[-1:] if stride > 1 else points
-
-
-def cut_log(attempt: Attempt) -> None:
-    with contextlib.suppress(OSError):
-        if attempt.log_path().stat().st_size > LOG_LIMIT:
-            os.truncate(attempt.log_path(), 0)
 
 
 def explain(error: BaseException) -> tuple[str, str]:

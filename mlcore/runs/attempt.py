@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from mlcore.disk.atomic import (
     ManifestedFiles,
     make_folder,
     open_plain,
+    open_private,
     read_checked,
     sweep_temporaries,
 )
@@ -49,6 +50,16 @@ class Attempt:
 
     def log_path(self) -> Path:
         return self.path / "worker.log"
+
+    def open_log(self) -> TextIO:
+        """The worker's log, to write at its end. Raises: OSError."""
+        return open(self.log_path(), "a", encoding="utf-8", opener=open_private)
+
+    def cut_log(self, limit: int = LOG_LIMIT) -> None:
+        """Empty a log that has grown longer than `limit` bytes."""
+        with contextlib.suppress(OSError):
+            if self.log_path().stat().st_size > limit:
+                os.truncate(self.log_path(), 0)
 
     def log_end(self, lines: int) -> str:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import platform
 import shutil
@@ -18,13 +19,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import ValidationError
 from ulid import ULID
 
 from mlcore.disk.atomic import CRASHES, make_folder, make_folders, read_json, replace_file, replace_json, sync_folder
+from mlcore.disk.file_version import Stamp, same_stamp, stamp_of
 from mlcore.disk.process import identity
 from mlcore.disk.run_id import RUN_ID
 from mlcore.runs.attempt import Attempt, arrays_of
@@ -224,6 +226,21 @@ class Runs:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+class RunVersion(NamedTuple):
+    """The stamps of a run's status and label."""
+
+    status: Stamp | None
+    label: Stamp | None
+
+    def is_same(self, other: RunVersion | None) -> bool:
+        """Whether neither has surely changed since."""
+        return other is not None and same_stamp(self.status, other.status) and same_stamp(self.label, other.label)
+
+    def status_age_s(self) -> float:
+        """Seconds since the status was written; infinite where there is none."""
+        return (time.time_ns() - self.status.changed_ns) / 1e9 if self.status else math.inf
+
+
 class RunFolder:
     """One run, as its folder tells it."""
 
@@ -408,6 +425,14 @@ class RunFolder:
         found = [path for path in (self.path / "attempts").glob("[0-9]*") if path.name.isdecimal() and path.is_dir()]
         return [Attempt(path) for path in sorted(found, key=lambda path: int(path.name))]
 
+    def version(self) -> RunVersion:
+        """Which version of its status and its label lies there, without reading them."""
+        return RunVersion(stamp_of(self.path / "status.json"), stamp_of(self.path / "label.json"))
+
+    def has_watch(self) -> bool:
+        """Whether the watched sample has been chosen."""
+        return (self.path / "watch.json").exists()
+
     def write_watch(self, arrays: dict[str, np.ndarray], names: dict[str, Any]) -> None:
         """The fixed sample that is watched, with its class and image names; written once.
 
@@ -437,7 +462,7 @@ class RunFolder:
 
         Raises: ValueError with a sentence if they are damaged.
         """
-        if not (self.path / "watch.json").exists():
+        if not self.has_watch():
             return None
         names = read_json(self.path / "watch.json", WATCH_LIMIT)
         if not has_shape(names, WatchNames):

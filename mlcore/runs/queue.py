@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlcore.disk.file_version import Stamp, same, stamp_of
+from mlcore.disk.file_version import Stamp, same_stamp, stamp_of
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.states import RunState
 from mlcore.runs.status import Status
@@ -70,11 +70,11 @@ class Queue:
         status_stamp = stamp_of(f"{folder}/status.json")
         if status_stamp is None:
             return None
-        unchanged = known is not None and same(known.status_stamp, status_stamp)
+        unchanged = known is not None and same_stamp(known.status_stamp, status_stamp)
         if unchanged and known.entry.status.state.finished:
             return known
         spec_stamp = stamp_of(f"{folder}/spec.json")
-        if unchanged and same(known.spec_stamp, spec_stamp):
+        if unchanged and same_stamp(known.spec_stamp, spec_stamp):
             return known
         return Known(status_stamp, spec_stamp, read_entry(RunFolder(self.runs.root / run_id)))
 

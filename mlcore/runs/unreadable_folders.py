@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 from mlcore.disk.atomic import read_json
-from mlcore.disk.file_version import Stamp, same, stamp_of
+from mlcore.disk.file_version import Stamp, same_stamp, stamp_of
 from mlcore.disk.run_id import RUN_ID
 from mlcore.runs.folder import Runs
 from mlcore.runs.queue import Queue
@@ -39,7 +39,7 @@ class OddFolders:
 
     def _read(self, name: str, known: tuple[Stamp | None, str] | None) -> tuple[Stamp | None, str]:
         stamp = stamp_of(self.runs.root / name / "spec.json")
-        if known is not None and same(known[0], stamp):
+        if known is not None and same_stamp(known[0], stamp):
             return known
         return stamp, trouble_of(self.runs, name)
 

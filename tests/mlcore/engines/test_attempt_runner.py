@@ -295,15 +295,14 @@ def test_the_heart_beats_while_a_step_takes_long(runs, spec, monkeypatch):
     assert beats
 
 
-def test_an_endless_log_is_begun_anew(runs, spec, monkeypatch):
+def test_an_endless_log_is_begun_anew(runs, spec):
     run = runs.create(spec)
     attempt = run.begin_attempt()
-    monkeypatch.setattr(attempt_runner, "LOG_LIMIT", 100)
     attempt.log_path().write_text("x" * 100)
-    attempt_runner.cut_log(attempt)
+    attempt.cut_log(100)
     assert attempt.log_path().stat().st_size == 100
     attempt.log_path().write_text("x" * 101)
-    attempt_runner.cut_log(attempt)
+    attempt.cut_log(100)
     assert attempt.log_path().stat().st_size == 0
 
 
