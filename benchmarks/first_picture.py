@@ -118,7 +118,7 @@ def moved_points(browser: Browser, server: StreamlitServer, runs: Runs) -> list[
     )
     open_lab(page, server.url, GLYPHS)
     deadline = time.monotonic() + 90
-    while not runs.heard("projector").get("ready") and time.monotonic() < deadline:
+    while not runs.read_helper_status("projector").get("ready") and time.monotonic() < deadline:
         time.sleep(0.2)
     time.sleep(8)
     run = runs.open(press_start(page))

@@ -110,7 +110,7 @@ def wait_for_quiet(supervisor: Supervisor) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         mapped = all(not awaited(run) for run in supervisor.runs.all())
-        if supervisor.engine.ready and supervisor.runs.heard("projector").get("ready") and mapped:
+        if supervisor.engine.ready and supervisor.runs.read_helper_status("projector").get("ready") and mapped:
             return
         time.sleep(0.1)
     raise SystemExit("gave up waiting for a worker and the projector; is the machine very busy?")

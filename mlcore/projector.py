@@ -82,11 +82,11 @@ class Projector:
         self.scanned = -RESCAN_S
 
     def work_until(self, ended: threading.Event) -> None:
-        self.runs.say("projector", {**identity(), "ready": False})
+        self.runs.publish("projector", {**identity(), "ready": False})
         from mlcore.projection import warm_up
 
         warm_up()
-        self.runs.say("projector", {**identity(), "ready": True})
+        self.runs.publish("projector", {**identity(), "ready": True})
         while not ended.is_set():
             job = self.next_job()
             if job is None:

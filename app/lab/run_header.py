@@ -54,7 +54,7 @@ def status_bar(stage: Backstage, run: RunFolder, spec: RunSpec, past: FrozenHist
 def progress_words(stage: Backstage, run: RunFolder, status: Status, past: FrozenHistory) -> str:
     """'step 120 of 300 · 412 images/s · 0:18 left · 1.2 GB'."""
     if status.state == RunState.QUEUED:
-        if waits := stage.supervisor.waits or stage.runs.heard("supervisor").get("waits"):
+        if waits := stage.supervisor.waits or stage.runs.read_helper_status("supervisor").get("waits"):
             return plain(waits, 400)
         ahead = queue().position(run.run_id)
         if not ahead:

@@ -34,7 +34,7 @@ from mlcore.catalogue import parts
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import FrozenHistory
 from mlcore.runs.states import RunState
-from mlcore.runs.status import Birth
+from mlcore.runs.status import RunRecord
 from mlcore.spec.defaults import reads_texts
 from mlcore.spec.run_spec import RunSpec
 
@@ -51,14 +51,14 @@ def follow(
     `draft_lines`: margin lines to draw instead of the run's own. Raises: ValueError with a sentence for a run whose
     spec is damaged or of a newer version.
     """
-    birth = run.birth
+    record = run.record
     atlas = run.atlas()
     with st.container():
         if atlas is not None:
             atlas_carrier(StoredAtlas(run.atlas_bytes(), **atlas), key="lab.atlas")
     awaited = is_awaited(run)
     draw = st.fragment(guarded(live_picture), run_every=TICK_S if awaited else None)
-    draw(stage, run, birth, asked, atlas, awaited, draft_lines)
+    draw(stage, run, record, asked, atlas, awaited, draft_lines)
 
 
 def preview_heading(spec: RunSpec) -> None:
@@ -86,7 +86,7 @@ def is_awaited(run: RunFolder) -> bool:
 def live_picture(
     stage: Backstage,
     run: RunFolder,
-    birth: Birth,
+    record: RunRecord,
     asked: str | None,
     atlas: dict[str, Any] | None,
     awaited: bool,
@@ -96,7 +96,7 @@ def live_picture(
     if view.run != asked or not run.path.exists():
         st.rerun()
     past = history(run)
-    preview = birth.purpose == "preview"
+    preview = record.purpose == "preview"
     if preview:
         stage.onlookers.look(session(), run.run_id)
         if run.state == RunState.CANCELLED:  # somebody else gave it up: ask for it again
@@ -105,9 +105,9 @@ def live_picture(
     head, trouble, body = st.container(), st.container(), st.container()
     with head:
         if preview:
-            preview_heading(birth.spec)
+            preview_heading(record.spec)
         else:
-            status_bar(stage, run, birth.spec, past)
+            status_bar(stage, run, record.spec, past)
     with trouble:
         problem(stage, run, past)
     with body:
@@ -116,7 +116,7 @@ def live_picture(
             if sample is None or not past.snapshots:
                 waiting(run, past, preview)
             else:
-                show_step(stage, run, birth.spec, past, sample, atlas, view, draft_lines)
+                show_step(stage, run, record.spec, past, sample, atlas, view, draft_lines)
         except ValueError as error:
             st.warning(f"The picture of this run cannot be drawn: {plain(str(error), 600)}", icon=BROKEN)
     if awaited and (not is_awaited(run) or (atlas is None and run.atlas() is not None)):
@@ -158,7 +158,7 @@ def show_step(
     told = dict.fromkeys([*faults, *others])
     if told:
         st.warning(plain(f"{' '.join(told)} Step {step} is shown.", 600), icon=BROKEN)
-    drawn = picture(past, step, now, method, stage.runs.heard("projector"))
+    drawn = picture(past, step, now, method, stage.runs.read_helper_status("projector"))
     evaluation = evaluation_at(past, step)
     selected = view.lasso
     atlas_key = atlas["key"] if atlas else ""

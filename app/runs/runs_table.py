@@ -66,10 +66,10 @@ def read_row(run: RunFolder) -> dict[str, Any] | None:
         "together": label.started_together,
         "seconds": status.seconds,
     }
-    birth = run.parts()
-    if birth is None:
+    record = run.stored_record()
+    if record is None:
         return dict.fromkeys(COLUMNS) | common | {"name": label.name or "damaged run", "note": DAMAGED, "curve": []}
-    spec = birth["spec"]
+    spec = record["spec"]
     keys = {room: spec[section]["key"] for section, room in SECTIONS.items()}
     data = keys["datasets"]
     loss = title("losses", keys["losses"])
@@ -82,7 +82,7 @@ def read_row(run: RunFolder) -> dict[str, Any] | None:
         "MAP@R": score,
         "change": None if score is None or before is None else round(score - before, 3) + 0.0,  # never -0
         "curve": [point[1] for point in status.metrics.get("curve", [])],
-        "started": pd.to_datetime(status.started_utc or birth["created_utc"], errors="coerce", utc=True),
+        "started": pd.to_datetime(status.started_utc or record["created_utc"], errors="coerce", utc=True),
         "group": group_of(spec),
         "no training": status.metrics.get("no_training", {}).get("map_at_r"),
     }

@@ -123,7 +123,7 @@ def rebuilt(run: RunFolder, checkpoint: bytes | None) -> Training:
         training = Training(run.spec.changed({"teacher": None}))
         training.prepare()
         if checkpoint is not None:
-            training.step = unpack_modules(checkpoint, training.parts.modules, run.birth.sha256)
+            training.step = unpack_modules(checkpoint, training.parts.modules, run.record.sha256)
         training.take_kept_features()
         if checkpoint is None:
             deque(training.begin_head(), maxlen=0)

@@ -55,7 +55,7 @@ def waiting_in_words(runs: Runs, rows: list[dict[str, Any]]) -> list[str]:
     """Why nothing of what waits is started, if a supervisor said so or there is no room."""
     if not any(row["state"] == RunState.QUEUED for row in rows):
         return []
-    said, free = runs.heard("supervisor").get("waits"), runs.free_bytes()
+    said, free = runs.read_helper_status("supervisor").get("waits"), runs.free_bytes()
     return [said] if said else [no_room_words(runs.root, free)] if free < ROOM_BYTES else []
 
 
@@ -114,7 +114,7 @@ def stop_run(options: argparse.Namespace) -> int:
     if run.state.finished:
         raise ValueError(f"{run.title()} is {run.state}; there is nothing to stop.")
     run.stop()
-    alone = not Runs(options.runs).heard("supervisor")["alive"]
+    alone = not Runs(options.runs).read_helper_status("supervisor")["alive"]
     if alone and (machine := run.elsewhere()):
         print(
             f"mlcore: {run.title()} is of another machine, {machine}; listening for {FAR_SILENT_S:.0f} s.",

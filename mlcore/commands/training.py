@@ -77,7 +77,7 @@ def work(run: RunFolder, *, as_json: bool) -> int:
     with tqdm(total=total, unit="step", disable=as_json or not sys.stderr.isatty(), desc=run.title()) as bar:
         facts: dict[str, str] = {}
 
-        def seen(event: dict[str, Any]) -> None:
+        def on_event(event: dict[str, Any]) -> None:
             if event["kind"] == "progress":
                 bar.set_description(f"{event['text']} {event['done']}/{event['total']}")
             elif event["kind"] == "step":
@@ -89,7 +89,7 @@ def work(run: RunFolder, *, as_json: bool) -> int:
                 tqdm.write(f"Warning: {event['text']}", file=sys.stderr)
             bar.set_postfix(facts)
 
-        code = run_folder(run, seen=seen)
+        code = run_folder(run, on_event=on_event)
     result = summary(run, History(run))
     if as_json:
         print(json.dumps(result, allow_nan=False))

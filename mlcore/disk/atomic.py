@@ -22,7 +22,7 @@ from typing import IO, Any
 import psutil
 
 LINE_LIMIT = 16 * 1024
-BALLAST_BYTES = 64 * 1024
+RESERVE_BYTES = 64 * 1024
 RECORD_LIMIT = 8 * 2**20
 READ_AT_ONCE = 64 * 2**20
 
@@ -278,7 +278,7 @@ def read_checked(folder: Path, entry: dict[str, Any]) -> bytes:
     return data
 
 
-class Ballast:
+class DiskReserve:
     """A small file given up when the disk is full, so that the last words can still be written."""
 
     def __init__(self, path: Path) -> None:
@@ -286,7 +286,7 @@ class Ballast:
 
     def fill(self) -> None:
         """Take the room; its bytes are random, for some disks keep zeros in no room at all."""
-        replace_file(self.path, os.urandom(BALLAST_BYTES), sync=False)
+        replace_file(self.path, os.urandom(RESERVE_BYTES), sync=False)
 
     def drop(self) -> None:
         self.path.unlink(missing_ok=True)

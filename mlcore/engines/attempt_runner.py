@@ -1,4 +1,4 @@
-"""One attempt at a run, as the worker lives it: events to the folder, a person's wishes to the training."""
+"""One attempt at a run, as the worker lives it: events to the folder, what a person asks for to the training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mlcore.disk.atomic import Ballast, DiskFull, sweep_temporaries
+from mlcore.disk.atomic import DiskFull, DiskReserve, sweep_temporaries
 from mlcore.disk.process import identity
 from mlcore.runs.attempt import Attempt, AttemptWriter
 from mlcore.runs.folder import RunFolder, Runs
@@ -31,12 +31,12 @@ TERMINATED = (
     "terminated",
     "The worker was told to end from outside (SIGTERM), as when a machine is shut down. It can be resumed.",
 )
-Seen = Callable[[dict[str, Any]], None]
+OnEvent = Callable[[dict[str, Any]], None]
 End = tuple[RunState, str, str]
 
 
-def run_folder(run: RunFolder, *, log: bool = False, seen: Seen | None = None) -> int:
-    """Run the folder's present attempt to its end; 0 if it ended well. `seen` is called with every event's record."""
+def run_folder(run: RunFolder, *, log: bool = False, on_event: OnEvent | None = None) -> int:
+    """Run the folder's present attempt to its end; 0 if it ended well. `on_event` is given every event as a record."""
     try:
         attempt = run.begin_attempt()
     except (FileExistsError, FileNotFoundError) as error:
@@ -46,7 +46,7 @@ def run_folder(run: RunFolder, *, log: bool = False, seen: Seen | None = None) -
         return NO_ROOM
     if log:
         redirect_output(attempt)
-    return Session(run, attempt, seen).run()
+    return Session(run, attempt, on_event).run()
 
 
 def redirect_output(attempt: Attempt) -> None:
@@ -63,11 +63,11 @@ class Superseded(Exception):
 class Session:
     """One attempt being run."""
 
-    def __init__(self, run: RunFolder, attempt: Attempt, seen: Seen | None) -> None:
+    def __init__(self, run: RunFolder, attempt: Attempt, on_event: OnEvent | None) -> None:
         self.run_folder = run
         self.attempt = attempt
-        self.seen = seen
-        self.status: Status = run.stored()
+        self.on_event = on_event
+        self.status: Status = run.stored_status()
         self.sequence = 0
         self.metrics: dict[str, Any] = dict(self.status.metrics)
         self.curve: list[list[Any]] = list(self.metrics.get("curve", []))
@@ -75,18 +75,18 @@ class Session:
         self.status_written = 0.0
         self.terminated = threading.Event()
         self.drawing = threading.Thread()
-        self.ballast = Ballast(attempt.path / ".ballast")
+        self.reserve = DiskReserve(attempt.path / ".ballast")
 
     def run(self) -> int:
         """The attempt from its first to its last word; an exit code."""
         try:
-            return self.last_words(self.work())
+            return self.write_final_status(self.work())
         except Superseded:
             return NOT_MINE
         except DiskFull:
             return NO_ROOM
         finally:
-            self.ballast.drop()
+            self.reserve.drop()
 
     def work(self) -> End:
         folder = self.run_folder
@@ -98,18 +98,18 @@ class Session:
         self.tidy()
         with contextlib.ExitStack() as open_now:
             try:
-                self.ballast.fill()
+                self.reserve.fill()
                 self.writer = self.attempt.writer()
                 open_now.callback(self.writer.close)
                 open_now.enter_context(signals_lead_to(self.terminated.set, folder.stop))
-                open_now.enter_context(Heart(self.writer))
+                open_now.enter_context(Heartbeat(self.writer))
                 end = self.train()
-                self.say_end(end)
+                self.write_end(end)
             except DiskFull:
-                self.ballast.drop()
+                self.reserve.drop()
                 end = self.no_room()
                 with contextlib.suppress(DiskFull):
-                    self.say_end(end)
+                    self.write_end(end)
             if self.drawing.is_alive():
                 self.drawing.join()
         return end
@@ -118,7 +118,7 @@ class Session:
         """Remove what attempts that were killed have left half done."""
         sweep_temporaries(self.run_folder.path)
         for attempt in self.run_folder.attempts()[:-1]:
-            Ballast(attempt.path / ".ballast").drop()
+            DiskReserve(attempt.path / ".ballast").drop()
 
     def train(self) -> End:
         """Consume the training; returns the final state with its reason."""
@@ -132,7 +132,7 @@ class Session:
                 folder.spec,
                 resume_from=checkpoint,
                 last_look=last_look,
-                digest=folder.birth.sha256,
+                digest=folder.record.sha256,
                 runs=folder.path.parent,
             )
             try:
@@ -141,34 +141,34 @@ class Session:
                 raise TrainingFault("bad_setting", str(error)) from error
             return self.consume(training)
         except TrainingFault as fault:
-            self.say_error(fault.code, fault.text)
+            self.write_error(fault.code, fault.text)
             return RunState.FAILED, fault.code, fault.text
         except (DiskFull, Superseded):
             raise
         except Exception as error:
             code, text = explain(error)
             log_traceback(self.attempt)
-            self.say_error(code, text)
+            self.write_error(code, text)
             return RunState.FAILED, code, text
 
     def consume(self, training: Any) -> End:
         reason = "completed"
         with contextlib.closing(training.events()) as events:
             for event in events:
-                self.take(event)
+                self.handle(event)
                 if event.kind == "started":
                     self.begin_running(training)
                 elif event.kind == "finished":
                     reason = event.reason
                 if event.kind != "checkpoint":
-                    self.obey(training)
+                    self.poll_control(training)
         if self.terminated.is_set() and not self.run_folder.asked("cancel"):
             return TERMINATED
         if reason == "stopped":
             return RunState.CANCELLED, "stopped", "Stopped on request. It can be resumed."
         return RunState.DONE, reason, ""
 
-    def take(self, event: Any) -> None:
+    def handle(self, event: Any) -> None:
         """An event's files first, then its line, then the status."""
         if event.kind == "snapshot":
             self.writer.snapshot(event.step, event.arrays)
@@ -176,9 +176,9 @@ class Session:
             self.writer.checkpoint(event.step, event.data)
         record = event.record()
         self.write(record)
-        self.note(event, record)
-        if self.seen is not None:
-            self.seen(record)
+        self.update_status(event, record)
+        if self.on_event is not None:
+            self.on_event(record)
 
     def begin_running(self, training: Any) -> None:
         """The sample that is watched is written before the first snapshot, then the state is `running`."""
@@ -207,7 +207,7 @@ class Session:
             with contextlib.suppress(DiskFull):
                 self.run_folder.write_atlas(pictures.data, facts)
 
-    def note_figures(self, evaluated: dict[str, Any]) -> None:
+    def update_metrics(self, evaluated: dict[str, Any]) -> None:
         """The figures of a look, as its event tells them, into those that the status shows."""
         step, held_out = evaluated["step"], evaluated["held_out"]
         self.curve = [*(point for point in self.curve if point[0] < step), [step, held_out["map_at_r"]]]
@@ -216,11 +216,11 @@ class Session:
         self.metrics = {"step": step, "held_out": held_out, "train": evaluated["train"], "curve": curve}
         self.metrics |= {"no_training": untrained} if untrained else {}
 
-    def note(self, event: Any, record: dict[str, Any]) -> None:
+    def update_status(self, event: Any, record: dict[str, Any]) -> None:
         """Keep status.json true, at most a few times a second."""
         changes: dict[str, Any] = {}
         if event.kind == "evaluated":
-            self.note_figures(record)
+            self.update_metrics(record)
             changes["activity"] = ""
         elif event.kind == "progress":
             changes["activity"] = f"{event.text}: {event.done} of {event.total}"
@@ -230,7 +230,7 @@ class Session:
         if event.kind == "evaluated" or time.monotonic() - self.status_written > STATUS_EVERY_S:
             self.put_status()
 
-    def obey(self, training: Any) -> None:
+    def poll_control(self, training: Any) -> None:
         """Cancel and pause, as files in control/ ask; while paused, nothing is pulled from the training."""
         folder = self.run_folder
         if self.must_stop():
@@ -244,12 +244,12 @@ class Session:
         self.clock.stop()
         self.put_status(paused=True)
         while folder.asked("pause") and not self.must_stop():
-            for event in training.seen():
-                self.take(event)
+            for event in training.drain_events():
+                self.handle(event)
             time.sleep(PAUSE_LOOK_S)
         self.clock.go_on()
         self.put_status(paused=False)
-        self.obey(training)
+        self.poll_control(training)
 
     def must_stop(self) -> bool:
         return self.terminated.is_set() or self.run_folder.asked("cancel")
@@ -259,19 +259,19 @@ class Session:
         stamp = {"v": 1, "seq": self.sequence, "t": round(time.time(), 3), "attempt": self.attempt.number}
         self.writer.event(stamp | record)
 
-    def say_error(self, code: str, text: str) -> None:
+    def write_error(self, code: str, text: str) -> None:
         self.write({"kind": "error", "step": self.status.step, "code": code, "text": text[:4000]})
 
-    def say_end(self, end: End) -> None:
+    def write_end(self, end: End) -> None:
         """The result, then the last line: whoever reads that the run is done finds the result there."""
         state, code, text = end
         if state == RunState.DONE:
             folder = self.run_folder
-            result = {"metrics": self.metrics, "seconds": self.clock.seconds(), **folder.birth.versions}
+            result = {"metrics": self.metrics, "seconds": self.clock.seconds(), **folder.record.versions}
             folder.write_result(result)
         self.write({"kind": "state", "step": self.status.step, "state": state, "code": code, "text": text[:4000]})
 
-    def last_words(self, end: End) -> int:
+    def write_final_status(self, end: End) -> int:
         """The status, after everything that it speaks of."""
         state, code, text = end
         words = {"reason_code": code, "reason_text": text, "ended_utc": utc_now(), "paused": False, "activity": ""}
@@ -286,7 +286,7 @@ class Session:
 
     def put_status(self, *, sync: bool = False, **changes: Any) -> None:
         """Write the status, unless it is no longer ours to write: another attempt has begun, or this one was ended."""
-        stored = self.run_folder.stored()
+        stored = self.run_folder.stored_status()
         ours = stored.attempt == self.attempt.number and not stored.state.finished
         if not ours or not may_move(stored.state, changes.get("state", stored.state), next_attempt=False):
             raise Superseded(f"attempt {self.attempt.number} of {self.run_folder.run_id} was ended by another")
@@ -318,7 +318,7 @@ class Session:
         past.refresh()
         evaluated = {event["step"]: event for event in past.evaluations if event["step"] <= step}
         for event in evaluated.values():
-            self.note_figures(event)
+            self.update_metrics(event)
         for at in sorted((at for at in past.snapshots if at <= step and at in evaluated), reverse=True):
             attempt, entry = past.snapshots[at]
             try:
@@ -347,7 +347,7 @@ class Clock:
         self.since = time.monotonic()
 
 
-class Heart:
+class Heartbeat:
     """A thread that counts up a number in the attempt's folder, so that a reader can tell slow from stuck."""
 
     def __init__(self, writer: AttemptWriter) -> None:

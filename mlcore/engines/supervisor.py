@@ -46,12 +46,12 @@ CANCEL_TERM_S = 5.0
 CANCEL_KILL_S = 8.0
 STALLED_S = 120.0
 SETTLED_S = 15.0
-AT_EASE_S = 4.0
+FIRST_PAGE_S = 4.0
 TIDY_EVERY_S = 600.0
 
 
 @dataclass
-class Pulse:
+class HeartbeatWatch:
     """When a run's signs of life last changed, and when it was first asked to stop, by our own clock."""
 
     signs: object
@@ -70,7 +70,7 @@ class Supervisor:
         self.projector: subprocess.Popen[bytes] | None = None
         self.patience = Patience()
         self.lock: IO[bytes] | None = None
-        self.pulses: dict[str, Pulse] = {}
+        self.heartbeats: dict[str, HeartbeatWatch] = {}
         self.dispatched: dict[str, float] = {}
         self.submitted = -SETTLED_S
         self.began: float | None = None
@@ -102,7 +102,7 @@ class Supervisor:
                 self.projector.wait(timeout=10)
         if self.lock is not None:
             with contextlib.suppress(OSError):
-                self.runs.say("supervisor", {})
+                self.runs.publish("supervisor", {})
             self.lock.close()
             self.lock = None
 
@@ -119,7 +119,7 @@ class Supervisor:
                 if self.fault != (fault := f"The runs folder cannot be looked after: {error}"):
                     traceback.print_exc()
                 self.fault = fault
-            self._wake.wait(TICK_S if self.pulses or self.dispatched else IDLE_TICK_S)
+            self._wake.wait(TICK_S if self.heartbeats or self.dispatched else IDLE_TICK_S)
             self._wake.clear()
 
     def tick(self, now: float) -> str:
@@ -143,10 +143,10 @@ class Supervisor:
                     self.watch_going(entry, now)
         with self.noting(faults):
             self.start_waiting(entries, now)
-            if self.may_prepare(entries, now):
+            if self.may_start_standby(entries, now):
                 self.engine.keep_ready()
         with self.noting(faults):
-            if self.at_ease(now):
+            if self.after_first_page(now):
                 self.keep_projector()
         return "; ".join(filter(None, [*faults, self.waits]))
 
@@ -176,7 +176,7 @@ class Supervisor:
     def tell(self) -> None:
         """Leave word of ourselves and of what the queue waits for; on a full disk there is no room even for that."""
         with contextlib.suppress(DiskFull):
-            self.runs.say("supervisor", {**identity(), "slots": self.engine.slots, "waits": self.waits})
+            self.runs.publish("supervisor", {**identity(), "slots": self.engine.slots, "waits": self.waits})
 
     def tidy(self, now: float) -> None:
         """From time to time, remove what nobody needs any more."""
@@ -229,19 +229,19 @@ class Supervisor:
         """Those that hold one of this machine's slots, or have just been given one."""
         return [e for e in entries if e.run.run_id in self.dispatched or goes_on_here(e.status)]
 
-    def may_prepare(self, entries: list[Entry], now: float) -> bool:
+    def may_start_standby(self, entries: list[Entry], now: float) -> bool:
         """Whether the next standby worker may be started: its imports take 5 s of a core.
 
         Where every slot is taken that would be at the cost of a run that has only just begun, and whose first
         pictures somebody awaits; the standby worker is not needed yet.
         """
-        if not self.at_ease(now):
+        if not self.after_first_page(now):
             return False
         return now - self.submitted >= SETTLED_S or len(self.going(entries)) < self.engine.slots
 
-    def at_ease(self, now: float) -> bool:
+    def after_first_page(self, now: float) -> bool:
         """Whether the first page has had time to be drawn; before, only what somebody waits for is started."""
-        return now - self.began >= AT_EASE_S
+        return now - self.began >= FIRST_PAGE_S
 
     def watch_waiting(self, entry: Entry, now: float) -> None:
         """A waiting run may be called off; one that a worker took and died over is ended."""
@@ -252,28 +252,28 @@ class Supervisor:
             claim = claimant(run.path, status.attempt)
             if claim is None:
                 text = "Somebody began it and left no word of who it was. It can be resumed."
-                self.bury(run, ended(RunState.LOST, "claim_unreadable", text))
+                self.mark_ended(run, ended(RunState.LOST, "claim_unreadable", text))
             elif not is_here(claim):
                 self.watch_elsewhere(run, status, now)
             elif not lives(claim["pid"], claim["pid_start"], claim["boot_id"]):
-                self.bury(run, unseen_end(claim["boot_id"]))
+                self.mark_ended(run, unseen_end(claim["boot_id"]))
         elif run.asked("cancel"):
-            self.bury(run, ended(RunState.CANCELLED, "stopped", "Stopped before it began."))
+            self.mark_ended(run, ended(RunState.CANCELLED, "stopped", "Stopped before it began."))
 
     def watch_elsewhere(self, run: RunFolder, status: Status, now: float) -> None:
         """A run of another machine is left alone while anything is heard of it, by our own clock; then it may be
         stopped here, and after some more time it is lost. Should it go on after all, it finds its run ended."""
-        pulse = self.feel(run, signs_of_life(run.path, status), now)
-        silent = now - pulse.moved
+        heartbeat = self.feel(run, signs_of_life(run.path, status), now)
+        silent = now - heartbeat.moved
         if silent > FAR_LOST_S or (silent > FAR_SILENT_S and run.asked("cancel")):
-            self.bury(run, unheard_end(run.elsewhere(), silent))
+            self.mark_ended(run, unheard_end(run.elsewhere(), silent))
 
-    def feel(self, run: RunFolder, signs: object, now: float) -> Pulse:
-        """The run's pulse, with what is seen of it now."""
-        pulse = self.pulses.get(run.run_id)
-        if pulse is None or pulse.signs != signs:
-            pulse = self.pulses[run.run_id] = Pulse(signs, now, pulse.asked if pulse else None)
-        return pulse
+    def feel(self, run: RunFolder, signs: object, now: float) -> HeartbeatWatch:
+        """The run's heartbeat, with what is seen of it now."""
+        heartbeat = self.heartbeats.get(run.run_id)
+        if heartbeat is None or heartbeat.signs != signs:
+            heartbeat = self.heartbeats[run.run_id] = HeartbeatWatch(signs, now, heartbeat.asked if heartbeat else None)
+        return heartbeat
 
     def watch_going(self, entry: Entry, now: float) -> None:
         """Is the worker alive, does its heart beat, does it obey?"""
@@ -284,53 +284,53 @@ class Supervisor:
             return
         if not lives(status.pid, status.pid_start, status.boot_id):
             if run.run_id not in self.engine.children:
-                self.bury(run, unseen_end(status.boot_id))
+                self.mark_ended(run, unseen_end(status.boot_id))
             return
         attempts = run.attempts()
-        pulse = self.feel(run, attempts[-1].beat() if attempts else -1, now)
-        if now - pulse.moved > STALLED_S:
+        heartbeat = self.feel(run, attempts[-1].beat() if attempts else -1, now)
+        if now - heartbeat.moved > STALLED_S:
             self.kill(status, signal.SIGKILL)
             text = f"The worker did not respond for {STALLED_S:.0f} seconds and was ended. It can be resumed."
-            self.bury(run, ended(RunState.FAILED, "stalled", text))
+            self.mark_ended(run, ended(RunState.FAILED, "stalled", text))
             return
         if run.asked("cancel"):
-            pulse.asked = pulse.asked if pulse.asked is not None else now
-            if now - pulse.asked > CANCEL_KILL_S:
+            heartbeat.asked = heartbeat.asked if heartbeat.asked is not None else now
+            if now - heartbeat.asked > CANCEL_KILL_S:
                 self.kill(status, signal.SIGKILL)
-            elif now - pulse.asked > CANCEL_TERM_S:
+            elif now - heartbeat.asked > CANCEL_TERM_S:
                 self.kill(status, signal.SIGTERM)
 
     def silent_for(self, run_id: str) -> float:
         """Seconds since the run's heartbeat last moved, by our clock; 0 if unknown."""
-        pulse = self.pulses.get(run_id)
-        return time.monotonic() - pulse.moved if pulse else 0.0
+        heartbeat = self.heartbeats.get(run_id)
+        return time.monotonic() - heartbeat.moved if heartbeat else 0.0
 
     def after_exit(self, run: RunFolder, code: int) -> None:
         """A child of ours has ended: if it did not say how, we say it."""
         self.dispatched.pop(run.run_id, None)
-        self.pulses.pop(run.run_id, None)
-        status = run.stored()
+        self.heartbeats.pop(run.run_id, None)
+        status = run.stored_status()
         if code == NO_ROOM or status.reason_code == "disk_full":
             self.room_bytes = self.runs.free_bytes() + ROOM_BYTES
         if status.state.finished or code == NOT_MINE:
             return
         claimed = run.attempt_path(status.attempt).exists()
         if run.asked("cancel"):
-            self.bury(run, ended(RunState.CANCELLED, "stopped", "Stopped on request. It can be resumed."))
+            self.mark_ended(run, ended(RunState.CANCELLED, "stopped", "Stopped on request. It can be resumed."))
         elif status.state == RunState.QUEUED and not claimed and (code == NO_ROOM or self.may_try_again(run, status)):
             return
         elif code == NO_ROOM:
             text = f"The disk under {self.runs.root} is full. Free some space, then resume."
-            self.bury(run, ended(RunState.FAILED, "disk_full", text))
+            self.mark_ended(run, ended(RunState.FAILED, "disk_full", text))
         elif code == -signal.SIGTERM:
-            self.bury(run, ended(*TERMINATED))
+            self.mark_ended(run, ended(*TERMINATED))
         elif code < 0:
             text = f"The worker process was ended from outside ({signal_name(-code)})"
             hint = ", probably because memory ran out" if code == -signal.SIGKILL else ""
-            self.bury(run, ended(RunState.FAILED, "worker_killed", f"{text}{hint}. It can be resumed."))
+            self.mark_ended(run, ended(RunState.FAILED, "worker_killed", f"{text}{hint}. It can be resumed."))
         else:
             text = "The worker process ended without saying why. The log has the details."
-            self.bury(run, ended(RunState.FAILED, "worker_failed", text))
+            self.mark_ended(run, ended(RunState.FAILED, "worker_failed", text))
 
     def may_try_again(self, run: RunFolder, status: Status) -> bool:
         """Whether a worker that died before it took up the run, which so is untouched, did so for less than the third
@@ -338,12 +338,12 @@ class Supervisor:
         self.tries[run.run_id, status.attempt] += 1
         return self.tries[run.run_id, status.attempt] < TRIES
 
-    def bury(self, run: RunFolder, end: dict[str, Any]) -> None:
+    def mark_ended(self, run: RunFolder, end: dict[str, Any]) -> None:
         """Write the end of a run whose worker can no longer do it, unless it did after all."""
-        if not run.stored().state.finished:
+        if not run.stored_status().state.finished:
             run.move(**end)
             sweep_temporaries(run.path)
-        self.pulses.pop(run.run_id, None)
+        self.heartbeats.pop(run.run_id, None)
 
     def kill(self, status: Status, how: signal.Signals) -> None:
         if lives(status.pid, status.pid_start, status.boot_id):
@@ -358,12 +358,12 @@ class Supervisor:
         if self.projector is not None and self.projector.poll() is not None:
             gone, self.projector = self.projector, None
             close_input(gone)
-            word = self.runs.heard("projector")
+            word = self.runs.read_helper_status("projector")
             if word.get("pid") == gone.pid and word.get("ready"):
                 self.patience.worked()
             self.patience.failed()
             if not word["alive"]:
-                self.runs.say("projector", {"trouble": projector_words(gone.returncode, self.patience)})
+                self.runs.publish("projector", {"trouble": projector_words(gone.returncode, self.patience)})
         if self.projector is None and self.patience.over:
             log = self.runs.root / ".projector.log"
             self.projector = start_process("mlcore.projector", "--runs", str(self.runs.root), log=log)

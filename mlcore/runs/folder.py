@@ -1,6 +1,6 @@
 """The run folder: who may write what, and what readers may trust. No other room opens these files.
 
-Writers: `spec.json` once, at birth. `status.json` the supervisor before the start and after the exit, the worker
+Writers: `spec.json` once, at its making. `status.json` the supervisor before the start and after the exit, the worker
 between. `control/` the person. `label.json` the person. `attempts/NNN/` that attempt's worker, but `layouts/` in it
 the projector. Making the folder `attempts/NNN` is the claim: two processes cannot both start an attempt.
 """
@@ -35,13 +35,13 @@ from mlcore.runs.liveness import heard, machine_elsewhere, signs_of_life, true_s
 from mlcore.runs.queue_numbers import next_number
 from mlcore.runs.records import Atlas, BirthParts, WatchNames, has_shape
 from mlcore.runs.states import RunState, may_move
-from mlcore.runs.status import Birth, Label, Purpose, Status, utc_now
+from mlcore.runs.status import Label, Purpose, RunRecord, Status, utc_now
 from mlcore.runs.trash import Trash
 from mlcore.spec.run_spec import SCHEMA, RunSpec
 
 LISTEN_EVERY_S = 0.5
 WATCH_LIMIT = 256 * 2**20
-Wish = Literal["cancel", "pause"]
+ControlRequest = Literal["cancel", "pause"]
 LEAST_FREE_BYTES = 2**20
 
 
@@ -88,7 +88,7 @@ class Runs:
         make_folder(making)
         for part in ("control", "attempts"):
             make_folder(making / part)
-        birth = Birth(
+        record = RunRecord(
             run_id=run_id,
             created_utc=utc_now(),
             purpose=purpose,
@@ -100,7 +100,7 @@ class Runs:
         )
         number = next_number(self.root)
         status = Status(run_id=run_id, state=state, total_steps=spec.budget.steps, number=number, queued_utc=utc_now())
-        replace_json(making / "spec.json", birth.model_dump(mode="json"))
+        replace_json(making / "spec.json", record.model_dump(mode="json"))
         replace_json(making / "status.json", status.model_dump(mode="json"))
         if nonce and (first := Nonces(self.root).claim(nonce, run_id)) != run_id:
             shutil.rmtree(making)
@@ -113,7 +113,7 @@ class Runs:
         """The run that was made for a nonce, if it is here and whole; nothing is written."""
         run_id = Nonces(self.root).read(nonce)
         try:
-            return self.open(run_id) if run_id and self.open(run_id).birth else None
+            return self.open(run_id) if run_id and self.open(run_id).record else None
         except ValueError:
             return None
 
@@ -187,17 +187,17 @@ class Runs:
 
     def drop_previews(self, keep: int = 40) -> int:
         """Remove all but the newest previews for good, which are made again when asked for; returns how many."""
-        by_number = sorted(self.all("preview"), key=lambda run: (run.stored().number, run.run_id))
+        by_number = sorted(self.all("preview"), key=lambda run: (run.stored_status().number, run.run_id))
         old = [run for run in by_number if run.state.finished][:-keep]
         for run in old:
             shutil.rmtree(run.path, ignore_errors=True)
         return len(old)
 
-    def say(self, helper: str, record: dict[str, Any]) -> None:
+    def publish(self, helper: str, record: dict[str, Any]) -> None:
         """A background process (projector, supervisor) leaves word of itself."""
         replace_json(self.root / f".{helper}.json", record, sync=False)
 
-    def heard(self, helper: str) -> dict[str, Any]:
+    def read_helper_status(self, helper: str) -> dict[str, Any]:
         """What that process last said, with `alive` added."""
         return heard(self.root, helper)
 
@@ -252,7 +252,7 @@ class RunFolder:
         return f"RunFolder({self.run_id})"
 
     @property
-    def birth(self) -> Birth:
+    def record(self) -> RunRecord:
         """ValueError with a plain sentence when the file is missing, damaged or of a newer version."""
         record = read_json(self.path / "spec.json")
         if not isinstance(record, dict):
@@ -261,20 +261,20 @@ class RunFolder:
         if isinstance(version, int) and version > SCHEMA:
             raise ValueError(f"Run {self.run_id} was made by a newer version of the lab; update to open it.")
         try:
-            return Birth.model_validate(record)
+            return RunRecord.model_validate(record)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the whole"
             raise ValueError(f"Run {self.run_id}: spec.json cannot be understood: {where}: {first['msg']}.") from None
 
-    def parts(self) -> dict[str, Any] | None:
+    def stored_record(self) -> dict[str, Any] | None:
         """spec.json as it stands, also where this version lacks a part that it names; None where it is damaged."""
         record = read_json(self.path / "spec.json")
         return record if has_shape(record, BirthParts) else None
 
     @property
     def spec(self) -> RunSpec:
-        return self.birth.spec
+        return self.record.spec
 
     @property
     def purpose(self) -> Purpose:
@@ -284,9 +284,9 @@ class RunFolder:
 
     def status(self) -> Status:
         """How the run stands: what is stored, or lost if its process is gone and no supervisor is there to see it."""
-        return true_status(self.path, self.stored())
+        return true_status(self.path, self.stored_status())
 
-    def stored(self) -> Status:
+    def stored_status(self) -> Status:
         """The status as it was last written; a run whose file is unreadable counts as lost, and says so."""
         try:
             return Status.model_validate(read_json(self.path / "status.json"))
@@ -307,7 +307,7 @@ class RunFolder:
 
         `sync` False for a state that need not outlive a power cut, which ends the run anyway.
         """
-        before = self.stored()
+        before = self.stored_status()
         if not may_move(before.state, state, next_attempt=next_attempt):
             raise ValueError(f"Run {self.run_id} is {before.state} and cannot become {state}.")
         if next_attempt:
@@ -321,7 +321,7 @@ class RunFolder:
 
     def settle(self) -> None:
         """Write down the end of a run whose process is gone."""
-        stored = self.stored()
+        stored = self.stored_status()
         truth = true_status(self.path, stored)
         if truth.state != stored.state:
             self.write_status(truth)
@@ -344,18 +344,18 @@ class RunFolder:
         except ValueError:
             return self.run_id
 
-    def ask(self, wish: Wish) -> None:
+    def ask(self, request: ControlRequest) -> None:
         """Ask the worker to cancel or pause; asking twice is asking once."""
         try:
-            os.close(os.open(self.path / "control" / wish, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            os.close(os.open(self.path / "control" / request, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         except FileExistsError:
             return
 
-    def asked(self, wish: Wish) -> bool:
-        return (self.path / "control" / wish).exists()
+    def asked(self, request: ControlRequest) -> bool:
+        return (self.path / "control" / request).exists()
 
-    def withdraw(self, wish: Wish) -> None:
-        (self.path / "control" / wish).unlink(missing_ok=True)
+    def withdraw(self, request: ControlRequest) -> None:
+        (self.path / "control" / request).unlink(missing_ok=True)
 
     def stop(self) -> None:
         """Ask for the end of a run that is waiting or going on."""
@@ -378,7 +378,7 @@ class RunFolder:
 
     def elsewhere(self) -> str:
         """The name of the other machine on which the run goes on, as it says; "" if it is this one or it does not."""
-        return machine_elsewhere(self.path, self.stored())
+        return machine_elsewhere(self.path, self.stored_status())
 
     def going_words(self) -> str:
         """'running', or 'running on another machine, NAME'."""
@@ -387,10 +387,10 @@ class RunFolder:
 
     def listen(self, seconds: float, wait: Callable[[float], None] = time.sleep) -> bool:
         """Whether the run shows a sign of life before so many seconds are over, by our own clock."""
-        before, deadline = signs_of_life(self.path, self.stored()), time.monotonic() + seconds
+        before, deadline = signs_of_life(self.path, self.stored_status()), time.monotonic() + seconds
         while time.monotonic() < deadline:
             wait(LISTEN_EVERY_S)
-            if signs_of_life(self.path, self.stored()) != before:
+            if signs_of_life(self.path, self.stored_status()) != before:
                 return True
         return False
 
@@ -403,7 +403,7 @@ class RunFolder:
 
         The folder comes into place with the claimant's name in it, so a claim is never anonymous.
         """
-        path = self.attempt_path(self.stored().attempt)
+        path = self.attempt_path(self.stored_status().attempt)
         claim = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns():x}.tmp")
         make_folder(claim)
         try:

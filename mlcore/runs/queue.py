@@ -81,16 +81,16 @@ class Queue:
 
 def read_entry(run: RunFolder) -> Entry:
     """A run as its files say; only of one that waits must the spec be whole, for it is to be started."""
-    status = run.stored()
+    status = run.stored_status()
     if status.state != RunState.QUEUED:
         return Entry(run, status, run.purpose)
     try:
-        birth = run.birth
-        if birth.run_id != run.run_id:
-            raise ValueError(f"Run {run.run_id}: its spec.json is that of run {birth.run_id[:40]}.")
+        record = run.record
+        if record.run_id != run.run_id:
+            raise ValueError(f"Run {run.run_id}: its spec.json is that of run {record.run_id[:40]}.")
     except (ValueError, TypeError, RecursionError) as error:
         return Entry(run, status, "run", trouble=f"{error} It waits, and is passed over. Delete it, or make it right.")
-    return Entry(run, status, birth.purpose)
+    return Entry(run, status, record.purpose)
 
 
 def place(entry: Entry) -> tuple[int, str, str]:

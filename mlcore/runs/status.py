@@ -1,4 +1,4 @@
-"""The small records of a run: its birth certificate, its status, and what a person calls it."""
+"""The small records of a run: what it was made of, its status, and what a person calls it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Loose(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Birth(Loose):
+class RunRecord(Loose):
     """spec.json: written once, never changed. `sha256` is the spec's digest."""
 
     schema_version: int = SCHEMA

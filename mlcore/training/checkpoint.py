@@ -14,7 +14,7 @@ HEADER_LIMIT = 1024 * 1024
 
 
 @dataclass
-class Parts:
+class CheckpointState:
     """What is saved and restored; `modules` by name (model, method).
 
     `plan`, the batches of the present epoch, is kept where they could not be drawn again (they were made by looking at
@@ -26,7 +26,9 @@ class Parts:
     plan: Tensor | None = None
 
 
-def pack(parts: Parts, step: int, spec_sha256: str, seconds: float = 0.0, *, first_look_told: bool = True) -> bytes:
+def pack(
+    parts: CheckpointState, step: int, spec_sha256: str, seconds: float = 0.0, *, first_look_told: bool = True
+) -> bytes:
     """The state after `step` steps and so many seconds: weights, buffers, optimizer, and torch's random state.
 
     `first_look_told`: whether the run's look at step 0 was over by then.
@@ -54,7 +56,7 @@ def pack(parts: Parts, step: int, spec_sha256: str, seconds: float = 0.0, *, fir
     return save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, facts)
 
 
-def unpack(data: bytes, parts: Parts, spec_sha256: str) -> tuple[int, float]:
+def unpack(data: bytes, parts: CheckpointState, spec_sha256: str) -> tuple[int, float]:
     """Restore what `pack` saved; returns the step and the seconds. ValueError if the file is not this run's."""
     unpack_modules(data, parts.modules, spec_sha256)
     facts, tensors = read_facts(data), load(data)

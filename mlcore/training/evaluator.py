@@ -1,4 +1,4 @@
-"""The watcher: evaluates a copy of the model in a thread beside the training, so that training does not wait."""
+"""Evaluates a copy of the model in a thread beside the training, so that training does not wait."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HELD_OUT_SHARE = 0.6
 HALF_LENGTHS = (0.05, 60_000.0)
 
 
-class Abandoned(Exception):
+class Cancelled(Exception):
     """The run was stopped while an evaluation was going on."""
 
 
@@ -76,7 +76,7 @@ def spread_over_classes(rows: np.ndarray, labels: np.ndarray, count: int, genera
     return ordered[np.argsort(rank, kind="stable")[:count]]
 
 
-class Watcher:
+class Evaluator:
     """Looks at one copy of the model at a time; what it saw comes out of `seen`, oldest first.
 
     `last_pca` is the principal components' map of the look before (W [+ C], 3), to which the next one is turned.
@@ -100,7 +100,7 @@ class Watcher:
         self.embedded = 0
         self._events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._abandon = threading.Event()
+        self._cancelled = threading.Event()
         self._ended = self._took = 0.0
 
     @property
@@ -108,11 +108,11 @@ class Watcher:
         return self._thread is not None and self._thread.is_alive()
 
     @property
-    def rested(self) -> bool:
+    def may_evaluate(self) -> bool:
         """Whether the last look is over for six times as long as it took: evaluating may take a seventh of a core."""
         return not self.busy and time.perf_counter() - self._ended >= REST * self._took
 
-    def look(
+    def evaluate(
         self,
         step: int,
         model: Embedder,
@@ -126,13 +126,13 @@ class Watcher:
         `loss`: whose proxies and margins are drawn, None for none; `whole`: also the figures that take long;
         `figures`: more of them, by the training method (see `TrainingMethod.figures`).
         """
-        assert not self.busy, "the watcher looks at one model at a time"
+        assert not self.busy, "the evaluator looks at one model at a time"
         self.embedded = 0
         frozen = copy.deepcopy(model.head if isinstance(self.source, FeatureSource) else model).eval()
         proxies = proxies_of(loss, model.embedding_size)
         lines = [dataclasses.asdict(line) for line in loss.margin_lines()] if hasattr(loss, "margin_lines") else []
         work = (step, frozen, proxies, lines, whole, figures)
-        self._thread = threading.Thread(target=self._work, args=work, name="watcher", daemon=True)
+        self._thread = threading.Thread(target=self._work, args=work, name="evaluator", daemon=True)
         self._thread.start()
 
     def wait(self, patience_s: float | None = None) -> None:
@@ -140,12 +140,12 @@ class Watcher:
         if self._thread is not None:
             self._thread.join(patience_s)
 
-    def abandon(self, patience_s: float = 0.5) -> None:
+    def cancel(self, patience_s: float = 0.5) -> None:
         """Give up what is being evaluated. A search that does not end in time is left to end by itself, unheard."""
-        self._abandon.set()
+        self._cancelled.set()
         self.wait(patience_s)
 
-    def seen(self) -> list[Event]:
+    def drain_events(self) -> list[Event]:
         """What has come since the last call; raises what the evaluation raised."""
         events = []
         while not self._events.empty():
@@ -176,7 +176,7 @@ class Watcher:
             more = figures(embeddings) if figures else {}
             sides = {side: getattr(evaluated, side) | found for side, found in more.items()}
             self._events.put(dataclasses.replace(evaluated, **sides))
-        except Abandoned:
+        except Cancelled:
             return
         except Exception as error:
             self._events.put(error)
@@ -194,8 +194,8 @@ class Watcher:
         head: nn.Module = model if there is not None else model.head
         kept, found = there, None
         for rows in chunks(len(self.table)):
-            if self._abandon.is_set():
-                raise Abandoned
+            if self._cancelled.is_set():
+                raise Cancelled
             features = self.source.features(model, rows)
             embeddings = head(features).float().cpu().numpy()
             if found is None:
@@ -265,8 +265,8 @@ class Watcher:
         sides = {"held_out": self.split.held_out, "train": self.split.train}
         scores, angles = {}, {}
         for side, rows in sides.items():
-            if self._abandon.is_set():
-                raise Abandoned
+            if self._cancelled.is_set():
+                raise Cancelled
             scores[side] = self._retrieval(side, embeddings)
             scores[side]["nmi"] = nmi(embeddings[rows], labels[rows])
             if whole:

@@ -76,7 +76,7 @@ class StepDone(Event):
 
 @dataclass(frozen=True)
 class Watched(Event):
-    """The watched sample as the model of this step sees it. Arrays: see `Watcher.look`."""
+    """The watched sample as the model of this step sees it. Arrays: see `Evaluator.evaluate`."""
 
     kind = "snapshot"
     arrays: dict[str, np.ndarray] = field(repr=False)

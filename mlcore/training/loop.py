@@ -34,7 +34,7 @@ from mlcore.training.build import (
 from mlcore.training.cached_features import kept_features, wanted_features
 from mlcore.training.device import default_threads, pick_device
 from mlcore.training.embedder import Embedder
-from mlcore.training.evaluator import Watcher, choose_sample
+from mlcore.training.evaluator import Evaluator, choose_sample
 from mlcore.training.events import Checkpoint, Event, Finished, Progress, Started, StepDone, TrainingFault, Warned
 from mlcore.training.feature_source import FeatureSource, PixelSource, Source, chunks
 from mlcore.training.idle_steps import IdleSteps
@@ -45,7 +45,7 @@ from mlcore.training.pca_init import begin_with_components, spread_rows
 from mlcore.training.teacher import Distillation, open_distillation
 from mlcore.training.throughput import Memory, Pace, Share
 
-LOOKS = 10  # by default at least, evenly over the run; between them one more, if the watcher has rested
+LOOKS = 10  # by default at least, evenly over the run; between them one more, if the evaluator has rested
 NONFINITE_LIMIT = 3
 WORD_EVERY_S = 0.2
 LAST_MOMENT_S = 0.7
@@ -68,7 +68,7 @@ def train(spec: RunSpec, *, resume_from: bytes | None = None, runs: Path | str |
 
 @dataclass(frozen=True, eq=False)
 class LastLook:
-    """What an earlier attempt has already shown: its last evaluated step, that step's `pca` (see `Watcher`), and
+    """What an earlier attempt has already shown: its last evaluated step, that step's `pca` (see `Evaluator`), and
     whether it has the figures that take long."""
 
     step: int
@@ -101,7 +101,7 @@ class Training:
         self.step = 0
         self.stopping = False
         self.batch_labels = np.zeros(0, dtype=np.int64)
-        self.watcher: Watcher | None = None
+        self.evaluator: Evaluator | None = None
         self.distillation: Distillation | None = None
         self.pace = Pace(spec.sampler.batch_size * spec.optimizer.accumulate)
         self.memory = Memory()
@@ -152,7 +152,7 @@ class Training:
         self.average = averaged(self.model, choice.ema) if choice.ema is not None else None
         extras = {"scaler": self.scaler, "plateau": self.plateau, "average": self.average}
         modules |= {name: module for name, module in extras.items() if module is not None}
-        self.parts = checkpoints.Parts(modules, self.optimizer)
+        self.parts = checkpoints.CheckpointState(modules, self.optimizer)
         self.source: Source = PixelSource(self.table, self.device, build_augmentation(spec))
         if self.table.vectors is not None:
             self.source = FeatureSource(self.table.vectors, self.device)
@@ -189,11 +189,11 @@ class Training:
             yield Finished(self.step, "stopped", round(self.pace.total, 3))
             return
         last_pca = self.last_look.pca if self.last_look else None
-        self.watcher = Watcher(self.table, self.split, self.sample, self.source, self.classes, last_pca)
+        self.evaluator = Evaluator(self.table, self.split, self.sample, self.source, self.classes, last_pca)
         try:
             yield from self.run()
         finally:
-            self.watcher.abandon()
+            self.evaluator.cancel()
 
     def told_before(self) -> Iterator[Event]:
         """What cannot be learned or measured; TrainingFault where that leaves nothing to learn. A run that goes on has
@@ -235,13 +235,13 @@ class Training:
                 raise nonfinite_fault(done)
             if warning := idle.see(done, self.batch_labels):
                 yield warning
-            due = self.step % every == 0 or (self.step % between == 0 and self.watcher.rested)
+            due = self.step % every == 0 or (self.step % between == 0 and self.evaluator.may_evaluate)
             if due and self.step < total and not self.time_is_up:
                 yield from self.finish_look()
                 if not self.stopping:
                     looked = self.look()
                     yield from self.save(always=patient)
-            yield from self.seen()
+            yield from self.drain_events()
         yield from self.finish_look()
         if warning := idle.sum_up(self.step):
             yield warning
@@ -260,7 +260,7 @@ class Training:
         """Begin to evaluate the present model (`whole`: with the figures that take long); returns the step."""
         sliced = "slices" in parts("methods")[self.spec.method.key].traits
         loss = None if sliced or self.taught_alone else pictured(self.method.loss)
-        self.watcher.look(self.step, self.shown, loss, whole=whole, figures=self.method.figures())
+        self.evaluator.evaluate(self.step, self.shown, loss, whole=whole, figures=self.method.figures())
         return self.step
 
     @property
@@ -278,16 +278,16 @@ class Training:
 
         After a stop it has a moment more; what it does not finish by then is given up.
         """
-        while self.watcher.busy and not self.stopping:
-            self.watcher.wait(WORD_EVERY_S)
-            if self.watcher.busy:
-                yield Progress(self.step, "Evaluating", self.watcher.embedded, len(self.table))
-        self.watcher.wait(LAST_MOMENT_S)
-        yield from self.seen()
+        while self.evaluator.busy and not self.stopping:
+            self.evaluator.wait(WORD_EVERY_S)
+            if self.evaluator.busy:
+                yield Progress(self.step, "Evaluating", self.evaluator.embedded, len(self.table))
+        self.evaluator.wait(LAST_MOMENT_S)
+        yield from self.drain_events()
 
-    def seen(self) -> list[Event]:
-        """What the watcher has seen since the last call."""
-        events = self.watcher.seen() if self.watcher else []
+    def drain_events(self) -> list[Event]:
+        """What the evaluator has seen since the last call."""
+        events = self.evaluator.drain_events() if self.evaluator else []
         self._first_look_told = self._first_look_told or any(event.kind != "snapshot" for event in events)
         return events
 

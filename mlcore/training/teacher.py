@@ -83,7 +83,7 @@ def trained_teacher(choice: TeacherChoice, table: ImageTable, runs: Runs) -> Tea
         model = build_model(spec, table)
     average = None if spec.optimizer.ema is None else averaged(model, spec.optimizer.ema)
     kept = {"model": model} if average is None else {"average": average}
-    unpack_modules(checkpoint, kept, run.birth.sha256)
+    unpack_modules(checkpoint, kept, run.record.sha256)
     shown = model if average is None else average.module
     return Teacher(shown, sha256, build_split(spec.dataset, table).train)
 

@@ -265,7 +265,7 @@ def test_a_silent_run_of_another_machine_is_taken_over_by_stop_and_then_resumed(
     assert (code, "running on another machine, lab-2" in err) == (2, True)
     code, _, err = call("stop", run.run_id)
     assert (code, "lab-2; listening" in err) == (0, True)
-    assert run.stored().reason_code == "unheard"
+    assert run.stored_status().reason_code == "unheard"
     assert call("resume", run.run_id)[0] == 0
     assert run.state == RunState.DONE
 
@@ -276,7 +276,7 @@ def test_a_run_that_lives_on_another_machine_is_asked_to_stop_and_not_taken_over
     monkeypatch.setattr("mlcore.runs.folder.RunFolder.listen.__defaults__", (lambda _: writer.beat(),))
     assert call("stop", run.run_id)[0] == 0
     assert run.asked("cancel")
-    assert run.stored().state == RunState.RUNNING
+    assert run.stored_status().state == RunState.RUNNING
     writer.close()
 
 
@@ -299,7 +299,7 @@ def test_a_lost_run_is_resumed_here(call, root):
     code, out, _ = call("resume", run.run_id[-8:], "--json")
     assert code == 0
     assert strict(out.splitlines()[-1])["state"] == "done"
-    assert run.stored().attempt == 2
+    assert run.stored_status().attempt == 2
     code, _, err = call("resume", run.run_id)
     assert code == 2
     assert "only a stopped, failed or lost run" in err

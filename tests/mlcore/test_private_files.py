@@ -55,7 +55,7 @@ def test_sets_features_runs_uploads_and_plans_are_for_their_owner_only(lab, tmp_
     )
     run = runs.create(spec, nonce="press")
     assert run_folder(run, log=False) == 0
-    runs.say("supervisor", {})
+    runs.publish("supervisor", {})
     deleted = runs.create(spec)
     deleted.move(RunState.CANCELLED)
     runs.delete(deleted.run_id)

@@ -234,7 +234,7 @@ def test_the_process_lays_out_and_ends_when_its_input_is_closed(runs, quick_spec
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=child_environment())
     try:
         until(lambda: (METHOD, 0) in pictures(run).layouts)
-        heard = runs.heard("projector")
+        heard = runs.read_helper_status("projector")
         assert (heard["pid"], heard["alive"], heard["ready"]) == (process.pid, True, True)
         second = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=child_environment())
         assert second.returncode == 3
@@ -248,7 +248,7 @@ def test_the_process_lays_out_and_ends_when_its_input_is_closed(runs, quick_spec
         np.testing.assert_allclose(earlier.mean(axis=0), later.mean(axis=0), atol=0.1)
         process.stdin.close()
         assert process.wait(PATIENCE_S) == 0
-        assert not runs.heard("projector")["alive"]
+        assert not runs.read_helper_status("projector")["alive"]
     finally:
         process.kill()
         process.wait()

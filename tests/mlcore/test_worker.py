@@ -64,15 +64,15 @@ def supervisor(runs):
 
 def end(run):
     """No worker outlives its test."""
-    status = run.stored()
+    status = run.stored_status()
     if not status.state.finished and lives(status.pid, status.pid_start, status.boot_id):
         os.kill(status.pid, signal.SIGKILL)
 
 
 def paused(run):
     """The run, going on but doing nothing, once a worker has it."""
-    until(lambda: run.stored().paused)
-    return run.stored()
+    until(lambda: run.stored_status().paused)
+    return run.stored_status()
 
 
 def steps(run):
@@ -88,12 +88,12 @@ def test_a_queued_run_is_done_by_the_standby_worker_and_the_next_by_another(runs
     supervisor.wake()
     until(lambda: first.state.finished)
     assert first.state == RunState.DONE
-    assert first.stored().pid == standby
+    assert first.stored_status().pid == standby
     second = runs.create(spec)
     supervisor.wake()
     until(lambda: second.state.finished)
     assert second.state == RunState.DONE
-    assert second.stored().pid != standby
+    assert second.stored_status().pid != standby
     assert steps(second) == list(range(1, 13))
     assert first.log_end() == ""
 
@@ -106,10 +106,10 @@ def test_a_killed_worker_is_told_within_five_seconds_and_the_run_goes_on_when_re
     until(lambda: has_ended(worker))
     let_look(supervisor, LOOKS)
     assert LOOKS * IDLE_TICK_S < 5.0
-    assert (run.state, run.stored().reason_code) == (RunState.FAILED, "worker_killed")
+    assert (run.state, run.stored_status().reason_code) == (RunState.FAILED, "worker_killed")
     run.resume()
     supervisor.wake()
-    until(lambda: run.stored().state.finished)
+    until(lambda: run.stored_status().state.finished)
     assert run.state == RunState.DONE
     assert steps(run) == list(range(1, 13))
 
@@ -119,7 +119,7 @@ def test_a_standby_that_was_killed_is_no_loss(runs, spec, supervisor):
     os.kill(supervisor.engine.standby.process.pid, signal.SIGKILL)
     run = runs.create(spec)
     supervisor.wake()
-    until(lambda: run.stored().state.finished)
+    until(lambda: run.stored_status().state.finished)
     assert run.state == RunState.DONE
 
 
@@ -131,17 +131,17 @@ def test_a_run_outlives_its_server_and_is_adopted_by_the_next(runs, spec):
     try:
         assert server.stdout.readline() == b"supervising\n"
         run.ask("pause")
-        until(lambda: runs.heard("supervisor").get("pid") == server.pid)
+        until(lambda: runs.read_helper_status("supervisor").get("pid") == server.pid)
         worker = paused(run).pid
         successor.start()
         server.kill()
         server.wait()
         until(lambda: successor.in_charge)
         run.withdraw("pause")
-        until(lambda: run.stored().state.finished)
+        until(lambda: run.stored_status().state.finished)
         assert run.state == RunState.DONE
-        assert run.stored().pid == worker
-        assert run.stored().attempt == 1
+        assert run.stored_status().pid == worker
+        assert run.stored_status().attempt == 1
     finally:
         server.kill()
         server.wait()
@@ -163,7 +163,7 @@ def test_an_adopted_worker_that_dies_is_told_as_lost(runs, spec):
         worker.kill()
         worker.wait()
         let_look(supervisor, LOOKS)
-        assert (run.state, run.stored().reason_code) == (RunState.LOST, "worker_gone")
+        assert (run.state, run.stored_status().reason_code) == (RunState.LOST, "worker_gone")
     finally:
         worker.kill()
         worker.wait()
@@ -180,10 +180,10 @@ def test_without_a_supervisor_a_dead_worker_is_told_all_the_same(runs, spec):
     finally:
         worker.kill()
         worker.wait()
-    assert run.stored().state == RunState.RUNNING
+    assert run.stored_status().state == RunState.RUNNING
     assert (run.state, run.status().reason_code) == (RunState.LOST, "worker_gone")
     run.resume()
-    assert (run.stored().state, run.stored().attempt) == (RunState.QUEUED, 2)
+    assert (run.stored_status().state, run.stored_status().attempt) == (RunState.QUEUED, 2)
 
 
 def test_a_standby_worker_has_what_is_slow_to_import():

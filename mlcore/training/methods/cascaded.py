@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mlcore.declare import Knob
 from mlcore.distances import Distance, LpDistance
 from mlcore.losses.inputs import full_precision
-from mlcore.training.methods.method import Batch, MakeLoss, Miner, Outcome, TrainingMethod, one_number, outcome_of
+from mlcore.training.methods.method import MakeLoss, MethodBatch, Miner, Outcome, TrainingMethod, one_number, outcome_of
 from mlcore.training.methods.registry import METHODS
 from mlcore.tuples import Pairs, Triplets, all_pairs
 
@@ -74,7 +74,7 @@ class CascadedEmbeddings(TrainingMethod):
     def losses(self) -> list[nn.Module]:
         return [self.loss, *self.later_losses]
 
-    def outcome(self, batch: Batch) -> Outcome:
+    def outcome(self, batch: MethodBatch) -> Outcome:
         slices = batch.embeddings[0].split(self.sizes, dim=1)
         tuples = mined = self.mine(slices[0], batch.labels)
         shares = {}

@@ -13,8 +13,8 @@ from mlcore.declare import Knob
 from mlcore.losses import LOSSES
 from mlcore.miners.draws import SEED
 from mlcore.training.methods.method import (
-    Batch,
     MakeLoss,
+    MethodBatch,
     Miner,
     Outcome,
     TrainingMethod,
@@ -115,7 +115,7 @@ class DeepAdversarialMetricLearning(TrainingMethod):
     def losses(self) -> list[nn.Module]:
         return [self.loss, self.synthetic_loss]
 
-    def outcome(self, batch: Batch) -> Outcome:
+    def outcome(self, batch: MethodBatch) -> Outcome:
         step = int(self.steps)
         if self.training:
             self.steps += 1
@@ -133,7 +133,7 @@ class DeepAdversarialMetricLearning(TrainingMethod):
             shares |= self.objectives(batch, negatives, triplets)
         return outcome_of(shares, tuples)
 
-    def against(self, batch: Batch, negatives: Tensor, triplets: Triplets) -> Tensor:
+    def against(self, batch: MethodBatch, negatives: Tensor, triplets: Triplets) -> Tensor:
         """The loss of the batch against synthetic negatives (T, F), features without a graph."""
         embeddings, labels = batch.embeddings[0], batch.labels
         reference = torch.cat([embeddings, batch.head(negatives)])
@@ -142,7 +142,7 @@ class DeepAdversarialMetricLearning(TrainingMethod):
         tuples = triplets._replace(negatives=places)
         return one_number(self.synthetic_loss, embeddings, labels, tuples, ref_emb=reference, ref_labels=ref_labels)
 
-    def objectives(self, batch: Batch, negatives: Tensor, triplets: Triplets) -> dict[str, Tensor]:
+    def objectives(self, batch: MethodBatch, negatives: Tensor, triplets: Triplets) -> dict[str, Tensor]:
         """What the generator is trained on; nothing else gets a gradient from it."""
         features, embeddings = precise(batch.features[0].detach()), precise(batch.embeddings[0].detach())
         length = features.square().sum(dim=1).mean().clamp_min(1e-6)

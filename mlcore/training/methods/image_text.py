@@ -15,9 +15,9 @@ from mlcore.text import ImageTexts, build_tower
 from mlcore.text.image_texts import OWN, SOURCES
 from mlcore.text.metrics import text_figures
 from mlcore.training.methods.method import (
-    Batch,
     Figures,
     MakeLoss,
+    MethodBatch,
     Miner,
     Outcome,
     TrainingMethod,
@@ -98,7 +98,7 @@ class ImageText(TrainingMethod):
                 return
             yield "Reading the texts", done, total
 
-    def outcome(self, batch: Batch) -> Outcome:
+    def outcome(self, batch: MethodBatch) -> Outcome:
         if batch.rows is None:
             raise ValueError("image_text: a batch must come with its rows, by which its texts are found; got none.")
         if not len(self.inputs):

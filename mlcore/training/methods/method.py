@@ -31,7 +31,7 @@ class Outcome:
     parts: dict[str, float]
 
 
-class Batch(NamedTuple):
+class MethodBatch(NamedTuple):
     """A checked batch: features (B, F) and finite embeddings (B, D) of each view, labels (B,) long or (B, C) shares.
 
     `rows` (B,) long are its places in the training split, None where nobody said.
@@ -75,12 +75,12 @@ class TrainingMethod(nn.Module):
         if not all(bool(torch.isfinite(view).all()) for view in embeddings):
             return Outcome(torch.nan * sum(view.sum() for view in embeddings), None, {})
         places = None if rows is None else torch.as_tensor(rows, device=labels.device)
-        return self.outcome(Batch(head, features, embeddings, labels, places))
+        return self.outcome(MethodBatch(head, features, embeddings, labels, places))
 
     def embed(self, head: nn.Module, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(head(view) for view in features)
 
-    def outcome(self, batch: Batch) -> Outcome:
+    def outcome(self, batch: MethodBatch) -> Outcome:
         raise NotImplementedError
 
     def before_first_step(self) -> Iterator[tuple[str, int, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlcore.training.methods.method import Batch, MakeLoss, Miner, Outcome, TrainingMethod, one_number, outcome_of
+from mlcore.training.methods.method import MakeLoss, MethodBatch, Miner, Outcome, TrainingMethod, one_number, outcome_of
 from mlcore.training.methods.registry import METHODS
 
 
@@ -26,6 +26,6 @@ class MetricLossOnly(TrainingMethod):
     def __init__(self, make_loss: MakeLoss, miner: Miner | None, embedding_size: int) -> None:
         super().__init__(make_loss, miner, embedding_size)
 
-    def outcome(self, batch: Batch) -> Outcome:
+    def outcome(self, batch: MethodBatch) -> Outcome:
         tuples = self.mine(batch.embeddings[0], batch.labels)
         return outcome_of({"metric": one_number(self.loss, batch.embeddings[0], batch.labels, tuples)}, tuples)

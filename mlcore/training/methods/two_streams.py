@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.training.methods.method import (
-    Batch,
     MakeLoss,
+    MethodBatch,
     Miner,
     Outcome,
     TrainingMethod,
@@ -67,5 +67,5 @@ class TwoStreamMetricLoss(TrainingMethod):
         queries, answers = features
         return head(queries), head(answers) if self.second_head is None else self.second_head(answers)
 
-    def outcome(self, batch: Batch) -> Outcome:
+    def outcome(self, batch: MethodBatch) -> Outcome:
         return self.across(*batch.embeddings, batch.labels)

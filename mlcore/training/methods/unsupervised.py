@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mlcore.declare import Knob
 from mlcore.training.methods.method import (
-    Batch,
     MakeLoss,
+    MethodBatch,
     Miner,
     Outcome,
     TrainingMethod,
@@ -66,7 +66,7 @@ class UnsupervisedEmbeddingsUsingAugmentations(TrainingMethod):
         self.seen: Tensor
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
 
-    def outcome(self, batch: Batch) -> Outcome:
+    def outcome(self, batch: MethodBatch) -> Outcome:
         one, other = batch.embeddings
         images = self.seen + torch.arange(len(one), device=one.device)
         if self.training:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlcore.declare import Knob
-from mlcore.training.methods.method import Batch, MakeLoss, Miner, Outcome, TrainingMethod, one_number, outcome_of
+from mlcore.training.methods.method import MakeLoss, MethodBatch, Miner, Outcome, TrainingMethod, one_number, outcome_of
 from mlcore.training.methods.registry import METHODS
 
 
@@ -53,7 +53,7 @@ class TrainWithClassifier(TrainingMethod):
         self.label_smoothing = label_smoothing
         self.classifier = nn.Linear(embedding_size, num_classes)
 
-    def outcome(self, batch: Batch) -> Outcome:
+    def outcome(self, batch: MethodBatch) -> Outcome:
         embeddings, labels = batch.embeddings[0], batch.labels
         tuples = self.mine(embeddings, labels)
         shares = {"metric": one_number(self.loss, embeddings, labels, tuples)}

@@ -43,7 +43,7 @@ def test_the_queue_sees_every_one_of_a_hundred_changes_in_a_row(runs, quick_spec
     run = runs.create(quick_spec)
     queue = Queue(runs)
     for step in range(100):
-        run.write_status(run.stored().model_copy(update={"step": step % 7}), sync=False)
+        run.write_status(run.stored_status().model_copy(update={"step": step % 7}), sync=False)
         assert queue.unfinished()[0].status.step == step % 7
     run.move(RunState.STARTING)
     run.move(RunState.DONE)

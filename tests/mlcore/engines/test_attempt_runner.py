@@ -51,7 +51,7 @@ def at_step(step, act):
 def test_a_run_leaves_a_true_status_a_result_and_its_events_in_order(runs, spec):
     run = runs.create(spec)
     assert run_folder(run) == 0
-    status = run.stored()
+    status = run.stored_status()
     assert (status.state, status.step, status.reason_code, status.activity) == (RunState.DONE, 12, "completed", "")
     assert status.metrics["step"] == 12
     assert [point[0] for point in status.metrics["curve"]] == [0, 12]
@@ -67,32 +67,32 @@ def test_a_run_leaves_a_true_status_a_result_and_its_events_in_order(runs, spec)
 
 def test_a_stop_is_told_before_another_step_and_keeps_everything(runs, spec):
     run = runs.create(spec.changed(LONG))
-    code = run_folder(run, seen=at_step(20, run.stop))
+    code = run_folder(run, on_event=at_step(20, run.stop))
     assert code == 0
-    assert (run.state, run.stored().reason_code) == (RunState.CANCELLED, "stopped")
-    assert "can be resumed" in run.stored().reason_text
+    assert (run.state, run.stored_status().reason_code) == (RunState.CANCELLED, "stopped")
+    assert "can be resumed" in run.stored_status().reason_text
     assert history(run).steps[-1]["step"] in (20, 21)
     assert 0 in history(run).snapshots
 
 
 def test_a_stopped_run_goes_on_where_it_was(runs, spec):
     run = runs.create(spec)
-    run_folder(run, seen=at_step(5, run.stop))
-    before = run.stored().seconds
+    run_folder(run, on_event=at_step(5, run.stop))
+    before = run.stored_status().seconds
     run.resume()
     assert run_folder(run) == 0
     assert [event["step"] for event in history(run).steps] == list(range(1, 13))
-    assert run.stored().attempt == 2
-    assert run.stored().seconds > before
+    assert run.stored_status().attempt == 2
+    assert run.stored_status().seconds > before
 
 
 def test_sigterm_stops_the_run_from_outside_and_it_can_be_resumed(runs, spec):
     run = runs.create(spec.changed(LONG))
     before = signal.getsignal(signal.SIGTERM)
-    assert run_folder(run, seen=at_step(3, lambda: os.kill(os.getpid(), signal.SIGTERM))) == 1
+    assert run_folder(run, on_event=at_step(3, lambda: os.kill(os.getpid(), signal.SIGTERM))) == 1
     assert signal.getsignal(signal.SIGTERM) == before
-    assert (run.state, run.stored().reason_code) == (RunState.CANCELLED, "terminated")
-    assert "from outside (SIGTERM)" in run.stored().reason_text
+    assert (run.state, run.stored_status().reason_code) == (RunState.CANCELLED, "terminated")
+    assert "from outside (SIGTERM)" in run.stored_status().reason_text
     assert run.state.resumable
 
 
@@ -106,10 +106,10 @@ def test_told_to_end_before_the_first_look_is_over_the_run_keeps_a_checkpoint_an
     assert run_folder(unbroken) == 0
     with monkeypatch.context() as patch:
         patch.setattr(loop, "LAST_MOMENT_S", 0.0)
-        patch.setattr(evaluator.Watcher, "_work", lambda self, *_: self._abandon.wait())
-        run_folder(run, seen=at_step(3, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+        patch.setattr(evaluator.Evaluator, "_work", lambda self, *_: self._cancelled.wait())
+        run_folder(run, on_event=at_step(3, lambda: os.kill(os.getpid(), signal.SIGTERM)))
     past = history(run)
-    assert (run.state, run.stored().reason_code) == (RunState.CANCELLED, "terminated")
+    assert (run.state, run.stored_status().reason_code) == (RunState.CANCELLED, "terminated")
     assert (past.evaluations, past.snapshots) == ([], {})
     (entry,) = run.attempts()[-1].checkpoints()
     assert entry["step"] == past.steps[-1]["step"] >= 3
@@ -126,7 +126,7 @@ def figures(run):
     looks = [
         (event["step"], event["held_out"], event["train"], event["backbone"]) for event in history(run).evaluations
     ]
-    return sorted(looks, key=lambda look: look[0]), run.result()["metrics"], run.stored().metrics
+    return sorted(looks, key=lambda look: look[0]), run.result()["metrics"], run.stored_status().metrics
 
 
 def losses(run):
@@ -135,7 +135,7 @@ def losses(run):
 
 def test_ctrl_c_is_a_stop(runs, spec):
     run = runs.create(spec.changed(LONG))
-    assert run_folder(run, seen=at_step(3, lambda: os.kill(os.getpid(), signal.SIGINT))) == 0
+    assert run_folder(run, on_event=at_step(3, lambda: os.kill(os.getpid(), signal.SIGINT))) == 0
     assert run.state == RunState.CANCELLED
 
 
@@ -144,22 +144,22 @@ def test_a_paused_run_waits_tells_so_and_does_not_count_the_time(runs, spec):
     paused = []
 
     def let_go_on():
-        until(lambda: run.stored().paused)
+        until(lambda: run.stored_status().paused)
         first = history(run).steps[-1]["step"]
         until(lambda: 0 in history(run).snapshots)  # what is being looked at arrives meanwhile
-        before = run.stored().seconds
+        before = run.stored_status().seconds
         until(lambda: time.monotonic() - paused[0] > 1.0)
         assert history(run).steps[-1]["step"] == first
-        assert run.stored().seconds == before
+        assert run.stored_status().seconds == before
         run.withdraw("pause")
 
     helper = threading.Thread(target=let_go_on)
     helper.start()
     began = time.monotonic()
-    assert run_folder(run, seen=at_step(4, lambda: (paused.append(time.monotonic()), run.ask("pause")))) == 0
+    assert run_folder(run, on_event=at_step(4, lambda: (paused.append(time.monotonic()), run.ask("pause")))) == 0
     helper.join()
-    assert time.monotonic() - began - run.stored().seconds > 0.9
-    assert not run.stored().paused
+    assert time.monotonic() - began - run.stored_status().seconds > 0.9
+    assert not run.stored_status().paused
     assert [event["step"] for event in history(run).steps] == list(range(1, 13))
 
 
@@ -167,12 +167,12 @@ def test_a_paused_run_can_be_stopped(runs, spec):
     run = runs.create(spec.changed(LONG))
 
     def stop_when_paused():
-        until(lambda: run.stored().paused)
+        until(lambda: run.stored_status().paused)
         run.stop()
 
     helper = threading.Thread(target=stop_when_paused)
     helper.start()
-    assert run_folder(run, seen=at_step(4, lambda: run.ask("pause"))) == 0
+    assert run_folder(run, on_event=at_step(4, lambda: run.ask("pause"))) == 0
     helper.join()
     assert run.state == RunState.CANCELLED
     assert not run.asked("pause")
@@ -181,9 +181,9 @@ def test_a_paused_run_can_be_stopped(runs, spec):
 def test_a_run_that_another_process_has_begun_is_left_alone(runs, spec, capsys):
     run = runs.create(spec)
     run.begin_attempt()
-    before = run.stored()
+    before = run.stored_status()
     assert run_folder(run) == attempt_runner.NOT_MINE
-    assert run.stored() == before
+    assert run.stored_status() == before
     assert "begun by another process" in capsys.readouterr().out
 
 
@@ -198,8 +198,8 @@ def test_a_run_that_was_called_off_before_it_began_is_left_alone(runs, spec):
 def test_a_run_that_was_ended_by_another_stops_without_a_word(runs, spec):
     run = runs.create(spec.changed(LONG))
     end = {"reason_code": "stalled", "reason_text": "Taken for dead."}
-    assert run_folder(run, seen=at_step(3, lambda: run.move(RunState.FAILED, **end))) == attempt_runner.NOT_MINE
-    assert run.stored().reason_code == "stalled"
+    assert run_folder(run, on_event=at_step(3, lambda: run.move(RunState.FAILED, **end))) == attempt_runner.NOT_MINE
+    assert run.stored_status().reason_code == "stalled"
 
 
 def test_a_worker_taken_for_dead_does_not_write_over_the_next_attempt(runs, spec):
@@ -209,16 +209,16 @@ def test_a_worker_taken_for_dead_does_not_write_over_the_next_attempt(runs, spec
         run.move(RunState.FAILED)
         run.resume()
 
-    assert run_folder(run, seen=at_step(3, give_up_and_resume)) == attempt_runner.NOT_MINE
-    assert (run.stored().state, run.stored().attempt) == (RunState.QUEUED, 2)
+    assert run_folder(run, on_event=at_step(3, give_up_and_resume)) == attempt_runner.NOT_MINE
+    assert (run.stored_status().state, run.stored_status().attempt) == (RunState.QUEUED, 2)
 
 
 def test_a_fault_of_the_training_is_told_with_its_code(runs, spec):
     rates = {"optimizer.backbone_lr": 10.0, "optimizer.head_lr": 10.0, "optimizer.weight_decay": 10.0}
     run = runs.create(spec.changed({**rates, "loss": "contrastive", "budget.steps": 500}))
     assert run_folder(run) == 1
-    assert (run.state, run.stored().reason_code) == (RunState.FAILED, "nonfinite_loss")
-    assert "ten times smaller" in run.stored().reason_text
+    assert (run.state, run.stored_status().reason_code) == (RunState.FAILED, "nonfinite_loss")
+    assert "ten times smaller" in run.stored_status().reason_text
     lines = (run.path / "attempts/001/events-000.jsonl").read_text()
     assert "NaN" not in lines
     assert '"loss":null' in lines
@@ -232,8 +232,8 @@ def test_a_setting_that_does_not_fit_the_data_is_told_as_such(runs, spec, monkey
     monkeypatch.setattr(loop, "build_split", refuse)
     run = runs.create(spec)
     assert run_folder(run) == 1
-    assert run.stored().reason_code == "bad_setting"
-    assert run.stored().reason_text == "split: no class is left to hold out."
+    assert run.stored_status().reason_code == "bad_setting"
+    assert run.stored_status().reason_text == "split: no class is left to hold out."
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_a_bug_is_a_sentence_for_the_person_and_a_traceback_for_the_log(runs, sp
     monkeypatch.setattr(loop.Training, "train_step", fail)
     run = runs.create(spec)
     assert run_folder(run) == 1
-    status = run.stored()
+    status = run.stored_status()
     assert (status.state, status.reason_code) == (RunState.FAILED, code)
     assert "Traceback" not in status.reason_text
     assert "Traceback" in run.log_end()
@@ -264,10 +264,10 @@ def test_a_bug_in_an_evaluation_ends_the_run_too(runs, spec, monkeypatch):
     def fail(*_):
         raise RuntimeError("a bug of ours")
 
-    monkeypatch.setattr(loop.Watcher, "_metrics", fail)
+    monkeypatch.setattr(loop.Evaluator, "_metrics", fail)
     run = runs.create(spec)
     assert run_folder(run) == 1
-    assert run.stored().reason_code == "internal_error"
+    assert run.stored_status().reason_code == "internal_error"
     assert "in _work" in run.log_end()
 
 
@@ -275,8 +275,8 @@ def test_missing_images_are_told(runs, spec, monkeypatch):
     monkeypatch.setattr(loop, "load", lambda key, **_: (_ for _ in ()).throw(FileNotFoundError(2, "gone", "x.png")))
     run = runs.create(spec)
     assert run_folder(run) == 1
-    assert run.stored().reason_code == "data_missing"
-    assert "x.png" in run.stored().reason_text
+    assert run.stored_status().reason_code == "data_missing"
+    assert "x.png" in run.stored_status().reason_text
 
 
 def test_the_heart_beats_while_a_step_takes_long(runs, spec, monkeypatch):
@@ -343,7 +343,7 @@ def test_a_run_in_a_thread_leaves_the_signals_alone(runs, spec):
     assert signal.getsignal(signal.SIGINT) == before
 
 
-def test_old_ballast_is_given_back(runs, spec):
+def test_old_disk_reserve_is_given_back(runs, spec):
     run = runs.create(spec)
     first = run.begin_attempt()
     (first.path / ".ballast").write_bytes(b"x" * 100)

@@ -156,7 +156,7 @@ def test_a_waiting_run_that_cannot_be_understood_is_set_aside_and_named(
     assert words in troubles[run.run_id]
     assert "is passed over. Delete it" in troubles[run.run_id]
     assert run.run_id not in supervisor.engine.submitted
-    assert run.stored().state == RunState.QUEUED
+    assert run.stored_status().state == RunState.QUEUED
 
 
 def test_what_was_set_aside_comes_back_when_it_is_made_right(runs, odd):
@@ -195,4 +195,4 @@ def test_a_folder_without_a_run_in_it_is_named(runs):
 def test_the_machine_of_a_damaged_run_is_none(runs, quick_spec, odd):
     run = odd(claimed=True)
     (run.path / "attempts/001/claim.json").write_text('{"host": []}')
-    assert machine_elsewhere(run.path, RunFolder(run.path).stored()) == ""
+    assert machine_elsewhere(run.path, RunFolder(run.path).stored_status()) == ""

@@ -122,18 +122,18 @@ def test_a_silent_run_of_another_machine_can_be_stopped_here_and_is_lost_in_time
     stopped.stop()
     supervisor.tick(0.0)
     supervisor.tick(module.FAR_SILENT_S - 1)
-    assert [run.stored().state for run in (stopped, left)] == [RunState.RUNNING] * 2
+    assert [run.stored_status().state for run in (stopped, left)] == [RunState.RUNNING] * 2
     with pytest.raises(ValueError, match="running on another machine, lab-2"):
         runs.delete(left.run_id)
     supervisor.tick(module.FAR_SILENT_S + 1)
-    assert (stopped.stored().state, stopped.stored().reason_code) == (RunState.LOST, "unheard")
-    assert "another machine, lab-2; nothing was heard of it for 41 s" in stopped.stored().reason_text
-    assert left.stored().state == RunState.RUNNING
+    assert (stopped.stored_status().state, stopped.stored_status().reason_code) == (RunState.LOST, "unheard")
+    assert "another machine, lab-2; nothing was heard of it for 41 s" in stopped.stored_status().reason_text
+    assert left.stored_status().state == RunState.RUNNING
     assert left.elsewhere() == "lab-2"
     supervisor.tick(module.FAR_LOST_S + 1)
-    assert (left.stored().state, left.stored().reason_code) == (RunState.LOST, "unheard")
+    assert (left.stored_status().state, left.stored_status().reason_code) == (RunState.LOST, "unheard")
     left.resume()
-    assert (left.stored().state, left.stored().attempt, left.elsewhere()) == (RunState.QUEUED, 2, "")
+    assert (left.stored_status().state, left.stored_status().attempt, left.elsewhere()) == (RunState.QUEUED, 2, "")
 
 
 @pytest.mark.parametrize("sign", ["heartbeat", "status"])
@@ -145,9 +145,9 @@ def test_a_run_that_lives_on_another_machine_is_never_taken_over(runs, quick_spe
         if sign == "heartbeat":
             writer.beat()
         else:
-            run.write_status(run.stored())
+            run.write_status(run.stored_status())
         supervisor.tick(float(now))
-        assert run.stored().state == RunState.RUNNING
+        assert run.stored_status().state == RunState.RUNNING
     writer.close()
 
 
@@ -161,7 +161,7 @@ def test_a_worker_that_was_taken_for_dead_elsewhere_does_not_write_the_run_s_sta
     run.resume()
     with pytest.raises(Superseded):
         far.put_status(step=7)
-    assert run.stored().step == 0
+    assert run.stored_status().step == 0
 
 
 def test_a_machine_that_was_renamed_knows_its_own_runs(runs, quick_spec, supervisor, process, monkeypatch):
@@ -169,13 +169,13 @@ def test_a_machine_that_was_renamed_knows_its_own_runs(runs, quick_spec, supervi
     dead = going(runs.create(quick_spec), dead_pid(), pid_space=pid_space())
     monkeypatch.setattr("mlcore.disk.process.host", lambda: "renamed")
     supervisor.tick(0.0)
-    assert [run.stored().state for run in (alive, dead)] == [RunState.RUNNING, RunState.LOST]
+    assert [run.stored_status().state for run in (alive, dead)] == [RunState.RUNNING, RunState.LOST]
 
 
 def test_a_container_on_this_machine_is_another_machine(runs, quick_spec, supervisor):
     run = going(runs.create(quick_spec), dead_pid(), host="box", pid_space="pid:[1]")
     supervisor.tick(0.0)
-    assert (run.stored().state, run.elsewhere()) == (RunState.RUNNING, "box")
+    assert (run.stored_status().state, run.elsewhere()) == (RunState.RUNNING, "box")
 
 
 def claimed(run, claim):
@@ -189,9 +189,9 @@ def test_a_run_that_was_claimed_elsewhere_is_not_given_to_workers_here_and_lost_
     run = claimed(runs.create(quick_spec), {"pid": 1, "pid_start": 1.0, **FAR})
     for now in (0.0, 1.0, module.FAR_LOST_S - 1):
         supervisor.tick(now)
-    assert (supervisor.engine.submitted, run.stored().state) == ([], RunState.QUEUED)
+    assert (supervisor.engine.submitted, run.stored_status().state) == ([], RunState.QUEUED)
     supervisor.tick(module.FAR_LOST_S + 1)
-    assert (run.stored().state, run.stored().reason_code) == (RunState.LOST, "unheard")
+    assert (run.stored_status().state, run.stored_status().reason_code) == (RunState.LOST, "unheard")
 
 
 @pytest.mark.parametrize("claim", [None, [], {}, {"pid": 1}, {"pid": "1", "host": "x", "boot_id": "y"}])
@@ -199,7 +199,7 @@ def test_a_claim_that_says_nothing_ends_the_attempt_and_not_the_queue(runs, quic
     run = claimed(runs.create(quick_spec), claim)
     other = runs.create(quick_spec)
     supervisor.tick(0.0)
-    assert (run.stored().state, run.stored().reason_code) == (RunState.LOST, "claim_unreadable")
+    assert (run.stored_status().state, run.stored_status().reason_code) == (RunState.LOST, "claim_unreadable")
     assert supervisor.engine.submitted == [other.run_id]
     run.resume()
     supervisor.engine.slots = 2
@@ -216,12 +216,12 @@ def test_the_queue_waits_while_the_disk_is_full_says_why_and_goes_on_by_itself(
     fault = supervisor.tick(0.0)
     assert "is full (10 MB free)" in fault
     assert "as soon as 64 MB are free" in fault
-    assert runs.heard("supervisor")["waits"] == supervisor.waits != ""
-    assert (supervisor.engine.submitted, run.stored().state) == ([], RunState.QUEUED)
+    assert runs.read_helper_status("supervisor")["waits"] == supervisor.waits != ""
+    assert (supervisor.engine.submitted, run.stored_status().state) == ([], RunState.QUEUED)
     free[0] = 65 * 2**20
     assert supervisor.tick(1.0) == ""
     assert supervisor.engine.submitted == [run.run_id]
-    assert runs.heard("supervisor")["waits"] == ""
+    assert runs.read_helper_status("supervisor")["waits"] == ""
 
 
 def test_after_a_run_that_filled_the_disk_the_next_waits_until_there_is_more_room(
@@ -247,7 +247,7 @@ def test_a_run_whose_worker_found_no_room_to_begin_waits_on(runs, quick_spec, su
     supervisor.engine.gone = {run.run_id: NO_ROOM}
     supervisor.engine.exited, ended_once = lambda: {run.run_id: NO_ROOM}, supervisor.engine.exited
     supervisor.tick(1.0)
-    assert run.stored().state == RunState.QUEUED
+    assert run.stored_status().state == RunState.QUEUED
     supervisor.engine.exited = ended_once
 
 
@@ -270,7 +270,7 @@ def test_who_loses_the_counter_of_the_queue_still_comes_last(runs, quick_spec):
     second = runs.create(quick_spec)
     (runs.root / ".queue.json").unlink()
     third = runs.create(quick_spec)
-    assert [run.stored().number for run in (first, second, third)] == [1, 2, 3]
+    assert [run.stored_status().number for run in (first, second, third)] == [1, 2, 3]
 
 
 def test_many_who_queue_at_once_get_numbers_of_their_own(runs):
@@ -310,11 +310,11 @@ def test_a_projector_that_was_ready_is_replaced_at_once_however_often_it_is_kill
     for count in range(1, 31):
         supervisor.tick(supervisor.clock[0])
         assert len(projectors) == count
-        runs.say("projector", {"pid": projectors[-1].pid, "ready": True, "host": "", "boot_id": ""})
+        runs.publish("projector", {"pid": projectors[-1].pid, "ready": True, "host": "", "boot_id": ""})
         projectors[-1].returncode = -9
         supervisor.clock[0] += 0.5
     supervisor.tick(supervisor.clock[0])
-    assert "was ended (SIGKILL) and is being started again" in runs.heard("projector")["trouble"]
+    assert "was ended (SIGKILL) and is being started again" in runs.read_helper_status("projector")["trouble"]
 
 
 def test_a_projector_that_is_killed_again_and_again_before_it_is_ready_comes_back_within_seconds(
@@ -330,7 +330,7 @@ def test_a_projector_that_is_killed_again_and_again_before_it_is_ready_comes_bac
         projectors[-1].returncode = -15
     assert max(waits) <= 10.5
     supervisor.tick(supervisor.clock[0])
-    told = runs.heard("projector")["trouble"]
+    told = runs.read_helper_status("projector")["trouble"]
     assert "20 times before it was ready (last: SIGTERM)" in told
     assert "within 10 s" in told
 
@@ -367,7 +367,7 @@ def test_a_worker_that_ended_without_a_word_is_spoken_for(runs, quick_spec, supe
     going(run, dead_pid())
     supervisor.engine.gone = {run.run_id: code}
     supervisor.tick(1.0)
-    status = run.stored()
+    status = run.stored_status()
     assert (status.state, status.reason_code) == (state, reason)
     assert words in status.reason_text
 
@@ -394,7 +394,7 @@ def test_a_worker_that_died_before_it_took_up_the_run_is_replaced_but_not_for_ev
         supervisor.tick(float(now))
         supervisor.engine.gone = {run.run_id: -9}
     assert supervisor.engine.submitted == [run.run_id] * 3
-    assert (run.state, run.stored().reason_code) == (RunState.FAILED, "worker_killed")
+    assert (run.state, run.stored_status().reason_code) == (RunState.FAILED, "worker_killed")
 
 
 def test_a_run_whose_claimant_died_is_lost_and_its_slot_is_free(runs, quick_spec, supervisor, monkeypatch):
@@ -404,7 +404,7 @@ def test_a_run_whose_claimant_died_is_lost_and_its_slot_is_free(runs, quick_spec
         patch.setattr("mlcore.runs.folder.identity", lambda: gone)
         run.begin_attempt()
     supervisor.tick(0.0)
-    assert (run.stored().state, run.stored().reason_code) == (RunState.LOST, "worker_gone")
+    assert (run.stored_status().state, run.stored_status().reason_code) == (RunState.LOST, "worker_gone")
     supervisor.tick(1.0)
     assert supervisor.engine.submitted[-1] == other.run_id
 
@@ -412,7 +412,7 @@ def test_a_run_whose_claimant_died_is_lost_and_its_slot_is_free(runs, quick_spec
 def test_a_worker_that_is_gone_unseen_is_lost(runs, quick_spec, supervisor):
     run = going(runs.create(quick_spec), dead_pid())
     supervisor.tick(0.0)
-    assert (run.stored().state, run.stored().reason_code) == (RunState.LOST, "worker_gone")
+    assert (run.stored_status().state, run.stored_status().reason_code) == (RunState.LOST, "worker_gone")
     assert run.state.resumable
 
 
@@ -420,15 +420,15 @@ def test_another_process_with_the_same_number_is_not_the_worker(runs, quick_spec
     worker = process()
     run = going(runs.create(quick_spec), worker.pid, pid_start=start_time(worker.pid) - 100)
     supervisor.tick(0.0)
-    assert run.stored().state == RunState.LOST
+    assert run.stored_status().state == RunState.LOST
     assert worker.poll() is None
 
 
 def test_after_a_restart_of_the_machine_what_went_on_is_lost(runs, quick_spec, supervisor, process):
     run = going(runs.create(quick_spec), process().pid, boot_id="another boot")
     supervisor.tick(0.0)
-    assert (run.stored().state, run.stored().reason_code) == (RunState.LOST, "machine_restarted")
-    assert "restarted" in run.stored().reason_text
+    assert (run.stored_status().state, run.stored_status().reason_code) == (RunState.LOST, "machine_restarted")
+    assert "restarted" in run.stored_status().reason_text
 
 
 def test_a_worker_whose_heart_stands_still_is_ended_as_stalled(runs, quick_spec, supervisor, process):
@@ -446,7 +446,7 @@ def test_a_worker_whose_heart_stands_still_is_ended_as_stalled(runs, quick_spec,
     assert run.state == RunState.RUNNING
     supervisor.tick(2 * module.STALLED_S + 2)
     assert worker.wait(PATIENCE_S) == -9
-    assert (run.state, run.stored().reason_code) == (RunState.FAILED, "stalled")
+    assert (run.state, run.stored_status().reason_code) == (RunState.FAILED, "stalled")
 
 
 def test_silence_is_measured_by_our_own_clock(runs, quick_spec, supervisor, process):
@@ -477,14 +477,14 @@ def test_a_worker_that_does_not_obey_is_told_and_then_made_to(runs, quick_spec, 
 def test_one_runs_fault_does_not_keep_the_others_from_starting(runs, quick_spec, supervisor, monkeypatch):
     broken = going(runs.create(quick_spec), dead_pid())
     waiting = runs.create(quick_spec)
-    bury = supervisor.bury
+    mark_ended = supervisor.mark_ended
 
     def refuse(run, end):
         if run.run_id == broken.run_id:
             raise OSError(28, "No space left on device")
-        bury(run, end)
+        mark_ended(run, end)
 
-    monkeypatch.setattr(supervisor, "bury", refuse)
+    monkeypatch.setattr(supervisor, "mark_ended", refuse)
     supervisor.engine.slots = 2
     assert "No space left" in supervisor.tick(0.0)
     assert supervisor.engine.submitted == [waiting.run_id]
@@ -513,9 +513,9 @@ def test_a_second_supervisor_is_passive_until_the_first_is_gone(runs, quick_spec
     assert supervisor.in_charge
     assert not second.in_charge
     assert second.engine.submitted == []
-    assert runs.heard("supervisor")["alive"]
+    assert runs.read_helper_status("supervisor")["alive"]
     supervisor.close()
-    assert not runs.heard("supervisor")["alive"]
+    assert not runs.read_helper_status("supervisor")["alive"]
     second.tick(1.0)
     assert second.in_charge
     assert second.engine.submitted == [run.run_id]
@@ -545,9 +545,9 @@ def test_the_next_standby_worker_does_not_get_in_the_way_of_a_run_that_has_just_
 def test_nothing_is_prepared_while_the_first_page_is_being_drawn(runs, supervisor):
     supervisor.began = None
     supervisor.tick(100.0)
-    supervisor.tick(99.9 + module.AT_EASE_S)
+    supervisor.tick(99.9 + module.FIRST_PAGE_S)
     assert supervisor.engine.prepared == 0
-    supervisor.tick(100.1 + module.AT_EASE_S)
+    supervisor.tick(100.1 + module.FIRST_PAGE_S)
     assert supervisor.engine.prepared == 1
 
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from mlcore.disk.atomic import BALLAST_BYTES
+from mlcore.disk.atomic import RESERVE_BYTES
 from mlcore.runs.folder import Runs
 from mlcore.runs.history import History
 from mlcore.runs.states import RunState
@@ -53,7 +53,7 @@ def told(run):
     history.refresh()
     losses = [(event["step"], event["loss"], event["grad_norm"]) for event in history.steps]
     looks = [(event["step"], event["held_out"], event["train"]) for event in history.evaluations]
-    return losses, looks, run.result()["metrics"], run.stored().metrics
+    return losses, looks, run.result()["metrics"], run.stored_status().metrics
 
 
 def check_whole(run):
@@ -145,7 +145,7 @@ def test_killed_at_any_moment_the_run_can_be_finished(tmp_path, forge, spec, und
     pid = forge.start(run)
     began = time.monotonic()
     wait = random.Random(chance).uniform(0.0, 1.5)
-    while time.monotonic() - began < wait and not run.stored().state.finished:
+    while time.monotonic() - began < wait and not run.stored_status().state.finished:
         time.sleep(0.005)
     os.kill(pid, signal.SIGKILL)
     forge.end()
@@ -188,12 +188,12 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, forge,
     assert history.started["from_step"] == 2
 
 
-@pytest.mark.parametrize("limit", [BALLAST_BYTES + 100, BALLAST_BYTES + 12_000])
+@pytest.mark.parametrize("limit", [RESERVE_BYTES + 100, RESERVE_BYTES + 12_000])
 def test_a_full_disk_ends_the_run_with_a_sentence_and_whole_files(tmp_path, forge, spec, undisturbed, limit):
     big = spec.changed({"backbone.hidden_size": 1024})
     run = Runs(tmp_path).create(big)
     assert forge.work(run, limit=limit) == 1
-    status = run.stored()
+    status = run.stored_status()
     assert (status.state, status.reason_code) == (RunState.FAILED, "disk_full")
     assert str(tmp_path) in status.reason_text
     assert "MB free" in status.reason_text
@@ -207,7 +207,7 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_whole_files(tmp_path, forg
 def test_a_disk_without_room_for_a_status_is_an_exit_code(tmp_path, forge, spec):
     run = Runs(tmp_path).create(spec)
     assert forge.work(run, limit=400) == 4
-    assert run.stored().state in (RunState.QUEUED, RunState.STARTING)
+    assert run.stored_status().state in (RunState.QUEUED, RunState.STARTING)
     json.loads((run.path / "status.json").read_bytes())
     run.settle()
     run.resume()

@@ -47,7 +47,7 @@ def test_every_file_of_a_run_is_known_here(good):
 
 def read_all(run: RunFolder) -> None:
     """Everything that a page, a command or the supervisor may ask of a run."""
-    readers = [lambda: run.birth, lambda: run.spec, run.watch]
+    readers = [lambda: run.record, lambda: run.spec, run.watch]
     past = History(run)
     past.refresh()
     past.faults()
@@ -66,7 +66,7 @@ def read_all(run: RunFolder) -> None:
     assert run.title()
     for read in (
         run.status,
-        run.stored,
+        run.stored_status,
         run.label,
         run.atlas,
         run.atlas_bytes,

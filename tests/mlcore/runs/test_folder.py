@@ -16,8 +16,8 @@ def test_a_new_run_can_be_opened_and_says_what_it_is(runs, quick_spec):
     again = runs.open(run.run_id)
     assert again.spec == quick_spec
     assert again.state == RunState.QUEUED
-    assert again.birth.sha256 == quick_spec.digest()
-    assert "torch" in again.birth.versions
+    assert again.record.sha256 == quick_spec.digest()
+    assert "torch" in again.record.versions
 
 
 def test_the_same_press_of_start_makes_one_run(runs, quick_spec):
@@ -119,7 +119,7 @@ def test_a_damaged_birth_is_one_sentence(runs, quick_spec, content):
     run = runs.create(quick_spec)
     (run.path / "spec.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"spec\.json"):
-        _ = run.birth
+        _ = run.record
     assert run.title() == run.run_id
 
 
@@ -128,7 +128,7 @@ def test_a_run_of_a_newer_version_says_so(runs, quick_spec):
     record = json.loads((run.path / "spec.json").read_text())
     (run.path / "spec.json").write_text(json.dumps(record | {"schema_version": 99}))
     with pytest.raises(ValueError, match="newer version"):
-        _ = run.birth
+        _ = run.record
 
 
 def test_a_run_from_before_the_class_rule_keeps_its_split(runs, quick_spec):

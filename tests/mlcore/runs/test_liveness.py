@@ -32,14 +32,14 @@ def test_while_a_supervisor_lives_the_end_is_left_to_it(runs, quick_spec):
     run = runs.create(quick_spec)
     run.move(RunState.STARTING, **identity() | {"pid_start": 1.0})
     assert run.state == RunState.LOST
-    runs.say("supervisor", identity())
+    runs.publish("supervisor", identity())
     assert run.state == RunState.STARTING
-    assert true_status(run.path, run.stored()) == run.stored()
+    assert true_status(run.path, run.stored_status()) == run.stored_status()
 
 
 def test_a_supervisor_of_another_machine_is_not_one_of_ours(runs):
-    runs.say("supervisor", identity() | {"host": "elsewhere", "boot_id": "another boot"})
-    assert not runs.heard("supervisor")["alive"]
+    runs.publish("supervisor", identity() | {"host": "elsewhere", "boot_id": "another boot"})
+    assert not runs.read_helper_status("supervisor")["alive"]
 
 
 @pytest.mark.parametrize("state", [RunState.DRAFT, RunState.QUEUED])

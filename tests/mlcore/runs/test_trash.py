@@ -95,7 +95,7 @@ def test_a_run_that_is_there_again_is_not_written_over(runs, quick_spec, deleted
     os.replace(other.path, runs.root / deleted.run_id)
     with pytest.raises(ValueError, match=r"is in .* again"):
         runs.restore(deleted.run_id)
-    assert runs.open(deleted.run_id).birth.run_id == other.run_id
+    assert runs.open(deleted.run_id).record.run_id == other.run_id
 
 
 def test_deleting_a_second_folder_of_the_same_name_loses_neither(runs, quick_spec, deleted):

@@ -20,7 +20,7 @@ from mlcore.data.feature_cache import all_kept, features_root, lock_features, op
 from mlcore.disk.atomic import DiskFull
 from mlcore.engines.attempt_runner import run_folder
 from mlcore.training import cached_features as kept
-from mlcore.training.evaluator import Watcher
+from mlcore.training.evaluator import Evaluator
 from mlcore.training.feature_source import CHUNK, FeatureSource, PixelSource
 from mlcore.training.loop import Training
 
@@ -334,17 +334,17 @@ def test_a_look_copies_the_head_only_and_holds_the_features_once(spec, monkeypat
     training = Training(spec)
     training.prepare()
     list(training.make_features())
-    watcher = Watcher(training.table, training.split, training.sample, training.source, training.classes)
+    evaluator = Evaluator(training.table, training.split, training.sample, training.source, training.classes)
     copied = []
     deep = copy.deepcopy
     monkeypatch.setattr(copy, "deepcopy", lambda thing: copied.append(thing) or deep(thing))
-    features, embeddings = watcher._embed(training.model.head, keep_features=True)
+    features, embeddings = evaluator._embed(training.model.head, keep_features=True)
     assert features is training.source.table
     assert embeddings.shape == (1797, 8)
-    watcher.look(0, training.model, None)
-    watcher.wait()
+    evaluator.evaluate(0, training.model, None)
+    evaluator.wait()
     assert copied == [training.model.head]
-    assert {event.kind for event in watcher.seen()} == {"snapshot", "evaluated"}
+    assert {event.kind for event in evaluator.drain_events()} == {"snapshot", "evaluated"}
 
 
 def test_evaluating_a_run_again_takes_them_from_the_disk(spec, runs, monkeypatch):

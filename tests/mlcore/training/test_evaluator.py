@@ -10,7 +10,7 @@ from mlcore.evaluation.expensive_metrics import slow_figures
 from mlcore.evaluation.ranking import rank
 from mlcore.evaluation.retrieval import evaluate_retrieval
 from mlcore.projection import pca
-from mlcore.training.evaluator import HELD_OUT_SHARE, Watcher, choose_sample, half, spread_over_classes
+from mlcore.training.evaluator import HELD_OUT_SHARE, Evaluator, choose_sample, half, spread_over_classes
 
 
 def table_of(sizes):
@@ -99,16 +99,16 @@ def test_half_precision_keeps_ordinary_lengths_and_zeros():
 def test_a_map_of_another_size_is_no_help_for_the_next():
     """A resumed run whose sample has changed begins a new map instead of failing."""
     table, parts, sample = sample_of([20, 20], points=40)
-    watcher = Watcher(table, parts, sample, None, np.arange(2), last_pca=np.zeros((7, 3), np.float32))
+    evaluator = Evaluator(table, parts, sample, None, np.arange(2), last_pca=np.zeros((7, 3), np.float32))
     embeddings = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
-    picture = watcher._picture(embeddings, None)
+    picture = evaluator._picture(embeddings, None)
     np.testing.assert_array_equal(picture["pca"], pca(embeddings, 3))
 
 
 def test_neighbours_are_of_the_same_side_and_never_oneself():
     table, parts, sample = sample_of([6, 6], points=12)
-    watcher = Watcher(table, parts, sample, None, np.arange(2))
-    picture = watcher._picture(np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32), None)
+    evaluator = Evaluator(table, parts, sample, None, np.arange(2))
+    picture = evaluator._picture(np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32), None)
     neighbours = picture["neighbours"]
     assert neighbours.shape == (12, 8)
     assert (neighbours[:, 5:] == -1).all()
@@ -124,8 +124,8 @@ def test_queries_are_searched_in_the_gallery_alone_where_the_split_says_so():
     parts = split(table.labels, "official", splits=words)
     embeddings = np.random.default_rng(0).normal(size=(24, 5)).astype(np.float32)
     embeddings[12:14] = embeddings[18:20] = 1.0  # the queries of both classes are alike, and no gallery image is
-    watcher = Watcher(table, parts, choose_sample(table, parts, 24, 0), None, np.arange(2))
-    seen = watcher._metrics(0, embeddings * 2, embeddings, None, [], 0.0, True)
+    evaluator = Evaluator(table, parts, choose_sample(table, parts, 24, 0), None, np.arange(2))
+    seen = evaluator._metrics(0, embeddings * 2, embeddings, None, [], 0.0, True)
     asked = rank(embeddings[parts.queries], table.labels[parts.queries], embeddings[parts.gallery],
                  table.labels[parts.gallery]).mean()  # fmt: skip
     assert {name: seen.held_out[name] for name in asked} == pytest.approx(asked)
@@ -137,8 +137,8 @@ def test_queries_are_searched_in_the_gallery_alone_where_the_split_says_so():
         "nmi": seen.train["nmi"],
     }
     among_itself = split(table.labels, "official", splits=np.where(words == "train", "train", "test"))
-    watcher = Watcher(table, among_itself, choose_sample(table, among_itself, 24, 0), None, np.arange(2))
-    other = watcher._metrics(0, None, embeddings, None, [], 0.0, False)
+    evaluator = Evaluator(table, among_itself, choose_sample(table, among_itself, 24, 0), None, np.arange(2))
+    other = evaluator._metrics(0, None, embeddings, None, [], 0.0, False)
     assert other.held_out["queries"] == 12
     assert set(other.held_out) == set(seen.held_out) - {"map", "mrr", "ami"}
 
@@ -147,8 +147,10 @@ def test_a_picture_of_queries_and_a_gallery_shows_what_the_queries_find_there():
     table = table_of([6, 6, 6, 6])
     words = np.array((["train"] * 6) * 2 + (["query"] * 2 + ["gallery"] * 4) * 2)
     parts = split(table.labels, "official", splits=words)
-    watcher = Watcher(table, parts, choose_sample(table, parts, 24, 0), None, np.arange(2))
-    neighbours = watcher._picture(np.random.default_rng(0).normal(size=(24, 5)).astype(np.float32), None)["neighbours"]
+    evaluator = Evaluator(table, parts, choose_sample(table, parts, 24, 0), None, np.arange(2))
+    neighbours = evaluator._picture(np.random.default_rng(0).normal(size=(24, 5)).astype(np.float32), None)[
+        "neighbours"
+    ]
     asking, searched = words == "query", words == "gallery"
     assert searched[neighbours[asking]].all()
     assert (neighbours[searched] == -1).all()

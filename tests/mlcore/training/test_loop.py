@@ -18,7 +18,7 @@ from mlcore.input_format import InputFormat
 from mlcore.spec.run_spec import RunSpec
 from mlcore.training import loop
 from mlcore.training.checkpoint import first_look_told
-from mlcore.training.evaluator import Abandoned
+from mlcore.training.evaluator import Cancelled
 from mlcore.training.events import TrainingFault
 from mlcore.training.loop import LastLook, Training, train
 
@@ -291,13 +291,13 @@ def test_a_long_evaluation_lets_a_stop_be_heard_and_is_given_up(spec, monkeypatc
     training = Training(spec.changed({"budget.steps": 0}))
     ended = []
 
-    def endless(watcher, model, **_):
-        while not watcher._abandon.wait(0.01):
+    def endless(evaluator, model, **_):
+        while not evaluator._cancelled.wait(0.01):
             pass
         ended.append(True)
-        raise Abandoned
+        raise Cancelled
 
-    monkeypatch.setattr(loop.Watcher, "_embed", endless)
+    monkeypatch.setattr(loop.Evaluator, "_embed", endless)
     monkeypatch.setattr(loop, "LAST_MOMENT_S", 0.01)
     kinds = []
     for event in training.events():
@@ -314,12 +314,14 @@ def test_closing_the_iterator_ends_the_watcher(spec):
     while next(events).kind != "step":
         pass
     events.close()
-    training.watcher.wait(PATIENCE_S)
-    assert not training.watcher.busy
+    training.evaluator.wait(PATIENCE_S)
+    assert not training.evaluator.busy
 
 
 def test_a_checkpoint_from_before_the_first_look_is_told_is_made_at_the_end_only_and_says_so(spec, monkeypatch):
-    monkeypatch.setattr(loop.Watcher, "_embed", lambda watcher, model, **_: watcher._abandon.wait(PATIENCE_S) and None)
+    monkeypatch.setattr(
+        loop.Evaluator, "_embed", lambda evaluator, model, **_: evaluator._cancelled.wait(PATIENCE_S) and None
+    )
     monkeypatch.setattr(loop, "LAST_MOMENT_S", 0.01)
     training = Training(spec.changed({"watch.evaluate_every": None, "budget.steps": 10_000}))
     events = []
@@ -357,8 +359,8 @@ def iter_into(seen, events):
 
 
 def test_embeddings_that_are_not_finite_give_a_warning_instead_of_a_picture(spec, monkeypatch):
-    broken = lambda watcher, model, **_: (None, np.full((len(watcher.table), 8), np.nan))  # noqa: E731
-    monkeypatch.setattr(loop.Watcher, "_embed", broken)
+    broken = lambda evaluator, model, **_: (None, np.full((len(evaluator.table), 8), np.nan))  # noqa: E731
+    monkeypatch.setattr(loop.Evaluator, "_embed", broken)
     events = list(train(spec.changed({"budget.steps": 2})))
     assert [event.step for event in of_kind(events, "warning")] == [0, 2]
     assert "not finite" in of_kind(events, "warning")[0].text

@@ -198,8 +198,8 @@ def test_a_deleted_teacher_is_a_plain_fault(runs, quick_spec, taught):
     with pytest.raises(ValueError, match=r"is not in .* restore it"):
         with_teacher(spec, runs)
     assert run_folder(student) == 1
-    assert student.stored().reason_code == "teacher_unfit"
-    assert "restore it" in student.stored().reason_text
+    assert student.stored_status().reason_code == "teacher_unfit"
+    assert "restore it" in student.stored_status().reason_text
 
 
 def test_a_teacher_that_was_trained_on_is_a_plain_fault(runs, quick_spec, taught):
