@@ -10,6 +10,7 @@ import math
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any
 
 KINDS = {float: "float", int: "int", bool: "bool", str: "str"}
@@ -130,7 +131,7 @@ class Spec:
 
     `sizes` are the constructor's arguments that data and model supply (num_classes, embedding_size ...),
     `names` what other libraries call the part, `unpictured` why no picture of one anchor and its pairs can be made,
-    `traits` words that others go by (their room's registry says which there are), `takes` the arguments that want a
+    `traits` words that others go by (mlcore/traits.py), `takes` the arguments that want a
     part of another room, each with the keys that it accepts, `one_of` arguments of which one must be set at least.
     """
 
@@ -196,10 +197,11 @@ class Spec:
 
 
 class Registry(Mapping[str, Spec]):
-    """The declared parts of one room, in the order of their import."""
+    """The declared parts of one room, in the order of their import; `traits` are those that they may have."""
 
-    def __init__(self, noun: str, specs: typing.Iterable[Spec] = ()) -> None:
+    def __init__(self, noun: str, specs: typing.Iterable[Spec] = (), *, traits: typing.Iterable[StrEnum] = ()) -> None:
         self.noun = noun
+        self.traits = tuple(traits)
         self._specs: dict[str, Spec] = {spec.key: spec for spec in specs}
 
     def add(
@@ -215,9 +217,16 @@ class Registry(Mapping[str, Spec]):
         traits: tuple[str, ...] = (),
         one_of: tuple[str, ...] = (),
     ) -> Callable[[type], type]:
-        """Class decorator: declare the class under `key`, and check its knobs whenever it is constructed."""
+        """Class decorator: declare the class under `key`, and check its knobs whenever it is constructed.
+
+        Raises: ValueError for a trait that the room does not have, and a key that is there already.
+        """
 
         def declare(cls: type) -> type:
+            for trait in traits:
+                if trait not in self.traits:
+                    near = nearest_word(trait, self.traits) or " This room has none."
+                    raise ValueError(f"{self.noun} '{key}': there is no trait '{trait}'.{near}")
             if key in self._specs:
                 raise ValueError(f"{self.noun} '{key}' is declared twice: {self._specs[key].target} and {cls}")
             signature, hints = arguments_of(cls)

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from mlcore.declare import Knob, Registry, nearest_word
+from mlcore.traits import ReducerTrait
 
-REDUCERS = Registry("reducer")  # traits: "in a run" gives one number and needs no more than a run has, "wants anchors"
+REDUCERS = Registry("reducer", traits=ReducerTrait)
 
 
 class Sums(NamedTuple):
@@ -83,7 +84,9 @@ class Reducer(nn.Module):
         raise NotImplementedError
 
 
-@REDUCERS.add("mean", title="Mean", family="reducer", formula=r"\frac{1}{N}\sum_i \ell_i", traits=("in a run",))
+@REDUCERS.add(
+    "mean", title="Mean", family="reducer", formula=r"\frac{1}{N}\sum_i \ell_i", traits=(ReducerTrait.IN_A_RUN,)
+)
 class MeanReducer(Reducer):
     """Averages over all items, so the step shrinks as more of them are solved."""
 
@@ -97,7 +100,7 @@ class MeanReducer(Reducer):
         return losses.sum() / max(1, losses.numel())
 
 
-@REDUCERS.add("sum", title="Sum", family="reducer", formula=r"\sum_i \ell_i", traits=("in a run",))
+@REDUCERS.add("sum", title="Sum", family="reducer", formula=r"\sum_i \ell_i", traits=(ReducerTrait.IN_A_RUN,))
 class SumReducer(Reducer):
     """Adds all items, so the step grows with the batch."""
 
@@ -113,7 +116,7 @@ class SumReducer(Reducer):
     title="Mean of the non-zero",
     family="reducer",
     formula=r"\frac{\sum_i \ell_i}{|\{i:\ell_i>0\}|}",
-    traits=("in a run",),
+    traits=(ReducerTrait.IN_A_RUN,),
 )
 class AvgNonZeroReducer(Reducer):
     """Averages over the items that still lose something, so the step stays large while few are left."""
@@ -144,7 +147,7 @@ class DoNothingReducer(Reducer):
     family="reducer",
     formula=r"\operatorname{mean}\{\ell_i: l<\ell_i<h\}",
     names=("ThresholdReducer (pytorch-metric-learning)",),
-    traits=("in a run",),
+    traits=(ReducerTrait.IN_A_RUN,),
     one_of=("low", "high"),
 )
 class ThresholdReducer(Reducer):
@@ -186,7 +189,7 @@ class ThresholdReducer(Reducer):
     family="reducer",
     formula=r"\frac{1}{Z}\sum_i \ell_i",
     names=("DivisorReducer (pytorch-metric-learning)",),
-    traits=("in a run",),
+    traits=(ReducerTrait.IN_A_RUN,),
 )
 class DivisorReducer(Reducer):
     """Adds all items and divides by what the loss's formula names, such as its number of anchors; 0 where that is 0.
@@ -208,7 +211,7 @@ class DivisorReducer(Reducer):
     family="reducer",
     formula=r"\frac{1}{N}\sum_i w_{y_i}\ell_i",
     names=("ClassWeightedReducer (pytorch-metric-learning)",),
-    traits=("in a run", "wants anchors"),
+    traits=(ReducerTrait.IN_A_RUN, ReducerTrait.WANTS_ANCHORS),
 )
 class ClassWeightedReducer(Reducer):
     """Multiplies each item by the weight of its anchor's class and averages over all items.
@@ -252,7 +255,7 @@ class ClassWeightedReducer(Reducer):
     family="reducer",
     formula=r"\operatorname{red}_a\frac{1}{|I_a|}\sum_{i\in I_a}\ell_i",
     names=("PerAnchorReducer (pytorch-metric-learning)",),
-    traits=("in a run", "wants anchors"),
+    traits=(ReducerTrait.IN_A_RUN, ReducerTrait.WANTS_ANCHORS),
 )
 class PerAnchorReducer(Reducer):
     """Averages over each anchor's items first, so that an anchor with many pairs counts no more than one with few.

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob, Registry
 from mlcore.reducers import MeanReducer, Reducer
+from mlcore.traits import RegularizerTrait
 
-REGULARIZERS = Registry("regularizer")  # trait "in a run": needs no more than the proxies
+REGULARIZERS = Registry("regularizer", traits=RegularizerTrait)
 
 BLOCK = 2**22  # entries of a matrix of proxies against proxies that are held at once
 
@@ -108,7 +109,7 @@ class ZeroMeanRegularizer(Regularizer):
     formula=r"\tfrac14\Big(\lVert w_c\rVert^2-\tfrac1C\sum_k\lVert w_k\rVert^2\Big)^2",
     paper="Wu et al., ACM Multimedia Thematic Workshops 2017, eq. 5",
     names=("CenterInvariantRegularizer (pytorch-metric-learning)", "center invariant loss"),
-    traits=("in a run",),
+    traits=(RegularizerTrait.IN_A_RUN,),
 )
 class CenterInvariantRegularizer(Regularizer):
     """Gives all proxies one length, so that classes with many samples are not favoured.
@@ -134,7 +135,7 @@ class CenterInvariantRegularizer(Regularizer):
     formula=r"\max_{k\ne c}\cos(w_c,w_k)",
     paper="Zhao, Xu and Cheng, CVPR 2019, eq. 5",
     names=("RegularFaceRegularizer (pytorch-metric-learning)", "exclusive regularization"),
-    traits=("in a run",),
+    traits=(RegularizerTrait.IN_A_RUN,),
 )
 class RegularFaceRegularizer(Regularizer):
     """Pushes each proxy away from the proxy nearest to it in angle.
@@ -209,7 +210,7 @@ class SparseCentersRegularizer(Regularizer):
     family="proxies",
     formula=r"\frac1C\sum_c\big(1-\lVert w_c\rVert^2\big)^2+\frac{1}{2(C-1)}\sum_{c<k}(w_c\cdot w_k)^2",
     names=("ortho_weight (dml-tf)",),
-    traits=("in a run",),
+    traits=(RegularizerTrait.IN_A_RUN,),
 )
 class ProxyOrthogonalityRegularizer(Regularizer):
     """Brings the proxies to length 1 and at right angles to each other.

@@ -24,6 +24,7 @@ from mlcore.spec.defaults import VECTORS, learns_proxies
 from mlcore.spec.learning_rates import base_rates, rate_scale
 from mlcore.spec.run_spec import RunSpec
 from mlcore.spec.sections import DataChoice
+from mlcore.traits import BackboneTrait, MethodTrait
 
 STRIP = 6
 SIZES = (2, 3, 16, 32, 64, 128, 256, 512)
@@ -68,7 +69,7 @@ def batch_choice(draft: Draft) -> None:
     if method.key != RunSpec.model_fields["method"].default.key:
         st.caption(method.text.split("\n\n")[0])
     part_knobs(draft, "method", method)
-    augment_choice(draft, "class shares" in method.traits and takes_shares(draft.get("loss")))
+    augment_choice(draft, MethodTrait.CLASS_SHARES in method.traits and takes_shares(draft.get("loss")))
     see_a_step(draft)
 
 
@@ -188,7 +189,7 @@ def backbone_choice(draft: Draft) -> None:
             help="All: only the head (and the loss's proxies) train; the backbone's features are computed once. Most: "
             "its last block trains. Batch norm: its statistics stay as loaded, which short fine-tuning needs.",
         )
-        pooling_choice(draft, "feature map" in part.traits)
+        pooling_choice(draft, BackboneTrait.FEATURE_MAP in part.traits)
         head_choice(draft)
 
 

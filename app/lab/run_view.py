@@ -37,6 +37,7 @@ from mlcore.runs.states import RunState
 from mlcore.runs.status import RunRecord
 from mlcore.spec.defaults import reads_texts
 from mlcore.spec.run_spec import RunSpec
+from mlcore.traits import BackboneTrait
 
 TICK_S = 0.5
 MAP_HEIGHT = 440
@@ -69,7 +70,7 @@ def preview_heading(spec: RunSpec) -> None:
 def way_words(spec: RunSpec) -> str:
     """What makes the embeddings before training: 'through EfficientNet-Lite0, pretrained, and a new head'."""
     backbone, new_head = parts("backbones")[spec.backbone.key], spec.head.kind != "none"
-    if "vectors" in backbone.traits:
+    if BackboneTrait.VECTORS in backbone.traits:
         return "through a new head" if new_head else "as they are"
     knows = "pretrained" if spec.backbone.params.get("pretrained") else "untrained"
     return f"through {plain(backbone.title)}, {knows}{', and a new head' if new_head else ''}"

@@ -17,6 +17,7 @@ from mlcore.catalogue import parts
 from mlcore.data import load
 from mlcore.data.thumbnails import Atlas, atlas
 from mlcore.spec.run_spec import RunSpec
+from mlcore.traits import MethodTrait
 
 OPEN, IMAGE = "lab.step.open", "lab.step.image"
 LARGE, SMALL = 64, 48  # CSS px
@@ -93,7 +94,7 @@ def images(spec: RunSpec, batch: np.ndarray) -> None:
 
 
 def rendering_words(spec: RunSpec) -> str:
-    views = "two views" in parts("methods")[spec.method.key].traits
+    views = MethodTrait.TWO_VIEWS in parts("methods")[spec.method.key].traits
     if spec.augment.key == "none":
         return "Without augmentation every step sees the same picture."
     return f"Every step renders each anew{', twice' if views else ''}."

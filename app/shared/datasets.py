@@ -25,7 +25,6 @@ def image_sets() -> dict[str, Spec]:
             params=(),
             sizes=(),
             target="",
-            traits=("vectors",) if facts.has_vectors else (),
         )
         for facts in sets
     }

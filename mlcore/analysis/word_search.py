@@ -22,6 +22,7 @@ from mlcore.text import ImageTexts, Texts, build_tower
 from mlcore.text.encoder import TextEncoder
 from mlcore.text.image_texts import tidy
 from mlcore.text.small import WORD, folded
+from mlcore.traits import TextEncoderTrait
 
 SIDES = ("held_out", "train", "all")
 WORDS_LIMIT = 1000  # characters
@@ -117,7 +118,7 @@ class WordSearch:
     def embed(self, text: str, tower: TextEncoder) -> np.ndarray:
         """(D,) float32 of length 1. A text of the set is looked up where its sentence embedding is kept."""
         number = self.known.get(text)
-        if number is not None and "frozen" in self._encoder_traits():
+        if number is not None and TextEncoderTrait.FROZEN in self._encoder_traits():
             if self._inputs is None:
                 self._inputs = tower.prepare(self.texts.names)
             inputs = self._inputs[number : number + 1]

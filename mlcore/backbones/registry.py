@@ -1,6 +1,6 @@
 """The networks a person can choose. Each is built from the size and channels of the images it will see."""
 
 from mlcore.declare import Registry
+from mlcore.traits import BackboneTrait
 
-# Traits: "feature map": it has one that can be pooled in other ways; "vectors": it takes feature vectors, not images.
-BACKBONES = Registry("backbone")
+BACKBONES = Registry("backbone", traits=BackboneTrait)

@@ -9,9 +9,12 @@ from torch import Tensor, nn
 from mlcore.backbones.registry import BACKBONES
 from mlcore.declare import Knob
 from mlcore.input_format import InputFormat
+from mlcore.traits import BackboneTrait
 
 
-@BACKBONES.add("small_conv", title="Small convolutional net", family="from scratch", traits=("feature map",))
+@BACKBONES.add(
+    "small_conv", title="Small convolutional net", family="from scratch", traits=(BackboneTrait.FEATURE_MAP,)
+)
 class SmallConv(nn.Module):
     """Four 3 x 3 convolutions, each halving the image while it is larger than 4 px, then the average over the image.
 

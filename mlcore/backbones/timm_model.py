@@ -15,6 +15,7 @@ from mlcore.backbones.registry import BACKBONES
 from mlcore.backbones.stages import stages
 from mlcore.declare import Knob, nearest_word
 from mlcore.input_format import InputFormat, as_side, scaled_size
+from mlcore.traits import BackboneTrait
 
 NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")  # an architecture and perhaps a tag; never a path, URL or hub id
 
@@ -24,7 +25,7 @@ NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")  # an architecture and perhaps a
     title="timm model",
     family="timm",
     paper="Wightman, PyTorch Image Models, 2019",
-    traits=("feature map",),
+    traits=(BackboneTrait.FEATURE_MAP,),
 )
 class TimmModel(nn.Module):
     """Any of timm's networks by its name, such as resnet18, convnext_atto or vit_tiny_patch16_224.

@@ -6,9 +6,10 @@ from torch import Tensor, nn
 
 from mlcore.backbones.registry import BACKBONES
 from mlcore.input_format import InputFormat
+from mlcore.traits import BackboneTrait
 
 
-@BACKBONES.add("vectors", title="The vectors as they are", family="none", traits=("vectors",))
+@BACKBONES.add("vectors", title="The vectors as they are", family="none", traits=(BackboneTrait.VECTORS,))
 class Vectors(nn.Module):
     """For a set of feature vectors, and for no other: they go to the head unchanged, and only the head trains.
 

@@ -22,6 +22,7 @@ from mlcore.declare import Registry, Spec
 from mlcore.distances import DISTANCES
 from mlcore.reducers import REDUCERS
 from mlcore.regularizers import REGULARIZERS
+from mlcore.traits import LossTrait, ReducerTrait, RegularizerTrait
 
 REGULARIZED = ("embedding_regularizer", "weight_regularizer")
 REG_WEIGHTS = ("embedding_reg_weight", "weight_reg_weight")
@@ -40,7 +41,7 @@ class LossRegistry(Registry):
             cls = declare_plain(cls)
             cls.__init__ = with_regularizers(cls.__init__)
             spec = self._specs[key]
-            traits = (*spec.traits, "class shares") if getattr(cls, "takes_shares", False) else spec.traits
+            traits = (*spec.traits, LossTrait.CLASS_SHARES) if getattr(cls, "takes_shares", False) else spec.traits
             self._specs[key] = dataclasses.replace(spec, takes=read_takes(spec, cls), traits=traits)
             if renamed:
                 cls.__init__ = with_other_names(cls.__init__, renamed)
@@ -62,14 +63,18 @@ def read_takes(spec: Spec, cls: type) -> dict[str, tuple[str, ...]]:
     if "distance" in arguments:
         takes["distance"] = tuple(DISTANCES[key].key for key in getattr(cls, "fitting_distances", DISTANCES))
     if "reducer" in arguments:
-        unfit = {"wants anchors"} if hasattr(cls, "without_anchors") else set()
+        unfit = {ReducerTrait.WANTS_ANCHORS} if hasattr(cls, "without_anchors") else set()
         takes["reducer"] = tuple(
-            key for key, part in REDUCERS.items() if "in a run" in part.traits and not unfit & set(part.traits)
+            key
+            for key, part in REDUCERS.items()
+            if ReducerTrait.IN_A_RUN in part.traits and not unfit & set(part.traits)
         )
     takes["embedding_regularizer"] = tuple(key for key, part in REGULARIZERS.items() if part.family == "embeddings")
     if spec.family == "proxy":
         takes["weight_regularizer"] = tuple(
-            key for key, part in REGULARIZERS.items() if part.family == "proxies" and "in a run" in part.traits
+            key
+            for key, part in REGULARIZERS.items()
+            if part.family == "proxies" and RegularizerTrait.IN_A_RUN in part.traits
         )
     return takes
 
@@ -143,4 +148,4 @@ def add_regularizers(loss: nn.Module, args: tuple[Any, ...], kwargs: dict[str, A
     return output | terms if isinstance(output, dict) else output + sum(terms.values())
 
 
-LOSSES = LossRegistry("loss")
+LOSSES = LossRegistry("loss", traits=LossTrait)

@@ -10,6 +10,7 @@ import numpy as np
 from mlcore.declare import Knob
 from mlcore.samplers.epochs import coverage, generator, row_labels, rows_by_class, taken
 from mlcore.samplers.registry import SAMPLERS
+from mlcore.traits import SamplerTrait
 
 
 @SAMPLERS.add(
@@ -17,7 +18,7 @@ from mlcore.samplers.registry import SAMPLERS
     title="Hierarchical",
     family="hierarchy",
     names=("HierarchicalSampler (pytorch-metric-learning)",),
-    traits=("parent labels",),
+    traits=(SamplerTrait.PARENT_LABELS,),
 )
 class HierarchicalSampler:
     """Fills each batch from a few super classes, so that the negatives of a class are mostly its close relations.

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from mlcore.declare import Registry
+from mlcore.traits import SamplerTrait
 
-SAMPLERS = Registry("sampler")  # traits: "parent labels" wants two columns of them, "looks at the model" wants embed
+SAMPLERS = Registry("sampler", traits=SamplerTrait)

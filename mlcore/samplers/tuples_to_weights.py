@@ -12,6 +12,7 @@ from torch import Tensor
 from mlcore.declare import Knob
 from mlcore.samplers.epochs import coverage, generator, row_labels
 from mlcore.samplers.registry import SAMPLERS
+from mlcore.traits import SamplerTrait
 from mlcore.tuples import sample_weights
 
 
@@ -20,7 +21,7 @@ from mlcore.tuples import sample_weights
     title="Tuples to weights",
     family="mined",
     names=("TuplesToWeightsSampler (pytorch-metric-learning)",),
-    traits=("looks at the model",),
+    traits=(SamplerTrait.LOOKS_AT_THE_MODEL,),
 )
 class TuplesToWeightsSampler:
     """At the start of an epoch, embeds samples, mines them as one batch, and draws those in many tuples most often.

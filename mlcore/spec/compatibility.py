@@ -5,6 +5,7 @@ from __future__ import annotations
 from mlcore.catalogue import parts
 from mlcore.spec.defaults import LOSS_PARTS, PART_ROOMS, VECTORS, holds_vectors, learns_proxies
 from mlcore.spec.sections import RunSections
+from mlcore.traits import BackboneTrait, LossTrait, MethodTrait, WrapperTrait
 
 
 def fitting_keys(section: str, loss_key: str) -> list[str]:
@@ -14,7 +15,9 @@ def fitting_keys(section: str, loss_key: str) -> list[str]:
     if section in LOSS_PARTS:
         return [key for key in room if key in takes.get(section, ())]
     if section == "wrapper":
-        return [key for key, part in room.items() if "in a run" in part.traits and not learns_proxies(loss_key)]
+        return [
+            key for key, part in room.items() if WrapperTrait.IN_A_RUN in part.traits and not learns_proxies(loss_key)
+        ]
     return list(room)
 
 
@@ -45,24 +48,25 @@ def check_method(spec: RunSections) -> None:
     """Raises: ValueError for a training method that does not go with the loss or the images that it would see."""
     method = parts("methods")[spec.method.key]
     per_class = [param.name for param in parts("losses")[spec.loss.key].params if param.knob.needs == "num_classes"]
-    if "own labels" in method.traits and any(spec.loss.params[name] for name in per_class):
+    if MethodTrait.OWN_LABELS in method.traits and any(spec.loss.params[name] for name in per_class):
         raise ValueError(f"method: {method.title} knows no classes. Switch off {' and '.join(per_class)} of the loss.")
-    if "no proxies" in method.traits:
+    if MethodTrait.NO_PROXIES in method.traits:
         for key in [spec.loss.key, *([spec.second_loss.key] if spec.second_loss else [])]:
             if learns_proxies(key):
                 title = parts("losses")[key].title
-                texts = "texts" in method.traits
+                texts = MethodTrait.TEXTS in method.traits
                 others, cure = ("texts", "clip or siglip") if texts else ("each other", "ntxent")
                 raise ValueError(
                     f"method: {method.title} compares images with {others}, {title} with proxies of their classes. "
                     f"Choose a pair or triplet loss, such as {cure}."
                 )
-    if "two views" in method.traits and spec.augment.key == "none":
+    if MethodTrait.TWO_VIEWS in method.traits and spec.augment.key == "none":
         raise ValueError(
             f"method: {method.title} shows each image in two renderings, which are the same without augmentation. "
             "Set augment to 'light'."
         )
-    if spec.subset_miner is not None and {"two views", "slices", "texts"} & set(method.traits):
+    whole_batches = {MethodTrait.TWO_VIEWS, MethodTrait.SLICES, MethodTrait.TEXTS}
+    if spec.subset_miner is not None and whole_batches & set(method.traits):
         raise ValueError(f"method: {method.title} goes without a subset miner. Leave subset_miner out.")
 
 
@@ -71,7 +75,7 @@ def check_mix(spec: RunSections) -> None:
     if spec.mix.kind == "none":
         return
     method = parts("methods")[spec.method.key]
-    if "class shares" not in method.traits:
+    if MethodTrait.CLASS_SHARES not in method.traits:
         raise ValueError(f"mix: {method.title} wants one class for each image. Set mix.kind to 'none'.")
     for choice in (spec.loss, spec.second_loss):
         if choice is not None and not takes_shares(choice.key):
@@ -92,7 +96,7 @@ def check_vectors(spec: RunSections) -> None:
     if spec.backbone.key != VECTORS:
         return
     method = parts("methods")[spec.method.key]
-    if "two views" in method.traits:
+    if MethodTrait.TWO_VIEWS in method.traits:
         raise ValueError(
             f"method: {method.title} compares renderings of images, and feature vectors have none. Choose "
             "another, such as metric_only."
@@ -120,7 +124,7 @@ def refuse_mismatch(spec: RunSections, has_vectors: bool) -> None:
 def check_pooling(spec: RunSections) -> None:
     """Raises: ValueError where there is no map to pool."""
     backbone = parts("backbones")[spec.backbone.key]
-    if spec.backbone.pooling != "own" and "feature map" not in backbone.traits:
+    if spec.backbone.pooling != "own" and BackboneTrait.FEATURE_MAP not in backbone.traits:
         raise ValueError(f"backbone: {backbone.title} has no last map that could be pooled. Set pooling to 'own'.")
 
 
@@ -174,4 +178,4 @@ def check_batch(spec: RunSections) -> None:
 
 def takes_shares(loss_key: str) -> bool:
     """Whether a loss takes images of several classes, as mixing makes them."""
-    return "class shares" in parts("losses")[loss_key].traits
+    return LossTrait.CLASS_SHARES in parts("losses")[loss_key].traits

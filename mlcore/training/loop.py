@@ -44,6 +44,7 @@ from mlcore.training.optim import Plateau, Scaler, averaged, build_optimizer, ha
 from mlcore.training.pca_init import begin_with_components, spread_rows
 from mlcore.training.teacher import Distillation, open_distillation
 from mlcore.training.throughput import Memory, Pace, Share
+from mlcore.traits import MethodTrait, SamplerTrait
 
 LOOKS = 10  # by default at least, evenly over the run; between them one more, if the evaluator has rested
 NONFINITE_LIMIT = 3
@@ -156,7 +157,7 @@ class Training:
         self.source: Source = PixelSource(self.table, self.device, build_augmentation(spec))
         if self.table.vectors is not None:
             self.source = FeatureSource(self.table.vectors, self.device)
-        looks = "looks at the model" in parts("samplers")[spec.sampler.key].traits
+        looks = SamplerTrait.LOOKS_AT_THE_MODEL in parts("samplers")[spec.sampler.key].traits
         self.batches = Batches(self.sampler, spec.seed, spec.optimizer.accumulate, self.parts if looks else None)
         self.pace.batch_size = self.batches.size * spec.optimizer.accumulate
         if self.resume_from is not None:
@@ -258,7 +259,7 @@ class Training:
 
     def look(self, *, whole: bool = False) -> int:
         """Begin to evaluate the present model (`whole`: with the figures that take long); returns the step."""
-        sliced = "slices" in parts("methods")[self.spec.method.key].traits
+        sliced = MethodTrait.SLICES in parts("methods")[self.spec.method.key].traits
         loss = None if sliced or self.taught_alone else pictured(self.method.loss)
         self.evaluator.evaluate(self.step, self.shown, loss, whole=whole, figures=self.method.figures())
         return self.step

@@ -26,6 +26,7 @@ from mlcore.training.build import (
 )
 from mlcore.training.feature_source import PixelSource, chunks
 from mlcore.training.mixup import mixed
+from mlcore.traits import SamplerTrait
 
 COUNT = 9
 MOST_LOOKED_AT = 5000  # images, for a sampler that looks at the model
@@ -129,7 +130,7 @@ def batch_preview(spec: RunSpec, table: ImageTable) -> BatchPreview:
     classes, labels = np.unique(table.labels[parted.train], return_inverse=True)
     rows = TrainingRows(labels, table.label_levels[parted.train])
     facts = {"training_images": len(parted.train), "training_classes": len(classes)}
-    looks = "looks at the model" in SAMPLERS[spec.sampler.key].traits
+    looks = SamplerTrait.LOOKS_AT_THE_MODEL in SAMPLERS[spec.sampler.key].traits
     cheap = BACKBONES[spec.backbone.key].family == "from scratch" and len(parted.train) <= MOST_LOOKED_AT
     if looks and not cheap:
         nothing = np.zeros(0, dtype=np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from typing import Annotated, Any
 
 import pytest
@@ -192,3 +193,22 @@ def test_a_knob_on_another_type_is_refused():
 
     with pytest.raises(TypeError, match="a knob's type is float, int, bool or str"):
         Registry("part").add("odd", title="Odd", family="round")(Odd)
+
+
+class Shade(StrEnum):
+    DARK = "dark"
+    LIGHT = "light"
+
+
+def test_a_trait_that_the_room_does_not_have_is_refused_with_the_nearest():
+    registry = Registry("part", traits=Shade)
+    registry.add("night", title="Night", family="round", traits=(Shade.DARK,))(Handle)
+    assert registry["night"].traits == ("dark",)
+    with pytest.raises(ValueError, match=r"part 'day': there is no trait 'lihgt'\. Did you mean 'light'"):
+        registry.add("day", title="Day", family="round", traits=("lihgt",))(Rows)
+    assert list(registry) == ["night"]
+
+
+def test_a_room_without_traits_takes_none():
+    with pytest.raises(ValueError, match=r"there is no trait 'dark'\. This room has none"):
+        Registry("part").add("night", title="Night", family="round", traits=(Shade.DARK,))(Handle)

@@ -23,6 +23,7 @@ from mlcore.data.sources.table import FileTable
 from mlcore.data.sources.vectors import FeatureVectors
 from mlcore.data.sources.zip import ZipArchive
 from mlcore.data.sources.zip_table import ZipTable
+from mlcore.traits import SourceTrait
 
 __all__ = [
     "SOURCES",
@@ -92,7 +93,7 @@ def fitting_source(path: Path) -> str:
 
 def fitting_sources(path: str | os.PathLike[str]) -> Iterator[str]:
     """The keys of all sources that may read what is at a path, the likeliest first."""
-    for spec in sorted(SOURCES.values(), key=lambda spec: "anything" in spec.traits):
+    for spec in sorted(SOURCES.values(), key=lambda spec: SourceTrait.ANYTHING in spec.traits):
         if spec.load().takes(path):
             yield spec.key
 

@@ -12,6 +12,7 @@ from mlcore.data.sources.folder_labels import FolderLabels
 from mlcore.data.sources.registry import SOURCES
 from mlcore.data.sources.safe_folder import Root
 from mlcore.declare import Knob
+from mlcore.traits import SourceTrait
 
 LEVEL = Knob(
     "How many folders down the class is. 1: the first folders. 2: those inside them; the first are then the parents. "
@@ -26,7 +27,9 @@ OFFICIAL_SPLIT = Knob(
 )
 
 
-@SOURCES.add("image_folder", title="Folder of images", family="own", names=("ImageFolder",), traits=("anything",))
+@SOURCES.add(
+    "image_folder", title="Folder of images", family="own", names=("ImageFolder",), traits=(SourceTrait.ANYTHING,)
+)
 class ImageFolder:
     """A folder per class with its images in it, which may lie in folders of their own.
 

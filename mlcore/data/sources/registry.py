@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from mlcore.declare import Registry
+from mlcore.traits import SourceTrait
 
-SOURCES = Registry("data source")  # trait: "anything" is tried last, for it takes what no other does
+SOURCES = Registry("data source", traits=SourceTrait)

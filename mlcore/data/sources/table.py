@@ -24,6 +24,7 @@ from mlcore.data.sources.table_rows import (
 )
 from mlcore.data.sources.zip_files import PackedFiles
 from mlcore.declare import Knob, nearest_word
+from mlcore.traits import SourceTrait
 
 CORNERS = ("left", "top", "right", "bottom")
 KNOWN = ("split", "fold", "parent", "box", "text", *CORNERS)
@@ -148,7 +149,11 @@ class TableOfFiles:
 
 
 @SOURCES.add(
-    "table", title="Table of files", family="own", names=("CSV", "Parquet", "OML dataframe"), traits=("anything",)
+    "table",
+    title="Table of files",
+    family="own",
+    names=("CSV", "Parquet", "OML dataframe"),
+    traits=(SourceTrait.ANYTHING,),
 )
 class FileTable(TableOfFiles):
     """A row for each image: `file` and `label`, and where there are: split, fold, parent, box, text.

@@ -12,9 +12,10 @@ from mlcore.data.sources.folder_labels import FolderLabels
 from mlcore.data.sources.image_folder import LEVEL, OFFICIAL_SPLIT
 from mlcore.data.sources.registry import SOURCES
 from mlcore.data.sources.zip_files import AUTO, NAME_ENCODING, PackedFiles, is_archive
+from mlcore.traits import SourceTrait
 
 
-@SOURCES.add("zip", title="Zip archive", family="own", traits=("anything",))
+@SOURCES.add("zip", title="Zip archive", family="own", traits=(SourceTrait.ANYTHING,))
 class ZipArchive:
     """A folder per class inside a zip, read as an unpacked folder of images is.
 

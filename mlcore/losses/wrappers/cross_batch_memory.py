@@ -11,6 +11,7 @@ from mlcore.declare import Knob
 from mlcore.losses.inputs import checked_embeddings, checked_labels, require_finite
 from mlcore.losses.wrappers.registry import WRAPPERS
 from mlcore.miners.own_copies import Miner, mine_others
+from mlcore.traits import WrapperTrait
 from mlcore.tuples import Pairs, Triplets, all_pairs, as_tuples, to_pairs, to_triplets
 
 
@@ -21,7 +22,7 @@ from mlcore.tuples import Pairs, Triplets, all_pairs, as_tuples, to_pairs, to_tr
     formula=r"L\big(\text{batch},\ \text{last } M \text{ embeddings}\big)",
     paper="Wang et al., CVPR 2020, arXiv:1912.06798, algorithm 1",
     names=("CrossBatchMemory (pytorch-metric-learning)", "XBM", "memory queue"),
-    traits=("in a run",),
+    traits=(WrapperTrait.IN_A_RUN,),
 )
 class CrossBatchMemory(nn.Module):
     """Keeps the last embeddings with their labels, and gives them to a pair or triplet loss as its reference.

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from mlcore.declare import Registry
+from mlcore.traits import WrapperTrait
 
-WRAPPERS = Registry("wrapper")  # trait "in a run": goes round a run's one loss, in one process
+WRAPPERS = Registry("wrapper", traits=WrapperTrait)

@@ -14,6 +14,7 @@ from mlcore.distances import Distance, LpDistance
 from mlcore.losses.inputs import full_precision
 from mlcore.training.methods.method import MakeLoss, MethodBatch, Miner, Outcome, TrainingMethod, one_number, outcome_of
 from mlcore.training.methods.registry import METHODS
+from mlcore.traits import MethodTrait
 from mlcore.tuples import Pairs, Triplets, all_pairs
 
 
@@ -27,7 +28,7 @@ from mlcore.tuples import Pairs, Triplets, all_pairs
     ),
     paper="Yuan, Yang and Zhang, ICCV 2017, arXiv:1611.05720, figure 2",
     names=("CascadedEmbeddings (pytorch-metric-learning)", "hard-aware deeply cascaded embedding"),
-    traits=("slices",),
+    traits=(MethodTrait.SLICES,),
 )
 class CascadedEmbeddings(TrainingMethod):
     """Cuts the embedding into slices with a loss each; later slices only see the tuples that the one before found hard.

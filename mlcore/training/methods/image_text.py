@@ -24,6 +24,7 @@ from mlcore.training.methods.method import (
     refuse_without_reference,
 )
 from mlcore.training.methods.registry import METHODS
+from mlcore.traits import MethodTrait
 
 CHUNK = 512
 
@@ -35,7 +36,7 @@ CHUNK = 512
     formula=r"L\big(z,\,t;\ f_{\mathrm{text}}(t),\,t\big)",
     paper="Radford et al., ICML 2021, arXiv:2103.00020; texts that come twice: Yang et al., 2022, arXiv:2204.03610",
     names=("CLIP", "SigLIP", "LiT", "two towers", "contrastive language-image pre-training"),
-    traits=("texts", "no proxies"),
+    traits=(MethodTrait.TEXTS, MethodTrait.NO_PROXIES),
 )
 class ImageText(TrainingMethod):
     """Compares each image with the texts of the batch: its own belongs to it, all others do not.

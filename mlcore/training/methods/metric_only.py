@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mlcore.training.methods.method import MakeLoss, MethodBatch, Miner, Outcome, TrainingMethod, one_number, outcome_of
 from mlcore.training.methods.registry import METHODS
+from mlcore.traits import MethodTrait
 
 
 @METHODS.add(
@@ -13,7 +14,7 @@ from mlcore.training.methods.registry import METHODS
     formula=r"L(z, y)",
     paper="No paper of its own; Musgrave et al., 2020, arXiv:2008.09164",
     names=("MetricLossOnly (pytorch-metric-learning)",),
-    traits=("class shares",),
+    traits=(MethodTrait.CLASS_SHARES,),
 )
 class MetricLossOnly(TrainingMethod):
     """Trains backbone and head on the chosen loss over the tuples of the chosen miner.

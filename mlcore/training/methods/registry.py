@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from mlcore.declare import Registry
+from mlcore.traits import MethodTrait
 
-# Traits: "two views" of each image, "own labels", "no proxies", "slices", "class shares" (images of two classes),
-# "texts" beside the images.
-METHODS = Registry("training method")
+METHODS = Registry("training method", traits=MethodTrait)

@@ -16,6 +16,7 @@ from mlcore.training.methods.method import (
     refuse_without_reference,
 )
 from mlcore.training.methods.registry import METHODS
+from mlcore.traits import MethodTrait
 
 
 @METHODS.add(
@@ -25,7 +26,7 @@ from mlcore.training.methods.registry import METHODS
     formula=r"L(z,\,y;\ z',\,y)",
     paper="No paper of its own; Musgrave et al., 2020, arXiv:2008.09164",
     names=("TwoStreamMetricLoss (pytorch-metric-learning)", "two towers", "cross-modal"),
-    traits=("two views", "no proxies"),
+    traits=(MethodTrait.TWO_VIEWS, MethodTrait.NO_PROXIES),
 )
 class TwoStreamMetricLoss(TrainingMethod):
     """Compares the first rendering of each image with the second of every image, never two of one stream.

@@ -20,6 +20,7 @@ from mlcore.training.methods.method import (
     refuse_without_reference,
 )
 from mlcore.training.methods.registry import METHODS
+from mlcore.traits import MethodTrait
 
 
 @METHODS.add(
@@ -29,7 +30,7 @@ from mlcore.training.methods.registry import METHODS
     formula=r"L\big([z, z'],\ [1..B,\ 1..B]\big)",
     paper="Ye et al., CVPR 2019, arXiv:1904.03436",
     names=("UnsupervisedEmbeddingsUsingAugmentations (pytorch-metric-learning before 1.0)", "instance discrimination"),
-    traits=("two views", "own labels", "no proxies"),
+    traits=(MethodTrait.TWO_VIEWS, MethodTrait.OWN_LABELS, MethodTrait.NO_PROXIES),
 )
 class UnsupervisedEmbeddingsUsingAugmentations(TrainingMethod):
     """Renders each image twice and labels both by the image: the labels of the data are not looked at.

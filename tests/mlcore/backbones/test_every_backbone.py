@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from mlcore.backbones import BACKBONES
+from mlcore.traits import BackboneTrait
 
-IMAGE_ONES = {key: spec for key, spec in BACKBONES.items() if "vectors" not in spec.traits}
+IMAGE_ONES = {key: spec for key, spec in BACKBONES.items() if BackboneTrait.VECTORS not in spec.traits}
 pytestmark = pytest.mark.parametrize("spec", IMAGE_ONES.values(), ids=IMAGE_ONES.keys())
 SIZES = [((8, 8), 1), ((40, 40), 1), ((48, 64), 3)]
 
@@ -83,7 +84,7 @@ def test_every_weight_is_in_one_block(spec):
 
 def test_last_map_is_there_where_it_is_said_to_be(spec):
     backbone = built(spec).eval()
-    if "feature map" not in spec.traits:
+    if BackboneTrait.FEATURE_MAP not in spec.traits:
         assert not hasattr(backbone, "feature_map")
         return
     with torch.no_grad():

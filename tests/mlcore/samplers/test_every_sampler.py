@@ -8,6 +8,7 @@ import torch
 
 from mlcore.miners import NoMiner
 from mlcore.samplers import SAMPLERS
+from mlcore.traits import SamplerTrait
 
 LABELS = np.repeat(np.arange(9), [3, 5, 8, 8, 4, 1, 12, 7, 16])
 
@@ -17,10 +18,10 @@ pytestmark = pytest.mark.parametrize("spec", SAMPLERS.values(), ids=SAMPLERS.key
 def sizes_of(spec, batch_size=8, labels=LABELS):
     """What the sampler's traits ask for, and the nearest batch of whole groups."""
     together = getattr(spec.load(), "rows_together", 1)
-    if "parent labels" in spec.traits and np.ndim(labels) == 1:
+    if SamplerTrait.PARENT_LABELS in spec.traits and np.ndim(labels) == 1:
         labels = np.stack([labels, labels // 3], axis=1)
     sizes = {"labels": labels, "batch_size": batch_size - batch_size % together}
-    if "looks at the model" in spec.traits:
+    if SamplerTrait.LOOKS_AT_THE_MODEL in spec.traits:
         points = torch.randn(len(LABELS), 5, generator=torch.Generator().manual_seed(0))
         sizes |= {"embed": lambda rows: points[torch.from_numpy(rows)], "miner": NoMiner()}
     return sizes

@@ -18,6 +18,7 @@ from mlcore.spec.run_spec import RunSpec
 from mlcore.training import evaluator
 from mlcore.training.build import TrainingRows, pictured
 from mlcore.training.loop import Training
+from mlcore.traits import MethodTrait, SamplerTrait
 
 NEEDS_LIMIT = {"reducer": {"threshold": {"reducer.low": 0.0}}}
 STEPS = 4
@@ -45,7 +46,7 @@ def spec(quick_spec):
 
 
 def goes_with(section: str, key: str, loss: str) -> bool:
-    if section == "method" and "no proxies" in parts("methods")[key].traits:
+    if section == "method" and MethodTrait.NO_PROXIES in parts("methods")[key].traits:
         return not learns_proxies(loss)
     return key in fitting_keys(section, loss)
 
@@ -64,11 +65,11 @@ def chosen(spec: RunSpec, section: str, key: str, loss: str) -> RunSpec:
     settings = {"loss": loss, section: key} | NEEDS_LIMIT.get(section, {}).get(key, {})
     if section == "subset_miner":
         settings |= {"subset_miner.output_batch_size": 8}
-    if section == "sampler" and "parent labels" in parts("samplers")[key].traits:
+    if section == "sampler" and SamplerTrait.PARENT_LABELS in parts("samplers")[key].traits:
         settings |= {"dataset": "glyphs", "backbone": "mlp"}
     if section == "sampler":
         settings |= {"sampler.batch_size": 24}
-    if section == "method" and "texts" in parts("methods")[key].traits:
+    if section == "method" and MethodTrait.TEXTS in parts("methods")[key].traits:
         settings |= {"method.texts": "class names"}
     return spec.changed(settings)
 

@@ -10,8 +10,9 @@ from mlcore.spec.run_spec import RunSpec
 from mlcore.spec.sections import MixChoice
 from mlcore.training.loop import Training
 from mlcore.training.mixup import mixed
+from mlcore.traits import LossTrait
 
-TAKE_SHARES = [key for key, spec in parts("losses").items() if "class shares" in spec.traits]
+TAKE_SHARES = [key for key, spec in parts("losses").items() if LossTrait.CLASS_SHARES in spec.traits]
 
 
 def flat_images(labels, side=16):

@@ -10,6 +10,7 @@ from mlcore.samplers import SAMPLERS
 from mlcore.spec.run_spec import RunSpec
 from mlcore.training.loop import Training
 from mlcore.training.preview import BatchPreview, batch_preview, preview
+from mlcore.traits import SamplerTrait
 
 
 def spec(**settings):
@@ -56,7 +57,7 @@ SAMPLER_NEEDS = {"fixed_triplets": {"sampler.batch_size": 30}, "tuples_to_weight
 
 @pytest.mark.parametrize("key", SAMPLERS)
 def test_the_batch_is_the_one_that_the_runs_first_step_gets(key):
-    name = "glyphs" if "parent labels" in SAMPLERS[key].traits else "digits"
+    name = "glyphs" if SamplerTrait.PARENT_LABELS in SAMPLERS[key].traits else "digits"
     settings = {"dataset": name, "loss": "contrastive", "backbone": "mlp", "sampler": key, "seed": 5}
     wanted = spec(**settings | SAMPLER_NEEDS.get(key, {}))
     state = torch.get_rng_state()

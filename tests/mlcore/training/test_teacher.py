@@ -19,6 +19,7 @@ from mlcore.training.events import TrainingFault
 from mlcore.training.loop import Training, train
 from mlcore.training.methods import METHODS, Outcome
 from mlcore.training.teacher import Distillation, Teacher, own_features
+from mlcore.traits import MethodTrait
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +81,7 @@ def test_a_map_leads_to_a_teacher_of_another_length_and_none_to_one_of_the_same(
 @pytest.mark.parametrize("key", METHODS)
 def test_beside_any_method_the_first_views_embeddings_are_compared(key):
     settings = {"dataset": "digits", "backbone": "mlp", "head.embedding_size": 16, "loss": "contrastive", "method": key}
-    if "texts" in METHODS[key].traits:
+    if MethodTrait.TEXTS in METHODS[key].traits:
         pytest.skip("wants texts")
     spec = RunSpec.read({}).changed(settings | {"teacher.backbone": "small_conv", "augment": "light"})
     training = Training(spec)

@@ -16,6 +16,7 @@ from mlcore.miners import MINERS
 from mlcore.reducers import DoNothingReducer
 from mlcore.text import ImageTexts
 from mlcore.training.methods import METHODS, Outcome, TrainingMethod
+from mlcore.traits import MethodTrait
 from mlcore.tuples import Pairs, Triplets
 
 CLASSES, INPUTS, FEATURES, SIZE, ROWS = 4, 7, 9, 8, 16
@@ -38,7 +39,7 @@ def seeded():
 
 
 def fits(spec, loss_key):
-    return LOSSES[loss_key].family != "proxy" or not {"own labels", "no proxies"} & set(spec.traits)
+    return LOSSES[loss_key].family != "proxy" or not {MethodTrait.OWN_LABELS, MethodTrait.NO_PROXIES} & set(spec.traits)
 
 
 def build(spec, loss_key="supcon", miner_key="none", **knobs):
@@ -260,11 +261,10 @@ def test_a_loss_that_gives_no_single_number_is_refused(spec):
 
 
 def test_traits_say_what_the_class_does(spec):
-    assert set(spec.traits) <= {"two views", "own labels", "no proxies", "slices", "class shares", "texts"}
-    assert spec.load().views == (2 if "two views" in spec.traits else 1)
+    assert spec.load().views == (2 if MethodTrait.TWO_VIEWS in spec.traits else 1)
     assert issubclass(spec.load(), TrainingMethod)
     if fits(spec, "arcface"):
-        assert ("slices" in spec.traits) == (build(spec, "arcface").loss.proxies.shape[1] < SIZE)
+        assert (MethodTrait.SLICES in spec.traits) == (build(spec, "arcface").loss.proxies.shape[1] < SIZE)
 
 
 def test_each_knob_refuses_what_lies_outside_its_range(spec):
@@ -297,7 +297,7 @@ def test_declaration_tells_formula_paper_and_what_to_expect(spec):
 
 def test_class_has_the_name_of_pytorch_metric_learnings_trainer(spec):
     name = spec.load().__name__
-    if "texts" in spec.traits:
+    if MethodTrait.TEXTS in spec.traits:
         assert not hasattr(pytorch_metric_learning.trainers, name)
         return
     assert any(known.startswith(name) for known in spec.names)
@@ -305,7 +305,7 @@ def test_class_has_the_name_of_pytorch_metric_learnings_trainer(spec):
 
 
 def test_a_method_that_says_so_trains_on_shares_of_classes(spec):
-    if "class shares" not in spec.traits:
+    if MethodTrait.CLASS_SHARES not in spec.traits:
         return
     method, (backbone, head) = build(spec, "arcface"), network()
     views, labels = images(method)
