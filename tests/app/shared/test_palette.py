@@ -11,7 +11,7 @@ import pytest
 
 from app.shared.palette import GROUNDS, LEAST_CONTRAST, class_colours, contrast, oklch
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 THEMES = ("light", "dark")
 
 
