@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import queue
 import re
@@ -82,9 +83,8 @@ class Decoders:
             for child in self.children:
                 child.process.kill()
         places = [self._free.get() for _ in range(self.count)]  # whoever used one has seen its end
-        for child in places:
-            if child is not None:
-                self._gone(child)
+        for place in places:
+            self._gone(place)
             self._free.put(None)
 
     def _ask(self, request: dict[str, Any], images: Sequence[Image]) -> list[Any]:
@@ -94,7 +94,8 @@ class Decoders:
                 child = self._started(child)
             return child.ask(request, images, self.limit_s)
         except BaseException as error:
-            child = self._gone(child)
+            self._gone(child)
+            child = None
             if self.closed:
                 raise ValueError(CLOSED) from None
             if not isinstance(error, Ended):
@@ -150,12 +151,15 @@ class Child:
         except OSError as error:
             self.words.close()
             raise ValueError(f"import: no process that decodes images can be started: {error}.") from None
-        widen(self.process.stdin, self.process.stdout)
+        assert isinstance(self.process.stdin, io.FileIO)
+        assert isinstance(self.process.stdout, io.FileIO)
+        self.to_child, self.from_child = self.process.stdin, self.process.stdout
+        widen(self.to_child, self.from_child)
 
     def wait_ready(self) -> None:
         try:
             with self.at_most(START_S):
-                self.limits = read_head(self.process.stdout)["limits"]
+                self.limits = read_head(self.from_child)["limits"]
         except (OSError, EOFError, ValueError, KeyError, TypeError):
             last = self.last_words()
             raise ValueError(f"import: the process that decodes images does not start: {last}") from None
@@ -166,8 +170,8 @@ class Child:
         try:
             with self.at_most(limit_s):
                 parts = (data for data, _ in images)
-                write_frame(self.process.stdin, {**request, "images": stated, "seconds": limit_s}, parts)
-                said = read_head(self.process.stdout)
+                write_frame(self.to_child, {**request, "images": stated, "seconds": limit_s}, parts)
+                said = read_head(self.from_child)
                 check = sized if request["do"] == "size" else lambda fact: self.decoded(fact, request["side"])
                 if not isinstance(said, list) or len(said) != len(images):
                     raise ValueError("an answer for each image")
@@ -184,7 +188,7 @@ class Child:
         sound = sound and isinstance(remarks, list) and set(remarks) <= set(REMARKS)
         if not (sound and MODE.fullmatch(mode) and HASH.fullmatch(look) and channels in (1, 3)):
             raise ValueError("width, height, mode, hash, channels, remarks")
-        pixels = np.frombuffer(read_whole(self.process.stdout, side * side * channels), np.uint8)
+        pixels = np.frombuffer(read_whole(self.from_child, side * side * channels), np.uint8)
         return Decoded(pixels.reshape(side, side, channels), width, height, mode, look, tuple(remarks))
 
     @contextlib.contextmanager
@@ -206,7 +210,7 @@ class Child:
         """Now. It holds nothing that anybody needs."""
         self.process.kill()
         self.process.wait()
-        for file in (self.process.stdin, self.process.stdout, self.words):
+        for file in (self.to_child, self.from_child, self.words):
             with contextlib.suppress(OSError):
                 file.close()
 

@@ -98,8 +98,9 @@ def opened(data: bytes) -> Image.Image:
         raise ValueError(f"It has {width:,} x {height:,} px; at most {limit:,} together are read.")
     if min(width, height) < SMALLEST:
         raise ValueError(f"It has {width} x {height} px; both sides must be at least {SMALLEST} px.")
-    if getattr(image, "n_frames", 1) > 1 and image.format not in JPEGS:
-        raise ValueError(f"It is an animation of {image.n_frames} pictures; save one of them.")
+    pictures = getattr(image, "n_frames", 1)
+    if pictures > 1 and image.format not in JPEGS:
+        raise ValueError(f"It is an animation of {pictures} pictures; save one of them.")
     return image
 
 

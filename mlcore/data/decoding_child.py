@@ -51,7 +51,10 @@ def answer(data: bytes, asked: dict[str, Any], box: list[int] | None) -> Decoded
     try:
         if asked["do"] == "size":
             return opened(data).size
-        return decode(data, asked["side"], asked["fit"], None if box is None else tuple(box))
+        if box is None:
+            return decode(data, asked["side"], asked["fit"])
+        left, top, right, bottom = box
+        return decode(data, asked["side"], asked["fit"], (left, top, right, bottom))
     except ValueError as error:
         return str(error)
     except MemoryError:

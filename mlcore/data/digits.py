@@ -45,7 +45,8 @@ class Digits:
 def digits_file() -> Path:
     """Where scikit-learn keeps its digits, found without importing it."""
     package = importlib.util.find_spec("sklearn")
-    path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz" if package else None
+    origin = package.origin if package else None
+    path = Path(origin).parent / "datasets" / "data" / "digits.csv.gz" if origin else None
     if path is None or not path.is_file():
         raise ValueError("digits: scikit-learn must be installed with its data; run `pip install scikit-learn`.")
     return path

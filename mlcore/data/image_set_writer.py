@@ -85,9 +85,10 @@ class SetWriter:
     def __init__(self, root: Path, name: str, side: int) -> None:
         self.root, self.side = root, side
         self.folder = work_folder(root, name)
-        self._lock = patient_lock(self.folder)
-        if self._lock is None:
+        lock = patient_lock(self.folder)
+        if lock is None:
             raise ValueError("These images are being imported already, by another process. Wait for it.")
+        self._lock = lock
         self._pending: list[bytes] = []
         self._checkpointed = time.monotonic()
         forget_shared(self.folder)

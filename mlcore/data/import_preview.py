@@ -47,8 +47,9 @@ def look_at_path(
     classes: Counter[str] = Counter()
     sides: Counter[str] = Counter()
     left: Counter[str] = Counter()
-    if isinstance(getattr(opened, "root", None), Root):
-        opened.root.until = until
+    root = getattr(opened, "root", None)
+    if isinstance(root, Root):
+        root.until = until
     items, complete, readings = opened.find(), True, []
     try:
         for number, item in enumerate(itertools.islice(items, NAMES)):

@@ -9,11 +9,11 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mlcore.data.decoders import Decoders
 from mlcore.data.decoding import Box, Decoded, Fit
@@ -34,6 +34,7 @@ TELL_EVERY_S = WAIT_S = 0.2
 MANY = 100_000  # images, above which a person is asked
 MEASURED_S = 3.0  # of reading, before that: how long the rest will take is told by it
 
+Made = TypeVar("Made")  # what decoders make of an image
 Progress = Callable[[int, int | None, float | None], None]  # done, total, seconds left
 Cancelled = Callable[[], bool]
 Listener = Callable[[list[Reading]], None]
@@ -175,22 +176,23 @@ def fill(
         clock.tell(writer.done, total)
 
     with contextlib.closing(outcomes(source, writer.done, writer.side, fit, decoders, tell)) as made:
-        for item, outcome in made:
-            settle(writer, item, outcome)
+        for outcome in made:
+            settle(writer, outcome)
             tell()
-            if ask is not None and clock.seconds() >= MEASURED_S:
+            seconds_left = clock.seconds_left(writer.done, total)
+            if ask is not None and seconds_left is not None and clock.seconds() >= MEASURED_S:
                 left = total - writer.done
-                ask(Ahead(left, clock.seconds_left(writer.done, total), left * writer.side**2 * writer.channels))
+                ask(Ahead(left, seconds_left, left * writer.side**2 * writer.channels))
                 ask = None
                 clock.begin(writer.done)
 
 
-def settle(writer: SetWriter, item: Found | LeftOut, outcome: Decoded | LeftOut) -> None:
+def settle(writer: SetWriter, outcome: tuple[Found, Decoded] | LeftOut) -> None:
     if isinstance(outcome, LeftOut):
         writer.leave_out(outcome)
         return
-    facts = (outcome.width, outcome.height, outcome.mode, outcome.hash)
-    writer.add(item, outcome.pixels, *facts, remarks=outcome.remarks)
+    found, image = outcome
+    writer.add(found, image.pixels, image.width, image.height, image.mode, image.hash, remarks=image.remarks)
 
 
 def check_options(side: int | None, fit: str) -> None:
@@ -213,17 +215,14 @@ def listed(source: Source, how: list[Any], clock: Teller) -> tuple[int, str]:
 
 def fitting_side(source: Source, fit: Fit, total: int, decoders: Decoders) -> int:
     """The usual side, or the largest that some images, spread over all, need where they are all smaller."""
-    looked_at = [
-        item
-        for item in itertools.islice(source.find(), 0, None, max(1, total // LOOK_AT))
-        if not isinstance(item, LeftOut)
-    ]
+    looked_at = list(itertools.islice(source.find(), 0, None, max(1, total // LOOK_AT)))
     sides = []
-    for item, size in zip(looked_at, read_batch(source, looked_at, decoders.sizes), strict=True):
-        if isinstance(size, LeftOut):
+    for outcome in read_batch(source, looked_at, decoders.sizes):
+        if isinstance(outcome, LeftOut):
             continue
-        if item.box is not None:
-            size = size_in_box(item.box, size)
+        found, size = outcome
+        if found.box is not None:
+            size = size_in_box(found.box, size)
         if min(size) > 0:
             sides.append(min(size) if fit == "crop" else max(size))
     return min(USUAL_SIDE, max(SIDES[0], *sides)) if sides else USUAL_SIDE
@@ -237,7 +236,7 @@ def size_in_box(box: Box, size: tuple[int, int]) -> tuple[int, int]:
 
 def outcomes(
     source: Source, skip: int, side: int, fit: Fit, decoders: Decoders, meanwhile: Callable[[], None]
-) -> Iterator[tuple[Found | LeftOut, Decoded | LeftOut]]:
+) -> Generator[tuple[Found, Decoded] | LeftOut, None, None]:
     """Everything a source names after the first `skip`, decoded in a few processes, in the source's order.
 
     Threads read the files and wait for the decoders, which are closed at the end. At most a few batches are held at a
@@ -250,11 +249,11 @@ def outcomes(
         return decoders.decode(images, side, fit)
 
     items = itertools.islice(source.find(), skip, None)
-    waiting: deque[tuple[list[Found | LeftOut], Future]] = deque()
+    waiting: deque[Future[list[tuple[Found, Decoded] | LeftOut]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="import")
     try:
         while batch := list(itertools.islice(items, count)):
-            waiting.append((batch, pool.submit(read_batch, source, batch, decoded)))
+            waiting.append(pool.submit(read_batch, source, batch, decoded))
             if len(waiting) > workers + READERS:
                 yield from settled(waiting.popleft(), meanwhile)
         while waiting:
@@ -264,41 +263,42 @@ def outcomes(
         pool.shutdown(cancel_futures=True)
 
 
-def settled(submitted: tuple[list[Any], Future], meanwhile: Callable[[], None]) -> Iterator[tuple[Any, Any]]:
-    batch, future = submitted
+def settled(future: Future[Made], meanwhile: Callable[[], None]) -> Made:
     while not future.done():
         wait([future], WAIT_S)
         meanwhile()
-    return zip(batch, future.result(), strict=True)
+    return future.result()
 
 
 def read_batch(
     source: Source,
-    batch: list[Found | LeftOut],
-    ask: Callable[[Sequence[tuple[bytes, Box | None]]], list[Any]],
-) -> list[Any]:
-    """What `ask` makes of each item's bytes, given a few megabytes of them at a time, or why it is left out."""
-    made: list[Any] = []
-    places: list[int] = []
-    images: list[tuple[bytes, Box | None]] = []
+    batch: Sequence[Found | LeftOut],
+    ask: Callable[[Sequence[tuple[bytes, Box | None]]], list[Made | str]],
+) -> list[tuple[Found, Made] | LeftOut]:
+    """Each image with what `ask` makes of its bytes, given a few megabytes at a time, or why it is left out."""
+    outcomes: dict[int, tuple[Found, Made] | LeftOut] = {}
+    waiting: list[tuple[int, Found, bytes]] = []
 
     def ask_now() -> None:
-        for place, answer in zip(places, ask(images), strict=True):
-            made[place] = LeftOut(batch[place].file, answer) if isinstance(answer, str) else answer
-        places.clear()
-        images.clear()
+        answers = ask([(data, found.box) for _, found, data in waiting])
+        for (place, found, _), answer in zip(waiting, answers, strict=True):
+            outcomes[place] = LeftOut(found.file, answer) if isinstance(answer, str) else (found, answer)
+        waiting.clear()
 
     for place, item in enumerate(batch):
-        read = item if isinstance(item, LeftOut) else read_one(source, item)
-        made.append(read)
-        if isinstance(read, bytes):
-            places.append(place)
-            images.append((read, item.box))
-            if sum(len(data) for data, _ in images) >= BATCH_BYTES:
-                ask_now()
-    if images:
+        if isinstance(item, LeftOut):
+            outcomes[place] = item
+            continue
+        read = read_one(source, item)
+        if isinstance(read, LeftOut):
+            outcomes[place] = read
+            continue
+        waiting.append((place, item, read))
+        if sum(len(data) for _, _, data in waiting) >= BATCH_BYTES:
+            ask_now()
+    if waiting:
         ask_now()
-    return made
+    return [outcomes[place] for place in range(len(batch))]
 
 
 def read_one(source: Source, found: Found) -> bytes | LeftOut:

@@ -71,6 +71,10 @@ def split(
     generator = np.random.default_rng(seed)
     asks: dict[str, np.ndarray] = {}
     if by == "official":
+        if splits is None:
+            raise ValueError(
+                "split: an official split is one that the data came with; this set has none. Split by class."
+            )
         mask = official(splits, len(labels))
         asks = query_and_gallery(splits)
     elif by == "fold":
@@ -83,13 +87,11 @@ def split(
     return Split(train=np.flatnonzero(~mask), held_out=np.flatnonzero(mask), by=by, **asks)
 
 
-def official(words: Iterable[str] | None, count: int | None = None) -> np.ndarray:
+def official(words: Iterable[str], count: int | None = None) -> np.ndarray:
     """(N,) bool: the rows that the data's own split column holds out.
 
-    Raises: ValueError if there is no column, a row has no word or one that is not known, or one side is empty.
+    Raises: ValueError if a row has no word or one that is not known, or one side is empty.
     """
-    if words is None:
-        raise ValueError("split: an official split is one that the data came with; this set has none. Split by class.")
     plain = plain_words(words)
     if count is not None and len(plain) != count:
         raise ValueError(f"split: there must be one split word for each of {count} rows; got {len(plain)}.")

@@ -116,7 +116,7 @@ def differences(sets: Sequence[SetFacts], taken: Iterable[str] = ()) -> dict[str
 
 def whence(facts: SetFacts) -> str:
     """'upload shop.zip, 27 Nov 10:26', by the clock of this machine."""
-    path = facts.source.get("path")
+    path = str(facts.source.get("path") or "")
     way = f"upload {Path(path).name}" if is_upload(path) else Path(path).name if path else "files"
     way = "prepared" if facts.source.get("sets") else way
     try:
@@ -126,9 +126,9 @@ def whence(facts: SetFacts) -> str:
     return f"{way}, {made}"
 
 
-def is_upload(path: str | None) -> bool:
+def is_upload(path: str) -> bool:
     """Whether what an import read was sent by somebody for it."""
-    return bool(path) and UPLOADS in Path(path).parts
+    return UPLOADS in Path(path).parts
 
 
 def find_set(text: str, root: Path | None = None) -> SetFacts:
@@ -188,6 +188,8 @@ def open_set(text: str, root: Path | None = None) -> ImageTable:
 @lru_cache(maxsize=4)
 def read_set(folder: Path, title: str, stamp: str) -> ImageTable:
     facts = read_facts(folder)
+    if facts is None:
+        raise FileNotFoundError("its set.json is gone, or is no record of a set")
     check_unchanged(folder, facts, stamp)
     index = read_index(folder)
     pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
@@ -234,7 +236,7 @@ def numbered_classes(labels: Any, order: str) -> tuple[np.ndarray, list[str]]:
 
 def origin_of(facts: SetFacts) -> str:
     """Whence the images came, in a sentence; of an upload, the file's name."""
-    day, path = facts.made[:10], facts.source.get("path")
+    day, path = facts.made[:10], str(facts.source.get("path") or "")
     if facts.source.get("sets"):
         return f"Made of {' and '.join(map(own_title, facts.source['sets'].values()))} on {day}."
     if is_upload(path):

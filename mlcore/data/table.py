@@ -150,12 +150,12 @@ class ImageTable:
         if self.known_fingerprint:
             return self.known_fingerprint
         digest = hashlib.sha256(repr((self.pixels.shape, self.class_names)).encode())
-        digest.update(np.ascontiguousarray(self.pixels))
-        digest.update(np.ascontiguousarray(self.labels, dtype="<i8"))
+        digest.update(np.ascontiguousarray(self.pixels).data)
+        digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
         for name, column in (("splits", self.splits), ("folds", self.folds)):
             if column is not None:
                 digest.update(repr((name, column.tolist())).encode())
         if self.vectors is not None:
             digest.update(repr(("vectors", self.vectors.shape)).encode())
-            digest.update(np.ascontiguousarray(self.vectors, dtype="<f4"))
+            digest.update(np.ascontiguousarray(self.vectors, dtype="<f4").data)
         return digest.hexdigest()

@@ -49,10 +49,10 @@ def atlas(pixels: np.ndarray, tile: int, rows: np.ndarray | None = None) -> Atla
             f"atlas: at {tile} px at most {most} images fit {MAX_SIDE} px square; got {count}. "
             "Show fewer images or choose a smaller tile."
         )
-    sheet = np.zeros((lines, tile, columns, tile, channels), dtype=np.uint8)
+    cells = np.zeros((lines, tile, columns, tile, channels), dtype=np.uint8)
     for number, image in enumerate(fitted(pixels, tile, rows)):
-        sheet[number // columns, :, number % columns] = image
-    sheet = sheet.reshape(lines * tile, columns * tile, channels)
+        cells[number // columns, :, number % columns] = image
+    sheet = cells.reshape(lines * tile, columns * tile, channels)
     file = io.BytesIO()
     Image.fromarray(sheet[..., 0] if channels == 1 else sheet).save(file, "PNG", optimize=False, compress_level=6)
     data = file.getvalue()

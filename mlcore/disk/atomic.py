@@ -14,6 +14,7 @@ import os
 import shutil
 import signal
 import stat
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,7 +49,7 @@ class CrashSites:
 CRASHES = CrashSites(os.environ.get("LAB_CRASH_AT", ""))
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
     """Write every byte or raise DiskFull, leaving the file as long as it was."""
     start = os.lseek(descriptor, 0, os.SEEK_END)
     try:
@@ -132,7 +133,7 @@ def open_private(path: str, flags: int) -> int:
 
 
 def sync_folder(folder: Path) -> None:
-    if os.name == "nt":
+    if sys.platform == "win32":
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -11,6 +11,7 @@ from mlcore.catalogue import parts
 from mlcore.data import ImageTable, Split
 from mlcore.spec.defaults import learns_proxies
 from mlcore.spec.run_spec import RunSpec
+from mlcore.spec.sections import Part
 from mlcore.traits import MethodTrait
 
 MOSTLY = 0.8  # of the held-out images that ask: of one class
@@ -154,13 +155,13 @@ def setting_concerns(spec: RunSpec, split: Split) -> Iterator[Concern]:
             "are never reached."
         )
     if spec.wrapper is not None:
-        yield from memory_concerns(spec)
+        yield from memory_concerns(spec, spec.wrapper)
     if parts("miners")[spec.miner.key].family == "given":
         yield from given_tuples_concerns(spec)
 
 
-def memory_concerns(spec: RunSpec) -> Iterator[Concern]:
-    size, warm_up = (spec.wrapper.params.get(name) for name in ("memory_size", "warm_up"))
+def memory_concerns(spec: RunSpec, wrapper: Part) -> Iterator[Concern]:
+    size, warm_up = wrapper.number("memory_size"), wrapper.number("warm_up")
     if size is not None and size < spec.sampler.batch_size:
         yield Concern(
             f"A memory of {size:,} does not hold a batch of {spec.sampler.batch_size:,}. Make it larger.", stops=True

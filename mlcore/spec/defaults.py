@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel
-
 from mlcore.catalogue import parts
 from mlcore.spec.sections import BackboneChoice, HeadChoice, OptimizerChoice, Part
 from mlcore.traits import BackboneTrait, MethodTrait
@@ -54,7 +52,7 @@ def follow(before: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, An
     """
     followed: dict[str, Any] = {}
     for rule in (follow_dataset, follow_backbone, follow_method, follow_sampler, follow_head, follow_teacher):
-        found = rule(before, followed | change)
+        found = rule(before, {**followed, **change})
         followed |= {name: value for name, value in found.items() if not is_named(name, change)}
     return followed
 
@@ -167,7 +165,7 @@ def usual_with_backbone(backbone: dict[str, Any], kept: Mapping[str, Any] | None
     }
 
 
-def usual_key(section: str, record: dict[str, Any], usual: Part | None = None) -> str | None:
+def usual_key(section: str, record: Mapping[str, Any], usual: Part | None = None) -> str | None:
     """The part that is taken where none is named. Proxies and texts want plain batches, other losses m per class."""
     if section == "sampler":
         shuffles = learns_proxies(key_in(record["loss"])) or reads_texts(key_in(record.get("method")))
@@ -176,12 +174,12 @@ def usual_key(section: str, record: dict[str, Any], usual: Part | None = None) -
         return usual_augment(record["method"]["key"])
     if section == "backbone" and holds_vectors(key_in(record.get("dataset"))):
         return VECTORS
-    return usual and usual.key
+    return usual.key if usual else None
 
 
 def key_in(choice: Any) -> str:
     """The key of a part as it may stand in a record: its name, its record, or nothing."""
-    if isinstance(choice, BaseModel):
+    if isinstance(choice, Part):
         return choice.key
     return str((choice.get("key") if isinstance(choice, dict) else choice) or "")
 
@@ -194,7 +192,7 @@ def holds_vectors(dataset_key: str) -> bool | None:
 
     if SET_ID.fullmatch(dataset_key):
         facts = read_facts(data_root() / dataset_key)
-        return facts and facts.has_vectors
+        return facts.has_vectors if facts else None
     from mlcore.data.sources import FeatureVectors
     from mlcore.data.sources.safe_folder import allowed
 

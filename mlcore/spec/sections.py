@@ -22,6 +22,11 @@ class Part(Record):
     key: str
     params: dict[str, Value] = {}
 
+    def number(self, name: str) -> float | None:
+        """A knob's number; None where the part has no such knob, or none is set."""
+        value = self.params.get(name)
+        return value if isinstance(value, int | float) else None
+
 
 class WeightedPart(Part):
     """`weight`: what it is multiplied by before it is added to the loss."""
@@ -137,13 +142,14 @@ class TeacherChoice(Record):
         """Either a run or a backbone, whose values are checked against its declaration and filled in."""
         if not isinstance(record, dict):
             return record
-        run, backbone, given = (record.get(name) or "" for name in ("run", "backbone", "params"))
+        run, backbone = record.get("run") or "", record.get("backbone") or ""
+        given = record.get("params") or {}
         if bool(run) == bool(backbone):
             came = "both" if run else "neither"
             raise ValueError(f"a teacher is either a run or a backbone; got {came}. Set run or backbone of it.")
         if given and not backbone:
             raise ValueError(f"a run that teaches has nothing to set; got {', '.join(given)}. Leave it out.")
-        params = parts("backbones")[str(backbone)].check(given or {}) if backbone else {}
+        params = parts("backbones")[str(backbone)].check(given) if backbone else {}
         return {**record, "run": run, "backbone": backbone, "params": params}
 
 

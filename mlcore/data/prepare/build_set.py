@@ -17,6 +17,7 @@ from mlcore.data.store import SetFacts, data_root, read_facts, set_of_state
 from mlcore.disk.atomic import make_folders
 
 COLUMNS = ("row", "file", "label", "parent", "split", "fold", "text")
+WRITTEN = (*COLUMNS, "width", "height", "mode", "hash")
 
 
 def derive_set(
@@ -57,22 +58,22 @@ def derive_set(
         name: np.load(fact.folder / "pixels.npy", mmap_mode="r", allow_pickle=False) for name, fact in facts.items()
     }
     vectors = vectors_of(index, whose, facts)
-    rows = zip(index.itertuples(index=False), whose, strict=True)
+    rows = zip(whose, *(index[name] for name in WRITTEN), strict=True)
     make_folders(root)
     with SetWriter(root, state, sides[only]) as writer:
         writer.check_room((len(index) - writer.done) * sides[only] ** 2 * 3)
-        for number, (row, name) in enumerate(rows):
+        for number, (name, row, file, label, parent, split, fold, text, width, height, mode, look) in enumerate(rows):
             if number < writer.done:
                 continue
             found = Found(
-                row.file,
-                row.label,
-                parent=row.parent or None,
-                split=row.split or None,
-                fold=int(row.fold) if row.fold >= 0 else None,
-                text=row.text or None,
+                file,
+                label,
+                parent=parent or None,
+                split=split or None,
+                fold=int(fold) if fold >= 0 else None,
+                text=text or None,
             )
-            writer.add(found, pixels[name][row.row], int(row.width), int(row.height), row.mode, row.hash)
+            writer.add(found, pixels[name][row], int(width), int(height), mode, look)
             if progress is not None:
                 progress(number + 1, len(index))
         made_from = {

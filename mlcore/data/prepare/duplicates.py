@@ -6,15 +6,16 @@ bounded also where thousands of images are alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import faiss
 import numpy as np
 import pandas as pd
 
-WITHIN_CLASS, ACROSS_CLASSES, ACROSS_SPLITS = "within_class", "across_classes", "across_splits"
-KINDS = (WITHIN_CLASS, ACROSS_CLASSES, ACROSS_SPLITS)
+Kind = Literal["within_class", "across_classes", "across_splits"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 MAX_DISTANCE = 16
 BITS = 64
 MATCHES = 5_000_000  # the most neighbours that one block of a search may have
@@ -87,7 +88,7 @@ def near_duplicates(index: pd.DataFrame, distance: int = 6, limit: int = 200_000
 
 
 def leave_out(
-    index: pd.DataFrame, distance: int = 6, kinds: tuple[str, ...] = KINDS, spare: tuple[str, ...] = ()
+    index: pd.DataFrame, distance: int = 6, kinds: tuple[Kind, ...] = KINDS, spare: tuple[str, ...] = ()
 ) -> NearDuplicates:
     """One pair for each image to leave out: it, and the nearest image that stays and that it nearly repeats.
 
@@ -202,7 +203,8 @@ def search(index: faiss.IndexBinaryFlat, codes: np.ndarray, distance: int) -> Ma
         limits, apart, places = index.range_search(codes, distance + 1)  # faiss keeps what is nearer than the radius
     finally:
         faiss.omp_set_num_threads(threads)
-    query = np.repeat(np.arange(len(codes)), np.diff(limits.astype(np.int64)))
+    counts: np.ndarray = np.diff(limits.astype(np.int64))
+    query = np.repeat(np.arange(len(codes)), counts)
     return query, places.astype(np.int64), apart.astype(np.int64)
 
 
@@ -233,7 +235,7 @@ def held_out(index: pd.DataFrame) -> np.ndarray:
     return (sides != "train") & (sides != "")
 
 
-def kinds_of(index: pd.DataFrame):
+def kinds_of(index: pd.DataFrame) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """A function from two arrays of rows to the kind of each pair."""
     labels, away = pd.factorize(index["label"].to_numpy(dtype=object))[0], held_out(index)
     words = np.array(KINDS)

@@ -93,7 +93,7 @@ def write_prepared(index: pd.DataFrame, path: Path | str) -> Path:
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise ValueError(f"{path.name}: the prepared table is .parquet or .csv; got '{path.suffix}'. Rename it.")
     table = index[[*PREPARED, *(column for column in ("row", "set") if column in index)]].copy()
-    table["fold"] = table["fold"].astype("Int64").where(table["fold"] >= 0, pd.NA)
+    table["fold"] = table["fold"].astype("Int64").where(table["fold"] >= 0)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         if path.suffix.lower() == ".csv":

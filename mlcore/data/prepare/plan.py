@@ -8,7 +8,7 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mlcore.data.prepare.steps import STEPS, AnyStep, Effect, Step
+from mlcore.data.prepare.steps import STEPS, AnyStep, Effect
 from mlcore.declare import nearest_word
 from mlcore.disk.plain_yaml import plain_yaml
 
@@ -40,7 +40,7 @@ class Plan(BaseModel):
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
-    def then(self, *steps: Step) -> Plan:
+    def then(self, *steps: AnyStep) -> Plan:
         """This plan with steps added at its end."""
         return Plan(steps=(*self.steps, *steps))
 

@@ -43,10 +43,11 @@ class Effect:
 
 
 class Step(BaseModel, ABC):
-    """One change of an index. `title` names it, `said` tells what it did."""
+    """One change of an index. `title` names it, `step` is its key in a plan."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     title: ClassVar[str]
+    step: str
 
     @abstractmethod
     def change(self, index: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -127,9 +128,7 @@ class Duplicates(Step):
     title = "Near-duplicates"
     step: Literal["duplicates"] = "duplicates"
     distance: Annotated[int, Field(ge=0, le=duplicates.MAX_DISTANCE)] = 6
-    kinds: Annotated[tuple[Literal["within_class", "across_classes", "across_splits"], ...], Field(min_length=1)] = (
-        duplicates.KINDS
-    )
+    kinds: Annotated[tuple[duplicates.Kind, ...], Field(min_length=1)] = duplicates.KINDS
     spare: Annotated[tuple[str, ...], Field(max_length=100_000)] = ()
 
     def change(self, index: pd.DataFrame) -> tuple[pd.DataFrame, str]:

@@ -94,7 +94,8 @@ def fitting_source(path: Path) -> str:
 def fitting_sources(path: str | os.PathLike[str]) -> Iterator[str]:
     """The keys of all sources that may read what is at a path, the likeliest first."""
     for spec in sorted(SOURCES.values(), key=lambda spec: SourceTrait.ANYTHING in spec.traits):
-        if spec.load().takes(path):
+        source: type[Source] = spec.load()
+        if source.takes(path):
             yield spec.key
 
 

@@ -65,7 +65,7 @@ class Benchmark(ABC):
         images = dict.fromkeys(self.counts, 0)
         classes: dict[str, set[str]] = {side: set() for side in self.counts}
         for found in self.find():
-            if isinstance(found, Found):
+            if isinstance(found, Found) and found.split is not None:
                 images[found.split] += 1
                 classes[found.split].add(found.label)
         has = {side: (images[side], len(classes[side])) for side in self.counts}

@@ -88,14 +88,13 @@ def sides_before_classes(folders: Mapping[Folders, int], outer: int) -> dict[Fol
     """
     here = {parts[outer] for parts in folders if len(parts) > outer}
     deep = {parts[outer] for parts in folders if len(parts) > outer + 1}
-    said = {name: side_of_folder(name) for name in here}
-    named = {name for name in here if said[name] is not None}
+    said = {name: side for name in here if (side := side_of_folder(name)) is not None}
     first = min(folders)[:outer]
-    if not deep <= named or len(here) < 2 or len(named) < 2 or (not deep and here != named):
+    if not deep <= said.keys() or len(here) < 2 or len(said) < 2 or (not deep and here != said.keys()):
         return {}
-    if len({said[name][1] for name in named}) > 1 or len({said[name][0] for name in named}) < 2:
+    if len({rest for _, rest in said.values()}) > 1 or len({side for side, _ in said.values()}) < 2:
         return {}
-    return {inner_folder(folders, (*first, name)): said[name][0] for name in named}
+    return {inner_folder(folders, (*first, name)): side for name, (side, _) in said.items()}
 
 
 def inner_folder(folders: Mapping[Folders, int], side: Folders) -> Folders:
@@ -116,8 +115,9 @@ def sides_behind_classes(folders: Mapping[Folders, int], depth: int) -> bool:
     """Whether every image lies in a side's folder inside its class: cat/train, cat/test."""
     if any(len(parts) <= depth for parts in folders):
         return False
-    said = [side_of_folder(name) for name in {parts[depth] for parts in folders}]
-    return None not in said and len({side for side, _ in said}) > 1 and len({rest for _, rest in said}) == 1
+    names = {parts[depth] for parts in folders}
+    said = [side for name in names if (side := side_of_folder(name)) is not None]
+    return len(said) == len(names) and len({side for side, _ in said}) > 1 and len({rest for _, rest in said}) == 1
 
 
 def describe_layout(layout: Layout, folders: Mapping[Folders, int]) -> list[Reading]:

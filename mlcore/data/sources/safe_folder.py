@@ -154,7 +154,9 @@ def allowed(path: str | os.PathLike[str]) -> Path:
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"{printable(str(path))[:200]}: is no path that can be read: {error}") from None
     roots = [Path(root).resolve() for root in os.environ.get("LAB_IMPORT_ROOTS", "").split(os.pathsep) if root]
-    roots += [ALSO_ALLOWED.get().resolve()] if roots and ALSO_ALLOWED.get() else []
+    also = ALSO_ALLOWED.get()
+    if roots and also is not None:
+        roots.append(also.resolve())
     if roots and not any(real.is_relative_to(root) for root in roots):
         raise ValueError(f"{path}: images are only read from {' or '.join(map(str, roots))}, as LAB_IMPORT_ROOTS says.")
     return real

@@ -58,7 +58,8 @@ class TableOfFiles:
             "file": file_column or known_column(there, FILE_COLUMNS),
             "label": label_column or known_column(there, LABEL_COLUMNS),
         }
-        self.below, self.joined = [main], []
+        self.below: list[TableFile] = [main]
+        self.joined: list[TableFile] = []
         for table in beside:
             both = {"file", "label"} <= set(self.columns(table))
             (self.below if both else self.joined).append(table)

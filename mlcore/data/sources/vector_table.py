@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class Table:
 
     vectors: np.ndarray
     labels: Sequence[str]
-    extras: dict[str, Sequence[str]]
+    extras: Mapping[str, Sequence[str]]
     why: dict[int, str]
 
 

@@ -146,7 +146,7 @@ class FeatureVectors:
 
     def stamp(self, file: str) -> str:
         """The vector itself."""
-        return f"{zlib.crc32(np.ascontiguousarray(self.table.vectors[self.rows[file]])):08x}"
+        return f"{zlib.crc32(np.ascontiguousarray(self.table.vectors[self.rows[file]]).data):08x}"
 
     def vectors_of(self, files: Sequence[str]) -> Iterator[np.ndarray]:
         """(n, D) float32 each: the vectors of these names, part after part."""

@@ -80,11 +80,9 @@ class PackedFiles:
                 "read. Divide it."
             )
 
-    def chosen_code_page(self, name_encoding: str) -> str | None:
-        """How the names are read whose writing is not stated; None where all are."""
-        if not self.unstated:
-            return None
-        if name_encoding == AUTO:
+    def chosen_code_page(self, name_encoding: str) -> str:
+        """How the names are read whose writing is not stated."""
+        if name_encoding == AUTO or not self.unstated:
             return guess_code_page(self.unstated)
         if decoded(b"\n".join(self.unstated), name_encoding) is None:
             fitting = ", ".join(fitting_code_pages(self.unstated))
@@ -120,7 +118,7 @@ class PackedFiles:
                     f"ends so: '{file[:80]}' is '{there[:80]}'."
                 )
             )
-        if self.code_page is None:
+        if not self.unstated:
             return told
         example = next(name for name, entry in self.entries.items() if stated_name(entry) is None)
         told.append(

@@ -84,11 +84,11 @@ class ZipTable(TableOfFiles):
         for item in super().find():
             named.add(item.file)
             yield item
-        for item in self.packed.files():
-            if isinstance(item, LeftOut):
-                yield item
-            elif item not in named:
-                yield LeftOut(item, not_an_image(item) or "The table does not name it.")
+        for file in self.packed.files():
+            if isinstance(file, LeftOut):
+                yield file
+            elif file not in named:
+                yield LeftOut(file, not_an_image(file) or "The table does not name it.")
 
 
 def tables_in(packed: PackedFiles) -> list[str]:

@@ -12,9 +12,10 @@ import pytest
 from image_files import classes, image_bytes, picture, tree
 
 from mlcore.commands.training import key_of_set
-from mlcore.data import load
+from mlcore.data import load, store
 from mlcore.data.importing import import_path
 from mlcore.data.store import (
+    SetFacts,
     all_sets,
     data_root,
     delete_set,
@@ -271,3 +272,11 @@ def test_thumbnails_of_some_rows_are_those_of_the_rows(own):
 def test_what_was_left_out_is_kept(own):
     tree(own, {"c0/x.txt": b"x"})
     assert read_left_out(import_path(own)).file.tolist() == ["c0/x.txt"]
+
+
+def test_a_set_whose_record_goes_while_it_is_opened_is_told(tmp_path, monkeypatch):
+    facts = SetFacts(tmp_path, "own-1", "Shop", {}, {}, 8, "RGB", "", "2026-01-01", {}, [])
+    monkeypatch.setattr(store, "find_set", lambda text, root=None: facts)
+    monkeypatch.setattr(store, "stamp_of", lambda folder: "as it was")
+    with pytest.raises(ValueError, match=r"Shop: cannot be read: its set\.json is gone"):
+        store.open_set("Shop")
