@@ -1,7 +1,7 @@
 """How one number is made of many: what a loss does with its value per item.
 
-A loss hands its reducer named parts and the embeddings. A part is a tensor of losses, `Items` when the loss also says
-whose they are, or `Sums` when it never holds its items one by one. Parts are reduced one by one and added. A part
+A loss hands its reducer named terms and the embeddings. A term is a tensor of losses, `Items` when the loss also says
+whose they are, or `Sums` when it never holds its items one by one. Terms are reduced one by one and added. A term
 without items gives a zero that is still attached to the graph.
 """
 
@@ -20,7 +20,7 @@ REDUCERS = Registry("reducer", traits=ReducerTrait)
 
 
 class Sums(NamedTuple):
-    """A part known by the sum of its losses, how many there are, and how many are above zero (scalars).
+    """A term known by the sum of its losses, how many there are, and how many are above zero (scalars).
 
     `divisor` is what the loss's own formula divides by, if that is not one of them.
     """
@@ -32,7 +32,7 @@ class Sums(NamedTuple):
 
 
 class Items(NamedTuple):
-    """A part's losses (n,) with each one's anchor, a position in the batch (n,), and the labels of the batch (B,).
+    """A term's losses (n,) with each one's anchor, a position in the batch (n,), and the labels of the batch (B,).
 
     Where the anchors are others than the batch (its reference, proxies), positions and labels are those of the others.
     `labels` is None where the loss was given none; `divisor` as in `Sums`.
@@ -44,7 +44,7 @@ class Items(NamedTuple):
     divisor: Tensor | None = None
 
 
-Part = Tensor | Items | Sums
+LossTerm = Tensor | Items | Sums
 
 
 def row_items(losses: Tensor, labels: Tensor | None) -> Items:
@@ -52,18 +52,18 @@ def row_items(losses: Tensor, labels: Tensor | None) -> Items:
     return Items(losses, torch.arange(len(losses), device=losses.device), labels)
 
 
-def sums_of(part: Part) -> Sums:
-    if isinstance(part, Sums):
-        return part
-    losses, divisor = (part.losses, part.divisor) if isinstance(part, Items) else (part, None)
+def sums_of(term: LossTerm) -> Sums:
+    if isinstance(term, Sums):
+        return term
+    losses, divisor = (term.losses, term.divisor) if isinstance(term, Items) else (term, None)
     return Sums(losses.sum(), torch.tensor(losses.numel(), device=losses.device), (losses > 0).count_nonzero(), divisor)
 
 
-def losses_of(part: Part) -> Tensor:
-    """Every loss of a part, flat. Raises: ValueError if the loss held none one by one."""
-    if isinstance(part, Sums):
+def losses_of(term: LossTerm) -> Tensor:
+    """Every loss of a term, flat. Raises: ValueError if the loss held none one by one."""
+    if isinstance(term, Sums):
         raise ValueError("reducer: every item is needed, but the loss gave their sum only. Use the mean reducer.")
-    return (part.losses if isinstance(part, Items) else part).flatten()
+    return (term.losses if isinstance(term, Items) else term).flatten()
 
 
 class Reducer(nn.Module):
@@ -71,14 +71,14 @@ class Reducer(nn.Module):
 
     needs_items = False
 
-    def forward(self, parts: dict[str, Part], embeddings: Tensor) -> Any:
-        value = sum(self.reduce_part(part, embeddings) for part in parts.values())
+    def forward(self, terms: dict[str, LossTerm], embeddings: Tensor) -> Any:
+        value = sum(self.reduce_term(term, embeddings) for term in terms.values())
         if isinstance(value, Tensor) and value.requires_grad:
             return value
         return value + (embeddings * 0.0).sum()
 
-    def reduce_part(self, part: Part, embeddings: Tensor) -> Tensor:
-        return self.reduce(sums_of(part))
+    def reduce_term(self, term: LossTerm, embeddings: Tensor) -> Tensor:
+        return self.reduce(sums_of(term))
 
     def reduce(self, sums: Sums) -> Tensor:
         raise NotImplementedError
@@ -93,10 +93,10 @@ class MeanReducer(Reducer):
     def __init__(self) -> None:
         super().__init__()
 
-    def reduce_part(self, part: Part, embeddings: Tensor) -> Tensor:
-        if isinstance(part, Sums):
-            return part.total / part.count.clamp_min(1)
-        losses = losses_of(part)
+    def reduce_term(self, term: LossTerm, embeddings: Tensor) -> Tensor:
+        if isinstance(term, Sums):
+            return term.total / term.count.clamp_min(1)
+        losses = losses_of(term)
         return losses.sum() / max(1, losses.numel())
 
 
@@ -130,15 +130,15 @@ class AvgNonZeroReducer(Reducer):
 
 @REDUCERS.add("none", title="No reduction", family="reducer", formula=r"\ell_i")
 class DoNothingReducer(Reducer):
-    """Returns the parts as they are: a dict from the part's name to its losses, one per item."""
+    """Returns the terms as they are: a dict from the term's name to its losses, one per item."""
 
     needs_items = True
 
     def __init__(self) -> None:
         super().__init__()
 
-    def forward(self, parts: dict[str, Part], embeddings: Tensor) -> dict[str, Tensor | Sums]:
-        return {name: part.losses if isinstance(part, Items) else part for name, part in parts.items()}
+    def forward(self, terms: dict[str, LossTerm], embeddings: Tensor) -> dict[str, Tensor | Sums]:
+        return {name: term.losses if isinstance(term, Items) else term for name, term in terms.items()}
 
 
 @REDUCERS.add(
@@ -173,8 +173,8 @@ class ThresholdReducer(Reducer):
         self.low = low
         self.high = high
 
-    def reduce_part(self, part: Part, embeddings: Tensor) -> Tensor:
-        losses = losses_of(part)
+    def reduce_term(self, term: LossTerm, embeddings: Tensor) -> Tensor:
+        losses = losses_of(term)
         counts = torch.ones_like(losses, dtype=torch.bool)
         if self.low is not None:
             counts &= losses > self.low
@@ -235,8 +235,8 @@ class ClassWeightedReducer(Reducer):
         self.weights: Tensor
         self.register_buffer("weights", weights)
 
-    def reduce_part(self, part: Part, embeddings: Tensor) -> Tensor:
-        items = owned("class_weighted", part)
+    def reduce_term(self, term: LossTerm, embeddings: Tensor) -> Tensor:
+        items = owned("class_weighted", term)
         if items.labels is None:
             raise ValueError("class_weighted: labels must be given to the loss; got None. Pass one per row.")
         outside = (items.labels < 0) | (items.labels >= len(self.weights))
@@ -276,8 +276,8 @@ class PerAnchorReducer(Reducer):
         self.reducer = reducer or MeanReducer()
         self.aggregation_func = aggregation_func or mean_of_rows
 
-    def reduce_part(self, part: Part, embeddings: Tensor) -> Tensor:
-        items = owned("per_anchor", part)
+    def reduce_term(self, term: LossTerm, embeddings: Tensor) -> Tensor:
+        items = owned("per_anchor", term)
         anchors = len(embeddings) if items.labels is None else len(items.labels)
         counts = torch.bincount(items.anchors, minlength=anchors)
         most = int(counts.max()) if len(counts) else 0
@@ -295,9 +295,9 @@ def mean_of_rows(losses: Tensor, counts: Tensor) -> Tensor:
     return losses.sum(dim=1) / counts.clamp_min(1)
 
 
-def owned(who: str, part: Part) -> Items:
-    if isinstance(part, Items):
-        return part
+def owned(who: str, term: LossTerm) -> Items:
+    if isinstance(term, Items):
+        return term
     raise ValueError(
         f"{who}: needs to know the anchor of each item, which this loss does not tell. Use the mean reducer, or a loss "
         "that hands over Items (mlcore/reducers.py)."
@@ -306,15 +306,15 @@ def owned(who: str, part: Part) -> Items:
 
 @REDUCERS.add(
     "multiple",
-    title="A reducer for each part",
+    title="A reducer for each term",
     family="reducer",
     formula=r"\sum_k \operatorname{red}_k(\ell^{(k)})",
     names=("MultipleReducers (pytorch-metric-learning)",),
 )
 class MultipleReducers(Reducer):
-    """Gives each named part of a loss (pos_loss, neg_loss ...) to a reducer of its own and adds the results.
+    """Gives each named term of a loss (pos_loss, neg_loss ...) to a reducer of its own and adds the results.
 
-    Parts without one go to `default_reducer` (the mean). Every item is asked for as soon as one of them needs it.
+    Terms without one go to `default_reducer` (the mean). Every item is asked for as soon as one of them needs it.
 
     Raises: ValueError for a name that the loss does not have, and for a reducer that gives no single number.
     """
@@ -328,11 +328,11 @@ class MultipleReducers(Reducer):
             raise ValueError("multiple: each reducer must give one number; DoNothingReducer does not. Use another.")
         self.needs_items = any(member.needs_items for member in members)
 
-    def forward(self, parts: dict[str, Part], embeddings: Tensor) -> Tensor:
+    def forward(self, terms: dict[str, LossTerm], embeddings: Tensor) -> Tensor:
         for name in self.reducers:
-            if name not in parts:
-                raise ValueError(f"multiple: the loss has no part '{name}'.{nearest_word(name, parts)}")
-        values = [self.reducer_of(name)({name: part}, embeddings) for name, part in parts.items()]
+            if name not in terms:
+                raise ValueError(f"multiple: the loss has no term '{name}'.{nearest_word(name, terms)}")
+        values = [self.reducer_of(name)({name: term}, embeddings) for name, term in terms.items()]
         return sum(values, (embeddings * 0.0).sum())
 
     def reducer_of(self, name: str) -> Reducer:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from mlcore.declare import Knob
-from mlcore.losses.inputs import Entry
+from mlcore.losses.inputs import PairInputs
 from mlcore.losses.registry import LOSSES
 from mlcore.losses.triplet_margin import TripletMarginLoss
-from mlcore.reducers import Items, Part, row_items
+from mlcore.reducers import Items, LossTerm, row_items
 from mlcore.tuples import Pairs, Triplets
 
 
@@ -40,7 +40,7 @@ class AdaptedTripletLoss(TripletMarginLoss):
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,): then
     the chosen positives and negatives are held near the class means of the reference. The triplets make the part
     loss, the C classes with a chosen sample the part adaptation_loss.
-    Raises: ValueError at the door (losses/door.py), and for tuples without labels.
+    Raises: ValueError for tuples without labels.
     """
 
     def __init__(
@@ -52,13 +52,13 @@ class AdaptedTripletLoss(TripletMarginLoss):
         super().__init__(**rest)
         self.adaptation_weight = adaptation_weight
 
-    def parts(self, batch: Entry) -> dict[str, Part]:
-        parts = super().parts(batch)
+    def loss_terms(self, batch: PairInputs) -> dict[str, LossTerm]:
+        parts = super().loss_terms(batch)
         if batch.indices_tuple is None or self.adaptation_weight == 0:
             return parts
         return parts | {"adaptation_loss": self.shifts(batch)}
 
-    def shifts(self, batch: Entry) -> Items:
+    def shifts(self, batch: PairInputs) -> Items:
         """For each class with a chosen sample, the squared distance of the mean chosen one from the mean, weighted."""
         own = batch.ref_emb is None
         labels = batch.labels if own else batch.ref_labels

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance
-from mlcore.losses.inputs import between_unit_vectors, enter, full_precision
+from mlcore.losses.inputs import check_pairs, outside_autocast, require_unit_euclidean
 from mlcore.losses.registry import LOSSES
 from mlcore.reducers import Items, MeanReducer, Reducer
 
@@ -43,7 +43,7 @@ class AngularLoss(nn.Module):
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,).
     The mean goes over the positive pairs; one without negatives counts as 0. A repeated pair counts once.
-    Raises: ValueError at the door (losses/door.py), and for a distance other than that of unit vectors.
+    Raises: ValueError for a distance other than that of unit vectors.
     """
 
     fitting_distances = ("lp",)
@@ -57,10 +57,10 @@ class AngularLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.alpha = alpha
-        self.distance = between_unit_vectors(self, distance)
+        self.distance = require_unit_euclidean(self, distance)
         self.reducer = reducer or MeanReducer()
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -70,7 +70,7 @@ class AngularLoss(nn.Module):
         ref_labels: Tensor | None = None,
     ) -> Any:
         """Return the mean loss over the positive pairs, a scalar."""
-        batch = enter(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         positive, negative = batch.masks()
         unit = F.normalize(batch.embeddings)
         reference = unit if batch.ref_emb is None else F.normalize(batch.ref_emb)

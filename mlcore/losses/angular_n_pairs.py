@@ -41,7 +41,6 @@ class AngularNPairsLoss(NPairsLoss):
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,): then
     positives come from there. The means go over the pairs; fewer than two classes with a pair give 0.
-    Raises: ValueError at the door (losses/door.py).
     """
 
     depends_on_length = "the N-pairs part compares embeddings as they are"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance, LpDistance
-from mlcore.losses.inputs import Entry, enter_with_labels, full_precision
+from mlcore.losses.inputs import PairInputs, check_labelled_pairs, outside_autocast
 from mlcore.losses.registry import LOSSES
 from mlcore.reducers import AvgNonZeroReducer, Items, Reducer
 
@@ -35,7 +35,7 @@ class CentroidTripletLoss(nn.Module):
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,): then
     means are of the reference. Given tuples say which anchors and which other classes are compared; means are always
     over all samples. Averages over what still loses something; a class of one sample has no mean without itself.
-    Raises: ValueError at the door (losses/door.py), and for tuples without labels.
+    Raises: ValueError for tuples without labels.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class CentroidTripletLoss(nn.Module):
         self.distance = distance or LpDistance(power=2)
         self.reducer = reducer or AvgNonZeroReducer()
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -65,7 +65,7 @@ class CentroidTripletLoss(nn.Module):
         ref_labels: Tensor | None = None,
     ) -> Any:
         """Return the mean over the triplets that still lose something, a scalar."""
-        batch = enter_with_labels(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        batch = check_labelled_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         own = batch.ref_emb is None
         unit = self.distance.normalize(batch.embeddings)
         reference, of_reference = unit, batch.labels
@@ -85,7 +85,7 @@ class CentroidTripletLoss(nn.Module):
         losses = F.softplus(violation) if self.smooth_loss else F.relu(violation)
         return self.reducer({"loss": Items(losses, anchors, batch.labels)}, batch.embeddings)
 
-    def compared(self, batch: Entry, of_class: Tensor, count: int) -> Tensor:
+    def compared(self, batch: PairInputs, of_class: Tensor, count: int) -> Tensor:
         """(B, C): the anchors that have a positive, with each class in which they have a negative."""
         positive, negative = batch.masks()
         members = F.one_hot(of_class, count).to(batch.embeddings.dtype)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance
-from mlcore.losses.inputs import enter, full_precision, only_cosine
+from mlcore.losses.inputs import check_pairs, outside_autocast, require_cosine
 from mlcore.losses.logsumexp import masked_logsumexp
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine, angle_of_cosine
@@ -40,7 +40,7 @@ class CircleLoss(nn.Module):
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,).
     An anchor needs a positive and a negative, else it loses nothing. The mean goes over the anchors that lose
     something. A repeated pair counts once.
-    Raises: ValueError at the door (losses/door.py), and for a distance that is not the cosine.
+    Raises: ValueError for a distance that is not the cosine.
     """
 
     fitting_distances = ("cosine",)
@@ -62,10 +62,10 @@ class CircleLoss(nn.Module):
         super().__init__()
         self.m = m
         self.gamma = gamma
-        self.distance = only_cosine(self, distance)
+        self.distance = require_cosine(self, distance)
         self.reducer = reducer or AvgNonZeroReducer()
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -75,7 +75,7 @@ class CircleLoss(nn.Module):
         ref_labels: Tensor | None = None,
     ) -> Any:
         """Return the mean over the anchors that lose something, a scalar."""
-        batch = enter(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
         positive, negative = batch.masks()
         pull = F.relu(1.0 + self.m - mat.detach()) * (1.0 - self.m - mat)

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import CosineSimilarity, Distance
-from mlcore.losses.inputs import full_precision, only_cosine
+from mlcore.losses.inputs import outside_autocast, require_cosine
 from mlcore.losses.logsumexp import masked_logsumexp
 from mlcore.losses.registry import LOSSES
 from mlcore.losses.soft_ranks import items_of, list_masks, near
-from mlcore.losses.two_view_inputs import enter_views
+from mlcore.losses.two_view_inputs import check_views
 from mlcore.reducers import Items, MeanReducer, Reducer
 
 LARGEST_SCALE = 100.0
@@ -43,7 +43,6 @@ class ClipLoss(nn.Module):
     Shapes: embeddings (B, D) float, not normalised. With ref_emb (B, D) alone row i is the other view of row i; with
     labels (B,) and ref_labels (N,), or labels alone, rows of one label belong together. A reducer gets one loss per row
     with a partner (row_loss) and one per other view with a partner (column_loss).
-    Raises: ValueError at the door (losses/door.py, losses/views.py).
     """
 
     fitting_distances = ("cosine",)
@@ -62,11 +61,11 @@ class ClipLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.temperature = temperature
-        self.distance: CosineSimilarity = only_cosine(self, distance)
+        self.distance: CosineSimilarity = require_cosine(self, distance)
         self.reducer = reducer or MeanReducer()
         self.logit_scale = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=learn_temperature)
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -76,7 +75,7 @@ class ClipLoss(nn.Module):
         ref_labels: Tensor | None = None,
     ) -> Any:
         """Return the mean of the two directions, a scalar."""
-        batch = enter_views(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        batch = check_views(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         cosines = near(self.distance, batch)  # (B, N)
         positive, negative = list_masks(batch, cosines.shape)
         logits = self.scale().to(cosines.dtype) * cosines

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import CosineSimilarity, Distance, LpDistance
-from mlcore.losses.inputs import enter, full_precision
+from mlcore.losses.inputs import check_pairs, outside_autocast
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine, angle_of_cosine, angle_of_distance
-from mlcore.reducers import AvgNonZeroReducer, Items, Part, Reducer, Sums
+from mlcore.reducers import AvgNonZeroReducer, Items, LossTerm, Reducer, Sums
 from mlcore.tuples import label_masks, to_pairs
 
 
@@ -36,7 +36,7 @@ class ContrastiveLoss(nn.Module):
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,). A
     batch without positive or negative pairs loses nothing there.
-    Raises: ValueError at the door (losses/door.py), and if the margins are those of a distance but a similarity is
+    Raises: ValueError if the margins are those of a distance but a similarity is
     used.
     """
 
@@ -83,7 +83,7 @@ class ContrastiveLoss(nn.Module):
                 f"{neg_margin:g}. For cosines pass pos_margin=1, neg_margin=0."
             )
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -93,7 +93,7 @@ class ContrastiveLoss(nn.Module):
         ref_labels: Tensor | None = None,
     ) -> Any:
         """Return the sum of the positive and the negative half, a scalar."""
-        batch = enter(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
         if batch.indices_tuple is None:
             same, different = label_masks(batch.labels, batch.ref_labels)
@@ -118,7 +118,7 @@ class ContrastiveLoss(nn.Module):
         excess = F.relu(excess, inplace=True)
         return 0.5 * excess.square() if self.squared else excess
 
-    def over_negatives(self, mat: Tensor, different: Tensor, labels: Tensor | None) -> Part:
+    def over_negatives(self, mat: Tensor, different: Tensor, labels: Tensor | None) -> LossTerm:
         """Their sums, since picking most of a matrix out costs more than all the rest."""
         if self.reducer.needs_items:
             anchors, negatives = different.nonzero(as_tuple=True)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mlcore.declare import Knob
-from mlcore.losses.inputs import full_precision, with_proxies
+from mlcore.losses.inputs import match_proxies, outside_autocast
 from mlcore.losses.margin_softmax import Batch, MarginSoftmaxLoss, Scale
 from mlcore.losses.registry import LOSSES
 
@@ -38,7 +38,6 @@ class DeepNCMLoss(MarginSoftmaxLoss):
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes), or (B, C) shares. A
     miner's tuples become one weight per sample. What the other arguments do: losses/margin_softmax.py.
-    Raises: ValueError at the door (losses/door.py).
     """
 
     has_margin = False
@@ -89,10 +88,10 @@ class DeepNCMLoss(MarginSoftmaxLoss):
     def losses(self, batch: Batch, proxies: Tensor) -> Tensor:
         return self.cross_entropy(self.closeness(batch.embeddings, proxies), None, batch)
 
-    @full_precision
+    @outside_autocast
     def get_logits(self, embeddings: Tensor) -> Tensor:
         """(B, D) to (B, C): what the softmax sees."""
-        return self.closeness(*with_proxies(self, embeddings))
+        return self.closeness(*match_proxies(self, embeddings))
 
     def closeness(self, embeddings: Tensor, proxies: Tensor) -> Tensor:
         if not self.euclidean:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance
-from mlcore.losses.inputs import between_unit_vectors, enter, full_precision
+from mlcore.losses.inputs import check_pairs, outside_autocast, require_unit_euclidean
 from mlcore.losses.registry import LOSSES
 from mlcore.reducers import Items, MeanReducer, Reducer
 
@@ -37,7 +37,7 @@ class DynamicSoftMarginLoss(nn.Module):
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,).
     The mean goes over the positive pairs that have a negative. Given tuples name the negatives to choose from; a
     repeated pair counts once.
-    Raises: ValueError at the door (losses/door.py), and for a distance other than that of unit vectors.
+    Raises: ValueError for a distance other than that of unit vectors.
     """
 
     fitting_distances = ("lp",)
@@ -56,11 +56,11 @@ class DynamicSoftMarginLoss(nn.Module):
         self.min_val = min_val
         self.num_bins = num_bins
         self.momentum = momentum
-        self.distance = between_unit_vectors(self, distance)
+        self.distance = require_unit_euclidean(self, distance)
         self.reducer = reducer or MeanReducer()
         self.register_buffer("histogram", torch.zeros(num_bins + 1))
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -70,7 +70,7 @@ class DynamicSoftMarginLoss(nn.Module):
         ref_labels: Tensor | None = None,
     ) -> Any:
         """Return the mean over the positive pairs, a scalar."""
-        batch = enter(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
         positive, negative = batch.masks()
         strangers = mat.masked_fill(~negative, torch.inf)

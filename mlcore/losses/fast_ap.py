@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance, LpDistance
-from mlcore.losses.inputs import enter, full_precision
+from mlcore.losses.inputs import check_pairs, outside_autocast
 from mlcore.losses.registry import LOSSES
 from mlcore.losses.soft_ranks import items_of, list_masks
 from mlcore.reducers import MeanReducer, Reducer
@@ -38,7 +38,7 @@ class FastAPLoss(nn.Module):
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,).
     A miner's tuples say which items stand in each anchor's list (pytorch-metric-learning weighs the anchors instead).
     The mean goes over the anchors that have a positive.
-    Raises: ValueError at the door (losses/door.py), and for a distance of another range: it must be LpDistance with
+    Raises: ValueError for a distance of another range: it must be LpDistance with
     p=2 of normalised embeddings.
     """
 
@@ -64,7 +64,7 @@ class FastAPLoss(nn.Module):
                 f"got {type(self.distance).__name__}. Leave distance out."
             )
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -74,7 +74,7 @@ class FastAPLoss(nn.Module):
         ref_labels: Tensor | None = None,
     ) -> Any:
         """Return one minus the mean of the average precisions, a scalar."""
-        batch = enter(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
         positive, negative = list_masks(batch, mat.shape)
         positives, negatives = self.histograms(mat, positive, negative)  # (B, Q + 1)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance, LpDistance
-from mlcore.losses.inputs import enter, full_precision
+from mlcore.losses.inputs import check_pairs, outside_autocast
 from mlcore.losses.logsumexp import masked_logsumexp
 from mlcore.losses.registry import LOSSES
 from mlcore.reducers import MeanReducer, Reducer, row_items
@@ -34,7 +34,6 @@ class GeneralizedLiftedStructureLoss(nn.Module):
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,).
     The mean goes over all anchors. A repeated pair counts once.
-    Raises: ValueError at the door (losses/door.py).
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class GeneralizedLiftedStructureLoss(nn.Module):
         self.distance = distance or LpDistance()
         self.reducer = reducer or MeanReducer()
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -63,7 +62,7 @@ class GeneralizedLiftedStructureLoss(nn.Module):
         ref_labels: Tensor | None = None,
     ) -> Any:
         """Return the mean over the anchors, a scalar."""
-        batch = enter(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
         positive, negative = batch.masks()
         pulls = masked_logsumexp(self.distance.margin(mat, self.pos_margin), positive, dim=1)  # (B,)

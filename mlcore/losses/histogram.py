@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance
-from mlcore.losses.inputs import Entry, enter, full_precision, only_cosine
+from mlcore.losses.inputs import PairInputs, check_pairs, outside_autocast, require_cosine
 from mlcore.losses.registry import LOSSES
 from mlcore.reducers import MeanReducer, Reducer
 
@@ -36,7 +36,7 @@ class HistogramLoss(nn.Module):
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,).
     One value for the batch; 0 without positive or without negative pairs. A repeated pair counts once.
-    Raises: ValueError at the door (losses/door.py), for a distance that is not the cosine, and for n_bins and delta
+    Raises: ValueError for a distance that is not the cosine, and for n_bins and delta
     that contradict each other.
     """
 
@@ -60,10 +60,10 @@ class HistogramLoss(nn.Module):
                 f"n_bins={n_bins}. Pass one of the two."
             )
         self.n_bins = n_bins or (BINS if delta is None else round(2.0 / delta))
-        self.distance = only_cosine(self, distance)
+        self.distance = require_cosine(self, distance)
         self.reducer = reducer or MeanReducer()
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -73,7 +73,7 @@ class HistogramLoss(nn.Module):
         ref_labels: Tensor | None = None,
     ) -> Any:
         """Return the one value, a scalar."""
-        batch = enter(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
         positives, negatives = (mat[mask] for mask in self.pairs(batch))
         if len(positives) == 0 or len(negatives) == 0:
@@ -81,7 +81,7 @@ class HistogramLoss(nn.Module):
         reverse = self.density(negatives) @ self.density(positives).cumsum(dim=0)
         return self.reducer({"loss": reverse.to(mat.dtype)[None]}, batch.embeddings)
 
-    def pairs(self, batch: Entry) -> tuple[Tensor, Tensor]:
+    def pairs(self, batch: PairInputs) -> tuple[Tensor, Tensor]:
         """(B, N) masks in which each unordered pair stands once."""
         positive, negative = batch.masks()
         if batch.ref_emb is not None:

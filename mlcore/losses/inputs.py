@@ -1,4 +1,8 @@
-"""What every loss checks before its maths: the only place where a loss refuses what it is given."""
+"""What every loss checks before its maths, so that no loss's own docstring repeats it.
+
+Raises: ValueError for a wrong shape, an empty batch, NaN or infinity, labels that are missing, not whole numbers or no
+class of the proxies, tuples of wrong make, and a reference that does not belong.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from mlcore.distances import CosineSimilarity, Distance, LpDistance
 from mlcore.tuples import Pairs, Triplets, as_tuples, label_masks, sample_weights, tuple_masks
 
 
-class Entry(NamedTuple):
+class PairInputs(NamedTuple):
     """Checked arguments of a loss. `ref_emb` and `ref_labels` are None when the batch is its own reference."""
 
     embeddings: Tensor
@@ -31,7 +35,7 @@ class Entry(NamedTuple):
         return tuple_masks(self.indices_tuple, (len(self.embeddings), len(reference)))
 
 
-class ProxyEntry(NamedTuple):
+class ProxyInputs(NamedTuple):
     """Checked arguments of a proxy loss: embeddings, labels, proxies in the same dtype, a weight per sample.
 
     Where soft labels are allowed and given, `labels` is (B, C) float, each row's shares of the classes.
@@ -43,7 +47,7 @@ class ProxyEntry(NamedTuple):
     weights: Tensor | None
 
 
-def full_precision(method: Callable[..., Any]) -> Callable[..., Any]:
+def outside_autocast(method: Callable[..., Any]) -> Callable[..., Any]:
     """Run a method of (self, embeddings, ...) outside autocast: 1 - 1e-7 is 1 in half precision."""
 
     @functools.wraps(method)
@@ -57,14 +61,14 @@ def full_precision(method: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def enter(
+def check_pairs(
     owner: nn.Module,
     embeddings: Tensor,
     labels: Tensor | None,
     indices_tuple: tuple[Tensor, ...] | None = None,
     ref_emb: Tensor | None = None,
     ref_labels: Tensor | None = None,
-) -> Entry:
+) -> PairInputs:
     """The checked arguments of a pair or triplet loss, floats in float32 at least.
 
     Raises: ValueError for a wrong shape, an empty batch, embeddings that are not finite, labels that are missing or not
@@ -76,7 +80,7 @@ def enter(
     labels = checked_labels(who, "labels", labels, batch, needed=tuples is None)
     if ref_emb is None or ref_emb is embeddings:
         require_finite(who, batch)
-        return Entry(batch, labels, tuples, None, None)
+        return PairInputs(batch, labels, tuples, None, None)
     reference = checked_embeddings(who, "ref_emb", ref_emb).to(batch.dtype)
     if reference.shape[1] != batch.shape[1]:
         raise ValueError(
@@ -85,22 +89,22 @@ def enter(
         )
     ref_labels = checked_labels(who, "ref_labels", ref_labels, reference, needed=tuples is None)
     require_finite(who, batch, reference)
-    return Entry(batch, labels, tuples, reference, ref_labels)
+    return PairInputs(batch, labels, tuples, reference, ref_labels)
 
 
-def enter_with_labels(
+def check_labelled_pairs(
     owner: nn.Module,
     embeddings: Tensor,
     labels: Tensor | None,
     indices_tuple: tuple[Tensor, ...] | None = None,
     ref_emb: Tensor | None = None,
     ref_labels: Tensor | None = None,
-) -> Entry:
-    """As `enter`, for a loss that needs labels beside an indices_tuple too.
+) -> PairInputs:
+    """As `check_pairs`, for a loss that needs labels beside an indices_tuple too.
 
-    Raises: ValueError as `enter` does, and for labels or ref_labels that are missing.
+    Raises: ValueError as `check_pairs` does, and for labels or ref_labels that are missing.
     """
-    batch = enter(owner, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+    batch = check_pairs(owner, embeddings, labels, indices_tuple, ref_emb, ref_labels)
     for name, given in (("labels", batch.labels), ("ref_labels", batch.ref_labels)):
         if given is None and (name == "labels" or batch.ref_emb is not None):
             raise ValueError(
@@ -110,7 +114,7 @@ def enter_with_labels(
     return batch
 
 
-def enter_proxies(
+def check_proxy_batch(
     owner: nn.Module,
     embeddings: Tensor,
     labels: Tensor | None,
@@ -119,22 +123,22 @@ def enter_proxies(
     *,
     soft: bool = False,
     num_classes: int | None = None,
-) -> ProxyEntry:
+) -> ProxyInputs:
     """The checked arguments of a loss with `owner.proxies` (C, D) or (C, K, D), floats in float32 at least.
 
     `num_classes` is how many classes labels may name, where that is not the number of proxies.
 
-    Raises: ValueError as `enter` does, and for labels outside [0, C), another embedding size, a `ref_emb`, or soft
-    labels that are not shares.
+    Raises: ValueError as `check_pairs` does, and for labels outside [0, C), another embedding size, a `ref_emb`, or
+    soft labels that are not shares.
     """
     who = type(owner).__name__
     if ref_emb is not None and ref_emb is not embeddings:
         raise ValueError(f"{who}: compares embeddings with its proxies and takes no ref_emb. Leave ref_emb out.")
-    batch, proxies = with_proxies(owner, embeddings)
+    batch, proxies = match_proxies(owner, embeddings)
     if soft and labels is not None and labels.ndim == 2 and labels.is_floating_point():
         require_finite(who, batch)
         shares = checked_shares(who, labels, batch, len(proxies))
-        return ProxyEntry(batch, shares, proxies, miner_weights(indices_tuple, batch))
+        return ProxyInputs(batch, shares, proxies, miner_weights(indices_tuple, batch))
     labels = checked_labels(who, "labels", labels, batch, needed=True)
     require_finite(who, batch)
     lowest, highest = (end.item() for end in labels.aminmax())
@@ -145,14 +149,14 @@ def enter_proxies(
             f"{who}: labels must lie in [0, {classes}), one number per class; got {int(labels[outside][0])}. "
             f"Renumber the classes from 0, or build the loss with num_classes={int(labels.max()) + 1}."
         )
-    return ProxyEntry(batch, labels, proxies, miner_weights(indices_tuple, batch))
+    return ProxyInputs(batch, labels, proxies, miner_weights(indices_tuple, batch))
 
 
 def miner_weights(indices_tuple: tuple[Tensor, ...] | None, batch: Tensor) -> Tensor | None:
     return None if indices_tuple is None else sample_weights(indices_tuple, len(batch), batch)
 
 
-def with_proxies(owner: nn.Module, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+def match_proxies(owner: nn.Module, embeddings: Tensor) -> tuple[Tensor, Tensor]:
     """Embeddings and `owner.proxies` in one dtype, float32 at least. Raises: ValueError if their widths differ."""
     who = type(owner).__name__
     batch = checked_embeddings(who, "embeddings", embeddings)
@@ -222,7 +226,7 @@ def require_finite(who: str, *batches: Tensor) -> None:
             )
 
 
-def only_cosine(owner: nn.Module, distance: Distance | None) -> Distance:
+def require_cosine(owner: nn.Module, distance: Distance | None) -> Distance:
     """The cosine similarity. Raises: ValueError for any other distance: an angular margin has no meaning there."""
     if distance is None:
         return CosineSimilarity()
@@ -234,7 +238,7 @@ def only_cosine(owner: nn.Module, distance: Distance | None) -> Distance:
     return distance
 
 
-def between_unit_vectors(owner: nn.Module, distance: Distance | None) -> LpDistance:
+def require_unit_euclidean(owner: nn.Module, distance: Distance | None) -> LpDistance:
     """The Euclidean distance of embeddings scaled to length 1. Raises: ValueError for any other."""
     if distance is None:
         return LpDistance()

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import CosineSimilarity, Distance
-from mlcore.losses.inputs import enter, full_precision
+from mlcore.losses.inputs import check_pairs, outside_autocast
 from mlcore.losses.registry import LOSSES
-from mlcore.reducers import Items, MeanReducer, Part, Reducer, Sums
+from mlcore.reducers import Items, LossTerm, MeanReducer, Reducer, Sums
 
 
 @LOSSES.add(
@@ -35,7 +35,6 @@ class IntraPairVarianceLoss(nn.Module):
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,).
     A batch without positive or negative pairs loses nothing there. A repeated pair counts once.
-    Raises: ValueError at the door (losses/door.py).
     """
 
     needs_a_base_loss = "it evens out similarities, whatever they are"
@@ -72,7 +71,7 @@ class IntraPairVarianceLoss(nn.Module):
         self.distance = distance or CosineSimilarity()
         self.reducer = reducer or MeanReducer()
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -82,11 +81,11 @@ class IntraPairVarianceLoss(nn.Module):
         ref_labels: Tensor | None = None,
     ) -> Any:
         """Return the sum of the positive and the negative mean, a scalar."""
-        batch = enter(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
         positive, negative = batch.masks()
         alike = self.distance.is_inverted
-        parts: dict[str, Part] = {"pos_loss": self.each(mat, positive, self.pos_eps, alike, batch.labels)}
+        parts: dict[str, LossTerm] = {"pos_loss": self.each(mat, positive, self.pos_eps, alike, batch.labels)}
         if self.reducer.needs_items:
             parts["neg_loss"] = self.each(mat, negative, self.neg_eps, not alike, batch.labels)
         else:

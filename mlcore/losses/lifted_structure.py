@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance, LpDistance
-from mlcore.losses.inputs import enter, full_precision
+from mlcore.losses.inputs import check_pairs, outside_autocast
 from mlcore.losses.logsumexp import masked_logsumexp
 from mlcore.losses.registry import LOSSES
 from mlcore.reducers import Items, MeanReducer, Reducer
@@ -37,7 +37,6 @@ class LiftedStructureLoss(nn.Module):
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,).
     The mean goes over the positive pairs; one without negatives counts as 0. A repeated pair counts once.
-    Raises: ValueError at the door (losses/door.py).
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class LiftedStructureLoss(nn.Module):
         self.distance = distance or LpDistance()
         self.reducer = reducer or MeanReducer()
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -66,7 +65,7 @@ class LiftedStructureLoss(nn.Module):
         ref_labels: Tensor | None = None,
     ) -> Any:
         """Return the mean over the positive pairs, a scalar."""
-        batch = enter(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
         positive, negative = batch.masks()
         too_close = self.distance.margin(self.neg_margin, mat)

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import CosineSimilarity, Distance
-from mlcore.losses.inputs import enter_proxies, full_precision, only_cosine, with_proxies
+from mlcore.losses.inputs import check_proxy_batch, match_proxies, outside_autocast, require_cosine
 from mlcore.losses.logsumexp import log_one_plus_sum_exp
 from mlcore.losses.margin_softmax import require_sizes
 from mlcore.losses.registry import LOSSES
-from mlcore.reducers import Items, MeanReducer, Part, Reducer
+from mlcore.reducers import Items, LossTerm, MeanReducer, Reducer
 
 SPREAD = 0.5  # divides cosines before their exponential
 
@@ -52,7 +52,7 @@ class ManifoldLoss(nn.Module):
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes), else [0, K). A
     miner's tuples become one weight per sample. The parts are intrinsic_loss and context_loss, one loss per sample.
-    Raises: ValueError at the door (losses/door.py), and for a distance that is not the cosine.
+    Raises: ValueError for a distance that is not the cosine.
     """
 
     fitting_distances = ("cosine",)
@@ -107,13 +107,13 @@ class ManifoldLoss(nn.Module):
         self.lambdaC = lambdaC
         self.alpha = alpha
         self.margin = margin
-        self.distance: CosineSimilarity = only_cosine(self, distance)
+        self.distance: CosineSimilarity = require_cosine(self, distance)
         self.reducer = reducer or MeanReducer()
         self.proxies = nn.Parameter(torch.randn(self.K, embedding_size))
         shared = num_classes is not None and num_classes > self.K
         self.register_buffer("meta_classes", even_partition(num_classes, self.K, seed) if shared else None)
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -124,10 +124,10 @@ class ManifoldLoss(nn.Module):
     ) -> Any:
         """Return the sum of the two parts' means over the batch, a scalar."""
         known = self.K if self.num_classes is None else self.num_classes
-        batch = enter_proxies(self, embeddings, labels, indices_tuple, ref_emb, num_classes=known)
+        batch = check_proxy_batch(self, embeddings, labels, indices_tuple, ref_emb, num_classes=known)
         own = batch.labels if self.meta_classes is None else self.meta_classes[batch.labels]
         rows = torch.arange(len(own), device=own.device)
-        parts: dict[str, Part] = {}
+        parts: dict[str, LossTerm] = {}
         for name, weight, closeness in self.closenesses(batch.embeddings, batch.proxies):
             losses = weight * one_plus_exp_of_closer(closeness, own, self.margin)
             parts[name] = Items(losses if batch.weights is None else losses * batch.weights, rows, batch.labels)
@@ -155,10 +155,10 @@ class ManifoldLoss(nn.Module):
         system = myself - self.alpha * (root[:, None] * similarities * root)
         return torch.linalg.solve(system, (1.0 - self.alpha) * myself[:, first:])
 
-    @full_precision
+    @outside_autocast
     def get_logits(self, embeddings: Tensor) -> Tensor:
         """(B, D) to (B, K): the cosines to the proxies, one per class, or per meta-class where classes share them."""
-        return self.distance(*with_proxies(self, embeddings))
+        return self.distance(*match_proxies(self, embeddings))
 
 
 def one_plus_exp_of_closer(closeness: Tensor, own: Tensor, margin: float) -> Tensor:

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import CosineSimilarity, Distance, LpDistance
-from mlcore.losses.inputs import Entry, enter, full_precision
+from mlcore.losses.inputs import PairInputs, check_pairs, outside_autocast
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine, angle_of_distance
-from mlcore.reducers import AvgNonZeroReducer, Items, Part, Reducer, Sums
+from mlcore.reducers import AvgNonZeroReducer, Items, LossTerm, Reducer, Sums
 from mlcore.tuples import Triplets, all_triplets, to_triplets
 
 
@@ -40,7 +40,7 @@ class MarginLoss(nn.Module):
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers, in [0, num_classes) where the boundary
     is per class; ref_emb (N, D), ref_labels (N,). A batch without triplets gives 0. A repeated triplet counts again, a
     repeated pair once.
-    Raises: ValueError at the door (losses/door.py), for labels that have no boundary, and for a boundary that no cosine
+    Raises: ValueError for labels that have no boundary, and for a boundary that no cosine
     reaches.
     """
 
@@ -86,7 +86,7 @@ class MarginLoss(nn.Module):
         else:
             self.register_buffer("beta", boundary)
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -96,15 +96,15 @@ class MarginLoss(nn.Module):
         ref_labels: Tensor | None = None,
     ) -> Any:
         """Return the sum over the triplets divided by the number of hinges above zero, a scalar."""
-        batch = enter(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
         beta = self.boundaries(batch)  # (B, 1)
         too_far = F.relu(self.distance.margin(mat, beta) + self.margin)
         too_close = F.relu(self.distance.margin(beta, mat) + self.margin)
-        parts = self.parts(too_far, too_close, beta[:, 0], batch)
+        parts = self.loss_terms(too_far, too_close, beta[:, 0], batch)
         return self.reducer(parts, batch.embeddings)
 
-    def boundaries(self, batch: Entry) -> Tensor:
+    def boundaries(self, batch: PairInputs) -> Tensor:
         """(B, 1): each anchor's boundary."""
         beta = self.beta.to(batch.embeddings.dtype)
         if len(beta) == 1:
@@ -119,7 +119,7 @@ class MarginLoss(nn.Module):
             )
         return beta[batch.labels, None]
 
-    def parts(self, too_far: Tensor, too_close: Tensor, beta: Tensor, batch: Entry) -> dict[str, Part]:
+    def loss_terms(self, too_far: Tensor, too_close: Tensor, beta: Tensor, batch: PairInputs) -> dict[str, LossTerm]:
         if isinstance(batch.indices_tuple, Triplets) or self.reducer.needs_items:
             return self.listed(too_far, too_close, beta, batch)
         positive, negative = batch.masks()
@@ -130,7 +130,7 @@ class MarginLoss(nn.Module):
         total = too_far.sum(dim=1) * as_positive + too_close.sum(dim=1) * as_negative
         return self.with_cost(Sums(total.sum(), triplets.sum(), above.sum(), above.sum()), (beta * triplets).sum())
 
-    def listed(self, too_far: Tensor, too_close: Tensor, beta: Tensor, batch: Entry) -> dict[str, Part]:
+    def listed(self, too_far: Tensor, too_close: Tensor, beta: Tensor, batch: PairInputs) -> dict[str, LossTerm]:
         """Triplet by triplet."""
         if batch.indices_tuple is None:
             anchors, positives, negatives = all_triplets(batch.labels, batch.ref_labels)
@@ -148,7 +148,7 @@ class MarginLoss(nn.Module):
         count = torch.tensor(len(anchors), device=far.device)
         return self.with_cost(Sums(far.sum() + close.sum(), count, above, above), beta[anchors].sum())
 
-    def with_cost(self, hinges: Sums, summed_beta: Tensor) -> dict[str, Part]:
+    def with_cost(self, hinges: Sums, summed_beta: Tensor) -> dict[str, LossTerm]:
         if not self.has_cost:
             return {"margin_loss": hinges}
         if len(self.beta) > 1:

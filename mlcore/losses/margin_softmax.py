@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance, at_length_one
-from mlcore.losses.inputs import enter_proxies, full_precision, only_cosine, with_proxies
-from mlcore.reducers import MeanReducer, Part, Reducer, row_items
+from mlcore.losses.inputs import check_proxy_batch, match_proxies, outside_autocast, require_cosine
+from mlcore.reducers import LossTerm, MeanReducer, Reducer, row_items
 
 FEW = 2  # classes per dimension, up to which the whole matrix costs less than rows of own proxies
 AUTO = "from the number of classes"
@@ -123,7 +123,7 @@ class MarginSoftmaxLoss(nn.Module):
         counts = margin_warm_up_steps > 0 or sample_rate < 1 or self.counts_steps
         self.register_buffer("steps", torch.zeros((), dtype=torch.long) if counts else None)
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -133,7 +133,7 @@ class MarginSoftmaxLoss(nn.Module):
         ref_labels: Tensor | None = None,
     ) -> Any:
         """Return the mean loss over the batch, a scalar."""
-        embeddings, labels, proxies, weights = enter_proxies(
+        embeddings, labels, proxies, weights = check_proxy_batch(
             self, embeddings, labels, indices_tuple, ref_emb, soft=True
         )
         batch = self.batch_of(embeddings, labels)
@@ -144,14 +144,14 @@ class MarginSoftmaxLoss(nn.Module):
             self.steps.add_(1)
         return self.reducer(parts, embeddings)
 
-    @full_precision
+    @outside_autocast
     def get_logits(self, embeddings: Tensor) -> Tensor:
         """(B, D) to (B, C): the scaled cosines without margin, for telling the class of a new embedding."""
-        embeddings, proxies = with_proxies(self, embeddings)
+        embeddings, proxies = match_proxies(self, embeddings)
         cosines = self.cosines(self.rows(embeddings), self.columns(proxies))
         return self.factor(embeddings) * cosines * self.proxy_factor(proxies)
 
-    def parts(self, batch: Batch, proxies: Tensor, weights: Tensor | None) -> dict[str, Part]:
+    def parts(self, batch: Batch, proxies: Tensor, weights: Tensor | None) -> dict[str, LossTerm]:
         """The loss of each sample, times its weight (B,), by the name of the part."""
         labels = batch.labels if batch.labels is None or batch.classes is None else batch.classes[batch.labels]
         losses = {"loss": self.losses(batch, proxies)} | self.more_losses(batch)
@@ -184,7 +184,7 @@ class MarginSoftmaxLoss(nn.Module):
         return {}
 
     def accepted_distance(self, distance: Distance | None) -> Distance:
-        return only_cosine(self, distance)
+        return require_cosine(self, distance)
 
     def start_proxies(self, proxies: Tensor) -> None:
         nn.init.normal_(proxies)

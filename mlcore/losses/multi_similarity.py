@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import CosineSimilarity, Distance
-from mlcore.losses.inputs import enter, full_precision
+from mlcore.losses.inputs import check_pairs, outside_autocast
 from mlcore.losses.logsumexp import log_one_plus_sum_exp
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine, angle_of_cosine
@@ -39,7 +39,6 @@ class MultiSimilarityLoss(nn.Module):
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,).
     The mean goes over all anchors; one without positives and negatives counts as 0. A repeated pair counts once.
-    Raises: ValueError at the door (losses/door.py).
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class MultiSimilarityLoss(nn.Module):
         self.distance = distance or CosineSimilarity()
         self.reducer = reducer or MeanReducer()
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -84,7 +83,7 @@ class MultiSimilarityLoss(nn.Module):
         ref_labels: Tensor | None = None,
     ) -> Any:
         """Return the mean loss over the anchors, a scalar."""
-        batch = enter(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
         positive, negative = batch.masks()
         beyond = self.distance.margin(mat, torch.full_like(mat, self.base))

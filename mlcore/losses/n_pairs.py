@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance, DotProductSimilarity
-from mlcore.losses.inputs import Entry, enter_with_labels, full_precision
+from mlcore.losses.inputs import PairInputs, check_labelled_pairs, outside_autocast
 from mlcore.losses.registry import LOSSES
-from mlcore.reducers import Items, MeanReducer, Part, Reducer
+from mlcore.reducers import Items, LossTerm, MeanReducer, Reducer
 from mlcore.tuples import to_pairs
 
 NEGLIGIBLE = 70.0  # logits so far below the largest: their slopes would be denormal, and slow
@@ -44,7 +44,6 @@ class NPairsLoss(nn.Module):
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,): then
     positives come from there. The mean goes over the pairs; fewer than two classes with a pair give 0.
-    Raises: ValueError at the door (losses/door.py).
     """
 
     depends_on_order = "the first pair of each class counts"
@@ -66,7 +65,7 @@ class NPairsLoss(nn.Module):
         self.distance = distance or DotProductSimilarity(normalize_embeddings=False)
         self.reducer = reducer or MeanReducer()
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -76,13 +75,13 @@ class NPairsLoss(nn.Module):
         ref_labels: Tensor | None = None,
     ) -> Any:
         """Return the mean over the pairs, a scalar."""
-        batch = enter_with_labels(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        batch = check_labelled_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         places, anchors, positives = pair_rows(batch)
         losses = self.losses(anchors, positives)
         if self.l2_reg_weight > 0:
             lengths = anchors.square().sum(dim=1) + positives.square().sum(dim=1)
             losses["embedding_reg_loss"] = self.l2_reg_weight * lengths
-        parts: dict[str, Part] = {name: Items(part, places, batch.labels) for name, part in losses.items()}
+        parts: dict[str, LossTerm] = {name: Items(part, places, batch.labels) for name, part in losses.items()}
         return self.reducer(parts, batch.embeddings)
 
     def losses(self, anchors: Tensor, positives: Tensor) -> dict[str, Tensor]:
@@ -90,7 +89,7 @@ class NPairsLoss(nn.Module):
         return {"loss": n_pairs_losses(self.distance, anchors, positives)}
 
 
-def pair_rows(batch: Entry) -> tuple[Tensor, Tensor, Tensor]:
+def pair_rows(batch: PairInputs) -> tuple[Tensor, Tensor, Tensor]:
     """The first positive pair of each class: its anchor's place (P,), its anchor and its positive (P, D).
 
     None at all where only one class has a pair.

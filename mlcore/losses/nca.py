@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance, LpDistance
-from mlcore.losses.inputs import enter, full_precision
+from mlcore.losses.inputs import check_pairs, outside_autocast
 from mlcore.losses.logsumexp import grouped_logsumexp
 from mlcore.losses.registry import LOSSES
 from mlcore.reducers import Items, MeanReducer, Reducer
@@ -36,7 +36,6 @@ class NCALoss(nn.Module):
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,).
     The mean goes over the anchors that have a positive. A miner's tuples weigh the anchors, by how often they occur.
-    Raises: ValueError at the door (losses/door.py).
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class NCALoss(nn.Module):
         self.distance = distance or LpDistance(power=2)
         self.reducer = reducer or MeanReducer()
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -66,7 +65,7 @@ class NCALoss(nn.Module):
         ref_labels: Tensor | None = None,
     ) -> Any:
         """Return the mean over the anchors that have a positive, a scalar."""
-        batch = enter(self, embeddings, labels, None, ref_emb, ref_labels)
+        batch = check_pairs(self, embeddings, labels, None, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
         nearness = mat * (self.softmax_scale if self.distance.is_inverted else -self.softmax_scale)
         positive, _ = label_masks(batch.labels, batch.ref_labels)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import CosineSimilarity, Distance
-from mlcore.losses.inputs import enter, full_precision
+from mlcore.losses.inputs import check_pairs, outside_autocast
 from mlcore.losses.logsumexp import masked_logsumexp
 from mlcore.losses.registry import LOSSES
 from mlcore.reducers import Items, MeanReducer, Reducer
@@ -35,7 +35,6 @@ class NTXentLoss(nn.Module):
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,).
     The mean goes over the positive pairs; one without negatives counts as 0. A repeated pair counts once
     (pytorch-metric-learning counts it as often as it is given).
-    Raises: ValueError at the door (losses/door.py).
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class NTXentLoss(nn.Module):
         self.distance = distance or CosineSimilarity()
         self.reducer = reducer or MeanReducer()
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -63,7 +62,7 @@ class NTXentLoss(nn.Module):
         ref_labels: Tensor | None = None,
     ) -> Any:
         """Return the mean loss over the positive pairs, a scalar."""
-        batch = enter(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
         similarities = (mat if self.distance.is_inverted else -mat) / self.temperature
         positive, negative = batch.masks()

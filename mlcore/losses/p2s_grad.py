@@ -38,7 +38,6 @@ class P2SGradLoss(MarginSoftmaxLoss):
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes), or (B, C) shares. A
     miner's tuples become one weight per sample (pytorch-metric-learning refuses them). What the other arguments do:
     losses/margin_softmax.py.
-    Raises: ValueError at the door (losses/door.py).
     """
 
     has_margin = False

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance
-from mlcore.losses.inputs import enter, full_precision, only_cosine
+from mlcore.losses.inputs import check_pairs, outside_autocast, require_cosine
 from mlcore.losses.registry import LOSSES
 from mlcore.losses.soft_ranks import items_of, list_masks, mean_by_anchor, near, soft_ranks
 from mlcore.reducers import MeanReducer, Reducer
@@ -40,7 +40,6 @@ class PNPLoss(nn.Module):
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,).
     A miner's tuples say which items stand in each anchor's list. The mean goes over the anchors that have a positive.
     There is no second derivative.
-    Raises: ValueError at the door (losses/door.py).
     """
 
     fitting_distances = ("cosine",)
@@ -74,10 +73,10 @@ class PNPLoss(nn.Module):
         self.alpha = alpha
         self.anneal = anneal
         self.variant = variant
-        self.distance = only_cosine(self, distance)
+        self.distance = require_cosine(self, distance)
         self.reducer = reducer or MeanReducer()
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -87,7 +86,7 @@ class PNPLoss(nn.Module):
         ref_labels: Tensor | None = None,
     ) -> Any:
         """Return the mean penalty over the anchors that have a positive, a scalar."""
-        batch = enter(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = near(self.distance, batch)
         positive, negative = list_masks(batch, mat.shape)
         anchors, _, negatives_before = soft_ranks(mat, positive, negative, self.anneal)

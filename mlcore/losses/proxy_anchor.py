@@ -14,7 +14,7 @@ from mlcore.losses.margin_softmax import Batch, MarginSoftmaxLoss, MarginWarmUp
 from mlcore.losses.registry import LOSSES
 from mlcore.losses.soft_ranks import items_of
 from mlcore.margins import MarginLine, angle_of_cosine
-from mlcore.reducers import Part, row_items
+from mlcore.reducers import LossTerm, row_items
 
 
 @LOSSES.add(
@@ -46,7 +46,6 @@ class ProxyAnchorLoss(MarginSoftmaxLoss):
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes), or (B, C) shares. A
     reducer gets one loss per proxy with a positive in the batch (pos_loss), and one per proxy (neg_loss): to it the
     proxies are the anchors. What the other arguments do: losses/margin_softmax.py.
-    Raises: ValueError at the door (losses/door.py).
     """
 
     fitting_distances = tuple(DISTANCES)
@@ -88,7 +87,7 @@ class ProxyAnchorLoss(MarginSoftmaxLoss):
         )
         self.alpha = alpha
 
-    def parts(self, batch: Batch, proxies: Tensor, weights: Tensor | None) -> dict[str, Part]:
+    def parts(self, batch: Batch, proxies: Tensor, weights: Tensor | None) -> dict[str, LossTerm]:
         closeness = self.cosines(batch.embeddings, proxies)  # (B, S)
         margin = self.margins(batch._replace(labels=None, shares=None))  # of each proxy: a scalar, or (S,)
         margin = margin if self.distance.is_inverted else -margin

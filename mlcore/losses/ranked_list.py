@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance, LpDistance
-from mlcore.losses.inputs import enter, full_precision
+from mlcore.losses.inputs import check_pairs, outside_autocast
 from mlcore.losses.registry import LOSSES
 from mlcore.losses.soft_ranks import list_masks
 from mlcore.margins import MarginLine, angle_of_distance
@@ -41,7 +41,7 @@ class RankedListLoss(nn.Module):
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,).
     A miner's tuples say which items stand in each anchor's list. The mean goes over all anchors.
-    Raises: ValueError at the door (losses/door.py), for a similarity in place of a distance, and for a margin larger
+    Raises: ValueError for a similarity in place of a distance, and for a margin larger
     than alpha.
     """
 
@@ -105,7 +105,7 @@ class RankedListLoss(nn.Module):
                 f"got {type(self.distance).__name__}. Leave distance out."
             )
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -115,7 +115,7 @@ class RankedListLoss(nn.Module):
         ref_labels: Tensor | None = None,
     ) -> Any:
         """Return the mean loss over the anchors, a scalar."""
-        batch = enter(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
         positive, negative = list_masks(batch, mat.shape)
         pos_losses = weighted_mean(mat - (self.alpha - self.margin), positive, self.Tp)  # (B,)

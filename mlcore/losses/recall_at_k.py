@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance
-from mlcore.losses.inputs import enter, full_precision, only_cosine
+from mlcore.losses.inputs import check_pairs, outside_autocast, require_cosine
 from mlcore.losses.registry import LOSSES
 from mlcore.losses.soft_ranks import items_of, list_masks, near, soft_ranks
 from mlcore.reducers import MeanReducer, Reducer
@@ -40,7 +40,6 @@ class RecallAtKLoss(nn.Module):
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,).
     A miner's tuples say which items stand in each anchor's list. The mean goes over the anchors that have a positive.
     There is no second derivative.
-    Raises: ValueError at the door (losses/door.py).
     """
 
     fitting_distances = ("cosine",)
@@ -65,10 +64,10 @@ class RecallAtKLoss(nn.Module):
         self.largest_k = largest_k
         self.rank_temperature = rank_temperature
         self.temperature = temperature
-        self.distance = only_cosine(self, distance)
+        self.distance = require_cosine(self, distance)
         self.reducer = reducer or MeanReducer()
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -78,7 +77,7 @@ class RecallAtKLoss(nn.Module):
         ref_labels: Tensor | None = None,
     ) -> Any:
         """Return one minus the mean recall over anchors and k, a scalar."""
-        batch = enter(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = near(self.distance, batch)
         positive, negative = list_masks(batch, mat.shape)
         anchors, positives_before, negatives_before = soft_ranks(mat, positive, negative, self.temperature)

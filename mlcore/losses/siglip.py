@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import CosineSimilarity, Distance
-from mlcore.losses.inputs import full_precision, only_cosine
+from mlcore.losses.inputs import outside_autocast, require_cosine
 from mlcore.losses.registry import LOSSES
 from mlcore.losses.soft_ranks import list_masks, near
-from mlcore.losses.two_view_inputs import enter_views
+from mlcore.losses.two_view_inputs import check_views
 from mlcore.reducers import MeanReducer, Reducer, row_items
 
 
@@ -39,7 +39,6 @@ class SigLipLoss(nn.Module):
     Shapes: embeddings (B, D) float, not normalised. With ref_emb (B, D) alone row i is the other view of row i; with
     labels (B,) and ref_labels (N,), or labels alone, rows of one label belong together. A reducer gets one loss per
     row. Where tuples are given, only their pairs are asked about.
-    Raises: ValueError at the door (losses/door.py, losses/views.py).
     """
 
     fitting_distances = ("cosine",)
@@ -61,12 +60,12 @@ class SigLipLoss(nn.Module):
         super().__init__()
         self.scale = scale
         self.bias = bias
-        self.distance: CosineSimilarity = only_cosine(self, distance)
+        self.distance: CosineSimilarity = require_cosine(self, distance)
         self.reducer = reducer or MeanReducer()
         self.logit_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.logit_bias = nn.Parameter(torch.tensor(float(bias)))
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -76,7 +75,7 @@ class SigLipLoss(nn.Module):
         ref_labels: Tensor | None = None,
     ) -> Any:
         """Return the mean over the rows of the sum over their pairs, a scalar."""
-        batch = enter_views(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        batch = check_views(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         cosines = near(self.distance, batch)  # (B, N)
         positive, negative = list_masks(batch, cosines.shape)
         logits = self.logit_scale.exp().to(cosines.dtype) * cosines + self.logit_bias.to(cosines.dtype)

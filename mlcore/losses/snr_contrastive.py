@@ -33,7 +33,7 @@ class SignalToNoiseRatioContrastiveLoss(ContrastiveLoss):
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,). A
     batch without positive or negative pairs loses nothing there.
-    Raises: ValueError at the door (losses/door.py), and for another distance.
+    Raises: ValueError for another distance.
     """
 
     fitting_distances = ("snr",)

@@ -6,21 +6,21 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from mlcore.losses.inputs import Entry
+from mlcore.losses.inputs import PairInputs
 from mlcore.reducers import Items
 from mlcore.tuples import label_masks, tuple_masks
 
 BLOCK = 2**18  # entries of a block: a few of them stay in a processor's cache
 
 
-def list_masks(batch: Entry, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def list_masks(batch: PairInputs, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """(B, N) masks of positives and negatives: all that the labels allow, or those in a miner's tuples."""
     if batch.indices_tuple is None:
         return label_masks(batch.labels, batch.ref_labels)
     return tuple_masks(batch.indices_tuple, shape)
 
 
-def near(distance: nn.Module, batch: Entry) -> Tensor:
+def near(distance: nn.Module, batch: PairInputs) -> Tensor:
     """(B, N): the similarities, or the distances turned round. Large always means alike."""
     mat = distance(batch.embeddings, batch.ref_emb)
     return mat if distance.is_inverted else -mat

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mlcore.losses.inputs import full_precision, with_proxies
+from mlcore.losses.inputs import match_proxies, outside_autocast
 from mlcore.losses.margin_softmax import Batch, MarginSoftmaxLoss, start_at_length_one
 from mlcore.losses.registry import LOSSES
 
@@ -28,7 +28,6 @@ class SoftmaxLoss(MarginSoftmaxLoss):
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes), or (B, C) shares. A
     miner's tuples become one weight per sample. What the other arguments do: losses/margin_softmax.py.
-    Raises: ValueError at the door (losses/door.py).
     """
 
     has_margin = False
@@ -46,8 +45,8 @@ class SoftmaxLoss(MarginSoftmaxLoss):
         bias = bias if batch.classes is None else bias[batch.classes]
         return self.cross_entropy(self.cosines(batch.embeddings, proxies) + bias, None, batch)
 
-    @full_precision
+    @outside_autocast
     def get_logits(self, embeddings: Tensor) -> Tensor:
         """(B, D) to (B, C): w x + b."""
-        embeddings, proxies = with_proxies(self, embeddings)
+        embeddings, proxies = match_proxies(self, embeddings)
         return self.cosines(embeddings, proxies) + self.bias.to(proxies)

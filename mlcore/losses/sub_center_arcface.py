@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mlcore.declare import Knob
-from mlcore.losses.inputs import enter_proxies, full_precision
+from mlcore.losses.inputs import check_proxy_batch, outside_autocast
 from mlcore.losses.margin_softmax import (
     AngularMargin,
     Batch,
@@ -45,7 +45,6 @@ class SubCenterArcFaceLoss(MarginSoftmaxLoss):
     tight than ArcFace's.
 
     Shapes: as in ArcFace; the proxies are (C, K, D).
-    Raises: ValueError at the door (losses/door.py).
     """
 
     margin_in_radians = True
@@ -79,7 +78,7 @@ class SubCenterArcFaceLoss(MarginSoftmaxLoss):
     def target(self, cosine: Tensor, margin: Tensor, batch: Batch) -> Tensor:
         return add_angle(cosine, margin)
 
-    @full_precision
+    @outside_autocast
     @torch.no_grad()
     def get_outliers(
         self,
@@ -101,7 +100,7 @@ class SubCenterArcFaceLoss(MarginSoftmaxLoss):
                 f"SubCenterArcFaceLoss: threshold must be between 0 and pi rad; got {threshold:g}. "
                 f"If that is degrees, pass {math.radians(threshold):.3f}."
             )
-        embeddings, labels, proxies, _ = enter_proxies(self, embeddings, labels)
+        embeddings, labels, proxies, _ = check_proxy_batch(self, embeddings, labels)
         proxies = proxies[:, None] if proxies.ndim == 2 else proxies
         unit, columns = F.normalize(embeddings), F.normalize(proxies, dim=-1)
         votes = torch.zeros(proxies.shape[:2], device=proxies.device)

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance
-from mlcore.losses.inputs import enter, full_precision, only_cosine
+from mlcore.losses.inputs import check_pairs, outside_autocast, require_cosine
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine, angle_of_cosine
-from mlcore.reducers import AvgNonZeroReducer, Items, Part, Reducer, Sums
+from mlcore.reducers import AvgNonZeroReducer, Items, LossTerm, Reducer, Sums
 
 
 @LOSSES.add(
@@ -34,7 +34,7 @@ class ThresholdConsistentMarginLoss(nn.Module):
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,).
     A batch without positive or negative pairs loses nothing there. A repeated pair counts once.
-    Raises: ValueError at the door (losses/door.py), and for a distance that is not the cosine.
+    Raises: ValueError for a distance that is not the cosine.
     """
 
     fitting_distances = ("cosine",)
@@ -58,10 +58,10 @@ class ThresholdConsistentMarginLoss(nn.Module):
         self.lambda_minus = lambda_minus
         self.margin_plus = margin_plus
         self.margin_minus = margin_minus
-        self.distance = only_cosine(self, distance)
+        self.distance = require_cosine(self, distance)
         self.reducer = reducer or AvgNonZeroReducer()
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -71,7 +71,7 @@ class ThresholdConsistentMarginLoss(nn.Module):
         ref_labels: Tensor | None = None,
     ) -> Any:
         """Return the weighted sum of the positive and the negative half, a scalar."""
-        batch = enter(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
         positive, negative = batch.masks()
         parts = {
@@ -80,7 +80,7 @@ class ThresholdConsistentMarginLoss(nn.Module):
         }
         return self.reducer(parts, batch.embeddings)
 
-    def over(self, mask: Tensor, losses: Tensor, weight: float, labels: Tensor | None) -> Part:
+    def over(self, mask: Tensor, losses: Tensor, weight: float, labels: Tensor | None) -> LossTerm:
         if self.reducer.needs_items:
             return Items(weight * losses[mask], mask.nonzero()[:, 0], labels)
         losses = losses.masked_fill(~mask, 0.0)

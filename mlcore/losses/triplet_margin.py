@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from mlcore.declare import Knob
 from mlcore.distances import Distance, LpDistance
 from mlcore.losses.all_triplets import sum_over_all_triplets
-from mlcore.losses.inputs import Entry, enter, full_precision
+from mlcore.losses.inputs import PairInputs, check_pairs, outside_autocast
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
-from mlcore.reducers import AvgNonZeroReducer, Items, Part, Reducer
+from mlcore.reducers import AvgNonZeroReducer, Items, LossTerm, Reducer
 from mlcore.tuples import Triplets, all_triplets, to_triplets
 
 
@@ -39,7 +39,6 @@ class TripletMarginLoss(nn.Module):
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,).
     A batch without triplets gives 0.
-    Raises: ValueError at the door (losses/door.py).
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class TripletMarginLoss(nn.Module):
         self.distance = distance or LpDistance()
         self.reducer = reducer or AvgNonZeroReducer()
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -73,17 +72,17 @@ class TripletMarginLoss(nn.Module):
         ref_labels: Tensor | None = None,
     ) -> Any:
         """Return the mean over the triplets that still lose something, a scalar."""
-        batch = enter(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
-        return self.reducer(self.parts(batch), batch.embeddings)
+        batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        return self.reducer(self.loss_terms(batch), batch.embeddings)
 
-    def parts(self, batch: Entry) -> dict[str, Part]:
+    def loss_terms(self, batch: PairInputs) -> dict[str, LossTerm]:
         mat = self.far(batch.embeddings, batch.ref_emb)  # (B, N)
         ref_mat = None  # (N, N): positives and negatives are both positions in the reference
         if self.swap:
             ref_mat = mat if batch.ref_emb is None else self.far(batch.ref_emb)
         return {"loss": self.losses(mat, ref_mat, batch)}
 
-    def losses(self, mat: Tensor, ref_mat: Tensor | None, batch: Entry) -> Part:
+    def losses(self, mat: Tensor, ref_mat: Tensor | None, batch: PairInputs) -> LossTerm:
         given = batch.indices_tuple
         if isinstance(given, Triplets) or (given is not None and self.reducer.needs_items):
             return self.each(mat, ref_mat, to_triplets(given), batch.labels)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance
-from mlcore.losses.inputs import enter, full_precision, only_cosine
+from mlcore.losses.inputs import check_pairs, outside_autocast, require_cosine
 from mlcore.losses.logsumexp import masked_logsumexp
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
@@ -37,7 +37,7 @@ class TupletMarginLoss(nn.Module):
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers; ref_emb (N, D), ref_labels (N,).
     The mean goes over the positive pairs; one without negatives counts as 0. A repeated pair counts once.
-    Raises: ValueError at the door (losses/door.py), and for a distance that is not the cosine.
+    Raises: ValueError for a distance that is not the cosine.
     """
 
     fitting_distances = ("cosine",)
@@ -57,10 +57,10 @@ class TupletMarginLoss(nn.Module):
         super().__init__()
         self.margin = margin
         self.scale = scale
-        self.distance = only_cosine(self, distance)
+        self.distance = require_cosine(self, distance)
         self.reducer = reducer or MeanReducer()
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -70,7 +70,7 @@ class TupletMarginLoss(nn.Module):
         ref_labels: Tensor | None = None,
     ) -> Any:
         """Return the mean loss over the positive pairs, a scalar."""
-        batch = enter(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
         positive, negative = batch.masks()
         negatives = masked_logsumexp(self.scale * mat, negative, dim=1)  # (B,)

@@ -5,22 +5,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mlcore.losses.inputs import Entry, enter
+from mlcore.losses.inputs import PairInputs, check_pairs
 
 
-def enter_views(
+def check_views(
     owner: nn.Module,
     embeddings: Tensor,
     labels: Tensor | None,
     indices_tuple: tuple[Tensor, ...] | None,
     ref_emb: Tensor | None,
     ref_labels: Tensor | None,
-) -> Entry:
+) -> PairInputs:
     """The checked arguments of a two-view loss: row by row with `ref_emb` and no labels, else by label.
 
     Without `ref_emb` the batch is its own second view, and class mates belong together.
 
-    Raises: ValueError as `enter` does, and if views without labels are not of one length.
+    Raises: ValueError as `check_pairs` does, and if views without labels are not of one length.
     """
     two_views = ref_emb is not None and ref_emb is not embeddings
     if two_views and labels is None and ref_labels is None and indices_tuple is None:
@@ -30,4 +30,4 @@ def enter_views(
                 f"({len(embeddings)}); got {len(ref_emb)} rows. Pass as many, or labels and ref_labels."
             )
         labels = ref_labels = torch.arange(len(embeddings), device=embeddings.device)
-    return enter(owner, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+    return check_pairs(owner, embeddings, labels, indices_tuple, ref_emb, ref_labels)

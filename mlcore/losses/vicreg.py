@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlcore.declare import Knob
-from mlcore.losses.inputs import full_precision
+from mlcore.losses.inputs import outside_autocast
 from mlcore.losses.registry import LOSSES
 from mlcore.losses.soft_ranks import list_masks
-from mlcore.losses.two_view_inputs import enter_views
+from mlcore.losses.two_view_inputs import check_views
 from mlcore.reducers import MeanReducer, Reducer
 
 FEW = 4  # pairs per row up to which their differences are taken one by one
@@ -46,7 +46,6 @@ class VICRegLoss(nn.Module):
     Shapes: embeddings (B, D) float, not normalised. With ref_emb (B, D) alone row i is the other view of row i; with
     labels (B,) and ref_labels (N,), or labels alone, rows of one label belong together; a miner's positive pairs do
     where tuples are given. A single row has no variance, and empty tuples ask for no step.
-    Raises: ValueError at the door (losses/door.py, losses/views.py).
     """
 
     compares_views = "each view has variance and covariance terms of its own"
@@ -89,7 +88,7 @@ class VICRegLoss(nn.Module):
         self.eps = eps
         self.reducer = reducer or MeanReducer()
 
-    @full_precision
+    @outside_autocast
     def forward(
         self,
         embeddings: Tensor,
@@ -99,7 +98,7 @@ class VICRegLoss(nn.Module):
         ref_labels: Tensor | None = None,
     ) -> Any:
         """Return the weighted sum of the three terms, a scalar."""
-        batch = enter_views(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        batch = check_views(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         one = batch.embeddings
         other = one if batch.ref_emb is None else batch.ref_emb
         positive, _ = list_masks(batch, (len(one), len(other)))

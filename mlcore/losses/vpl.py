@@ -45,7 +45,6 @@ class VPLLoss(MarginSoftmaxLoss):
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes), or (B, C) shares. A
     miner's tuples become one weight per sample. What the other arguments do: losses/margin_softmax.py.
-    Raises: ValueError at the door (losses/door.py).
     """
 
     margin_in_radians = True

@@ -169,7 +169,7 @@ def test_each_part_has_its_reducer_and_the_rest_the_mean():
 
 
 def test_reducers_for_parts_that_are_not_there_and_without_a_number_are_refused():
-    with pytest.raises(ValueError, match=r"no part 'pos_los'. Did you mean 'pos_loss'"):
+    with pytest.raises(ValueError, match=r"no term 'pos_los'. Did you mean 'pos_loss'"):
         MultipleReducers({"pos_los": SumReducer()})(PARTS, EMBEDDINGS)
     with pytest.raises(ValueError, match="must give one number"):
         MultipleReducers({"pos_loss": DoNothingReducer()})

@@ -38,7 +38,7 @@ class CrossBatchMemory(nn.Module):
 
     Shapes: embeddings (B, embedding_size) float, labels (B,) whole numbers, B at most memory_size; enqueue_mask (B,)
     bool. The memory is saved with the loss, and only changes in training.
-    Raises: ValueError at the door, for a loss with proxies, a batch larger than the memory, or both an indices_tuple
+    Raises: ValueError for a loss with proxies, a batch larger than the memory, or both an indices_tuple
     and an enqueue_mask.
     """
 
@@ -89,7 +89,7 @@ class CrossBatchMemory(nn.Module):
         enqueue_mask: Tensor | None = None,
     ) -> Any:
         """Return what the loss returns for the batch against the memory."""
-        batch, labels = self.enter(embeddings, labels, indices_tuple, enqueue_mask)
+        batch, labels = self.check_batch(embeddings, labels, indices_tuple, enqueue_mask)
         new, new_labels = (batch, labels) if enqueue_mask is None else (batch[enqueue_mask], labels[enqueue_mask])
         if enqueue_mask is not None:
             batch, labels = batch[~enqueue_mask], labels[~enqueue_mask]
@@ -106,7 +106,7 @@ class CrossBatchMemory(nn.Module):
             tuples = joined(tuples, in_memory(as_tuples(indices_tuple), places))
         return self.loss(batch, labels, tuples, memory, label_memory)
 
-    def enter(
+    def check_batch(
         self, embeddings: Tensor, labels: Tensor, indices_tuple: tuple[Tensor, ...] | None, enqueue_mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         who = "CrossBatchMemory"

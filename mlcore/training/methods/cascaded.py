@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance, LpDistance
-from mlcore.losses.inputs import full_precision
+from mlcore.losses.inputs import outside_autocast
 from mlcore.training.methods.method import MakeLoss, MethodBatch, Miner, Outcome, TrainingMethod, one_number, outcome_of
 from mlcore.training.methods.registry import METHODS
 from mlcore.traits import MethodTrait
@@ -85,7 +85,7 @@ class CascadedEmbeddings(TrainingMethod):
                 tuples = self.survivors(rows.detach(), batch.labels, tuples, loss)
         return outcome_of(shares, mined)
 
-    @full_precision
+    @outside_autocast
     @torch.no_grad()
     def survivors(
         self, rows: Tensor, labels: Tensor, tuples: Pairs | Triplets | None, loss: nn.Module

@@ -307,7 +307,7 @@ def test_margin_lines_fall_inside_the_histogram(spec):
     ],
     ids=["nan", "inf", "empty", "1-d", "whole", "short labels", "one-hot", "float labels", "no labels"],
 )
-def test_door_refuses_with_a_cure(spec, embeddings, labels, message):
+def test_input_check_refuses_with_a_cure(spec, embeddings, labels, message):
     with pytest.raises(ValueError, match=message):
         spec.build(SIZES)(embeddings, labels)
 
