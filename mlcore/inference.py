@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from mlcore.distances import CosineSimilarity, Distance
 
 KINDS = ("flat", "ivf", "hnsw")
-METRICS = {"cosine": faiss.METRIC_INNER_PRODUCT, "l2": faiss.METRIC_L2}
+FAISS_METRICS = {"cosine": faiss.METRIC_INNER_PRODUCT, "l2": faiss.METRIC_L2}
 
 
 class MatchFinder:
@@ -82,9 +82,9 @@ class FaissIndex:
         links: int = 32,
         effort: int = 64,
     ) -> None:
-        if kind not in KINDS or metric not in METRICS:
+        if kind not in KINDS or metric not in FAISS_METRICS:
             raise ValueError(
-                f"FaissIndex: kind must be one of {', '.join(KINDS)} and metric one of {', '.join(METRICS)}; got "
+                f"FaissIndex: kind must be one of {', '.join(KINDS)} and metric one of {', '.join(FAISS_METRICS)}; got "
                 f"{kind!r} and {metric!r}."
             )
         self.kind = kind
@@ -135,14 +135,14 @@ class FaissIndex:
         index = faiss.read_index(str(filename))
         kinds = {"IndexFlat": "flat", "IndexIVFFlat": "ivf", "IndexHNSWFlat": "hnsw"}
         name = type(index).__name__.removesuffix("IP").removesuffix("L2")
-        if name not in kinds or index.metric_type not in METRICS.values():
+        if name not in kinds or index.metric_type not in FAISS_METRICS.values():
             raise ValueError(f"FaissIndex: {filename} holds a {type(index).__name__}, which was not saved here.")
         self.index = index
         self.kind = kinds[name]
-        self.metric = next(metric for metric, number in METRICS.items() if number == index.metric_type)
+        self.metric = next(metric for metric, number in FAISS_METRICS.items() if number == index.metric_type)
 
     def empty_index(self, rows: np.ndarray) -> faiss.Index:
-        columns, metric = rows.shape[1], METRICS[self.metric]
+        columns, metric = rows.shape[1], FAISS_METRICS[self.metric]
         if self.kind == "flat":
             return faiss.IndexFlat(columns, metric)
         if self.kind == "hnsw":

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlcore.evaluation.array_checks import finite_rows, unit_rows
-from mlcore.evaluation.knn import METRIC_L2, knn
+from mlcore.evaluation.knn import knn
 
 NEIGHBOURS = 15  # with the point itself, as umap counts
 SPREAD, MIN_DIST = 1.0, 0.1
@@ -210,7 +210,7 @@ def _stretched(points: np.ndarray) -> np.ndarray:
 def _neighbours(unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Exact 15 nearest (N, 15) int32, the point itself first, and their distances, ascending and never negative."""
     centred = unit - unit.mean(axis=0)  # distances stay, and rounding shrinks where all embeddings point one way
-    squares, indices = knn(centred, centred, NEIGHBOURS, METRIC_L2)
+    squares, indices = knn(centred, centred, NEIGHBOURS, euclidean=True)
     rows = np.arange(len(unit))
     # Among duplicates the point itself may be anywhere or missing: it takes the first place, or the last one's.
     place = np.where(indices == rows[:, None], 1, 0)

@@ -1,4 +1,4 @@
-"""A run's model again, rebuilt from its last checkpoint: every figure, by any tester, against any reference."""
+"""A run's model again, rebuilt from its last checkpoint: every metric, by any tester, against any reference."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mlcore.data import ImageTable
 from mlcore.declare import nearest_word
-from mlcore.evaluation.ranking import FIGURES
+from mlcore.evaluation.metrics import METRICS, PRIMARY
 from mlcore.evaluation.testers import TESTERS
 from mlcore.runs.checkpoints import last_checkpoint
 from mlcore.runs.folder import RunFolder
@@ -49,13 +49,13 @@ def evaluate_run(
     own looks do where there is one). Two streams: the first half of each class's images, in the table's order,
     searches among the second half (of the emoji, one designer's among the other's).
 
-    The answer is plain: what was asked, `step`, `images`, `classes`, `figures` (FIGURES, with how many queries there
-    were), with `untrained` the same of the weights of step 0, else None, `no_training` the figures of the backbone's
-    own features as the run's first look told them, None where it was asked another question, and with `per_class` a
-    list of classes with their own figures, the worst MAP@R first, else None. Figures are None where no query had
-    anything to find.
+    The answer is plain: what was asked, `step`, `images`, `classes`, `figures` (the metrics of embeddings, with how
+    many queries there were), with `untrained` the same of the weights of step 0, else None, `no_training` the metrics
+    of the backbone's own features as the run's first look told them, None where it was asked another question, and
+    with `per_class` a list of classes with their own, the worst MAP@R first, else None. Metrics are None where no
+    query had anything to find.
 
-    What to expect: The figures of a run's last look, where they are the same, to about three digits. The whole gallery
+    What to expect: The metrics of a run's last look, where they are the same, to about three digits. The whole gallery
     is sorted for each query. torch's threads and random state are left as they were.
 
     Raises: ValueError if there is no checkpoint yet, the data is missing or another, or the question does not fit it.
@@ -67,16 +67,16 @@ def evaluate_run(
     checkpoint = last_checkpoint(run)
     with torch_as_it_was():
         training = rebuilt(run, checkpoint)
-        named, found = figures_of(training, **asked, per_class=per_class)
+        named, found = measure_side(training, **asked, per_class=per_class)
         before, found_before = None, {}
         if untrained:
-            before, found_before = figures_of(rebuilt(run, None), **asked, per_class=per_class)
+            before, found_before = measure_side(rebuilt(run, None), **asked, per_class=per_class)
     rows = rows_asking(training, reference, side)
     sizes = np.bincount(training.table.labels[rows], minlength=len(training.table.class_names))
     classes = [
-        {"class": training.table.class_names[number], "images": int(sizes[number]), "figures": figures}
+        {"class": training.table.class_names[number], "images": int(sizes[number]), "figures": metrics}
         | {"untrained": found_before.get(number)}
-        for number, figures in sorted(found.items(), key=lambda item: (item[1]["map_at_r"], item[0]))
+        for number, metrics in sorted(found.items(), key=lambda item: (item[1][PRIMARY], item[0]))
     ]
     return {
         "run_id": run.run_id,
@@ -117,7 +117,7 @@ def rebuilt(run: RunFolder, checkpoint: bytes | None) -> Training:
         table = load_table(run.spec)
         if trained_on(run) not in ("", table.fingerprint):
             raise ValueError(
-                f"The images of '{table.key}' are not those that {run.title()} was trained on, so its figures would "
+                f"The images of '{table.key}' are not those that {run.title()} was trained on, so its metrics would "
                 "not be its own. Train it again on the present ones."
             )
         training = Training(run.spec.changed({"teacher": None}))
@@ -132,10 +132,10 @@ def rebuilt(run: RunFolder, checkpoint: bytes | None) -> Training:
     return training
 
 
-def figures_of(
+def measure_side(
     training: Training, *, tester: str, reference: str, side: str, pca: int | None, per_class: bool
 ) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:
-    """A side's figures by name, and (if `per_class`) those of each of its classes by number."""
+    """A side's metrics by name, and (if `per_class`) those of each of its classes by number."""
     check_fit(training, tester, reference, side, pca)
     streams = tester == SHORT_NAMES["two_streams"]
     needed = [side] if streams else SIDES
@@ -151,8 +151,8 @@ def figures_of(
     found = tests.test(
         rows, training.step, Looking(training), splits_to_eval=[(side, references)], collate_fn=labelled(training.table)
     )[side]
-    figures = {name: found[f"{name}_level0"] for name in (*FIGURES, "queries", "lone_queries")}
-    return figures, found.get("per_class_level0", {})
+    told = [name for name in (*METRICS, "queries", "lone_queries") if f"{name}_level0" in found]
+    return {name: found[f"{name}_level0"] for name in told}, found.get("per_class_level0", {})
 
 
 def rows_asking(training: Training, reference: str, side: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""One experiment with several seeds: how far the figures of its runs lie apart."""
+"""One experiment with several seeds: how far the metrics of its runs lie apart."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlcore.evaluation.mean_std import differing, gains, spread_of
-from mlcore.evaluation.ranking import FIGURES
+from mlcore.evaluation.metrics import METRICS
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import History, trained_on
 from mlcore.runs.states import RunState
 
 
 def spread_of_runs(runs: Sequence[RunFolder]) -> dict[str, Any]:
-    """How far the held-out figures of runs lie apart that differ in their seed only.
+    """How far the held-out metrics of runs lie apart that differ in their seed only.
 
     The answer is plain: `run_ids`, `seeds`, `step`, and for `no_training` (the backbone's own features), `before`
-    (step 0), `after` and `gain` (of each run over itself) a record of figures, each with `mean`, `std` (n - 1) and the
+    (step 0), `after` and `gain` (of each run over itself) a record of metrics, each with `mean`, `std` (n - 1) and the
     runs' `values`.
 
     Raises: ValueError for fewer than two runs, one that is not done, two of one seed, or runs that differ in more than
@@ -32,13 +32,13 @@ def spread_of_runs(runs: Sequence[RunFolder]) -> dict[str, Any]:
     for run, history in zip(runs, histories, strict=True):
         history.refresh()
         if not history.evaluations:
-            raise ValueError(f"{run.title()} was never evaluated, so it has no figures.")
+            raise ValueError(f"{run.title()} was never evaluated, so it has no metrics.")
     looks = [[history.evaluations[place] for history in histories] for place in (0, -1)]
     steps = [look["step"] for look in looks[1]]
     if len(set(steps)) > 1:
         raise ValueError(f"Runs must have come equally far; these were last looked at at steps {listed(steps)}.")
-    none = [figures_in(history.evaluations[0].get("backbone") or {}) for history in histories]
-    before, after = ([figures_in(look["held_out"]) for look in group] for group in looks)
+    none = [metrics_in(history.evaluations[0].get("backbone") or {}) for history in histories]
+    before, after = ([metrics_in(look["held_out"]) for look in group] for group in looks)
     return {
         "run_ids": [run.run_id for run in runs],
         "name": runs[0].spec.changed({"name": ""}).title(),
@@ -70,8 +70,8 @@ def check_alike(runs: Sequence[RunFolder]) -> None:
         raise ValueError(f"Each run must have a seed of its own; got {listed(seeds)}. One seed twice is one run.")
 
 
-def figures_in(record: dict[str, Any]) -> dict[str, Any]:
-    return {name: record[name] for name in FIGURES if name in record}
+def metrics_in(record: dict[str, Any]) -> dict[str, Any]:
+    return {metric.key: record[metric.key] for metric in METRICS.in_order(record)}
 
 
 def listed(values: Sequence[Any]) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlcore.evaluation.mean_std import Spread
+from mlcore.evaluation.metrics import METRICS, PRIMARY, Metric
 
 SEARCHED = {
     "self": "themselves",
@@ -13,52 +14,58 @@ SEARCHED = {
     "training": "the training side",
     "gallery": "the gallery",
 }
-SHORT = {"map_at_r": "MAP@R", "recall_at_1": "R@1", "precision_at_1": "P@1", "r_precision": "R-precision"}
-OF_CLASSES = ("map_at_r", "precision_at_1", "recall_at_8")
 
 
 def evaluation_in_words(result: dict[str, Any]) -> str:
-    """What `evaluate_run` gives: a figure a line, beside those of step 0 where there are any; then the classes."""
+    """What `evaluate_run` gives: a metric a line, beside those of step 0 where there are any; then the classes."""
     reduced = f", {result['pca']} principal components" if result["pca"] else ""
     halves = "two_stream" in result["tester"]
     searched = "the first half of each class among the second" if halves else f"among {SEARCHED[result['reference']]}"
-    figures, before = result["figures"], result["untrained"]
+    metrics, before = result["figures"], result["untrained"]
     lines = [
         f"{result['name']}: step {result['step']}, {result['side']}, {result['images']} images of {result['classes']} "
         f"classes, searched {searched}, {result['tester']}{reduced}"
     ]
     if before:
-        rows = [[name, number(before[name]), number(now), change(before[name], now)] for name, now in figures.items()]
-        lines += aligned([["figure", "before", "after", "change"], *rows])
+        rows = [[name, number(before[name]), number(now), change(before[name], now)] for name, now in metrics.items()]
+        lines += aligned([["metric", "before", "after", "change"], *rows])
     else:
-        lines += aligned([["figure", "after"], *([name, number(now)] for name, now in figures.items())])
+        lines += aligned([["metric", "after"], *([name, number(now)] for name, now in metrics.items())])
     if told := no_training_in_words(result["no_training"] or {}):
         lines.append(f"  {told}")
     if result["per_class"]:
-        heads = ["class", "images", *OF_CLASSES, *(["map_at_r before"] if before else [])]
-        lines += ["", *aligned([heads, *map(class_row, result["per_class"])])]
+        columns = primary_first(result["per_class"][0]["figures"])
+        heads = ["class", "images", *(metric.short for metric in columns)]
+        heads += [f"{METRICS[PRIMARY].short} before"] if before else []
+        lines += ["", *aligned([heads, *(class_row(one, columns) for one in result["per_class"])])]
     return "\n".join(lines)
 
 
-def no_training_in_words(figures: dict[str, Any]) -> str:
-    """'no training: MAP@R 0.531, R@1 0.812 (the backbone's own features, held out)'; '' for no figures."""
-    told = [f"{word} {figures[name]:.3f}" for name, word in SHORT.items() if figures.get(name) is not None]
-    return f"no training: {', '.join(told)} (the backbone's own features, held out)" if told else ""
+def primary_first(told: Mapping[str, Any]) -> list[Metric]:
+    """The declared metrics of a record, the one by which runs are compared first."""
+    return sorted(METRICS.in_order(told), key=lambda metric: metric.key != PRIMARY)
 
 
-def class_row(one: dict[str, Any]) -> list[str]:
-    cells = [one["class"], str(one["images"]), *(number(one["figures"][name]) for name in OF_CLASSES)]
-    return cells if one["untrained"] is None else [*cells, number(one["untrained"]["map_at_r"])]
+def no_training_in_words(told: Mapping[str, Any]) -> str:
+    """'no training: MAP@R 0.531, R@1 0.812 (the backbone's own features, held out)'; '' for no metrics."""
+    values = {metric.short: told[metric.key] for metric in primary_first(told)}
+    parts = [f"{word} {number(value)}" for word, value in values.items() if value is not None]
+    return f"no training: {', '.join(parts)} (the backbone's own features, held out)" if parts else ""
+
+
+def class_row(one: dict[str, Any], columns: Sequence[Metric]) -> list[str]:
+    cells = [one["class"], str(one["images"]), *(number(one["figures"][metric.key]) for metric in columns)]
+    return cells if one["untrained"] is None else [*cells, number(one["untrained"][PRIMARY])]
 
 
 def spread_in_words(result: dict[str, Any]) -> str:
-    """What `spread_of_runs` gives: a figure a line, without and before training, after it, and what each run gained."""
+    """What `spread_of_runs` gives: a metric a line, without and before training, after it, and what each run gained."""
     seeds = ", ".join(map(str, result["seeds"]))
     head = f"{result['name']}: seeds {seeds}, step {result['step']}, held out, mean ± standard deviation"
     whens = {"no_training": "no training", "before": "before", "after": "after", "gain": "change"}
     whens = {when: word for when, word in whens.items() if result.get(when)}
     rows = [[name, *(spread_cell(result[when].get(name)) for when in whens)] for name in result["after"]]
-    return "\n".join([head, *aligned([["figure", *whens.values()], *rows])])
+    return "\n".join([head, *aligned([["metric", *whens.values()], *rows])])
 
 
 def spread_cell(record: dict[str, Any] | None) -> str:

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from mlcore.data.sources.safe_folder import printable
+from mlcore.evaluation.metrics import METRICS, PRIMARY
 from mlcore.runs.disk_space import ROOM_BYTES, no_room_words
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.history import History
@@ -15,13 +16,6 @@ from mlcore.runs.liveness import FAR_SILENT_S
 from mlcore.runs.states import RunState
 from mlcore.runs.trash import time_left_words
 from mlcore.runs.unreadable_folders import OddFolders
-
-METRICS = ("map_at_r", "recall_at_1", "r_precision", "nmi")
-TEXT_METRICS = {
-    "text_to_image_recall_at_1": "text finds image, first",
-    "text_to_image_recall_at_5": "text finds image, first 5",
-    "image_to_text_recall_at_1": "image finds text, first",
-}
 
 
 def show_runs(options: argparse.Namespace) -> int:
@@ -35,13 +29,13 @@ def show_runs(options: argparse.Namespace) -> int:
         print(f"No runs in {options.runs}. Start one: python -m mlcore train --dataset digits --loss arcface")
     else:
         for item in rows:
-            score = item["held_out"].get("map_at_r")
+            score = item["held_out"].get(PRIMARY)
             shown = "-" if score is None else f"{score:.3f}"
-            none = item["no_training"].get("map_at_r")
+            none = item["no_training"].get(PRIMARY)
             untrained = "-" if none is None else f"{none:.3f}"
             print(
-                f"{item['run_id'][-8:]}  {item['state']:10}  MAP@R {shown:>5}  no training {untrained:>5}  "
-                f"step {item['step']:>5}  {item['name']}"
+                f"{item['run_id'][-8:]}  {item['state']:10}  {METRICS[PRIMARY].title} {shown:>5}  "
+                f"no training {untrained:>5}  step {item['step']:>5}  {item['name']}"
             )
     return 0
 
@@ -177,7 +171,7 @@ def summary(run: RunFolder, history: History) -> dict[str, Any]:
         "no_training": first.get("backbone") or {},
         "before": {side: first.get(side) for side in ("held_out", "train", "backbone")},
         "after": {side: last.get(side) for side in ("held_out", "train")},
-        "looks": [{"step": e["step"], "map_at_r": e["held_out"]["map_at_r"]} for e in history.evaluations],
+        "looks": [{"step": e["step"], PRIMARY: e["held_out"].get(PRIMARY)} for e in history.evaluations],
         "steps": len(history.steps),
         "warnings": warnings_of(history),
     }
@@ -189,17 +183,18 @@ def warnings_of(history: History) -> list[str]:
 
 
 def in_words(result: dict[str, Any]) -> str:
-    from mlcore.commands.report import no_training_in_words, signed
+    from mlcore.commands.report import no_training_in_words, number, primary_first, signed
 
     lines = [f"{result['name']}: {result['state']} at step {result['step']} of {result['total_steps']}"]
     if result["reason"]:
         lines.append(result["reason"])
     lines += [f"Warning: {text}" for text in result["warnings"]]
     before, after = result["before"]["held_out"] or {}, result["after"]["held_out"] or {}
-    for metric, told in {**{metric: metric for metric in METRICS}, **TEXT_METRICS}.items():
-        if before.get(metric) is not None and after.get(metric) is not None:
-            change = signed(after[metric] - before[metric])
-            lines.append(f"  {told:12} held out  {before[metric]:.3f} -> {after[metric]:.3f} ({change})")
+    told = [one.key for one in primary_first(after) if after[one.key] is not None and before.get(one.key) is not None]
+    width = max(map(len, told), default=0)
+    for key in told:
+        change = signed(after[key] - before[key])
+        lines.append(f"  {key:{width}}  held out  {number(before[key])} -> {number(after[key])} ({change})")
     if of_backbone := no_training_in_words(result["no_training"]):
         lines.append(f"  {of_backbone}")
     lines.append(f"  {result['seconds']:.1f} s, in {result['folder']}")

@@ -13,6 +13,7 @@ from mlcore.commands.words import plain_value
 from mlcore.data import load
 from mlcore.disk.plain_yaml import plain_yaml
 from mlcore.disk.process import identity
+from mlcore.evaluation.metrics import METRICS, PRIMARY
 from mlcore.runs.checkpoints import with_teacher
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.history import History
@@ -83,8 +84,8 @@ def work(run: RunFolder, *, as_json: bool) -> int:
             elif event["kind"] == "step":
                 bar.update(event["step"] - bar.n)
                 facts["loss"] = "not a number" if event["loss"] is None else f"{event['loss']:.3f}"
-            elif event["kind"] == "evaluated" and event["held_out"]["map_at_r"] is not None:
-                facts["MAP@R"] = f"{event['held_out']['map_at_r']:.3f}"
+            elif event["kind"] == "evaluated" and event["held_out"][PRIMARY] is not None:
+                facts[METRICS[PRIMARY].title] = f"{event['held_out'][PRIMARY]:.3f}"
             elif event["kind"] == "warning" and not as_json:
                 tqdm.write(f"Warning: {event['text']}", file=sys.stderr)
             bar.set_postfix(facts)

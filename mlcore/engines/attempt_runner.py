@@ -8,13 +8,14 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from mlcore.disk.atomic import DiskFull, DiskReserve, sweep_temporaries
 from mlcore.disk.process import identity
+from mlcore.evaluation.metrics import METRICS, PRIMARY
 from mlcore.runs.attempt import Attempt, AttemptWriter
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.history import History
@@ -208,9 +209,9 @@ class Session:
                 self.run_folder.write_atlas(pictures.data, facts)
 
     def update_metrics(self, evaluated: dict[str, Any]) -> None:
-        """The figures of a look, as its event tells them, into those that the status shows."""
+        """The metrics of a look, as its event tells them, into those that the status shows."""
         step, held_out = evaluated["step"], evaluated["held_out"]
-        self.curve = [*(point for point in self.curve if point[0] < step), [step, held_out["map_at_r"]]]
+        self.curve = [*(point for point in self.curve if point[0] < step), [step, held_out[PRIMARY]]]
         untrained = evaluated.get("backbone") or self.metrics.get("no_training")
         curve = thinned(self.curve, CURVE_POINTS)
         self.metrics = {"step": step, "held_out": held_out, "train": evaluated["train"], "curve": curve}
@@ -326,8 +327,13 @@ class Session:
             except ValueError:
                 continue
             parts = [arrays[name] for name in ("pca", "proxy_pca") if name in arrays]
-            return LastLook(at, np.concatenate(parts), whole="ami" in evaluated[at]["held_out"])
+            return LastLook(at, np.concatenate(parts), whole=is_whole(evaluated[at]["held_out"]))
         return None
+
+
+def is_whole(told: Mapping[str, Any]) -> bool:
+    """Whether a look told the expensive metrics too; which there are may have changed since."""
+    return any(metric.key in told for metric in METRICS.of(expensive=True))
 
 
 class Clock:

@@ -1,4 +1,4 @@
-"""The figures of a set of queries, called as users of pytorch-metric-learning are used to."""
+"""The metrics of a set of queries, called as users of pytorch-metric-learning are used to."""
 
 from __future__ import annotations
 
@@ -9,23 +9,20 @@ import numpy as np
 from torch import Tensor
 
 from mlcore.declare import nearest_word
-from mlcore.evaluation.clustering import ami, nmi
-from mlcore.evaluation.ranking import Ranking, rank
+from mlcore.evaluation.metrics import METRICS, Family, Metric, Value, measure
+from mlcore.evaluation.side import Side
 
-RANKED = {
-    "precision_at_1": "precision_at_1",
-    "r_precision": "r_precision",
-    "mean_average_precision_at_r": "map_at_r",
-    "mean_average_precision": "map",
-    "mean_reciprocal_rank": "mrr",
-    **{f"recall_at_{k}": f"recall_at_{k}" for k in (1, 2, 4, 8)},
-}
-CLUSTERED = {"NMI": nmi, "AMI": ami}
-NAMES = (*RANKED, *CLUSTERED)
+
+def names_elsewhere() -> dict[str, Metric]:
+    """The metrics of embeddings by the name that pytorch-metric-learning gives them, or by their key."""
+    metrics = METRICS.of(Family.RETRIEVAL, Family.CLUSTERS)
+    return {metric.names[0] if metric.names else metric.key: metric for metric in metrics}
 
 
 class AccuracyCalculator:
-    """Computes the figures in `include` (all where it is empty) but not those in `exclude`: names of NAMES.
+    """Computes the metrics in `include` (all where it is empty) but not those in `exclude`.
+
+    They go by the names that pytorch-metric-learning gives them, and METRICS' keys for those that it has not.
 
     Neighbours are by Euclidean distance of the embeddings as they are; scale them to length 1 first for the cosine.
     `avg_of_avgs` is the mean over classes instead of queries, `return_per_class` a list of it by class, in the order of
@@ -33,7 +30,7 @@ class AccuracyCalculator:
     reference, "max_bin_count" for the size of its largest class (the query itself left out).
 
     Where it differs from pytorch-metric-learning: NMI and AMI cluster embeddings at length 1; a query that has nothing
-    of its class in the reference is left out, and where all are, figures are None instead of NaN; class numbers are
+    of its class in the reference is left out, and where all are, metrics are None instead of NaN; class numbers are
     compared as whole numbers, however large. There is no `label_comparison_fn`, `knn_func` or `kmeans_func`.
 
     Raises: ValueError for names that there are not, and for a `k` that is none of these.
@@ -66,7 +63,7 @@ class AccuracyCalculator:
         include: Collection[str] = (),
         exclude: Collection[str] = (),
     ) -> dict[str, float | list[float] | None]:
-        """Return the figures by name, of queries among themselves or in a reference.
+        """Return the metrics by name, of queries among themselves or in a reference.
 
         `ref_includes_query` says that the reference begins with the queries; then none finds itself. `include` and
         `exclude` narrow for this call what was chosen before.
@@ -79,31 +76,45 @@ class AccuracyCalculator:
         rows, labels = as_array(query), as_array(query_labels)
         gallery, gallery_labels = (None, labels) if reference is None else map(as_array, (reference, reference_labels))
         names = [name for name in self.names if name in chosen(include, exclude)]
-        found: dict[str, float | list[float] | None] = {}
-        if any(name in RANKED for name in names):
-            itself = np.arange(len(rows)) if reference is not None and ref_includes_query else None
-            others = None if reference is None else gallery_labels
-            depth = self.depth(gallery_labels, within=reference is None or ref_includes_query)
-            ranking = rank(rows, labels, gallery, others, itself=itself, depth=depth, normalize=False)
-            found = {name: self.told(ranking, RANKED[name]) for name in names if name in RANKED}
-        return found | {name: float(CLUSTERED[name](rows, labels)) for name in names if name in CLUSTERED}
+        metrics = {name: names_elsewhere()[name] for name in names}
+        alone = reference is None
+        itself = np.arange(len(rows)) if alone or ref_includes_query else None
+        side = Side(
+            rows,
+            labels,
+            rows,
+            labels,
+            rows if alone else gallery,
+            gallery_labels,
+            itself,
+            depth=self.depth(gallery_labels, within=alone or ref_includes_query),
+            normalize=False,
+            whole_gallery=True,
+        )
+        values = measure(side, metrics.values())
+        return {name: self.told(side, metric, values[metric.key]) for name, metric in metrics.items()}
 
     def depth(self, gallery_labels: np.ndarray, *, within: bool) -> int | None:
         if self.k != "max_bin_count":
             return self.k
         return max(1, int(np.unique(gallery_labels, return_counts=True)[1].max()) - within)
 
-    def told(self, ranking: Ranking, name: str) -> float | list[float] | None:
+    def told(self, side: Side, metric: Metric, value: Value) -> float | list[float] | None:
+        """The mean over queries, or over classes, or the means of the classes; a number as it is."""
+        if value is None or metric.family != Family.RETRIEVAL:
+            return None if value is None else float(value)
+        ranking = side.ranking._replace(metrics={metric.key: value})
         if self.return_per_class:
-            return [figures[name] for figures in ranking.per_class().values()]
-        return (ranking.mean_of_classes() if self.avg_of_avgs else ranking.mean())[name]
+            return [one[metric.key] for one in ranking.per_class().values()]
+        return (ranking.mean_of_classes() if self.avg_of_avgs else ranking.mean())[metric.key]
 
 
 def chosen(include: Collection[str], exclude: Collection[str]) -> list[str]:
+    known = names_elsewhere()
     for name in (*include, *exclude):
-        if name not in NAMES:
-            raise ValueError(f"AccuracyCalculator: there is no figure '{name}'.{nearest_word(name, NAMES)}")
-    return [name for name in NAMES if (name in include or not include) and name not in exclude]
+        if name not in known:
+            raise ValueError(f"AccuracyCalculator: there is no metric '{name}'.{nearest_word(name, known)}")
+    return [name for name in known if (name in include or not include) and name not in exclude]
 
 
 def as_array(values: Any) -> np.ndarray:

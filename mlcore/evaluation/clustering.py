@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faiss
 import numpy as np
 
 from mlcore.evaluation.array_checks import unit_rows, whole_labels
@@ -46,6 +45,8 @@ def clustered(who: str, embeddings: np.ndarray, labels: np.ndarray, seed: int) -
     labels = whole_labels(labels, len(unit), who)
     if len(unit) == 0:
         raise ValueError(f"{who}: needs at least one sample; got none.")
+    import faiss  # here, so that metrics can be listed without it
+
     # The bounds keep faiss from thinning large sets and from warning about small ones.
     means = faiss.Kmeans(
         unit.shape[1],

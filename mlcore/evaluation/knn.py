@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-import faiss
 import numpy as np
 
 BLOCK = 2048  # queries; twice as many where there are plenty for every core
 PLENTY = 8 * BLOCK
-METRIC_L2 = faiss.METRIC_L2  # values are squared distances
 
 
-def knn(
-    queries: np.ndarray, gallery: np.ndarray, k: int, metric: int = faiss.METRIC_INNER_PRODUCT
-) -> tuple[np.ndarray, np.ndarray]:
+def knn(queries: np.ndarray, gallery: np.ndarray, k: int, *, euclidean: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Return values (N, k) float32 and indices (N, k) int64 of the k nearest rows of the gallery, nearest first.
+
+    Values are inner products, or squared distances where `euclidean`.
 
     Faiss would split each of its many small products over all cores and wait for the slowest, which beside a training
     process takes several times as long as one core alone. Here each core takes whole blocks of queries as it gets to
@@ -23,6 +21,9 @@ def knn(
 
     Shapes: queries (N, D) and gallery (M, D) contiguous float32, k <= M.
     """
+    import faiss  # here, so that metrics can be listed without it
+
+    metric = faiss.METRIC_L2 if euclidean else faiss.METRIC_INNER_PRODUCT
     size = BLOCK if len(queries) < PLENTY else 2 * BLOCK
     blocks = [queries[start : start + size] for start in range(0, len(queries), size)]
     threads = faiss.omp_get_max_threads()  # asked here: inside the pool each thread has its own setting

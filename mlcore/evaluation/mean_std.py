@@ -1,4 +1,4 @@
-"""How far figures lie apart when only the seed differs: means, standard deviations, and whether runs may be pooled."""
+"""How far metrics lie apart when only the seed differs: means, standard deviations, and whether runs may be pooled."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ MAY_DIFFER = ("seed", "name")
 
 
 class Spread(NamedTuple):
-    """One figure over several runs: mean, standard deviation with n - 1, and the values it is made of.
+    """One metric over several runs: mean, standard deviation with n - 1, and the values it is made of.
 
-    `std` is None for a single value; both are None where a run has no such figure.
+    `std` is None for a single value; both are None where a run has no such metric.
     """
 
     mean: float | None
@@ -27,7 +27,7 @@ class Spread(NamedTuple):
 
 
 def spread(values: Sequence[float | None]) -> Spread:
-    """The mean and standard deviation (n - 1) of one figure over runs.
+    """The mean and standard deviation (n - 1) of one metric over runs.
 
     Raises: ValueError for no values, or one that is not finite.
     """
@@ -42,13 +42,13 @@ def spread(values: Sequence[float | None]) -> Spread:
 
 
 def spread_of(records: Sequence[Mapping[str, Any]]) -> dict[str, Spread]:
-    """The spread of every figure that all records have, by name, in the order of the first."""
+    """The spread of every metric that all records have, by name, in the order of the first."""
     names = [name for name in records[0] if all(name in record for record in records)] if records else []
     return {name: spread([record[name] for record in records]) for name in names}
 
 
 def gains(after: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]]) -> list[dict[str, float | None]]:
-    """What each run has gained in each figure: of every record in `after`, less its own in `before`."""
+    """What each run has gained in each metric: of every record in `after`, less its own in `before`."""
     return [
         {
             name: None if late[name] is None or early[name] is None else late[name] - early[name]

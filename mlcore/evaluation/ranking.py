@@ -1,6 +1,6 @@
-"""Every retrieval figure for any queries and any gallery, per query, per class and on average.
+"""Every measure of a search, for any queries and any gallery: per query, per class and on average.
 
-`evaluate_retrieval` is the quick one, for a set among itself; this one ranks the whole gallery, or as deep as asked.
+`quick_ranking` is the quick one, for a set among itself; this one ranks the whole gallery, or as deep as asked.
 """
 
 from __future__ import annotations
@@ -11,35 +11,32 @@ from typing import NamedTuple
 import numpy as np
 
 from mlcore.evaluation.array_checks import finite_rows, unit_rows, whole_labels
-from mlcore.evaluation.knn import METRIC_L2, knn
+from mlcore.evaluation.knn import knn
 
-# Every figure, in the order in which it is told; the last two are of clustering.py.
-FIGURES = ("precision_at_1", "r_precision", "map_at_r", "map", "mrr",
-           "recall_at_1", "recall_at_2", "recall_at_4", "recall_at_8", "nmi", "ami")  # fmt: skip
 # Similarities ranked at once: 2**21 take about 60 MB.
 BLOCK = 2**21
 
 
 class Ranking(NamedTuple):
-    """What each query was worth: figures by name, each (Q,) float64, of the queries that were asked, and their labels.
+    """What each query was worth: metrics by name, each (Q,) float64, of the queries that were asked, and their labels.
 
     Lone queries (nothing of their class in the gallery but themselves) are left out, and counted.
     """
 
-    figures: dict[str, np.ndarray]
+    metrics: dict[str, np.ndarray]
     labels: np.ndarray
     lone_queries: int
 
     def mean(self) -> dict[str, float | int | None]:
         """The mean over queries; None if all were lone."""
-        means = {name: float(values.mean()) if len(values) else None for name, values in self.figures.items()}
+        means = {name: float(values.mean()) if len(values) else None for name, values in self.metrics.items()}
         return means | {"queries": len(self.labels), "lone_queries": self.lone_queries}
 
     def per_class(self) -> dict[int, dict[str, float]]:
         """The mean over the queries of each class, by class number."""
         classes, codes = np.unique(self.labels, return_inverse=True)
         counts = np.bincount(codes)
-        means = {name: np.bincount(codes, values) / counts for name, values in self.figures.items()}
+        means = {name: np.bincount(codes, values) / counts for name, values in self.metrics.items()}
         return {
             int(number): {name: float(values[place]) for name, values in means.items()}
             for place, number in enumerate(classes)
@@ -48,9 +45,7 @@ class Ranking(NamedTuple):
     def mean_of_classes(self) -> dict[str, float | int | None]:
         """The mean over classes of their means: a class with few queries counts as much as one with many."""
         by_class = list(self.per_class().values())
-        means = {
-            name: float(np.mean([figures[name] for figures in by_class])) if by_class else None for name in self.figures
-        }
+        means = {name: float(np.mean([one[name] for one in by_class])) if by_class else None for name in self.metrics}
         return means | {"queries": len(self.labels), "lone_queries": self.lone_queries}
 
 
@@ -103,9 +98,9 @@ def rank(
         order = ranked(queries[rows], gallery, itself[rows], max(deepest, 1), depth is not None, normalize)
         hits = gallery_labels[order] == labels[rows][:, None]
         hits &= order != itself[rows][:, None]
-        parts.append(figures_of(hits, relevant[rows], ks, depth))
-    figures = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return Ranking(figures, labels[asked], len(labels) - len(asked))
+        parts.append(measure_hits(hits, relevant[rows], ks, depth))
+    metrics = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return Ranking(metrics, labels[asked], len(labels) - len(asked))
 
 
 def ranked(
@@ -113,8 +108,7 @@ def ranked(
 ) -> np.ndarray:
     """(B, deepest) rows of the gallery, nearest first, each query's own row left out (or last)."""
     if shallow and deepest < len(gallery):
-        metric = {} if normalize else {"metric": METRIC_L2}
-        _, order = knn(queries, gallery, deepest + 1, **metric)
+        _, order = knn(queries, gallery, deepest + 1, euclidean=not normalize)
         own = order == itself[:, None]
         own[~own.any(axis=1), -1] = True
         return order[~own].reshape(len(queries), deepest)
@@ -126,8 +120,8 @@ def ranked(
     return np.argsort(-near, axis=1, kind="stable")[:, :deepest]
 
 
-def figures_of(hits: np.ndarray, relevant: np.ndarray, ks: Sequence[int], depth: int | None) -> dict[str, np.ndarray]:
-    """Every figure (B,) of hits (B, deepest), nearest first, with R relevant ones for each query."""
+def measure_hits(hits: np.ndarray, relevant: np.ndarray, ks: Sequence[int], depth: int | None) -> dict[str, np.ndarray]:
+    """Every metric (B,) of hits (B, deepest), nearest first, with R relevant ones for each query."""
     places = np.arange(1, hits.shape[1] + 1)
     at_hits = np.where(hits, np.cumsum(hits, axis=1) / places, 0.0)  # precision at each hit
     within_r = places <= relevant[:, None]

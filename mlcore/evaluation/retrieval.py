@@ -13,6 +13,7 @@ import numpy as np
 
 from mlcore.evaluation.array_checks import unit_rows, whole_labels
 from mlcore.evaluation.knn import knn
+from mlcore.evaluation.ranking import Ranking
 
 # Neighbours held at once: 2**22 are 32 MB of indices and 16 MB of similarities.
 BLOCK = 2**22
@@ -70,38 +71,38 @@ def evaluate_retrieval(
     Shapes: embeddings (N, D) float, not normalised; labels (N,) whole numbers.
     Memory: the neighbours of a block of queries, never an (N, N) table.
     """
+    ranking = quick_ranking(embeddings, labels, ks)
+    if can_be_wrong(np.asarray(labels)):
+        return ranking.mean()
+    return ranking.mean() | dict.fromkeys(ranking.metrics)
+
+
+def quick_ranking(embeddings: np.ndarray, labels: np.ndarray, ks: Sequence[int] = (1, 2, 4, 8)) -> Ranking:
+    """Return what `rank` does of samples among themselves, but for `map` and `mrr`, for which all would be sorted.
+
+    Shapes, memory: as `evaluate_retrieval`. Raises: ValueError for ks below 1 and numbers that are not finite.
+    """
     if not ks or min(ks) < 1:
         raise ValueError(f"evaluate_retrieval: ks must be whole numbers from 1; got {tuple(ks)}.")
     unit = unit_rows(embeddings, "evaluate_retrieval")
     labels = whole_labels(labels, len(unit), "evaluate_retrieval")
-    found = dict.fromkeys(ks, 0)
-    asked, first, r_precision, average_precision = 0, 0, 0.0, 0.0
+    names = (*(f"recall_at_{k}" for k in ks), "precision_at_1", "r_precision", "map_at_r")
+    metrics = {name: np.zeros(len(unit)) for name in names}
+    asked = np.zeros(len(unit), bool)
     for rows, hits, relevant in _ranked(unit, labels, max(ks)):
-        asked += len(rows)
-        first += int(hits[:, 0].sum())
+        asked[rows] = True
         for k in ks:
-            found[k] += int(hits[:, :k].any(axis=1).sum())
+            metrics[f"recall_at_{k}"][rows] = hits[:, :k].any(axis=1)
         within = hits & (np.arange(hits.shape[1]) < relevant[:, None])
-        r_precision += float((within.sum(axis=1) / relevant).sum())
-        average_precision += float(_average_precision(within, relevant).sum())
-
-    told = can_be_wrong(labels)
-
-    def mean(total: float) -> float | None:
-        return total / asked if told else None
-
-    return {
-        **{f"recall_at_{k}": mean(found[k]) for k in ks},
-        "precision_at_1": mean(first),
-        "r_precision": mean(r_precision),
-        "map_at_r": mean(average_precision),
-        "queries": asked,
-        "lone_queries": len(unit) - asked,
-    }
+        metrics["precision_at_1"][rows] = hits[:, 0]
+        metrics["r_precision"][rows] = within.sum(axis=1) / relevant
+        metrics["map_at_r"][rows] = _average_precision(within, relevant)
+    of_asked = {name: values[asked] for name, values in metrics.items()}
+    return Ranking(of_asked, labels[asked], len(unit) - int(asked.sum()))
 
 
 def can_be_wrong(labels: np.ndarray) -> bool:
-    """Whether samples of two classes ask for others of theirs; with one alone, figures are high whatever is learned."""
+    """Whether samples of two classes ask for others of theirs; with one alone, metrics are high whatever is learned."""
     return int((np.unique(labels, return_counts=True)[1] > 1).sum()) > 1
 
 

@@ -1,4 +1,4 @@
-"""Testers: a model's retrieval and clustering figures on data sets, against any reference sets and label levels."""
+"""Testers: a model's retrieval and clustering metrics on data sets, against any reference sets and label levels."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from mlcore.declare import Knob, Registry
-from mlcore.evaluation.clustering import adjusted_mutual_information, clustered, has_groups, mutual_information
-from mlcore.evaluation.ranking import Ranking, fit_pca, rank
+from mlcore.evaluation.metrics import METRICS, Family, measure
+from mlcore.evaluation.ranking import fit_pca
+from mlcore.evaluation.side import RECALLS, Side
 
 TESTERS = Registry("tester")
 
@@ -51,9 +52,9 @@ class GlobalEmbeddingSpaceTester:
     queries and references end up in different spaces).
 
     Labels may have several columns, one for each level of a hierarchy; `label_hierarchy_level` is a column, a list of
-    them, or "all". Figures are named as `rank` names them, with the level: `map_at_r_level0`; with several levels there
-    is also `AVERAGE_map_at_r`. NMI and AMI are those of the queries alone. `per_class` adds a dict for each level,
-    `per_class_level0`, from the class to its figures.
+    them, or "all". Metrics are named as METRICS names them, with the level: `map_at_r_level0`; with several levels
+    there is also `AVERAGE_map_at_r`. NMI and AMI are those of the queries alone. `per_class` adds a dict for each
+    level, `per_class_level0`, from the class to its metrics of retrieval.
 
     What to expect: Sorts the whole gallery for each query; for galleries of tens of thousands set `depth`.
 
@@ -103,14 +104,14 @@ class GlobalEmbeddingSpaceTester:
         splits_to_eval: Splits | None = None,
         collate_fn: Callable[..., Any] | None = None,
     ) -> Results:
-        """Return the figures of each query split, by name. Models come back in the mode they were in."""
+        """Return the metrics of each query split, by name. Models come back in the mode they were in."""
         splits = self.checked_splits(dataset_dict, splits_to_eval)
         needed = dict.fromkeys(name for query, references in splits for name in (query, *references))
         embedded = {name: self.embed(dataset_dict[name], trunk_model, embedder_model, collate_fn) for name in needed}
         if self.pca is not None:
             embedded = self.reduced(embedded)
         self.all_accuracies = {
-            query: {"epoch": epoch, **self.figures(embedded, query, references)} for query, references in splits
+            query: {"epoch": epoch, **self.measure_split(embedded, query, references)} for query, references in splits
         }
         if self.end_of_testing_hook is not None:
             self.end_of_testing_hook(self)
@@ -192,8 +193,8 @@ class GlobalEmbeddingSpaceTester:
             raise ValueError(f"label_hierarchy_level: labels have levels 0 to {labels.shape[1] - 1}; got {asked}.")
         return list(levels)
 
-    def figures(self, embedded: dict[str, Embedded], query: str, references: list[str]) -> dict[str, Any]:
-        """All figures of one query split, named with their level."""
+    def measure_split(self, embedded: dict[str, Embedded], query: str, references: list[str]) -> dict[str, Any]:
+        """All metrics of one query split, named with their level."""
         queries = embedded[query]
         gallery = np.concatenate([embedded[name].embeddings for name in references])
         gallery_labels = np.concatenate([embedded[name].labels for name in references])
@@ -217,40 +218,37 @@ class GlobalEmbeddingSpaceTester:
     def at_level(
         self, level: int, queries: Embedded, gallery: np.ndarray, gallery_labels: np.ndarray, itself: np.ndarray
     ) -> dict[str, Any]:
-        labels = queries.labels[:, level]
-        ranking = self.rank(queries.embeddings, labels, gallery, gallery_labels[:, level], itself)
-        return self.told(ranking) | self.clusters(queries.embeddings, labels)
+        return self.measure(queries.embeddings, queries.labels[:, level], gallery, gallery_labels[:, level], itself)
 
-    def rank(
+    def measure(
         self,
         queries: np.ndarray,
         labels: np.ndarray,
         gallery: np.ndarray,
         gallery_labels: np.ndarray,
         itself: np.ndarray,
-    ) -> Ranking:
-        return rank(
+    ) -> dict[str, Any]:
+        side = Side(
+            queries,
+            labels,
             queries,
             labels,
             gallery,
             gallery_labels,
-            itself=itself,
-            ks=self.ks,
+            itself,
+            ks=tuple({*self.ks, *RECALLS}),
             depth=self.depth,
             normalize=self.normalize_embeddings,
+            whole_gallery=True,
         )
-
-    def told(self, ranking: Ranking) -> dict[str, Any]:
-        figures: dict[str, Any] = ranking.mean_of_classes() if self.avg_of_avgs else ranking.mean()
-        return figures | ({"per_class": ranking.per_class()} if self.per_class else {})
-
-    def clusters(self, embeddings: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
-        if not self.with_clusters:
-            return {}
-        if not has_groups(labels):
-            return {"nmi": None, "ami": None}
-        names, found = clustered(type(self).__name__, embeddings, labels, 0)
-        return {"nmi": mutual_information(names, found), "ami": adjusted_mutual_information(names, found)}
+        unasked = {f"recall_at_{k}" for k in RECALLS if k not in self.ks}
+        found = measure(side, METRICS.of(Family.RETRIEVAL)) | side.ranking.metrics
+        of_queries = {name: values for name, values in found.items() if values is not None and name not in unasked}
+        ranking = side.ranking._replace(metrics=of_queries)
+        values: dict[str, Any] = dict.fromkeys(name for name in found if name not in unasked)
+        values |= ranking.mean_of_classes() if self.avg_of_avgs else ranking.mean()
+        values |= {"per_class": ranking.per_class()} if self.per_class else {}
+        return values | (measure(side, METRICS.of(Family.CLUSTERS)) if self.with_clusters else {})
 
 
 @TESTERS.add(
@@ -265,7 +263,7 @@ class WithSameParentLabelTester(GlobalEmbeddingSpaceTester):
     The parent of level L is level L + 1, so the last level cannot be tested. A parent counts once, however many queries
     it has; one in which every query is lone is left out of the average.
 
-    What to expect: Higher figures than in the whole space where parents are far apart, since strangers from other
+    What to expect: Higher values than in the whole space where parents are far apart, since strangers from other
     parents cannot be found; what is left is how well close relations are told apart.
 
     Raises: ValueError as the global tester, and if no level that is asked for has a parent.
@@ -290,16 +288,15 @@ class WithSameParentLabelTester(GlobalEmbeddingSpaceTester):
             place = np.full(len(gallery_labels) + 1, -1)  # the last one stands for "not there"
             place[there] = np.arange(len(there))
             rows, labels = queries.embeddings[asked], queries.labels[asked, level]
-            ranking = self.rank(rows, labels, gallery[there], gallery_labels[there, level], place[itself[asked]])
-            told.append(self.told(ranking) | self.clusters(rows, labels))
+            told.append(self.measure(rows, labels, gallery[there], gallery_labels[there, level], place[itself[asked]]))
         merged: dict[str, Any] = {
-            name: mean_of([figures[name] for figures in told])
+            name: mean_of([one[name] for one in told])
             for name in told[0]
             if name not in ("per_class", "queries", "lone_queries")
         }
-        merged |= {name: sum(figures[name] for figures in told) for name in ("queries", "lone_queries")}
+        merged |= {name: sum(one[name] for one in told) for name in ("queries", "lone_queries")}
         if self.per_class:
-            merged["per_class"] = {key: value for figures in told for key, value in figures["per_class"].items()}
+            merged["per_class"] = {key: value for one in told for key, value in one["per_class"].items()}
         return merged
 
 
@@ -330,7 +327,7 @@ class GlobalTwoStreamEmbeddingSpaceTester(GlobalEmbeddingSpaceTester):
                 )
         return chosen
 
-    def figures(self, embedded: dict[str, Embedded], query: str, references: list[str]) -> dict[str, Any]:
+    def measure_split(self, embedded: dict[str, Embedded], query: str, references: list[str]) -> dict[str, Any]:
         split = embedded[query]
         if split.others is None:
             raise ValueError("global_two_stream: data must come as (anchor, other, label); got one stream.")

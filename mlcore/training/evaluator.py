@@ -7,6 +7,7 @@ import dataclasses
 import queue
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,21 +16,19 @@ import torch
 from torch import nn
 
 from mlcore.data import ImageTable, Split
-from mlcore.evaluation.clustering import nmi
-from mlcore.evaluation.expensive_metrics import MOST_RANKED, slow_figures
 from mlcore.evaluation.geometry import angle_histograms
-from mlcore.evaluation.ranking import rank
-from mlcore.evaluation.retrieval import evaluate_retrieval, nearest
+from mlcore.evaluation.metrics import METRICS, Family, means_of, measure
+from mlcore.evaluation.retrieval import nearest
+from mlcore.evaluation.side import Side, SideTexts
 from mlcore.projection import pca
 from mlcore.training.embedder import Embedder
 from mlcore.training.events import Evaluated, Event, Warned, Watched
 from mlcore.training.feature_source import FeatureSource, Source, chunks
-from mlcore.training.methods import Figures
+from mlcore.training.methods import EmbedTexts
 
 REST = 6.0
 HISTOGRAM_POINTS = 1000  # half a million pairs; numpy keeps the training waiting while it counts more
 NEIGHBOURS = 8
-QUICK_DEPTH = 8  # the deepest recall that is told at every look
 HELD_OUT_SHARE = 0.6
 HALF_LENGTHS = (0.05, 60_000.0)
 
@@ -119,19 +118,19 @@ class Evaluator:
         loss: nn.Module | None,
         *,
         whole: bool = False,
-        figures: Figures | None = None,
+        embed_texts: EmbedTexts | None = None,
     ) -> None:
         """Begin to evaluate the model as it is now. The look before this one must be over.
 
-        `loss`: whose proxies and margins are drawn, None for none; `whole`: also the figures that take long;
-        `figures`: more of them, by the training method (see `TrainingMethod.figures`).
+        `loss`: whose proxies and margins are drawn, None for none; `whole`: also the expensive metrics; `embed_texts`:
+        where the training method reads texts, what they are to it now (see `TrainingMethod.embed_texts`).
         """
         assert not self.busy, "the evaluator looks at one model at a time"
         self.embedded = 0
         frozen = copy.deepcopy(model.head if isinstance(self.source, FeatureSource) else model).eval()
         proxies = proxies_of(loss, model.embedding_size)
         lines = [dataclasses.asdict(line) for line in loss.margin_lines()] if hasattr(loss, "margin_lines") else []
-        work = (step, frozen, proxies, lines, whole, figures)
+        work = (step, frozen, proxies, lines, whole, embed_texts)
         self._thread = threading.Thread(target=self._work, args=work, name="evaluator", daemon=True)
         self._thread.start()
 
@@ -162,7 +161,7 @@ class Evaluator:
         proxies: np.ndarray | None,
         lines: list[dict[str, Any]],
         whole: bool,
-        figures: Figures | None,
+        embed_texts: EmbedTexts | None,
     ) -> None:
         start = time.perf_counter()
         try:
@@ -172,10 +171,8 @@ class Evaluator:
                 self._events.put(Warned(step, text))
                 return
             self._events.put(Watched(step, self._picture(embeddings, proxies)))
-            evaluated = self._metrics(step, features, embeddings, proxies, lines, start, whole)
-            more = figures(embeddings) if figures else {}
-            sides = {side: getattr(evaluated, side) | found for side, found in more.items()}
-            self._events.put(dataclasses.replace(evaluated, **sides))
+            texts = embed_texts() if embed_texts else {}
+            self._events.put(self._metrics(step, features, embeddings, proxies, lines, start, whole, texts))
         except Cancelled:
             return
         except Exception as error:
@@ -260,52 +257,41 @@ class Evaluator:
         lines: list[dict[str, Any]],
         start: float,
         whole: bool,
+        texts: Mapping[str, SideTexts],
     ) -> Evaluated:
-        labels = self.table.labels
-        sides = {"held_out": self.split.held_out, "train": self.split.train}
+        metrics = METRICS.of() if whole else METRICS.of(expensive=False)
         scores, angles = {}, {}
-        for side, rows in sides.items():
+        for name in ("held_out", "train"):
             if self._cancelled.is_set():
                 raise Cancelled
-            scores[side] = self._retrieval(side, embeddings)
-            scores[side]["nmi"] = nmi(embeddings[rows], labels[rows])
-            if whole:
-                scores[side] |= slow_figures(embeddings[rows], labels[rows]) | self._asked_slowly(side, embeddings)
-            angles[side] = angle_histograms(
-                embeddings[rows], labels[rows], proxies, self.train_classes, max_points=HISTOGRAM_POINTS
+            side = self._side(name, embeddings, texts.get(name))
+            scores[name] = means_of(side, measure(side, metrics))
+            angles[name] = angle_histograms(
+                side.embeddings, side.labels, proxies, self.train_classes, max_points=HISTOGRAM_POINTS
             )
         raw = None
         if step == 0:
-            raw = scores["held_out"] if features is None else self._retrieval("held_out", features)
+            raw = scores["held_out"]
+            if features is not None:
+                side = self._side("held_out", features)
+                raw = means_of(side, measure(side, METRICS.of(Family.RETRIEVAL, expensive=False)))
         seconds = time.perf_counter() - start
         return Evaluated(step, seconds, scores["held_out"], scores["train"], raw, angles, lines)
 
-    def _retrieval(self, side: str, embeddings: np.ndarray) -> dict[str, float | int | None]:
-        """The quick figures of a side: among itself, or of its queries in the gallery where the split names them."""
-        if self._asks(side):
-            asked = self._ranked(embeddings, QUICK_DEPTH)
-            return {name: value for name, value in asked.items() if name not in ("map", "mrr")}
-        rows = self.split.held_out if side == "held_out" else self.split.train
-        return evaluate_retrieval(embeddings[rows], self.table.labels[rows])
-
-    def _asked_slowly(self, side: str, embeddings: np.ndarray) -> dict[str, float | None]:
-        """`map` and `mrr` of the queries in the gallery, None for too many; nothing where a side is its own gallery."""
-        if not self._asks(side):
-            return {}
-        few = len(self.split.queries) <= MOST_RANKED
-        asked = self._ranked(embeddings, None) if few else {}
-        return {name: asked.get(name) for name in ("map", "mrr")}
-
-    def _asks(self, side: str) -> bool:
-        return side == "held_out" and self.split.queries is not None
-
-    def _ranked(self, embeddings: np.ndarray, depth: int | None) -> dict[str, float | int | None]:
-        """Of the queries in the gallery; None in place of shares where the gallery holds nothing wrong to be found."""
-        queries, gallery, labels = self.split.queries, self.split.gallery, self.table.labels
-        found = rank(embeddings[queries], labels[queries], embeddings[gallery], labels[gallery], depth=depth).mean()
-        if len(np.unique(labels[gallery])) > 1:
-            return found
-        return {name: value if isinstance(value, int) else None for name, value in found.items()}
+    def _side(self, name: str, embeddings: np.ndarray, texts: SideTexts | None = None) -> Side:
+        """A side among itself, or its queries and their gallery where the split names them."""
+        labels, split = self.table.labels, self.split
+        rows = split.held_out if name == "held_out" else split.train
+        side = Side(embeddings[rows], labels[rows], texts=texts)
+        if name != "held_out" or split.queries is None:
+            return side
+        return dataclasses.replace(
+            side,
+            queries=embeddings[split.queries],
+            query_labels=labels[split.queries],
+            gallery=embeddings[split.gallery],
+            gallery_labels=labels[split.gallery],
+        )
 
 
 def half(rows: np.ndarray) -> np.ndarray:

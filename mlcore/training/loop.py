@@ -70,7 +70,7 @@ def train(spec: RunSpec, *, resume_from: bytes | None = None, runs: Path | str |
 @dataclass(frozen=True, eq=False)
 class LastLook:
     """What an earlier attempt has already shown: its last evaluated step, that step's `pca` (see `Evaluator`), and
-    whether it has the figures that take long."""
+    whether it has the expensive metrics."""
 
     step: int
     pca: np.ndarray | None
@@ -258,10 +258,10 @@ class Training:
         return bool(limit) and self.pace.total > limit
 
     def look(self, *, whole: bool = False) -> int:
-        """Begin to evaluate the present model (`whole`: with the figures that take long); returns the step."""
+        """Begin to evaluate the present model (`whole`: with the expensive metrics); returns the step."""
         sliced = MethodTrait.SLICES in parts("methods")[self.spec.method.key].traits
         loss = None if sliced or self.taught_alone else pictured(self.method.loss)
-        self.evaluator.evaluate(self.step, self.shown, loss, whole=whole, figures=self.method.figures())
+        self.evaluator.evaluate(self.step, self.shown, loss, whole=whole, embed_texts=self.method.embed_texts())
         return self.step
 
     @property

@@ -3,7 +3,7 @@
 from mlcore.training.methods.cascaded import CascadedEmbeddings
 from mlcore.training.methods.daml import DeepAdversarialMetricLearning
 from mlcore.training.methods.image_text import ImageText
-from mlcore.training.methods.method import Figures, Outcome, TrainingMethod
+from mlcore.training.methods.method import EmbedTexts, Outcome, TrainingMethod
 from mlcore.training.methods.metric_only import MetricLossOnly
 from mlcore.training.methods.registry import METHODS
 from mlcore.training.methods.two_streams import TwoStreamMetricLoss
@@ -14,7 +14,7 @@ __all__ = [
     "METHODS",
     "CascadedEmbeddings",
     "DeepAdversarialMetricLearning",
-    "Figures",
+    "EmbedTexts",
     "ImageText",
     "MetricLossOnly",
     "Outcome",

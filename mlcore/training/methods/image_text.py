@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mlcore.declare import Knob
+from mlcore.evaluation.side import SideTexts
 from mlcore.text import ImageTexts, build_tower
 from mlcore.text.image_texts import OWN, SOURCES
-from mlcore.text.metrics import text_figures
 from mlcore.training.methods.method import (
-    Figures,
+    EmbedTexts,
     MakeLoss,
     MethodBatch,
     Miner,
@@ -113,18 +112,18 @@ class ImageText(TrainingMethod):
         answers = self.tower(self.inputs[present])[places]
         return self.across(batch.embeddings[0][kept], answers, numbers[kept])
 
-    def figures(self) -> Figures:
-        """How well texts and images of a side find each other, by the tower as it is now."""
+    def embed_texts(self) -> EmbedTexts:
+        """All texts by the tower as it is now, and which of them each image of a side has."""
         tower, texts, inputs = copy.deepcopy(self.tower).eval(), self.texts, self.inputs
 
         @torch.inference_mode()
-        def measured(embeddings: np.ndarray) -> Mapping[str, dict[str, float | None]]:
+        def embedded() -> dict[str, SideTexts]:
             parts = [tower(inputs[start : start + CHUNK]) for start in range(0, len(inputs), CHUNK)]
             read = torch.cat(parts).float().cpu().numpy()
             sides = {"held_out": texts.held_out, "train": texts.train}
-            return {side: text_figures(embeddings[rows], texts.numbers[rows], read) for side, rows in sides.items()}
+            return {side: SideTexts(read, texts.numbers[rows]) for side, rows in sides.items()}
 
-        return measured
+        return embedded
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
         """Raises: ValueError where the texts are not those that were trained on."""

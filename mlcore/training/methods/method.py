@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mlcore.evaluation.side import SideTexts
 from mlcore.tuples import Pairs, Triplets, as_tuples
 
 MakeLoss = Callable[[int], nn.Module]
 Miner = Callable[..., Any]
-Figures = Callable[[np.ndarray], Mapping[str, dict[str, float | None]]]
+EmbedTexts = Callable[[], Mapping[str, SideTexts]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,10 +88,10 @@ class TrainingMethod(nn.Module):
         """What a run does before its first step, bit by bit: yields what it is and how many of how many are done."""
         return iter(())
 
-    def figures(self) -> Figures | None:
-        """What measures the method as it is now beside retrieval, from embeddings of the whole table (N, D).
+    def embed_texts(self) -> EmbedTexts | None:
+        """Where the method reads texts, what embeds those of each side, held_out and train, by the method as it is now.
 
-        It gives figures by name of each side, held_out and train, and is called in another thread.
+        It is called in another thread, so it works on copies of what goes on learning.
         """
         return None
 

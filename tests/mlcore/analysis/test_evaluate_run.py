@@ -11,10 +11,11 @@ import torch
 
 import mlcore.analysis.evaluate_run as evaluate_run_module
 from mlcore import data
-from mlcore.analysis.evaluate_run import FIGURES, SHORT_NAMES, evaluate_run, last_checkpoint, paired
+from mlcore.analysis.evaluate_run import SHORT_NAMES, evaluate_run, last_checkpoint, paired
 from mlcore.commands.report import evaluation_in_words
 from mlcore.data.table import ImageTable
 from mlcore.engines.attempt_runner import run_folder
+from mlcore.evaluation.metrics import METRICS, Family
 from mlcore.runs.folder import Runs
 from mlcore.runs.history import History
 from mlcore.runs.states import RunState
@@ -65,7 +66,11 @@ def test_figures_are_those_of_the_last_look_and_of_step_0(run, side):
     first, last = looks(run)[0], looks(run)[-1]
     assert (result["step"], last["step"], first["step"]) == (8, 8, 0)
     for found, seen in ((result["figures"], last[side]), (result["untrained"], first[side])):
-        assert list(found) == [*FIGURES, "queries", "lone_queries"]
+        assert list(found) == [
+            *(metric.key for metric in METRICS.of(Family.RETRIEVAL, Family.CLUSTERS)),
+            "queries",
+            "lone_queries",
+        ]
         shared = [name for name in found if name in seen]
         assert len(shared) == 13
         for name in shared:

@@ -163,4 +163,4 @@ def test_the_end_of_a_run_tells_how_texts_find_images(root, capsys):
     ]
     asked = ["--dataset", "digits", "--backbone", "mlp", "--loss", "siglip", "--method", "image_text", "--steps", "3"]
     assert cli.main(["train", *asked, *settings, "--runs", str(root)]) == 0
-    assert "text finds image, first 5 held out" in capsys.readouterr().out
+    assert "text_to_image_recall_at_5  held out" in capsys.readouterr().out

@@ -6,9 +6,14 @@ import pytest
 import torch
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator as Theirs
 
-from mlcore.evaluation.accuracy import NAMES, RANKED, AccuracyCalculator
+from mlcore.evaluation.accuracy import AccuracyCalculator, names_elsewhere
+from mlcore.evaluation.metrics import Family
 
-THEIRS = [name for name in RANKED if not name.startswith("recall")]
+THEIRS = [
+    name
+    for name, metric in names_elsewhere().items()
+    if metric.family == Family.RETRIEVAL and not name.startswith("recall")
+]
 WRONG_WHERE_SHALLOW = ("r_precision", "mean_average_precision_at_r")  # as it says itself
 
 
@@ -41,7 +46,7 @@ def test_figures_are_theirs(reference, options, k):
 def test_everything_is_computed_unless_asked_otherwise():
     rows, labels = points()
     calculator = AccuracyCalculator(exclude=["AMI"])
-    assert list(calculator.get_accuracy(rows, labels)) == [name for name in NAMES if name != "AMI"]
+    assert list(calculator.get_accuracy(rows, labels)) == [name for name in names_elsewhere() if name != "AMI"]
     assert list(calculator.get_accuracy(rows.numpy(), labels.numpy(), include=["NMI", "AMI"])) == ["NMI"]
 
 
@@ -50,6 +55,12 @@ def test_queries_without_company_are_none_and_not_nan():
     assert AccuracyCalculator(include=["precision_at_1"]).get_accuracy(rows, torch.arange(4)) == {
         "precision_at_1": None
     }
+
+
+def test_clusters_that_cannot_be_wrong_are_none():
+    rows, _ = points(4)
+    found = AccuracyCalculator(include=["NMI", "AMI"]).get_accuracy(rows, torch.zeros(4, dtype=torch.long))
+    assert found == {"NMI": None, "AMI": None}
 
 
 def test_class_numbers_beyond_float32_are_told_apart():

@@ -54,7 +54,7 @@ def test_figures_are_those_of_a_slow_loop(case, normalize, depth, monkeypatch):
     own = None if case == "itself" else itself
     ours = rank(queries, labels, *given, itself=own, depth=depth, normalize=normalize)
     for column, name in enumerate(("map_at_r", "map", "mrr")):
-        np.testing.assert_allclose(ours.figures[name], expected[:, column], rtol=1e-9, err_msg=name)
+        np.testing.assert_allclose(ours.metrics[name], expected[:, column], rtol=1e-9, err_msg=name)
 
 
 def test_the_quick_figures_are_the_same():

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from mlcore.data import load
+from mlcore.evaluation.metrics import METRICS, Family, measure
+from mlcore.evaluation.side import Side, SideTexts
 from mlcore.text.image_texts import ImageTexts
-from mlcore.text.metrics import text_figures
 
 
 def offered(own=("a cat", "a  cat", "", "a dog"), class_names=("big_cat", "dog")):
@@ -50,6 +51,11 @@ def test_emoji_have_their_official_names():
     assert load("glyphs").texts == ()
 
 
+def text_metrics(images, numbers, texts):
+    side = Side(images, np.zeros(len(images), int), texts=SideTexts(texts, numbers))
+    return measure(side, METRICS.of(Family.TEXTS))
+
+
 def by_hand(images, numbers, texts, k):
     """The share of texts with an own image among the first k, one at a time."""
     cosines = (texts / np.linalg.norm(texts, axis=1)[:, None]) @ (images / np.linalg.norm(images, axis=1)[:, None]).T
@@ -64,7 +70,7 @@ def test_recalls_are_those_counted_by_hand(seed):
     texts = generator.normal(size=(9, 4)).astype(np.float32)
     numbers = generator.integers(-1, 8, size=30)  # the last text has no image
     images = (texts[numbers] + generator.normal(size=(30, 4))).astype(np.float32)
-    found = text_figures(images, numbers, texts)
+    found = text_metrics(images, numbers, texts)
     assert found["text_to_image_recall_at_1"] == pytest.approx(by_hand(images, numbers, texts, 1))
     assert found["text_to_image_recall_at_5"] == pytest.approx(by_hand(images, numbers, texts, 5))
     known = np.unique(numbers[numbers >= 0])
@@ -74,6 +80,6 @@ def test_recalls_are_those_counted_by_hand(seed):
     assert found["image_to_text_recall_at_1"] == pytest.approx(right.mean())
 
 
-def test_where_there_is_nothing_to_ask_the_figures_are_none():
-    found = text_figures(np.ones((2, 3)), np.array([-1, 0]), np.ones((1, 3)))
+def test_where_there_is_nothing_to_ask_the_metrics_are_none():
+    found = text_metrics(np.ones((2, 3)), np.array([-1, 0]), np.ones((1, 3)))
     assert set(found.values()) == {None}
