@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from app.runs.archive import zip_of
-from app.runs.runs_table import NO_TRAINING, RunsTable, matching, state_counts, trash_rows, with_no_training
+from app.runs.runs_table import NO_TRAINING, SCORE, RunsTable, matching, state_counts, trash_rows, with_no_training
 from app.server import backstage
 from app.shared.error_guard import guarded, told
 from app.shared.stored_widgets import act_button
@@ -176,7 +176,7 @@ def table_of_runs() -> None:
     )
     listed = matching(everything, text, states)
     shown = held_in_place(with_no_training(listed))
-    best = everything["MAP@R"].max() if everything["MAP@R"].notna().any() else None
+    best = everything[SCORE].max() if everything[SCORE].notna().any() else None
     picked = st.dataframe(
         shown,
         hide_index=True,
@@ -188,7 +188,7 @@ def table_of_runs() -> None:
         column_order=[
             "name",
             "state",
-            "MAP@R",
+            SCORE,
             "change",
             "curve",
             "loss",
@@ -201,9 +201,7 @@ def table_of_runs() -> None:
         column_config={
             "name": st.column_config.TextColumn("Name", width="medium"),
             "state": st.column_config.TextColumn("State", width="small"),
-            "MAP@R": st.column_config.NumberColumn(
-                "MAP@R", format="%.3f", help=f"Held out. The best here: {share(best)}"
-            ),
+            SCORE: st.column_config.NumberColumn(SCORE, format="%.3f", help=f"Held out. The best here: {share(best)}"),
             "change": st.column_config.NumberColumn("Change", format="%+.3f", help=CHANGE_HELP),
             "curve": st.column_config.LineChartColumn("Over the run", y_min=0.0, y_max=1.0, width="small"),
             "loss": "Loss",
@@ -257,11 +255,11 @@ def trash() -> None:
             key=f"runs.trash.table.{hash(tuple(rows['id']))}",
             height="content" if len(rows) <= MOST_TRASHED else 400,
             placeholder="–",
-            column_order=["name", "goes", "MAP@R", "loss", "backbone", "data", "note"],
+            column_order=["name", "goes", SCORE, "loss", "backbone", "data", "note"],
             column_config={
                 "name": st.column_config.TextColumn("Name", width="medium"),
                 "goes": st.column_config.TextColumn("Goes", width="small", help="When it is removed for good."),
-                "MAP@R": st.column_config.NumberColumn("MAP@R", format="%.3f"),
+                SCORE: st.column_config.NumberColumn(SCORE, format="%.3f"),
                 "loss": "Loss",
                 "backbone": "Backbone",
                 "data": "Data",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,12 +15,13 @@ from app.lab.verdict import verdict
 from app.shared import figures
 from app.shared.palette import class_colours
 from app.shared.stored_widgets import one_of
-from app.shared.text import UNCHANGED, change, count, plain, share
+from app.shared.text import UNCHANGED, count, metric_change, metric_value, plain, share
 from app.shared.theme import current_theme
 from app.shared.view import View
 from app.widgets.chart import chart
 from app.widgets.map import MapEvents, MapFrame, live_map
 from app.widgets.tiles import Row, Tile, image_tiles
+from mlcore.evaluation.metrics import METRICS, PRIMARY, Family, Metric
 from mlcore.margins import MarginLine
 from mlcore.runs.history import FrozenHistory
 
@@ -35,8 +37,6 @@ LOOK = {
     "pairs": "Pairs of one class should move left, away from pairs of different classes.",
 }
 LASSO_SHOWN = 60
-TAKE_LONG = ("map", "mrr", "ami")
-TEXT_FIGURES = ("text_to_image_recall_at_1", "text_to_image_recall_at_5", "image_to_text_recall_at_1")
 CURVES = {
     "loss": "Training loss",
     "parts": "Parts of the loss",
@@ -47,6 +47,7 @@ CURVES = {
     "memory_mb": "Memory (MB)",
 }
 CURVE = "lab.curve.wanted"
+METRIC_CURVE = "lab.metric_curve.wanted"
 SMOOTHED = ("loss", "grad_norm", "tuples")
 
 
@@ -100,45 +101,77 @@ def map_panel(
 
 
 def metrics_panel(history: FrozenHistory, shown: dict[str, Any] | None, total: int) -> None:
-    """Four numbers of the shown step with their change since step 0, and the curves."""
+    """The headline metrics of the shown step with their change since step 0, and the curves."""
     first = history.evaluations[0] if history.evaluations else None
     now = shown or first
-    columns = st.columns(3, gap="small")
-    for column, (key, label) in zip(
-        columns, (("recall_at_1", "Recall@1"), ("map_at_r", "MAP@R"), ("nmi", "NMI")), strict=True
-    ):
-        value = now["held_out"].get(key) if now else None
-        start = first["held_out"].get(key) if first else None
-        delta = change(value, start).replace("−", "-") if now is not first else ""  # only "-" turns the arrow
+    tiles = headline_metrics(now)
+    for column, metric in zip(st.columns(len(tiles), gap="small"), tiles, strict=True):
+        value = now["held_out"].get(metric.key) if now else None
+        start = first["held_out"].get(metric.key) if first else None
+        delta = metric_change(metric, value, start).replace("−", "-") if now is not first else ""  # "-" turns the arrow
         plainly = delta in ("", UNCHANGED)
         column.metric(
-            label,
-            share(value),
+            metric.title,
+            metric_value(metric, value),
             delta or None,
-            help=metric_help(now, key),
+            help=metric_help(now, metric),
             delta_arrow="off" if plainly else "auto",
-            delta_color="off" if plainly else "normal",
+            delta_color="off" if plainly else "normal" if metric.higher_is_better else "inverse",
         )
     if words := before_words(first):
         st.caption(words)
     if history.steps:
         training_curve(history.steps, total)
     if len(history.evaluations) > 1:
-        chart(
-            figures.metric_figure(
-                history.evaluations, "map_at_r", "MAP@R", total, now["step"] if now else None, current_theme()
-            ),
-            key="lab.metric",
-            alt="MAP@R by step, held out and training",
-        )
+        metric_curve(history.evaluations, total, now["step"] if now else None)
+
+
+def headline_metrics(now: dict[str, Any] | None) -> list[Metric]:
+    """The metrics that have a tile: those that the run has measured, or all before it has measured any."""
+    return [metric for metric in METRICS.values() if metric.headline and (not now or metric.key in now["held_out"])]
+
+
+def metric_curve(evaluations: Sequence[dict[str, Any]], total: int, shown: int | None) -> None:
+    """A metric over the run, the one by which runs are compared unless another is chosen."""
+    sides = ("held_out", "train")
+    told = Counter(
+        metric.key
+        for look in evaluations
+        for metric in METRICS.values()
+        if any(look[side].get(metric.key) is not None for side in sides)
+    )
+    offered = [key for key in METRICS if told[key] > 1]
+    if not offered:
+        return
+    usual = PRIMARY if PRIMARY in offered else offered[0]
+    wanted = st.session_state.get(METRIC_CURVE, usual)
+    kept = wanted if wanted in offered else usual
+    key = one_of(
+        "lab.metric_curve",
+        "Metric",
+        offered,
+        kept,
+        words=lambda key: METRICS[key].title,
+        label_visibility="collapsed",
+    )
+    if key != kept:
+        st.session_state[METRIC_CURVE] = key
+    chart(
+        figures.metric_figure(evaluations, METRICS[key], total, shown, current_theme()),
+        key="lab.metric",
+        alt=f"{METRICS[key].title} by step, held out and training",
+    )
 
 
 def before_words(first: dict[str, Any] | None) -> str:
-    """Which two figures there are of the time before training; "" where they are one, as without a head."""
-    start, alone = (((first or {}).get(name) or {}).get("map_at_r") for name in ("held_out", "backbone"))
+    """Which two values there are of the time before training; "" where they are one, as without a head."""
+    start, alone = (((first or {}).get(name) or {}).get(PRIMARY) for name in ("held_out", "backbone"))
     if start is None or alone is None or share(start) == share(alone):
         return ""
-    return f"MAP@R before training: {share(start)} with the new head (step 0), {share(alone)} of the backbone alone."
+    return (
+        f"{METRICS[PRIMARY].title} before training: {share(start)} with the new head (step 0), {share(alone)} of the "
+        "backbone alone."
+    )
 
 
 def training_curve(steps: Sequence[dict[str, Any]], total: int) -> None:
@@ -161,31 +194,19 @@ def training_curve(steps: Sequence[dict[str, Any]], total: int) -> None:
     chart(figure, key="lab.loss", alt=f"{CURVES[name]} by step")
 
 
-def metric_help(now: dict[str, Any] | None, key: str) -> str | None:
-    """All the numbers of this evaluation, for whom three are too few."""
+def metric_help(now: dict[str, Any] | None, metric: Metric) -> str:
+    """What the metric of a tile is, and all the metrics of this evaluation, for whom the tiles are too few."""
     if now is None:
-        return None
+        return metric.text
     held = now["held_out"]
     number = held.get("queries")
-    lines = [f"On all{f' {number:,}' if number is not None else ''} held-out images, each searched among the others."]
-    for name, label in (
-        ("recall_at_1", "Recall@1"),
-        ("recall_at_2", "Recall@2"),
-        ("recall_at_4", "Recall@4"),
-        ("recall_at_8", "Recall@8"),
-        ("r_precision", "R-precision"),
-        ("map_at_r", "MAP@R"),
-        ("nmi", "NMI"),
-        ("map", "MAP"),
-        ("mrr", "MRR"),
-        ("ami", "AMI"),
-        ("text_to_image_recall_at_1", "Text to image, Recall@1"),
-        ("text_to_image_recall_at_5", "Text to image, Recall@5"),
-        ("image_to_text_recall_at_1", "Image to text, Recall@1"),
-    ):
-        if name in (*TAKE_LONG, *TEXT_FIGURES) and held.get(name) is None:
+    asked = f"On all{f' {number:,}' if number is not None else ''} held-out images, each searched among the others."
+    lines = [metric.text, asked]
+    for other in METRICS.in_order(held):
+        if held[other.key] is None and (other.expensive or other.family == Family.TEXTS):
             continue  # only the first and the last look have them, or none
-        lines.append(f"{label}: held out {share(held.get(name))}, training {share(now['train'].get(name))}")
+        values = [metric_value(other, now[side].get(other.key)) for side in ("held_out", "train")]
+        lines.append(f"{plain(other.title, 60)}: held out {values[0]}, training {values[1]}")
     return "  \n".join(lines)
 
 
@@ -283,7 +304,7 @@ def verdict_panel(history: FrozenHistory, *, frozen: bool, unseen_classes: bool)
     idle = any(event.get("code") == "idle" for event in history.messages)
     found = verdict(history.evaluations, frozen=frozen, unseen_classes=unseen_classes, idle=idle)
     if found is None:
-        if history.evaluations[-1]["held_out"].get("map_at_r") is None:
+        if history.evaluations[-1]["held_out"].get(PRIMARY) is None:
             st.info("There is no verdict: held-out images could not be measured; see why above.")
         return
     say = st.info if found.harm or idle else st.success

@@ -10,6 +10,7 @@ from app.shared.draft import WIDGET, Draft
 from app.shared.stored_widgets import one_of, one_of_few
 from app.shared.text import share
 from mlcore.catalogue import parts
+from mlcore.evaluation.metrics import METRICS, PRIMARY
 from mlcore.runs.checkpoints import last_sha256
 from mlcore.runs.folder import Runs
 
@@ -52,9 +53,8 @@ def a_run(draft: Draft) -> bool:
     if not found and not named:
         st.caption("No finished run on these images yet. Train one first.")
         return False
-    return chosen(
-        draft, "teacher.run", "Run, by MAP@R and name", found | ({named: named} if named and named not in found else {})
-    )
+    label = f"Run, by {METRICS[PRIMARY].title} and name"
+    return chosen(draft, "teacher.run", label, found | ({named: named} if named and named not in found else {}))
 
 
 def a_backbone(draft: Draft) -> bool:
@@ -85,7 +85,7 @@ def teachers(root: str, dataset: str) -> dict[str, str]:
             last_sha256(run)
         except ValueError:
             continue
-        score = status.metrics.get("held_out", {}).get("map_at_r")
+        score = status.metrics.get("held_out", {}).get(PRIMARY)
         found[run_id] = f"{share(score)} · {run.title()}"
         if len(found) == NEWEST:
             break

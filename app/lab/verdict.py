@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mlcore.evaluation.metrics import METRICS, PRIMARY
+
+SCORE = METRICS[PRIMARY].title
 GAP = 0.25
 NOISE = 0.01
 
@@ -26,12 +29,12 @@ def verdict(
     `idle`: steps of the run taught nothing, so that no advice is given on what was learned.
     """
     first, last = evaluations[0], evaluations[-1]
-    before, after = first["held_out"].get("map_at_r"), last["held_out"].get("map_at_r")
+    before, after = first["held_out"].get(PRIMARY), last["held_out"].get(PRIMARY)
     if before is None or after is None or first["step"] == last["step"]:
         return None
     whom = "Unseen classes" if unseen_classes else "Unseen images"
-    parts = [f"{whom}: MAP@R {number(before)} → {number(after)}."]
-    train_before, train_after = first["train"].get("map_at_r"), last["train"].get("map_at_r")
+    parts = [f"{whom}: {SCORE} {number(before)} → {number(after)}."]
+    train_before, train_after = first["train"].get(PRIMARY), last["train"].get(PRIMARY)
     if train_before is not None and train_after is not None:
         learnt = train_after - train_before
         parts.append(f"Training classes: {number(train_before)} → {number(train_after)}.")
@@ -51,13 +54,15 @@ def verdict(
 def harm(evaluations: Sequence[dict[str, Any]], whom: str, advice: str) -> str:
     """Compared with the embeddings of step 0 and with the features of the backbone alone, before training."""
     (_, start), *_, (_, after) = scores(evaluations)
-    alone = (evaluations[0].get("backbone") or {}).get("map_at_r")
+    alone = (evaluations[0].get("backbone") or {}).get(PRIMARY)
     best = max(value for value in (alone, start) if value is not None)
     if after >= best - NOISE:
         return ""
     by_backbone = alone is not None and alone >= start
     what = "the backbone alone, without a head and before training" if by_backbone else "the start"
-    return f"{whom} are found worse than with {what}: MAP@R {number(best)} then, {number(after)} now. {advice}".strip()
+    return (
+        f"{whom} are found worse than with {what}: {SCORE} {number(best)} then, {number(after)} now. {advice}".strip()
+    )
 
 
 def advice(evaluations: Sequence[dict[str, Any]], *, frozen: bool) -> str:
@@ -77,8 +82,8 @@ def advice(evaluations: Sequence[dict[str, Any]], *, frozen: bool) -> str:
 
 
 def scores(evaluations: Sequence[dict[str, Any]]) -> list[tuple[int, float]]:
-    """The step and the held-out MAP@R of every look that has one."""
-    found = [(look["step"], look["held_out"].get("map_at_r")) for look in evaluations]
+    """The step and the held-out score of every look that has one."""
+    found = [(look["step"], look["held_out"].get(PRIMARY)) for look in evaluations]
     return [(step, score) for step, score in found if score is not None]
 
 

@@ -8,19 +8,15 @@ from typing import Any
 import streamlit as st
 
 from app.server import torch_is_ready
-from app.shared.text import plain, share
+from app.shared.text import metric_value, plain
 from app.widgets.tiles import Row, Strip, Tile, image_tiles
+from mlcore.evaluation.metrics import METRICS, Family
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import FrozenHistory
 
 SHOWN = 12
 TOLD = 6
 CHECK_EVERY = 0.5  # seconds between looks whether torch is there
-FIGURES = {
-    "text_to_image_recall_at_1": "a text finds an image of its own first",
-    "text_to_image_recall_at_5": "among the first five",
-    "image_to_text_recall_at_1": "an image its text",
-}
 
 
 def words_panel(
@@ -28,7 +24,7 @@ def words_panel(
 ) -> int | None:
     """A field for words and the images nearest to them; returns the image that was pressed."""
     st.subheader("Search by words", anchor=False)
-    said = figures_in_words(past.evaluations[0] if past.evaluations else None, evaluation)
+    said = metrics_in_words(past.evaluations[0] if past.evaluations else None, evaluation)
     words = st.text_input(
         "Words",
         key="lab.words",
@@ -109,14 +105,13 @@ def nearest_texts(hits: list[Any]) -> str:
     return " · ".join(told)
 
 
-def figures_in_words(first: dict[str, Any] | None, now: dict[str, Any] | None) -> str:
-    """How well texts and images of held-out rows find each other, with the figures of step 0."""
+def metrics_in_words(first: dict[str, Any] | None, now: dict[str, Any] | None) -> str:
+    """How well texts and images of held-out rows find each other, with the metrics of step 0."""
     if first is None or now is None:
         return ""
     parts = []
-    for name, words in FIGURES.items():
-        before, value = first["held_out"].get(name), now["held_out"].get(name)
-        if value is not None:
-            grown = f"{share(before)} → {share(value)}" if now is not first else share(value)
-            parts.append(f"{words} {grown}")
-    return f"Held out: {', '.join(parts)}." if parts else ""
+    for metric in METRICS.of(Family.TEXTS):
+        before, value = (metric_value(metric, look["held_out"].get(metric.key)) for look in (first, now))
+        if now["held_out"].get(metric.key) is not None:
+            parts.append(f"{metric.title} {f'{before} → {value}' if now is not first else value}")
+    return f"Held out: {'; '.join(parts)}." if parts else ""

@@ -13,13 +13,15 @@ import pandas as pd
 from app.shared.text import STATE_WORDS
 from mlcore.catalogue import parts
 from mlcore.data.store import SET_ID, all_sets, full_titles, own_title
+from mlcore.evaluation.metrics import METRICS, PRIMARY
 from mlcore.runs.folder import RunFolder, Runs, RunVersion
 from mlcore.runs.status import Status
 from mlcore.runs.trash import time_left_words
 
-COLUMNS = ["id", "name", "state", "data", "backbone", "loss", "MAP@R", "change", "curve", "started", "seconds", "note"]
+SCORE = METRICS[PRIMARY].title
+COLUMNS = ["id", "name", "state", "data", "backbone", "loss", SCORE, "change", "curve", "started", "seconds", "note"]
 COLUMNS += ["together", "group", "no training"]  # for `matching` and `with_no_training`; no page shows them
-TRASH_COLUMNS = ["id", "name", "goes", "MAP@R", "loss", "backbone", "data", "note"]
+TRASH_COLUMNS = ["id", "name", "goes", SCORE, "loss", "backbone", "data", "note"]
 NO_TRAINING = "no-training-"
 DAMAGED = "spec.json is missing or damaged"
 
@@ -40,8 +42,8 @@ class RunsTable:
                 del self._rows[gone]
             found = [row for run_id in reversed(ids) if (row := self._row(run_id)) is not None]
         table = with_titles_of_sets(pd.DataFrame(found, columns=COLUMNS))
-        figures = {name: pd.to_numeric(table[name]) for name in ("MAP@R", "change", "no training")}
-        return table.assign(**figures, started=pd.to_datetime(table["started"], utc=True))
+        numbers = {name: pd.to_numeric(table[name]) for name in (SCORE, "change", "no training")}
+        return table.assign(**numbers, started=pd.to_datetime(table["started"], utc=True))
 
     def _row(self, run_id: str) -> dict[str, Any] | None:
         run = RunFolder(self.runs.root / run_id)
@@ -79,12 +81,12 @@ def read_row(run: RunFolder) -> dict[str, Any] | None:
         "data": data if SET_ID.fullmatch(data) or data in parts("datasets") else own_title(data),
         "backbone": title("backbones", keys["backbones"]),
         "loss": loss,
-        "MAP@R": score,
+        SCORE: score,
         "change": None if score is None or before is None else round(score - before, 3) + 0.0,  # never -0
         "curve": [point[1] for point in status.metrics.get("curve", [])],
         "started": pd.to_datetime(status.started_utc or record["created_utc"], errors="coerce", utc=True),
         "group": group_of(spec),
-        "no training": status.metrics.get("no_training", {}).get("map_at_r"),
+        "no training": status.metrics.get("no_training", {}).get(PRIMARY),
     }
 
 
@@ -113,7 +115,7 @@ def with_no_training(table: pd.DataFrame) -> pd.DataFrame:
             "name": "No training · " + newest["backbone"],
             "state": "",
             "loss": None,
-            "MAP@R": score,
+            SCORE: score,
             "change": None,
             "curve": [[value, value] for value in score],
             "started": newest["started"].where(newest["id"].isna()),
@@ -139,7 +141,7 @@ def trash_rows(runs: Runs) -> pd.DataFrame:
         row = read_row(trashed.run) or {"name": trashed.run.title()}
         found.append(row | {"id": trashed.name, "goes": time_left_words(trashed.seconds_left)})
     table = with_titles_of_sets(pd.DataFrame(found, columns=TRASH_COLUMNS))
-    return table.assign(**{"MAP@R": pd.to_numeric(table["MAP@R"])})
+    return table.assign(**{SCORE: pd.to_numeric(table[SCORE])})
 
 
 SECTIONS = {"dataset": "datasets", "backbone": "backbones", "loss": "losses"}
@@ -152,9 +154,9 @@ def title(room: str, key: str) -> str:
 
 
 def scores(status: Status) -> tuple[float | None, float | None]:
-    """MAP@R on held-out images: the last, and the first."""
+    """The score on held-out images: the last, and the first."""
     curve = status.metrics.get("curve", [])
-    return status.metrics.get("held_out", {}).get("map_at_r"), curve[0][1] if curve else None
+    return status.metrics.get("held_out", {}).get(PRIMARY), curve[0][1] if curve else None
 
 
 def matching(table: pd.DataFrame, text: str, states: list[str]) -> pd.DataFrame:

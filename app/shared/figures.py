@@ -10,6 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from app.shared.palette import GROUNDS
+from mlcore.evaluation.metrics import Metric
 
 INK = {"light": "#1b2430", "dark": "#e6ebf2"}
 FAINT = {"light": "rgba(27,36,48,0.12)", "dark": "rgba(230,235,242,0.14)"}
@@ -91,43 +92,47 @@ def step_figure(
 
 
 def metric_figure(
-    evaluations: Sequence[dict[str, Any]], metric: str, label: str, total: int, shown: int | None, theme: str
+    evaluations: Sequence[dict[str, Any]], metric: Metric, total: int, shown: int | None, theme: str
 ) -> go.Figure:
     """A metric over the run on held-out and training images; a line: before training; a mark: the backbone alone."""
-    figure = base_figure(theme, 165, x="step", y=label)
-    colours = SERIES[theme]
+    figure = base_figure(theme, 165, x="step", y=escape(metric.short))
+    colours, key, hover = SERIES[theme], metric.key, "%{y:.3f}" if metric.is_share else "%{y:.4g}"
+    lowest = 0.0
     for side, name, colour, dash in (
         ("held_out", "held out", colours["blue"], "solid"),
         ("train", "training", colours["orange"], "dot"),
     ):
-        points = [(e["step"], e[side][metric]) for e in evaluations if e[side].get(metric) is not None]
+        points = [(e["step"], e[side][key]) for e in evaluations if e[side].get(key) is not None]
         if points:
             at, values = zip(*points, strict=True)
+            lowest = min(lowest, *values)
             figure.add_scatter(
                 x=at,
                 y=values,
                 mode="lines+markers",
                 name=name,
-                hovertemplate="%{y:.3f}",
+                hovertemplate=hover,
                 line={"color": colour, "width": 2, "dash": dash},
                 marker={"size": 5},
             )
     first = evaluations[0] if evaluations else None
-    if first is not None and first["held_out"].get(metric) is not None:
-        figure.add_hline(y=first["held_out"][metric], line={"color": colours["grey"], "width": 1, "dash": "dash"})
-    raw = ((first or {}).get("backbone") or {}).get(metric)
-    if raw is not None and raw != first["held_out"].get(metric):
+    if first is not None and first["held_out"].get(key) is not None:
+        figure.add_hline(y=first["held_out"][key], line={"color": colours["grey"], "width": 1, "dash": "dash"})
+    raw = ((first or {}).get("backbone") or {}).get(key)
+    if raw is not None and raw != first["held_out"].get(key):
         figure.add_scatter(
             x=[0],
             y=[raw],
             mode="markers",
             name="backbone alone",
-            hovertemplate="%{y:.3f}",
+            hovertemplate=hover,
             marker={"symbol": "diamond-open", "size": 9, "color": colours["grey"]},
         )
     if shown is not None:
         figure.add_vline(x=shown, line={"color": FAINT[theme], "width": 2})
-    return figure.update_xaxes(range=[-0.02 * max(1, total), 1.02 * max(1, total)]).update_yaxes(range=[0, 1.02])
+    return figure.update_xaxes(range=[-0.02 * max(1, total), 1.02 * max(1, total)]).update_yaxes(
+        **({"range": [1.02 * lowest, 1.02]} if metric.is_share else {"rangemode": "tozero"})
+    )
 
 
 def angle_figure(

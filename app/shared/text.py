@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 
+from mlcore.evaluation.metrics import Metric
 from mlcore.runs.states import RunState
 
 STATE_WORDS = {
@@ -45,6 +46,19 @@ def change(value: float | None, before: float | None) -> str:
 
 
 UNCHANGED = "±.000"
+
+
+def metric_value(metric: Metric, value: float | None) -> str:
+    """'.583' for a share, '41.2' for a metric of another scale; a dash where there is none."""
+    return share(value) if value is None or metric.is_share else f"{value:,.4g}"
+
+
+def metric_change(metric: Metric, value: float | None, before: float | None) -> str:
+    """'+.190', or '+3.25' for a metric of another scale, against the value before training; see `change`."""
+    if value is None or before is None or metric.is_share:
+        return change(value, before)
+    difference = float(f"{value - before:.4g}")
+    return f"{difference:+,.4g}".replace("-", "−") if difference else UNCHANGED
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

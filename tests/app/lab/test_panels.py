@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from app.lab.panels import before_words, metric_help
 from app.lab.run_header import epoch_words
 from app.lab.run_view import way_words
+from mlcore.evaluation.metrics import METRICS
 from mlcore.spec.run_spec import RunSpec
 
 
@@ -44,8 +45,8 @@ def test_a_change_is_shown_as_what_it_is(now, delta, colour):
 
 
 def test_the_help_names_what_takes_long_only_where_it_was_measured():
-    assert "AMI" not in metric_help(evaluation(4, 0.5), "nmi")
-    assert "AMI: held out .250" in metric_help(evaluation(0, 0.5, map=0.5, mrr=0.9, ami=0.25), "nmi")
+    assert "AMI" not in metric_help(evaluation(4, 0.5), METRICS["nmi"])
+    assert "AMI: held out .250" in metric_help(evaluation(0, 0.5, map=0.5, mrr=0.9, ami=0.25), METRICS["nmi"])
 
 
 def test_what_an_epoch_visits_is_told_once_the_run_has_begun():

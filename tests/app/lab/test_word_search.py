@@ -10,7 +10,7 @@ from patience import PATIENCE_S
 from streamlit.testing.v1 import AppTest
 
 from app.lab import word_search
-from app.lab.word_search import figures_in_words, nearest_texts, strip
+from app.lab.word_search import metrics_in_words, nearest_texts, strip
 from mlcore.engines.attempt_runner import run_folder
 from mlcore.runs.folder import Runs
 from mlcore.runs.history import History
@@ -47,14 +47,14 @@ def test_each_text_is_told_once_with_its_best_cosine_and_without_markup():
     assert told.count("·") == 5
 
 
-def test_figures_are_told_with_those_of_step_0_where_there_are_any():
+def test_metrics_are_told_with_those_of_step_0_where_there_are_any():
     def look(value):
         return {"held_out": {"text_to_image_recall_at_1": value, "map_at_r": 0.5}}
 
     first, now = look(0.02), look(0.25)
-    assert figures_in_words(first, now) == "Held out: a text finds an image of its own first .020 → .250."
-    assert figures_in_words(first, first) == "Held out: a text finds an image of its own first .020."
-    assert figures_in_words({"held_out": {}}, {"held_out": {}}) == figures_in_words(None, None) == ""
+    assert metrics_in_words(first, now) == "Held out: Text to image, Recall@1 .020 → .250."
+    assert metrics_in_words(first, first) == "Held out: Text to image, Recall@1 .020."
+    assert metrics_in_words({"held_out": {}}, {"held_out": {}}) == metrics_in_words(None, None) == ""
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def captions(test):
 
 
 def test_typed_words_bring_images_and_say_what_no_training_text_has(page):
-    assert "Held out: a text finds" in captions(page)
+    assert "Held out: Text to image, Recall@1" in captions(page)
     page.text_input(key="lab.words").set_value("3 unicorn").run()
     assert not page.exception
     assert "In no training text: unicorn" in captions(page)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import mlcore
 from mlcore.environment import child_environment
 from mlcore.evaluation import ami, evaluate_retrieval, nmi, rank, side
 from mlcore.evaluation.metrics import METRICS, PRIMARY, Family, means_of, measure
@@ -113,3 +116,20 @@ def test_what_there_is_can_be_read_without_torch_and_faiss():
         "assert not {'torch', 'faiss', 'sklearn', 'scipy'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], env=child_environment(), check=True)
+
+
+def test_no_page_and_no_command_lists_metrics_of_its_own():
+    root = Path(mlcore.__file__).parents[1]
+    names = {key for key in METRICS if "_" in key or key in ("nmi", "ami", "mrr")}
+    names |= {metric.title for metric in METRICS.values()}
+    own = root / "mlcore" / "evaluation"
+    files = [path for room in ("app", "pages", "mlcore") for path in (root / room).rglob("*.py")]
+    found = [
+        f"{path.relative_to(root)}:{node.lineno} {node.value}"
+        for path in files
+        if not path.is_relative_to(own)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and node.value in names
+    ]
+    assert len(files) > 100
+    assert not found
