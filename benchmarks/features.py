@@ -76,9 +76,10 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def training_of(options: argparse.Namespace, loss: str, freeze: str) -> Any:
+def trainer_of(options: argparse.Namespace, loss: str, freeze: str) -> Any:
     from mlcore.spec.run_spec import RunSpec
-    from mlcore.training.loop import Training
+    from mlcore.training.loop import Trainer
+    from mlcore.training.prepare import prepare
 
     settings = {
         "backbone": "efficientnet_lite0",
@@ -88,29 +89,31 @@ def training_of(options: argparse.Namespace, loss: str, freeze: str) -> Any:
         "budget.steps": options.steps,
     }
     usual = RunSpec.read({"dataset": options.dataset, "loss": loss, "threads": options.threads})
-    return Training(usual.changed(settings))
+    return Trainer(prepare(usual.changed(settings)))
 
 
 def bare_steps(options: argparse.Namespace, freeze: str, steps: int) -> dict[str, float]:
     """The steps alone, after the features where there are any."""
-    training = training_of(options, options.loss, freeze)
-    training.prepare()
+    from mlcore.training.before_first_step import compute_features
+    from mlcore.training.step import train_step
+
+    prepared = trainer_of(options, options.loss, freeze).prepared
     start = time.perf_counter()
     if freeze == "everything":
-        list(training.make_features())
+        list(compute_features(prepared, 0, lambda: False))
     features = time.perf_counter() - start
-    for _ in range(WARM_UP):
-        training.train_step()
+    for step in range(WARM_UP):
+        train_step(prepared, step)
     start = time.perf_counter()
-    for _ in range(steps):
-        training.train_step()
+    for step in range(WARM_UP, WARM_UP + steps):
+        train_step(prepared, step)
     return {"features_s": features, "steps_per_s": steps / (time.perf_counter() - start)}
 
 
 def whole_run(options: argparse.Namespace, loss: str) -> dict[str, float]:
     """A run from its spec to its last word."""
     start = time.perf_counter()
-    looks = [event for event in training_of(options, loss, "everything").events() if event.kind == "evaluated"]
+    looks = [event for event in trainer_of(options, loss, "everything").events() if event.kind == "evaluated"]
     return {
         "seconds": time.perf_counter() - start,
         "map_at_r": looks[-1].held_out["map_at_r"],

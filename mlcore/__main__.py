@@ -180,7 +180,7 @@ def list_backbones(options: argparse.Namespace) -> int:
     from mlcore.commands.backbones import list_backbones
 
     def place() -> tuple[str, int]:
-        from mlcore.training.loop import default_threads, pick_device
+        from mlcore.training.device import default_threads, pick_device
 
         return pick_device("auto").type, default_threads()
 

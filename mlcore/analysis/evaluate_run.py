@@ -18,9 +18,10 @@ from mlcore.evaluation.testers import TESTERS
 from mlcore.runs.checkpoints import last_checkpoint
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import History, trained_on
+from mlcore.training.before_first_step import open_computed_features, start_head
 from mlcore.training.checkpoint import unpack_modules
 from mlcore.training.events import TrainingFault
-from mlcore.training.loop import Training, load_table
+from mlcore.training.prepare import Prepared, load_table, prepare
 
 SHORT_NAMES = {
     "global": "global_embedding_space",
@@ -66,37 +67,37 @@ def evaluate_run(
             raise ValueError(f"{name} must be one of {', '.join(known)}; got '{asked[name]}'.")
     checkpoint = last_checkpoint(run)
     with torch_as_it_was():
-        training = rebuilt(run, checkpoint)
-        named, found = measure_side(training, **asked, per_class=per_class)
+        prepared, step = rebuild_run(run, checkpoint)
+        named, found = measure_side(prepared, step, **asked, per_class=per_class)
         before, found_before = None, {}
         if untrained:
-            before, found_before = measure_side(rebuilt(run, None), **asked, per_class=per_class)
-    rows = rows_asking(training, reference, side)
-    sizes = np.bincount(training.table.labels[rows], minlength=len(training.table.class_names))
+            before, found_before = measure_side(*rebuild_run(run, None), **asked, per_class=per_class)
+    rows = rows_asking(prepared, reference, side)
+    sizes = np.bincount(prepared.table.labels[rows], minlength=len(prepared.table.class_names))
     classes = [
-        {"class": training.table.class_names[number], "images": int(sizes[number]), "figures": metrics}
+        {"class": prepared.table.class_names[number], "images": int(sizes[number]), "figures": metrics}
         | {"untrained": found_before.get(number)}
         for number, metrics in sorted(found.items(), key=lambda item: (item[1][PRIMARY], item[0]))
     ]
     return {
         "run_id": run.run_id,
         "name": run.title(),
-        "dataset": training.table.key,
-        "step": training.step,
+        "dataset": prepared.table.key,
+        "step": step,
         **asked,
         "images": len(rows),
         "classes": int((sizes > 0).sum()),
         "figures": named,
         "untrained": before,
-        "no_training": no_training(run, training, asked),
+        "no_training": no_training(run, prepared, asked),
         "per_class": classes if per_class else None,
     }
 
 
-def no_training(run: RunFolder, training: Training, asked: dict[str, Any]) -> dict[str, Any] | None:
+def no_training(run: RunFolder, prepared: Prepared, asked: dict[str, Any]) -> dict[str, Any] | None:
     """What the run's first look told of the backbone's own features, if it was asked the same question."""
     usual = {"tester": SHORT_NAMES["global"], "side": "held_out", "pca": None}
-    usual["reference"] = "self" if training.split.queries is None else "gallery"
+    usual["reference"] = "self" if prepared.split.queries is None else "gallery"
     history = History(run)
     history.refresh()
     first = history.evaluations[0] if history.evaluations else {}
@@ -111,8 +112,9 @@ def tester_key(name: str) -> str:
     return key
 
 
-def rebuilt(run: RunFolder, checkpoint: bytes | None) -> Training:
-    """The run's training as it was at the checkpoint, or without one at step 0. Its teacher is not asked for again."""
+def rebuild_run(run: RunFolder, checkpoint: bytes | None) -> tuple[Prepared, int]:
+    """The run's parts as they were at the checkpoint, or without one at step 0, and that step. Its teacher is not
+    asked for again."""
     try:
         table = load_table(run.spec)
         if trained_on(run) not in ("", table.fingerprint):
@@ -120,48 +122,47 @@ def rebuilt(run: RunFolder, checkpoint: bytes | None) -> Training:
                 f"The images of '{table.key}' are not those that {run.title()} was trained on, so its metrics would "
                 "not be its own. Train it again on the present ones."
             )
-        training = Training(run.spec.changed({"teacher": None}))
-        training.prepare()
+        prepared, step = prepare(run.spec.changed({"teacher": None})), 0
         if checkpoint is not None:
-            training.step = unpack_modules(checkpoint, training.parts.modules, run.record.sha256)
-        training.take_kept_features()
+            step = unpack_modules(checkpoint, prepared.state.modules, run.record.sha256)
+        open_computed_features(prepared)
         if checkpoint is None:
-            deque(training.begin_head(), maxlen=0)
+            deque(start_head(prepared, lambda: False), maxlen=0)
     except TrainingFault as fault:
         raise ValueError(fault.text) from fault
-    return training
+    return prepared, step
 
 
 def measure_side(
-    training: Training, *, tester: str, reference: str, side: str, pca: int | None, per_class: bool
+    prepared: Prepared, step: int, *, tester: str, reference: str, side: str, pca: int | None, per_class: bool
 ) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:
     """A side's metrics by name, and (if `per_class`) those of each of its classes by number."""
-    check_fit(training, tester, reference, side, pca)
+    check_fit(prepared, tester, reference, side, pca)
     streams = tester == SHORT_NAMES["two_streams"]
     needed = [side] if streams else SIDES
-    rows = {name: getattr(training.split, name) for name in needed}
+    rows = {name: getattr(prepared.split, name) for name in needed}
     if reference == "gallery":
-        rows = {side: training.split.queries, "gallery": training.split.gallery}
+        rows = {side: prepared.split.queries, "gallery": prepared.split.gallery}
     if streams:
-        rows = {name: paired(training.table.labels, rows[name]) for name in rows}
+        rows = {name: paired(prepared.table.labels, rows[name]) for name in rows}
     references = {"self": [side], "sets_combined": list(SIDES), "training": ["train"], "gallery": ["gallery"]}[
         reference
     ]
     tests = TESTERS[tester].build(batch_size=BATCH, pca=pca, per_class=per_class)
     found = tests.test(
-        rows, training.step, Looking(training), splits_to_eval=[(side, references)], collate_fn=labelled(training.table)
+        rows, step, Looking(prepared), splits_to_eval=[(side, references)], collate_fn=labelled(prepared.table)
     )[side]
     told = [name for name in (*METRICS, "queries", "lone_queries") if f"{name}_level0" in found]
     return {name: found[f"{name}_level0"] for name in told}, found.get("per_class_level0", {})
 
 
-def rows_asking(training: Training, reference: str, side: str) -> np.ndarray:
-    return training.split.queries if reference == "gallery" else getattr(training.split, side)
+def rows_asking(prepared: Prepared, reference: str, side: str) -> np.ndarray:
+    return prepared.split.queries if reference == "gallery" else getattr(prepared.split, side)
 
 
-def check_fit(training: Training, tester: str, reference: str, side: str, pca: int | None) -> None:
+def check_fit(prepared: Prepared, tester: str, reference: str, side: str, pca: int | None) -> None:
     """ValueError, in words of the question, where a tester would have nothing to find."""
-    table, split = training.table, training.split
+    table, split = prepared.table, prepared.split
     if tester == SHORT_NAMES["same_parent"] and table.parents is None:
         raise ValueError(
             f"The tester with the same parent label needs classes with parents; '{table.key}' has none. Use global."
@@ -179,7 +180,7 @@ def check_fit(training: Training, tester: str, reference: str, side: str, pca: i
             "The held-out classes are not in the training set, so nothing can be found there. Use reference self or "
             "sets_combined, or a run that holds out images (dataset.split=sample)."
         )
-    width = training.model.embedding_size
+    width = prepared.model.embedding_size
     if pca is not None and not 1 <= pca <= width:
         raise ValueError(f"pca must be between 1 and the embeddings' {width} dimensions; got {pca}.")
 
@@ -187,10 +188,10 @@ def check_fit(training: Training, tester: str, reference: str, side: str, pca: i
 class Looking(nn.Module):
     """From row numbers of the table to embeddings, as the training makes them."""
 
-    def __init__(self, training: Training) -> None:
+    def __init__(self, prepared: Prepared) -> None:
         super().__init__()
-        self.model = training.shown
-        self.source = training.source
+        self.model = prepared.eval_model
+        self.source = prepared.features.source
 
     def forward(self, rows: np.ndarray) -> Tensor:
         return self.model.head(self.source.features(self.model, rows))

@@ -124,23 +124,20 @@ class Session:
     def train(self) -> End:
         """Consume the training; returns the final state with its reason."""
         from mlcore.training.events import TrainingFault
-        from mlcore.training.loop import Training
+        from mlcore.training.loop import Trainer
+        from mlcore.training.prepare import prepare
 
         try:
-            checkpoint, last_look = self.last_checkpoint()
+            checkpoint, resume_point = self.last_checkpoint()
             folder = self.run_folder
-            training = Training(
-                folder.spec,
-                resume_from=checkpoint,
-                last_look=last_look,
-                digest=folder.record.sha256,
-                runs=folder.path.parent,
-            )
             try:
-                training.prepare()
+                prepared = prepare(folder.spec, runs=folder.path.parent)
+                trainer = Trainer(
+                    prepared, resume_from=checkpoint, resume_point=resume_point, digest=folder.record.sha256
+                )
             except ValueError as error:
                 raise TrainingFault("bad_setting", str(error)) from error
-            return self.consume(training)
+            return self.consume(trainer)
         except TrainingFault as fault:
             self.write_error(fault.code, fault.text)
             return RunState.FAILED, fault.code, fault.text
@@ -152,17 +149,17 @@ class Session:
             self.write_error(code, text)
             return RunState.FAILED, code, text
 
-    def consume(self, training: Any) -> End:
+    def consume(self, trainer: Any) -> End:
         reason = "completed"
-        with contextlib.closing(training.events()) as events:
+        with contextlib.closing(trainer.events()) as events:
             for event in events:
                 self.handle(event)
                 if event.kind == "started":
-                    self.begin_running(training)
+                    self.begin_running(trainer)
                 elif event.kind == "finished":
                     reason = event.reason
                 if event.kind != "checkpoint":
-                    self.poll_control(training)
+                    self.poll_control(trainer)
         if self.terminated.is_set() and not self.run_folder.asked("cancel"):
             return TERMINATED
         if reason == "stopped":
@@ -181,9 +178,9 @@ class Session:
         if self.on_event is not None:
             self.on_event(record)
 
-    def begin_running(self, training: Any) -> None:
+    def begin_running(self, trainer: Any) -> None:
         """The sample that is watched is written before the first snapshot, then the state is `running`."""
-        table, sample = training.table, training.sample
+        table, sample = trainer.prepared.table, trainer.prepared.sample
         self.run_folder.write_watch(
             {"ids": sample.rows.astype("uint32"), "labels": sample.labels, "held_out": sample.held_out},
             {
@@ -195,8 +192,8 @@ class Session:
         )
         self.drawing = threading.Thread(target=self.draw_thumbnails, args=(table, sample.rows), name="thumbnails")
         self.drawing.start()
-        self.curve = [point for point in self.curve if point[0] <= training.step]
-        self.put_status(state=RunState.RUNNING, activity="", step=training.step)
+        self.curve = [point for point in self.curve if point[0] <= trainer.step]
+        self.put_status(state=RunState.RUNNING, activity="", step=trainer.step)
 
     def draw_thumbnails(self, table: Any, rows: Any) -> None:
         from mlcore.data.thumbnails import MAX_SIDE, atlas
@@ -231,12 +228,12 @@ class Session:
         if event.kind == "evaluated" or time.monotonic() - self.status_written > STATUS_EVERY_S:
             self.put_status()
 
-    def poll_control(self, training: Any) -> None:
+    def poll_control(self, trainer: Any) -> None:
         """Cancel and pause, as files in control/ ask; while paused, nothing is pulled from the training."""
         folder = self.run_folder
         if self.must_stop():
-            if not training.stopping:
-                training.stop()
+            if not trainer.stopping:
+                trainer.stop()
                 folder.withdraw("pause")
                 self.put_status(state=RunState.CANCELLING)
             return
@@ -245,12 +242,12 @@ class Session:
         self.clock.stop()
         self.put_status(paused=True)
         while folder.asked("pause") and not self.must_stop():
-            for event in training.drain_events():
+            for event in trainer.drain_events():
                 self.handle(event)
             time.sleep(PAUSE_LOOK_S)
         self.clock.go_on()
         self.put_status(paused=False)
-        self.poll_control(training)
+        self.poll_control(trainer)
 
     def must_stop(self) -> bool:
         return self.terminated.is_set() or self.run_folder.asked("cancel")
@@ -303,17 +300,17 @@ class Session:
             for entry in reversed(attempt.checkpoints()):
                 try:
                     data = attempt.read_bytes(entry)
-                    return data, self.last_look(step_of(data))
+                    return data, self.read_resume_point(step_of(data))
                 except ValueError as error:
                     self.write({"kind": "warning", "step": 0, "text": str(error)})
         return None, None
 
-    def last_look(self, step: int) -> Any:
+    def read_resume_point(self, step: int) -> Any:
         """The last step, not after this one, that was both evaluated and pictured; None if there is none.
 
         What was measured up to this step is taken from the events, for a killed attempt may have left an older status.
         """
-        from mlcore.training.loop import LastLook
+        from mlcore.training.loop import ResumePoint
 
         past = History(self.run_folder)
         past.refresh()
@@ -327,7 +324,7 @@ class Session:
             except ValueError:
                 continue
             parts = [arrays[name] for name in ("pca", "proxy_pca") if name in arrays]
-            return LastLook(at, np.concatenate(parts), whole=is_whole(evaluated[at]["held_out"]))
+            return ResumePoint(at, np.concatenate(parts), whole=is_whole(evaluated[at]["held_out"]))
         return None
 
 

@@ -1,1 +1,1 @@
-"""Training: one loop in plain sight that yields what happens, and a evaluator that evaluates beside it."""
+"""Training: one loop in plain sight that yields what happens, and an evaluator that works beside it."""

@@ -61,6 +61,9 @@ class FeatureSource:
         generator: torch.Generator | None = None,
         mix: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
+        """The features of these rows (B, feature_size). Raises: ValueError for `mix`, since there are no images."""
+        if mix is not None:
+            raise ValueError("features that were made before cannot be mixed as images are. Set mix.kind to 'none'.")
         return torch.from_numpy(self.table[rows]).to(self.device)
 
 
@@ -71,3 +74,43 @@ def chunks(count: int, size: int = CHUNK, start: int = 0) -> Iterator[np.ndarray
     """Row numbers `start` .. count-1 in runs of `size`."""
     for first in range(start, count, size):
         yield np.arange(first, min(first + size, count))
+
+
+class FeatureReader:
+    """The features and embeddings of a table's rows by a run's model as it is at the moment.
+
+    `source` may be changed: pixels until a frozen backbone's features are there.
+    """
+
+    def __init__(self, model: Embedder, source: Source, training_rows: np.ndarray) -> None:
+        self.model = model
+        self.source = source
+        self.training_rows = training_rows  # (N,) rows of the table, by their place in the training split
+
+    def read(
+        self,
+        places: np.ndarray,
+        generator: torch.Generator | None = None,
+        mix: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """The features (B, feature_size) of places in the training split, to learn from; see `PixelSource.features`."""
+        return self.source.features(self.model, self.training_rows[places], generator, mix)
+
+    @torch.no_grad()
+    def embed(self, places: np.ndarray) -> Tensor:
+        """Embeddings (B, D) of places in the training split, unaugmented; nothing is learned from them."""
+        self.model.eval()
+        try:
+            rows = [self.training_rows[places[part]] for part in chunks(len(places))]
+            return torch.cat([self.model.head(self.source.features(self.model, part)) for part in rows])
+        finally:
+            self.model.train()
+
+    @torch.inference_mode()
+    def read_frozen(self, rows: np.ndarray) -> np.ndarray:
+        """The features (n, feature_size) of rows of the table, unaugmented; nothing is learned from them."""
+        self.model.eval()
+        try:
+            return self.source.features(self.model, rows).float().cpu().numpy()
+        finally:
+            self.model.train()

@@ -154,14 +154,10 @@ class Distillation(nn.Module):
     ) -> Outcome:
         """What the method makes of a batch, with the distance of the first view's embeddings added to its loss."""
         if self.alone:
-            return Outcome(self.weight * self(head(features[0]), rows), None, {})
-        embedded: list[Tensor] = []  # what a method asks the head for first is its first view
-        overhearing = head.register_forward_hook(lambda _head, _given, made: embedded.append(made))
-        try:
-            outcome = method(head, features, labels, rows)
-        finally:
-            overhearing.remove()
-        share = self.weight * self(embedded[0], rows)
+            embeddings = head(features[0])
+            return Outcome(self.weight * self(embeddings, rows), None, {}, (embeddings,))
+        outcome = method(head, features, labels, rows)
+        share = self.weight * self(outcome.embeddings[0], rows)
         parts = (outcome.parts or {"metric": outcome.loss.item()}) | {"teacher": share.item()}
         return replace(outcome, loss=outcome.loss + share, parts=parts)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,12 +24,14 @@ class Outcome:
     """What a method makes of a batch.
 
     `loss` is a scalar; one backward pass gives every part its gradient. `tuples` is how many the miner gave, None where
-    none was asked. `parts` are the named shares that the loss is the sum of, {} where there is only one.
+    none was asked. `parts` are the named shares that the loss is the sum of, {} where there is only one. `embeddings`
+    (B, D) are those of each view that the loss was computed from; `TrainingMethod.forward` adds them.
     """
 
     loss: Tensor
     tuples: int | None
     parts: dict[str, float]
+    embeddings: tuple[Tensor, ...] = ()
 
 
 class MethodBatch(NamedTuple):
@@ -74,9 +76,10 @@ class TrainingMethod(nn.Module):
         check(self, features, labels)
         embeddings = self.embed(head, features)
         if not all(bool(torch.isfinite(view).all()) for view in embeddings):
-            return Outcome(torch.nan * sum(view.sum() for view in embeddings), None, {})
+            return Outcome(torch.nan * sum(view.sum() for view in embeddings), None, {}, embeddings)
         places = None if rows is None else torch.as_tensor(rows, device=labels.device)
-        return self.outcome(MethodBatch(head, features, embeddings, labels, places))
+        outcome = self.outcome(MethodBatch(head, features, embeddings, labels, places))
+        return replace(outcome, embeddings=embeddings)
 
     def embed(self, head: nn.Module, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(head(view) for view in features)

@@ -20,7 +20,7 @@ from mlcore.runs.folder import Runs
 from mlcore.runs.history import History
 from mlcore.runs.states import RunState
 from mlcore.spec.run_spec import RunSpec
-from mlcore.training import loop
+from mlcore.training import prepare as prepare_module
 
 SETTINGS = {
     "backbone": "mlp",
@@ -142,7 +142,7 @@ def test_queries_of_an_official_split_are_searched_in_its_gallery_as_the_run_did
     table = data.load("digits")
     words = np.where(table.labels < 5, "train", np.where(np.arange(len(table)) % 3, "gallery", "query"))
     own = dataclasses.replace(table, splits=words)
-    for module in (evaluate_run_module, loop):
+    for module in (evaluate_run_module, prepare_module):
         monkeypatch.setattr(module, "load_table", lambda spec: own)
     run = trained(root, dataset={"key": "digits", "split": "official"})
     result = evaluate_run(run, reference="gallery")
@@ -206,7 +206,7 @@ def test_other_images_are_refused(run, monkeypatch):
     table = data.load("digits")
     names = ("class_names", "image_names", "labels", "origin", "licence", "key", "title")
     other = ImageTable(pixels=255 - table.pixels, **{name: getattr(table, name) for name in names})
-    monkeypatch.setattr("mlcore.training.loop.load", lambda key, **params: other)
+    monkeypatch.setattr("mlcore.training.prepare.load", lambda key, **params: other)
     with pytest.raises(ValueError, match=r"not those that .* was trained on"):
         evaluate_run(run)
 

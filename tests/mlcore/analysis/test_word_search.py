@@ -16,7 +16,7 @@ from mlcore.runs.folder import Runs
 from mlcore.runs.history import History
 from mlcore.runs.states import RunState
 from mlcore.spec.run_spec import RunSpec
-from mlcore.training.loop import Training
+from mlcore.training.prepare import prepare
 
 SETTINGS = {
     "dataset": {"key": "digits", "split": "sample"},
@@ -73,25 +73,24 @@ def test_similarities_are_cosines_of_the_newest_picture_with_the_trained_tower(r
     past.refresh()
     attempt, entry = past.snapshots[60]
     images = attempt.read_arrays(entry)["embeddings"].astype(np.float64)
-    training = search_room_training(run)
-    text = training.method.tower(training.method.tower.prepare(["three"])).detach().numpy()[0]
+    prepared, _ = rebuild_whole(run)
+    text = prepared.method.tower(prepared.method.tower.prepare(["three"])).detach().numpy()[0]
     expected = images @ text / np.linalg.norm(images, axis=1) / np.linalg.norm(text)
     hits = search.find("three", count=100, side="all")
     np.testing.assert_allclose([hit.similarity for hit in hits], expected[[hit.place for hit in hits]], atol=1e-4)
 
 
-def search_room_training(run):
-    """The whole training rebuilt from the newest checkpoint, as `again` does it."""
-    from mlcore.analysis.evaluate_run import last_checkpoint, rebuilt, torch_as_it_was
+def rebuild_whole(run):
+    """The whole run rebuilt from the newest checkpoint, as `again` does it."""
+    from mlcore.analysis.evaluate_run import last_checkpoint, rebuild_run, torch_as_it_was
 
     with torch_as_it_was():
-        return rebuilt(run, last_checkpoint(run))
+        return rebuild_run(run, last_checkpoint(run))
 
 
 def test_before_training_the_tower_is_the_one_that_training_began_with(run):
-    training = Training(run.spec)
-    training.prepare()
-    own, began = WordSearch(run).before.tower.state_dict(), training.method.tower.state_dict()
+    prepared = prepare(run.spec)
+    own, began = WordSearch(run).before.tower.state_dict(), prepared.method.tower.state_dict()
     assert all((own[name] == began[name]).all() for name in own)
 
 

@@ -79,7 +79,7 @@ def test_bad_options_are_refused(call, arguments, told):
 
 def test_a_measurement_is_told_and_shown_from_then_on(call, monkeypatch):
     monkeypatch.setattr(calibration, "seconds_a_batch", lambda *_: {"forward": 0.5, "training": 2.0})
-    monkeypatch.setattr("mlcore.training.loop.default_threads", lambda: 3)
+    monkeypatch.setattr("mlcore.training.device.default_threads", lambda: 3)
     code, out, _ = call("test_resnet", "--measure", "--side", "40")
     assert code == 0
     assert "test_resnet at 40 × 40 px, batches of 32" in out

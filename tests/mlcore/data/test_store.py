@@ -30,7 +30,8 @@ from mlcore.data.store import (
 from mlcore.data.thumbnails import atlas
 from mlcore.spec.run_spec import RunSpec
 from mlcore.training.events import TrainingFault
-from mlcore.training.loop import Training, load_table
+from mlcore.training.loop import Trainer
+from mlcore.training.prepare import load_table, prepare
 
 
 @pytest.fixture(autouse=True)
@@ -231,18 +232,18 @@ def test_a_run_refuses_knobs_of_own_images(own):
 
 def test_a_run_trains_on_a_set_that_stays_on_the_disk(own, monkeypatch):
     folder = import_path(own)
-    training = Training(spec_for(folder.name))
-    kinds = [event.kind for event in training.events()]
+    trainer = Trainer(prepare(spec_for(folder.name)))
+    kinds = [event.kind for event in trainer.events()]
     assert kinds.count("step") == 3
     assert "evaluated" in kinds
-    assert training.source.pixels is training.table.pixels
+    assert trainer.prepared.features.source.pixels is trainer.prepared.table.pixels
 
 
 def test_pixels_of_a_file_train_exactly_as_pixels_in_memory(own):
     table = load(str(own))
 
     def losses():
-        return [event.loss for event in Training(spec_for(str(own))).events() if event.kind == "step"]
+        return [event.loss for event in Trainer(prepare(spec_for(str(own)))).events() if event.kind == "step"]
 
     mapped = losses()
     pixels = np.array(table.pixels)

@@ -18,6 +18,7 @@ from mlcore.runs.history import History
 from mlcore.runs.states import RunState
 from mlcore.spec.run_spec import RunSpec
 from mlcore.training import evaluator, loop
+from mlcore.training import prepare as prepare_module
 
 LONG = {"budget.steps": 1_000_000, "budget.max_seconds": 10.0, "watch.evaluate_every": None}  # ends when a test fails
 
@@ -229,7 +230,7 @@ def test_a_setting_that_does_not_fit_the_data_is_told_as_such(runs, spec, monkey
     def refuse(*_, **__):
         raise ValueError("split: no class is left to hold out.")
 
-    monkeypatch.setattr(loop, "build_split", refuse)
+    monkeypatch.setattr(prepare_module, "build_split", refuse)
     run = runs.create(spec)
     assert run_folder(run) == 1
     assert run.stored_status().reason_code == "bad_setting"
@@ -249,7 +250,7 @@ def test_a_bug_is_a_sentence_for_the_person_and_a_traceback_for_the_log(runs, sp
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(loop.Training, "train_step", fail)
+    monkeypatch.setattr(loop, "train_step", fail)
     run = runs.create(spec)
     assert run_folder(run) == 1
     status = run.stored_status()
@@ -272,7 +273,10 @@ def test_a_bug_in_an_evaluation_ends_the_run_too(runs, spec, monkeypatch):
 
 
 def test_missing_images_are_told(runs, spec, monkeypatch):
-    monkeypatch.setattr(loop, "load", lambda key, **_: (_ for _ in ()).throw(FileNotFoundError(2, "gone", "x.png")))
+    def missing(key, **_):
+        raise FileNotFoundError(2, "gone", "x.png")
+
+    monkeypatch.setattr(prepare_module, "load", missing)
     run = runs.create(spec)
     assert run_folder(run) == 1
     assert run.stored_status().reason_code == "data_missing"
@@ -282,15 +286,15 @@ def test_missing_images_are_told(runs, spec, monkeypatch):
 def test_the_heart_beats_while_a_step_takes_long(runs, spec, monkeypatch):
     run = runs.create(spec.changed({"budget.steps": 1}))
     monkeypatch.setattr(attempt_runner, "BEAT_EVERY_S", 0.01)
-    step = loop.Training.train_step
+    step = loop.train_step
     beats = []
 
-    def slow(training):
+    def slow(*args):
         beats.append(run.attempts()[0].beat())
         until(lambda: run.attempts()[0].beat() > beats[0] + 3)
-        return step(training)
+        return step(*args)
 
-    monkeypatch.setattr(loop.Training, "train_step", slow)
+    monkeypatch.setattr(loop, "train_step", slow)
     assert run_folder(run) == 0
     assert beats
 

@@ -17,7 +17,8 @@ from mlcore.spec.defaults import OPTIONAL, PART_ROOMS, learns_proxies
 from mlcore.spec.run_spec import RunSpec
 from mlcore.training import evaluator
 from mlcore.training.build import TrainingRows, pictured
-from mlcore.training.loop import Training
+from mlcore.training.loop import Trainer
+from mlcore.training.prepare import prepare
 from mlcore.traits import MethodTrait, SamplerTrait
 
 NEEDS_LIMIT = {"reducer": {"threshold": {"reducer.low": 0.0}}}
@@ -73,13 +74,13 @@ def chosen(spec: RunSpec, section: str, key: str, loss: str) -> RunSpec:
     return spec.changed(settings)
 
 
-def curve_of(training: Training, upto: int = STEPS) -> tuple[list[float], bytes | None]:
+def curve_of(trainer: Trainer, upto: int = STEPS) -> tuple[list[float], bytes | None]:
     losses, saved = [], None
-    for event in training.events():
+    for event in trainer.events():
         if event.kind == "step":
             losses.append(event.loss)
             if event.step == upto:
-                training.stop()
+                trainer.stop()
         if event.kind == "checkpoint":
             saved = event.data
     return losses, saved
@@ -88,38 +89,39 @@ def curve_of(training: Training, upto: int = STEPS) -> tuple[list[float], bytes 
 @pytest.mark.parametrize(("section", "key", "loss"), choices())
 def test_every_choice_trains_and_goes_on_as_if_it_had_not_stopped(spec, section, key, loss):
     spec = chosen(spec, section, key, loss)
-    whole, _ = curve_of(Training(spec))
-    first, saved = curve_of(Training(spec), upto=3)
-    rest, _ = curve_of(Training(spec, resume_from=saved))
+    whole, _ = curve_of(Trainer(prepare(spec)))
+    first, saved = curve_of(Trainer(prepare(spec)), upto=3)
+    rest, _ = curve_of(Trainer(prepare(spec), resume_from=saved))
     assert len(whole) == STEPS
     assert all(math.isfinite(value) for value in whole)
     assert first + rest == whole
 
 
 def test_a_loss_is_built_with_everything_that_was_chosen(spec):
-    training = Training(
-        spec.changed(
-            {
-                "loss": "triplet_margin",
-                "distance": "lp",
-                "distance.p": 1.0,
-                "reducer": "sum",
-                "embedding_regularizer": "lp",
-                "embedding_regularizer.weight": 0.25,
-                "second_loss": "contrastive",
-                "second_loss.weight": 3.0,
-                "wrapper": "cross_batch_memory",
-                "wrapper.memory_size": 64,
-                "miner": "batch_hard",
-            }
+    trainer = Trainer(
+        prepare(
+            spec.changed(
+                {
+                    "loss": "triplet_margin",
+                    "distance": "lp",
+                    "distance.p": 1.0,
+                    "reducer": "sum",
+                    "embedding_regularizer": "lp",
+                    "embedding_regularizer.weight": 0.25,
+                    "second_loss": "contrastive",
+                    "second_loss.weight": 3.0,
+                    "wrapper": "cross_batch_memory",
+                    "wrapper.memory_size": 64,
+                    "miner": "batch_hard",
+                }
+            )
         )
     )
-    training.prepare()
-    memory = training.method.loss
+    memory = trainer.prepared.method.loss
     assert isinstance(memory, CrossBatchMemory)
     assert memory.memory_size == 64
     assert type(memory.miner).__name__ == "BatchHardMiner"
-    assert training.method.miner is None
+    assert trainer.prepared.method.miner is None
     assert isinstance(memory.loss, MultipleLosses)
     assert list(memory.loss.weights.values()) == [1.0, 3.0]
     loss = pictured(memory)
@@ -162,9 +164,9 @@ def test_what_does_not_go_together_is_refused_with_the_cure(settings, words):
 
 
 def test_a_sampler_of_hierarchies_says_which_data_it_wants(spec):
-    training = Training(spec.changed({"sampler": "hierarchical", "sampler.batch_size": 24}))
+    hierarchical = spec.changed({"sampler": "hierarchical", "sampler.batch_size": 24})
     with pytest.raises(ValueError, match="needs data whose classes have parent classes, and 'digits' has none"):
-        training.prepare()
+        prepare(hierarchical)
 
 
 def test_a_method_of_two_views_brings_its_augmentation_and_takes_it_away_again():

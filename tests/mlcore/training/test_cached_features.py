@@ -20,9 +20,11 @@ from mlcore.data.feature_cache import all_kept, features_root, lock_features, op
 from mlcore.disk.atomic import DiskFull
 from mlcore.engines.attempt_runner import run_folder
 from mlcore.training import cached_features as kept
+from mlcore.training.before_first_step import compute_features
 from mlcore.training.evaluator import Evaluator
-from mlcore.training.feature_source import CHUNK, FeatureSource, PixelSource
-from mlcore.training.loop import Training
+from mlcore.training.feature_source import CHUNK, FeatureReader, FeatureSource, PixelSource
+from mlcore.training.loop import Trainer
+from mlcore.training.prepare import prepare
 
 
 @pytest.fixture(autouse=True)
@@ -42,9 +44,9 @@ def of_kind(events, kind):
 
 
 def told(spec, **how):
-    training = Training(spec, **how)
-    events = list(training.events())
-    return training, events
+    trainer = Trainer(prepare(spec), **how)
+    events = list(trainer.events())
+    return trainer.prepared, events
 
 
 def figures(events):
@@ -53,9 +55,8 @@ def figures(events):
 
 
 def wanted_by(spec):
-    training = Training(spec)
-    training.prepare()
-    return kept.wanted_features(training.table, spec.backbone, training.model, training.device)
+    prepared = prepare(spec)
+    return kept.wanted_features(prepared.table, spec.backbone, prepared.model, prepared.device)
 
 
 def never(rows):
@@ -68,24 +69,23 @@ def test_runs_with_features_from_disk_and_from_memory_are_equal_to_the_last_bit(
     assert not features_root().exists()
     monkeypatch.delenv("LAB_FEATURES_MB")
     _, first = told(spec)
-    monkeypatch.setattr(Training, "frozen_features", lambda self, rows: never(rows))
-    training, second = told(spec)
+    monkeypatch.setattr(FeatureReader, "read_frozen", lambda self, rows: never(rows))
+    prepared, second = told(spec)
     assert figures(without) == figures(first) == figures(second)
     assert of_kind(first, "progress")
     assert not of_kind(second, "warning")
-    assert isinstance(training.source, FeatureSource)
+    assert isinstance(prepared.features.source, FeatureSource)
     (entry,) = all_kept()
     assert (entry.record["title"], entry.record["shape"]) == ("Digits", [1797, 128])
 
 
 def test_they_are_what_the_frozen_backbone_gives(spec):
-    training, _ = told(spec)
+    prepared, _ = told(spec)
     rows = np.array([5, 1700, 3])
     with torch.no_grad():
-        again = Training(spec)
-        again.prepare()
-        expected = again.source.features(again.model, rows)
-    torch.testing.assert_close(training.source.features(training.model, rows), expected)
+        again = prepare(spec)
+        expected = again.features.source.features(again.model, rows)
+    torch.testing.assert_close(prepared.features.source.features(prepared.model, rows), expected)
 
 
 def test_a_resumed_run_goes_on_with_the_very_same_features(spec):
@@ -123,14 +123,13 @@ def test_pretrained_weights_are_the_same_with_any_seed_and_another_input_size_is
 
 
 def test_changed_images_and_another_device_are_other_features(spec):
-    training = Training(spec)
-    training.prepare()
+    prepared = prepare(spec)
     pixels = load("digits").pixels.copy()
     pixels[0, 0, 0] += 1
-    changed = dataclasses.replace(training.table, pixels=pixels)
+    changed = dataclasses.replace(prepared.table, pixels=pixels)
     wanted = [
-        kept.wanted_features(table, spec.backbone, training.model, torch.device(device))
-        for table, device in ((training.table, "cpu"), (changed, "cpu"), (training.table, "cuda"))
+        kept.wanted_features(table, spec.backbone, prepared.model, torch.device(device))
+        for table, device in ((prepared.table, "cpu"), (changed, "cpu"), (prepared.table, "cuda"))
     ]
     assert len({one.digest for one in wanted}) == 3
 
@@ -331,19 +330,25 @@ def test_they_are_listed_and_removed_from_the_command_line(spec, capsys):
 
 
 def test_a_look_copies_the_head_only_and_holds_the_features_once(spec, monkeypatch):
-    training = Training(spec)
-    training.prepare()
-    list(training.make_features())
-    evaluator = Evaluator(training.table, training.split, training.sample, training.source, training.classes)
+    prepared = prepare(spec)
+    list(compute_features(prepared, 0, lambda: False))
+    source = prepared.features.source
+    evaluator = Evaluator(
+        prepared.table,
+        prepared.split,
+        prepared.sample,
+        source,
+        prepared.classes,
+    )
     copied = []
     deep = copy.deepcopy
     monkeypatch.setattr(copy, "deepcopy", lambda thing: copied.append(thing) or deep(thing))
-    features, embeddings = evaluator._embed(training.model.head, keep_features=True)
-    assert features is training.source.table
+    features, embeddings = evaluator._embed(prepared.model.head, keep_features=True)
+    assert features is source.table
     assert embeddings.shape == (1797, 8)
-    evaluator.evaluate(0, training.model, None)
+    evaluator.evaluate(0, prepared.model, None)
     evaluator.wait()
-    assert copied == [training.model.head]
+    assert copied == [prepared.model.head]
     assert {event.kind for event in evaluator.drain_events()} == {"snapshot", "evaluated"}
 
 

@@ -17,10 +17,15 @@ from mlcore.data import ImageTable, load
 from mlcore.input_format import InputFormat
 from mlcore.spec.run_spec import RunSpec
 from mlcore.training import loop
+from mlcore.training import prepare as prepare_module
 from mlcore.training.checkpoint import first_look_told
+from mlcore.training.device import pick_device
 from mlcore.training.evaluator import Cancelled
 from mlcore.training.events import TrainingFault
-from mlcore.training.loop import LastLook, Training, train
+from mlcore.training.loop import ResumePoint, Trainer, train
+from mlcore.training.prepare import prepare
+from mlcore.training.step import add_gradient, train_step
+from mlcore.training.throughput import Share
 
 EVERY_PLACE = {
     "pixels, adamw": {"optimizer": {"name": "adamw"}},
@@ -110,14 +115,14 @@ def curve(events):
     return [(event.step, event.loss) for event in of_kind(events, "step")]
 
 
-def weights(training):
-    modules = training.parts.modules.items()
+def weights(trainer):
+    modules = trainer.prepared.state.modules.items()
     return {f"{name}/{key}": value.clone() for name, part in modules for key, value in part.state_dict().items()}
 
 
 def run_whole(spec):
-    training = Training(spec)
-    return list(training.events()), weights(training)
+    trainer = Trainer(prepare(spec))
+    return list(trainer.events()), weights(trainer)
 
 
 @pytest.mark.parametrize("settings", EVERY_PLACE.values(), ids=EVERY_PLACE.keys())
@@ -127,12 +132,12 @@ def test_a_resumed_run_has_the_very_curve_and_weights_of_one_that_was_not_stoppe
     saved = of_kind(whole, "checkpoint")[0]
     assert saved.step == 3
     torch.rand(7)  # what else the process draws must not matter
-    training = Training(spec, resume_from=saved.data)
-    rest = list(training.events())
+    trainer = Trainer(prepare(spec), resume_from=saved.data)
+    rest = list(trainer.events())
     assert rest[0].from_step == 3
     assert curve(rest) == curve(whole)[3:]
     assert len(curve(whole)) == spec.budget.steps
-    resumed = weights(training)
+    resumed = weights(trainer)
     assert all(torch.equal(resumed[name], value) for name, value in final.items())
     assert [event.held_out for event in of_kind(rest, "evaluated")] == [
         event.held_out for event in of_kind(whole, "evaluated") if event.step >= 3
@@ -161,17 +166,13 @@ def test_a_run_of_the_default_settings_is_what_it_was_before_there_were_more():
 
 def test_several_batches_make_one_step_with_the_mean_of_their_gradients(spec):
     spec = spec.changed({"budget.steps": 3, "optimizer.name": "sgd", "sampler": "shuffle", "sampler.batch_size": 20})
-    training = Training(spec.changed({"optimizer.accumulate": 2}))
-    events = list(training.events())
+    trainer = Trainer(prepare(spec.changed({"optimizer.accumulate": 2})))
+    events = list(trainer.events())
     steps = of_kind(events, "step")
     assert [step.step for step in steps] == [1, 2, 3]
     assert of_kind(events, "started")[0].coverage["batches_per_step"] == 2
-    other = Training(spec)
-    other.prepare()
-    other.split, losses = training.split, []
-    for number in range(2):
-        other.step = number
-        losses.append(other.batch_gradient(0).loss.item())
+    other = prepare(spec)
+    losses = [add_gradient(other, step, 0)[0].loss.item() for step in range(2)]
     assert steps[0].loss == pytest.approx(sum(losses) / 2)
     gradients = [p.grad / 2 for group in other.optimizer.param_groups for p in group["params"]]
     assert steps[0].grad_norm == pytest.approx(float(torch.nn.utils.get_total_norm(gradients)), rel=1e-4)
@@ -194,28 +195,27 @@ def test_the_average_of_the_weights_is_what_is_evaluated_and_training_does_not_s
 
 def test_half_precision_computes_the_network_in_it_and_evaluates_in_full(spec):
     full, half = (spec.changed({"precision": precision}) for precision in ("fp32", "bf16"))
-    training = Training(half)
+    trainer = Trainer(prepare(half))
     dtypes = set()
-    training.prepare()
-    training.model.head.register_forward_hook(lambda module, given, out: dtypes.add((module.training, out.dtype)))
-    losses = np.array([loss for _, loss in curve(training.events())])
+    head = trainer.prepared.model.head
+    head.register_forward_hook(lambda module, given, out: dtypes.add((module.training, out.dtype)))
+    losses = np.array([loss for _, loss in curve(trainer.events())])
     expected = np.array([loss for _, loss in curve(train(full))])
     assert (True, torch.bfloat16) in dtypes
-    assert all(weight.dtype == torch.float32 for weight in training.model.parameters())
+    assert all(weight.dtype == torch.float32 for weight in trainer.prepared.model.parameters())
     assert not np.array_equal(losses, expected)
     np.testing.assert_allclose(losses[:3], expected[:3], rtol=0.05)
 
 
 def test_a_step_whose_scaled_gradient_is_too_large_changes_nothing_and_the_scale_falls(spec):
-    training = Training(spec.changed({"precision": "fp16", "budget.steps": 1}))
-    training.prepare()
-    training.scaler.scaler.load_state_dict(training.scaler.scaler.state_dict() | {"scale": 3e38})
-    before = weights(training)
-    training.train_step()
-    after = weights(training)
+    trainer = Trainer(prepare(spec.changed({"precision": "fp16", "budget.steps": 1})))
+    trainer.prepared.scaler.scaler.load_state_dict(trainer.prepared.scaler.scaler.state_dict() | {"scale": 3e38})
+    before = weights(trainer)
+    train_step(trainer.prepared, 0)
+    after = weights(trainer)
     same = [name for name in before if "extra_state" not in name and "steps" not in name]
     assert all(torch.equal(before[name], after[name]) for name in same)
-    assert training.scaler.scaler.get_scale() < 3e38
+    assert trainer.prepared.scaler.scaler.get_scale() < 3e38
 
 
 def test_what_is_done_to_images_is_told_at_the_start(spec):
@@ -255,12 +255,12 @@ def test_by_default_a_run_is_looked_at_ten_times_and_between_them_when_the_watch
 
 
 def test_stopping_ends_within_a_step_and_keeps_what_was_seen(spec):
-    training = Training(spec.changed({"budget.steps": 1000}))
+    trainer = Trainer(prepare(spec.changed({"budget.steps": 1000})))
     events = []
-    for event in training.events():
+    for event in trainer.events():
         events.append(event)
         if event.kind == "step" and event.step == 9:
-            training.stop()
+            trainer.stop()
     assert curve(events)[-1][0] == 9
     assert events[-1].reason == "stopped"
     assert [look.step for look in of_kind(events, "evaluated")][:2] == [0, 4]
@@ -269,26 +269,26 @@ def test_stopping_ends_within_a_step_and_keeps_what_was_seen(spec):
 
 def test_stopping_before_the_first_step_is_a_stop(spec):
     for settings in ({}, {"backbone.freeze": "everything"}):
-        training = Training(spec.changed(settings))
-        training.stop()
-        events = list(training.events())
+        trainer = Trainer(prepare(spec.changed(settings)))
+        trainer.stop()
+        events = list(trainer.events())
         assert [event.kind for event in events] == ["started", "finished"]
         assert events[-1].reason == "stopped"
 
 
 def test_stopping_while_features_are_made_is_a_stop(spec, tmp_path, monkeypatch):
     monkeypatch.setenv("LAB_DATA", str(tmp_path))
-    training = Training(spec.changed({"backbone.freeze": "everything"}))
+    trainer = Trainer(prepare(spec.changed({"backbone.freeze": "everything"})))
     kinds = []
-    for event in training.events():
+    for event in trainer.events():
         kinds.append(event.kind)
         if event.kind == "progress":
-            training.stop()
+            trainer.stop()
     assert kinds == ["started", "progress", "finished"]
 
 
 def test_a_long_evaluation_lets_a_stop_be_heard_and_is_given_up(spec, monkeypatch):
-    training = Training(spec.changed({"budget.steps": 0}))
+    trainer = Trainer(prepare(spec.changed({"budget.steps": 0})))
     ended = []
 
     def endless(evaluator, model, **_):
@@ -300,22 +300,22 @@ def test_a_long_evaluation_lets_a_stop_be_heard_and_is_given_up(spec, monkeypatc
     monkeypatch.setattr(loop.Evaluator, "_embed", endless)
     monkeypatch.setattr(loop, "LAST_MOMENT_S", 0.01)
     kinds = []
-    for event in training.events():
+    for event in trainer.events():
         kinds.append(event.kind)
         if event.kind == "progress":
-            training.stop()
+            trainer.stop()
     assert kinds == ["started", "progress", "finished"]
     assert ended
 
 
 def test_closing_the_iterator_ends_the_watcher(spec):
-    training = Training(spec)
-    events = training.events()
+    trainer = Trainer(prepare(spec))
+    events = trainer.events()
     while next(events).kind != "step":
         pass
     events.close()
-    training.evaluator.wait(PATIENCE_S)
-    assert not training.evaluator.busy
+    trainer.evaluator.wait(PATIENCE_S)
+    assert not trainer.evaluator.busy
 
 
 def test_a_checkpoint_from_before_the_first_look_is_told_is_made_at_the_end_only_and_says_so(spec, monkeypatch):
@@ -323,12 +323,12 @@ def test_a_checkpoint_from_before_the_first_look_is_told_is_made_at_the_end_only
         loop.Evaluator, "_embed", lambda evaluator, model, **_: evaluator._cancelled.wait(PATIENCE_S) and None
     )
     monkeypatch.setattr(loop, "LAST_MOMENT_S", 0.01)
-    training = Training(spec.changed({"watch.evaluate_every": None, "budget.steps": 10_000}))
+    trainer = Trainer(prepare(spec.changed({"watch.evaluate_every": None, "budget.steps": 10_000})))
     events = []
-    for event in training.events():
+    for event in trainer.events():
         events.append(event)
         if event.kind == "step" and event.step == 700:
-            training.stop()
+            trainer.stop()
     assert curve(events)[-1][0] == 700
     (saved,) = of_kind(events, "checkpoint")
     assert saved.step == 700
@@ -370,22 +370,20 @@ def test_embeddings_that_are_not_finite_give_a_warning_instead_of_a_picture(spec
 
 def test_a_frozen_backbone_is_not_changed_by_training(spec):
     spec = spec.changed({"backbone": {"key": "noisy", "freeze": "everything"}})
-    training = Training(spec.changed({"budget.steps": 3, "watch.evaluate_every": 3}))
-    training.prepare()
-    before = weights(training)
-    list(training.events())
-    changed = {name for name, value in weights(training).items() if not torch.equal(value, before[name])}
+    trainer = Trainer(prepare(spec.changed({"budget.steps": 3, "watch.evaluate_every": 3})))
+    before = weights(trainer)
+    list(trainer.events())
+    changed = {name for name, value in weights(trainer).items() if not torch.equal(value, before[name])}
     assert changed == {"model/head.weight", "model/head.bias", "method/loss.proxies"}
 
 
 @pytest.mark.parametrize("freeze", ["nothing", "batch_norm"])
 def test_batch_norm_statistics_are_kept_when_asked(spec, freeze):
     spec = spec.changed({"backbone": {"key": "noisy", "freeze": freeze}})
-    training = Training(spec.changed({"budget.steps": 2, "watch.evaluate_every": 2}))
-    training.prepare()
-    before = weights(training)
-    list(training.events())
-    after = weights(training)
+    trainer = Trainer(prepare(spec.changed({"budget.steps": 2, "watch.evaluate_every": 2})))
+    before = weights(trainer)
+    list(trainer.events())
+    after = weights(trainer)
     statistics = [name for name in before if "running_" in name]
     assert statistics
     assert all(torch.equal(before[name], after[name]) == (freeze == "batch_norm") for name in statistics)
@@ -408,8 +406,8 @@ def test_what_was_looked_at_before_is_not_looked_at_again_and_turns_the_next_map
     saved = of_kind(whole, "checkpoint")[0]
     arrays = {shot.step: shot.arrays for shot in of_kind(whole, "snapshot")}
     before = np.concatenate([arrays[4]["pca"], arrays[4]["proxy_pca"]])
-    training = Training(spec, resume_from=saved.data, last_look=LastLook(4, before))
-    shots = of_kind(training.events(), "snapshot")
+    trainer = Trainer(prepare(spec), resume_from=saved.data, resume_point=ResumePoint(4, before))
+    shots = of_kind(trainer.events(), "snapshot")
     assert [shot.step for shot in shots] == [8, 12]
     np.testing.assert_array_equal(shots[0].arrays["pca"], arrays[8]["pca"])
 
@@ -435,7 +433,7 @@ def test_images_that_are_missing_are_a_sentence(spec, monkeypatch):
     def missing(key, **_):
         raise FileNotFoundError(2, "No such file or directory", "strip.png")
 
-    monkeypatch.setattr(loop, "load", missing)
+    monkeypatch.setattr(prepare_module, "load", missing)
     with pytest.raises(TrainingFault, match=r"images of 'digits' cannot be read.*strip\.png") as caught:
         next(train(spec))
     assert caught.value.code == "data_missing"
@@ -452,7 +450,7 @@ def test_two_and_three_numbers_an_image_are_enough_for_a_run(spec, size):
 
 
 def test_a_saving_that_costs_much_is_done_seldom():
-    share = loop.Share(0.1)
+    share = Share(0.1)
     assert share.allows()
     share.cost = 10.0
     assert not share.allows()
@@ -465,7 +463,7 @@ def test_a_saving_that_costs_much_is_done_seldom():
 def test_a_device_that_is_not_there_is_said(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="'cuda' is not available here; there is"):
-        loop.pick_device("cuda")
+        pick_device("cuda")
 
 
 def test_notebooks_need_only_the_package(spec):

@@ -8,8 +8,9 @@ import torch
 from mlcore.catalogue import parts
 from mlcore.spec.run_spec import RunSpec
 from mlcore.spec.sections import MixChoice
-from mlcore.training.loop import Training
+from mlcore.training.loop import Trainer
 from mlcore.training.mixup import mixed
+from mlcore.training.prepare import prepare
 from mlcore.traits import LossTrait
 
 TAKE_SHARES = [key for key, spec in parts("losses").items() if LossTrait.CLASS_SHARES in spec.traits]
@@ -60,7 +61,7 @@ def test_partners_are_drawn_and_not_the_neighbours():
 @pytest.mark.parametrize("loss", TAKE_SHARES)
 def test_every_loss_that_says_it_takes_shares_trains_on_mixed_images(quick_spec, loss):
     spec = quick_spec.changed({"loss": loss, "mix.kind": "mixup", "budget.steps": 2, "watch.evaluate_every": 1000})
-    losses = [event.loss for event in Training(spec).events() if event.kind == "step"]
+    losses = [event.loss for event in Trainer(prepare(spec)).events() if event.kind == "step"]
     assert len(losses) == 2
     assert all(torch.isfinite(torch.tensor(losses)))
 
@@ -83,7 +84,7 @@ def test_every_reducer_of_such_a_loss_goes_with_shares(quick_spec, reducer):
     if reducer == "threshold":
         settings["reducer.low"] = 0.0
     spec = quick_spec.changed(settings)
-    assert [event.kind for event in Training(spec).events()].count("step") == 1
+    assert [event.kind for event in Trainer(prepare(spec)).events()].count("step") == 1
 
 
 @pytest.mark.parametrize(

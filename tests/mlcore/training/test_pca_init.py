@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from mlcore.analysis.evaluate_run import rebuilt
+from mlcore.analysis.evaluate_run import rebuild_run
 from mlcore.engines.attempt_runner import run_folder
 from mlcore.evaluation.retrieval import evaluate_retrieval
 from mlcore.spec.run_spec import RunSpec
-from mlcore.training.loop import Training
+from mlcore.training.loop import Trainer, train
 from mlcore.training.pca_init import begin_with_components, principal_components
+from mlcore.training.prepare import prepare
 
 
 @pytest.fixture
@@ -35,17 +36,17 @@ def test_fewer_images_than_numbers_have_fewer_components():
 
 
 def first_embeddings(spec):
-    training = Training(spec.changed({"budget.steps": 0}))
-    events = list(training.events())
+    trainer = Trainer(prepare(spec.changed({"budget.steps": 0})))
+    events, prepared = list(trainer.events()), trainer.prepared
     with torch.no_grad():
-        features = training.source.features(training.model, training.split.held_out)
-        return training, features, training.model.head(features), events
+        features = prepared.features.source.features(prepared.model, prepared.split.held_out)
+        return prepared, features, prepared.model.head(features), events
 
 
 def test_the_first_look_is_nearer_to_the_features_than_a_random_head_s(frozen):
-    training, features, embeddings, events = first_embeddings(frozen)
+    prepared, features, embeddings, events = first_embeddings(frozen)
     _, _, random, _ = first_embeddings(frozen.changed({"head.start": "random"}))
-    labels = training.table.labels[training.split.held_out]
+    labels = prepared.table.labels[prepared.split.held_out]
     whole, kept, lost = (
         evaluate_retrieval(found.numpy(), labels)["map_at_r"] for found in (features, embeddings, random)
     )
@@ -56,19 +57,20 @@ def test_the_first_look_is_nearer_to_the_features_than_a_random_head_s(frozen):
 
 
 def test_an_average_of_the_weights_begins_there_too(frozen):
-    looks = [event for event in Training(frozen.changed({"optimizer.ema": 0.9})).events() if event.kind == "evaluated"]
-    plain = [event for event in Training(frozen).events() if event.kind == "evaluated"]
+    averaged = frozen.changed({"optimizer.ema": 0.9})
+    looks, plain = ([event for event in train(spec) if event.kind == "evaluated"] for spec in (averaged, frozen))
     assert looks[0].held_out == plain[0].held_out
 
 
 def test_the_head_before_training_is_found_again(frozen, runs):
     run = runs.create(frozen)
     assert run_folder(run) == 0
-    before, after = rebuilt(run, None), Training(frozen)
+    before, _ = rebuild_run(run, None)
+    after = Trainer(prepare(frozen))
     list(after.events())
     fresh, _, _, _ = first_embeddings(frozen)
     torch.testing.assert_close(before.model.head.weight, fresh.model.head.weight)
-    assert not torch.equal(before.model.head.weight, after.model.head.weight)
+    assert not torch.equal(before.model.head.weight, after.prepared.model.head.weight)
 
 
 @pytest.mark.parametrize("kind", ["mlp", "none", "residual"])
@@ -79,16 +81,15 @@ def test_it_needs_a_linear_head(frozen, kind):
 
 def test_a_backbone_that_trains_is_looked_at_without_learning_from_it(frozen):
     spec = frozen.changed({"backbone.freeze": "nothing", "backbone": "small_conv", "budget.steps": 0})
-    training = Training(spec)
-    training.prepare()
-    before = {name: value.clone() for name, value in training.model.backbone.state_dict().items()}
-    told = [event for event in training.events() if event.kind == "progress" and "main directions" in event.text]
-    assert told[-1].done == told[-1].total == len(training.split.train)
-    for name, value in training.model.backbone.state_dict().items():
+    trainer = Trainer(prepare(spec))
+    before = {name: value.clone() for name, value in trainer.prepared.model.backbone.state_dict().items()}
+    told = [event for event in trainer.events() if event.kind == "progress" and "main directions" in event.text]
+    assert told[-1].done == told[-1].total == len(trainer.prepared.split.train)
+    for name, value in trainer.prepared.model.backbone.state_dict().items():
         torch.testing.assert_close(value, before[name])
-    features = torch.from_numpy(training.frozen_features(training.split.train))
+    features = torch.from_numpy(trainer.prepared.features.read_frozen(trainer.prepared.split.train))
     _, directions = principal_components(features)
-    torch.testing.assert_close(training.model.head.weight.detach(), directions[:16].float())
+    torch.testing.assert_close(trainer.prepared.model.head.weight.detach(), directions[:16].float())
 
 
 def test_few_images_are_completed_by_directions_at_right_angles():
@@ -107,10 +108,10 @@ def test_a_residual_head_begins_as_the_features(frozen):
 
 def test_a_residual_head_learns(frozen):
     spec = frozen.changed({"head.start": "random", "head.kind": "residual"})
-    training = Training(spec)
-    steps = [event for event in training.events() if event.kind == "step"]
+    trainer = Trainer(prepare(spec))
+    steps = [event for event in trainer.events() if event.kind == "step"]
     assert len(steps) == spec.budget.steps
-    assert training.model.head.weight.abs().max() > 0
+    assert trainer.prepared.model.head.weight.abs().max() > 0
 
 
 def test_older_specs_begin_at_random():

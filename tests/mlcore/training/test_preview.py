@@ -8,7 +8,8 @@ from mlcore.backbones import efficientnet_lite0
 from mlcore.data import load
 from mlcore.samplers import SAMPLERS
 from mlcore.spec.run_spec import RunSpec
-from mlcore.training.loop import Training
+from mlcore.training.loop import Trainer
+from mlcore.training.prepare import prepare
 from mlcore.training.preview import BatchPreview, batch_preview, preview
 from mlcore.traits import SamplerTrait
 
@@ -63,12 +64,14 @@ def test_the_batch_is_the_one_that_the_runs_first_step_gets(key):
     state = torch.get_rng_state()
     found = batch_preview(wanted, load(name))
     assert torch.equal(torch.get_rng_state(), state)
-    training = Training(wanted)
-    training.prepare()
-    rows = training.split.train[training.batches.rows(0)]
+    trainer = Trainer(prepare(wanted))
+    rows = trainer.prepared.split.train[trainer.prepared.batches.rows(0)]
     np.testing.assert_array_equal(found.rows, rows)
-    np.testing.assert_array_equal(found.labels, training.table.labels[rows])
-    assert (found.training_images, found.training_classes) == (len(training.split.train), len(training.classes))
+    np.testing.assert_array_equal(found.labels, trainer.prepared.table.labels[rows])
+    assert (found.training_images, found.training_classes) == (
+        len(trainer.prepared.split.train),
+        len(trainer.prepared.classes),
+    )
     torch.use_deterministic_algorithms(False)
 
 

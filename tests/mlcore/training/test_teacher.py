@@ -16,8 +16,10 @@ from mlcore.spec.run_spec import RunSpec
 from mlcore.spec.sections import HeadChoice, TeacherChoice
 from mlcore.training.embedder import build_head
 from mlcore.training.events import TrainingFault
-from mlcore.training.loop import Training, train
+from mlcore.training.loop import Trainer, train
 from mlcore.training.methods import METHODS, Outcome
+from mlcore.training.prepare import prepare
+from mlcore.training.step import read_views
 from mlcore.training.teacher import Distillation, Teacher, own_features
 from mlcore.traits import MethodTrait
 
@@ -84,27 +86,27 @@ def test_beside_any_method_the_first_views_embeddings_are_compared(key):
     if MethodTrait.TEXTS in METHODS[key].traits:
         pytest.skip("wants texts")
     spec = RunSpec.read({}).changed(settings | {"teacher.backbone": "small_conv", "augment": "light"})
-    training = Training(spec)
-    training.prepare()
-    taught = training.distillation
-    taught.targets = F.normalize(torch.randn(len(training.split.train), taught.targets.shape[1]), dim=1)
-    rows = training.batches.rows(0)
-    labels = torch.from_numpy(training.train_labels[rows])
-    features = tuple(training.features(rows, 0, view) for view in range(training.method.views))
-    alone = training.method(training.model.head, features, labels)
-    outcome = taught.outcome(training.method, training.model.head, features, labels, rows)
-    expected = taught(training.model.head(features[0]), rows)
+    trainer = Trainer(prepare(spec))
+    taught = trainer.prepared.distillation
+    taught.targets = F.normalize(torch.randn(len(trainer.prepared.split.train), taught.targets.shape[1]), dim=1)
+    rows = trainer.prepared.batches.rows(0)
+    labels = torch.from_numpy(trainer.prepared.train_labels[rows])
+    features = read_views(trainer.prepared, rows, step=0, number=0)
+    alone = trainer.prepared.method(trainer.prepared.model.head, features, labels)
+    outcome = taught.outcome(trainer.prepared.method, trainer.prepared.model.head, features, labels, rows)
+    expected = taught(trainer.prepared.model.head(features[0]), rows)
     assert outcome.parts["teacher"] == pytest.approx(expected.item(), rel=1e-5)
     assert outcome.tuples == alone.tuples
     assert sum(outcome.parts.values()) == pytest.approx(outcome.loss.item(), rel=1e-4)
-    assert not training.model.head._forward_hooks
+    assert len(outcome.embeddings) == trainer.prepared.method.views
 
 
 def test_the_head_is_asked_once_so_that_its_dropout_and_statistics_are_the_methods_own():
     head, _ = build_head(HeadChoice(norm="batch", embedding_size=4), 6)
 
     def method(head, features, labels, rows=None):
-        return Outcome(head(features[0]).sum(), None, {})
+        embeddings = head(features[0])
+        return Outcome(embeddings.sum(), None, {}, (embeddings,))
 
     batch = head[-1] if isinstance(head, nn.Sequential) else head
     distillation().outcome(method, head, (torch.randn(3, 6),), torch.arange(3), np.arange(3))
@@ -121,41 +123,39 @@ def nearest(embeddings: torch.Tensor, count: int = 10) -> list[set[int]]:
 def test_a_student_taught_alone_comes_nearer_to_the_teachers_neighbours(measure):
     settings = {"dataset": "digits", "backbone": "mlp", "budget.steps": 60, "watch.evaluate_every": 60, "seed": 3}
     teaching = {"teacher.backbone": "small_conv", "teacher.alone": True, "teacher.measure": measure}
-    training = Training(RunSpec.read({}).changed(settings | teaching))
-    training.prepare()
+    trainer = Trainer(prepare(RunSpec.read({}).changed(settings | teaching)))
     rows = np.arange(300)
-    teacher = own_features(training.spec.teacher, training.table).eval()
+    teacher = own_features(trainer.prepared.spec.teacher, trainer.prepared.table).eval()
     with torch.no_grad():
-        wanted = nearest(training.source.features(teacher, training.split.train[rows]))
-    before = nearest(training.embed_now(rows))
-    proxies = training.method.loss.proxies.detach().clone()
-    losses = [event.loss for event in training.events() if event.kind == "step"]
-    after = nearest(training.embed_now(rows))
+        wanted = nearest(trainer.prepared.features.source.features(teacher, trainer.prepared.split.train[rows]))
+    before = nearest(trainer.prepared.features.embed(rows))
+    proxies = trainer.prepared.method.loss.proxies.detach().clone()
+    losses = [event.loss for event in trainer.events() if event.kind == "step"]
+    after = nearest(trainer.prepared.features.embed(rows))
 
     def shared(found):
         return np.mean([len(one & other) for one, other in zip(wanted, found, strict=True)])
 
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:3])
     assert shared(after) > shared(before) + 0.5
-    assert torch.equal(training.method.loss.proxies, proxies)
+    assert torch.equal(trainer.prepared.method.loss.proxies, proxies)
 
 
 def test_what_has_been_learned_starts_from_the_same_weights_with_and_without_a_teacher(quick_spec):
     weights = []
     for settings in ({}, {"teacher.backbone": "small_conv"}):
-        training = Training(quick_spec.changed(settings))
-        training.prepare()
-        weights.append([*training.model.state_dict().values(), training.method.loss.proxies])
+        trainer = Trainer(prepare(quick_spec.changed(settings)))
+        weights.append([*trainer.prepared.model.state_dict().values(), trainer.prepared.method.loss.proxies])
     assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
 
 
 def test_the_teacher_sees_every_training_image_and_a_wish_to_stop_is_heard_meanwhile(quick_spec):
-    training = Training(quick_spec.changed({"teacher.backbone": "small_conv"}))
+    trainer = Trainer(prepare(quick_spec.changed({"teacher.backbone": "small_conv"})))
     said = []
-    for event in training.events():
+    for event in trainer.events():
         said.append(event)
         if event.kind == "progress" and event.text == "Asking the teacher":
-            training.stop()
+            trainer.stop()
     assert [event.kind for event in said] == ["started", "progress", "finished"]
     assert said[1].total == said[0].train_images
     assert said[-1].reason == "stopped"
@@ -168,16 +168,14 @@ def test_a_run_teaches_what_it_shows(runs, quick_spec, ema):
     spec = with_teacher(quick_spec.changed({"teacher.run": run.run_id[-6:], "loss": "contrastive"}), runs)
     assert spec.teacher.run == run.run_id
     assert len(spec.teacher.sha256) == 64
-    training = Training(spec, runs=runs.root)
-    training.prepare()
-    taught = Training(run.spec)
-    taught.prepare()
+    trainer = Trainer(prepare(spec, runs=runs.root))
+    taught = Trainer(prepare(run.spec))
     list(taught.events())
     rows = np.arange(20)
-    source, model = taught.source, taught.shown.eval()
+    source, model = taught.prepared.features.source, taught.prepared.eval_model.eval()
     with torch.no_grad():
         shown = model.head(source.features(model, rows))
-        said = training.distillation.teacher.model.eval()
+        said = trainer.prepared.distillation.teacher.model.eval()
         torch.testing.assert_close(said.head(source.features(said, rows)), shown)
     events = events_of(spec, runs=runs.root)
     assert {"metric", "teacher"} == set([event for event in events if event.kind == "step"][-1].parts)
@@ -214,11 +212,10 @@ def test_a_teacher_that_was_trained_on_is_a_plain_fault(runs, quick_spec, taught
 def test_a_resumed_run_knows_its_teacher_again(runs, quick_spec, taught):
     spec = quick_spec.changed({"teacher.run": taught.run_id})
     saved = [event.data for event in events_of(spec, runs=runs.root) if event.kind == "checkpoint"]
-    training = Training(spec, resume_from=saved[0], runs=runs.root)
-    training.prepare()
-    training.distillation.sha256 = "0" * 64
+    trainer = Trainer(prepare(spec, runs=runs.root), resume_from=saved[0])
+    trainer.prepared.distillation.sha256 = "0" * 64
     with pytest.raises(TrainingFault, match="since this run was begun"):
-        training.distillation.load_state_dict(Distillation(spec.teacher, 8, sized(8)).state_dict())
+        trainer.prepared.distillation.load_state_dict(Distillation(spec.teacher, 8, sized(8)).state_dict())
 
 
 def test_other_images_unfinished_runs_and_unknown_ones_do_not_teach(runs, quick_spec, taught):
@@ -277,10 +274,11 @@ def test_what_does_not_go_with_a_teacher_is_said(settings, fault):
 
 
 def test_the_targets_are_of_length_one_around_nothing():
-    training = Training(RunSpec.read({"dataset": "digits", "teacher": {"backbone": "small_conv"}}))
-    training.prepare()
-    plain = training.source
-    list(training.distillation.ask(plain, training.split, 0, lambda: False))
-    targets = training.distillation.targets
-    torch.testing.assert_close(targets.norm(dim=1), torch.ones(len(load("digits").labels[training.split.train])))
+    trainer = Trainer(prepare(RunSpec.read({"dataset": "digits", "teacher": {"backbone": "small_conv"}})))
+    plain = trainer.prepared.features.source
+    list(trainer.prepared.distillation.ask(plain, trainer.prepared.split, 0, lambda: False))
+    targets = trainer.prepared.distillation.targets
+    torch.testing.assert_close(
+        targets.norm(dim=1), torch.ones(len(load("digits").labels[trainer.prepared.split.train]))
+    )
     assert targets.mean(dim=0).norm() < 0.2

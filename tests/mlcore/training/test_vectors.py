@@ -16,11 +16,12 @@ from mlcore.data.feature_cache import features_root
 from mlcore.data.importing import import_path
 from mlcore.evaluation.retrieval import evaluate_retrieval
 from mlcore.spec.run_spec import RunSpec
-from mlcore.training import loop
+from mlcore.training import prepare as prepare_module
 from mlcore.training.cached_features import COMPUTING
 from mlcore.training.events import TrainingFault
 from mlcore.training.feature_source import FeatureSource
-from mlcore.training.loop import Training
+from mlcore.training.loop import Trainer
+from mlcore.training.prepare import prepare
 
 
 @pytest.fixture(autouse=True)
@@ -84,31 +85,33 @@ def test_images_at_a_path_and_sets_that_are_gone_are_left_to_the_training(tmp_pa
     gone = RunSpec.read({"dataset": "set-000000000000", "backbone": "vectors"})
     assert gone.backbone.key == "vectors"
     with pytest.raises(TrainingFault, match="cannot be read"):
-        Training(gone).prepare()
+        prepare(gone)
 
 
 def test_a_mismatch_that_the_spec_could_not_see_is_refused_by_the_training(spec, monkeypatch):
-    monkeypatch.setattr(loop, "load", lambda key, **params: load("digits"))
+    monkeypatch.setattr(prepare_module, "load", lambda key, **params: load("digits"))
     with pytest.raises(ValueError, match="holds images"):
-        Training(spec).prepare()
+        prepare(spec)
     table = load("digits")
     with_vectors = dataclasses.replace(table, vectors=np.zeros((len(table), 3), np.float32))
-    monkeypatch.setattr(loop, "load", lambda key, **params: with_vectors)
+    monkeypatch.setattr(prepare_module, "load", lambda key, **params: with_vectors)
     with pytest.raises(ValueError, match="Set backbone to 'vectors'"):
-        Training(RunSpec.read({"dataset": "digits"})).prepare()
+        prepare(RunSpec.read({"dataset": "digits"}))
 
 
 def test_the_head_trains_on_the_vectors_themselves(spec):
-    training = Training(spec)
-    events = list(training.events())
+    trainer = Trainer(prepare(spec))
+    events = list(trainer.events())
     table = load(spec.dataset.key)
-    assert isinstance(training.source, FeatureSource)
+    assert isinstance(trainer.prepared.features.source, FeatureSource)
     rows = np.array([7, 0])
-    np.testing.assert_array_equal(training.source.features(training.model, rows).numpy(), table.vectors[rows])
+    np.testing.assert_array_equal(
+        trainer.prepared.features.source.features(trainer.prepared.model, rows).numpy(), table.vectors[rows]
+    )
     assert not [event for event in events if event.kind == "warning" or getattr(event, "text", "") == COMPUTING]
     assert not features_root().exists()
     first = next(event for event in events if event.kind == "evaluated")
-    held = training.split.held_out
+    held = trainer.prepared.split.held_out
     untrained = evaluate_retrieval(table.vectors[held], table.labels[held])
     assert {name: first.backbone[name] for name in untrained} == untrained
     assert first.held_out != first.backbone
@@ -118,9 +121,9 @@ def test_a_resumed_run_on_vectors_has_the_very_curve(spec):
     def curve(events):
         return [(event.step, event.loss) for event in events if event.kind == "step"]
 
-    whole = list(Training(spec).events())
+    whole = list(Trainer(prepare(spec)).events())
     saved = next(event for event in whole if event.kind == "checkpoint")
-    assert curve(Training(spec, resume_from=saved.data).events()) == curve(whole)[saved.step :]
+    assert curve(Trainer(prepare(spec), resume_from=saved.data).events()) == curve(whole)[saved.step :]
 
 
 @pytest.mark.parametrize("head", ["none", "linear"])
@@ -129,14 +132,14 @@ def test_a_look_without_steps_needs_nothing_to_train(spec, head):
     settings |= {"sampler": {"key": "shuffle", "batch_size": 2}, "watch": {}}
     settings["backbone"] |= {"freeze": "nothing"}
     settings["head"] |= {"kind": head}
-    kinds = [event.kind for event in Training(RunSpec.read(settings)).events()]
+    kinds = [event.kind for event in Trainer(prepare(RunSpec.read(settings))).events()]
     assert kinds[0] == "started"
     assert {"snapshot", "evaluated", "finished"} <= set(kinds)
 
 
 def test_without_a_head_the_features_own_figures_are_told_all_the_same(spec):
     bare = spec.changed({"head.kind": "none", "loss": "arcface"})
-    first = next(event for event in Training(bare).events() if event.kind == "evaluated")
+    first = next(event for event in Trainer(prepare(bare)).events() if event.kind == "evaluated")
     assert first.backbone["map_at_r"] == first.held_out["map_at_r"]
 
 
