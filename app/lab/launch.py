@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Any
 
 import streamlit as st
 
@@ -18,6 +17,7 @@ from app.shared.view import look_at
 from mlcore.data import load
 from mlcore.runs.checkpoints import with_teacher
 from mlcore.runs.folder import RunFolder, RunNotFound
+from mlcore.runs.records import MarginLineRecord
 from mlcore.runs.states import RunState
 from mlcore.spec.concerns import Concern, run_concerns
 from mlcore.spec.run_spec import RunSpec
@@ -148,7 +148,7 @@ def start_caption(words: str) -> None:
     st.caption(" · ".join(filter(None, [words, f"{count(waiting, 'run')} waiting before yours" if waiting else ""])))
 
 
-def draft_margin_lines(spec: RunSpec) -> list[dict[str, Any]]:
+def draft_margin_lines(spec: RunSpec) -> list[MarginLineRecord]:
     """The margin lines of the loss that is being set up; none while torch is still being imported."""
     if not torch_is_ready():
         return []

@@ -23,7 +23,8 @@ from app.widgets.map import MapEvents, MapFrame, live_map
 from app.widgets.tiles import Row, Tile, image_tiles
 from mlcore.evaluation.metrics import METRICS, PRIMARY, Family, Metric
 from mlcore.margins import MarginLine
-from mlcore.runs.history import FrozenHistory
+from mlcore.runs.history import FrozenHistory, is_idle
+from mlcore.runs.records import EvaluatedRecord, MarginLineRecord, StepRecord
 
 MAP_NAMES = {TRUE2: "head", TRUE3: "head"}
 ANGLE_CHOICES = {
@@ -100,7 +101,7 @@ def map_panel(
     return live_map(frame, key="lab.map", height=height)
 
 
-def metrics_panel(history: FrozenHistory, shown: dict[str, Any] | None, total: int) -> None:
+def metrics_panel(history: FrozenHistory, shown: EvaluatedRecord | None, total: int) -> None:
     """The headline metrics of the shown step with their change since step 0, and the curves."""
     first = history.evaluations[0] if history.evaluations else None
     now = shown or first
@@ -126,12 +127,12 @@ def metrics_panel(history: FrozenHistory, shown: dict[str, Any] | None, total: i
         metric_curve(history.evaluations, total, now["step"] if now else None)
 
 
-def headline_metrics(now: dict[str, Any] | None) -> list[Metric]:
+def headline_metrics(now: EvaluatedRecord | None) -> list[Metric]:
     """The metrics that have a tile: those that the run has measured, or all before it has measured any."""
     return [metric for metric in METRICS.values() if metric.headline and (not now or metric.key in now["held_out"])]
 
 
-def metric_curve(evaluations: Sequence[dict[str, Any]], total: int, shown: int | None) -> None:
+def metric_curve(evaluations: Sequence[EvaluatedRecord], total: int, shown: int | None) -> None:
     """A metric over the run, the one by which runs are compared unless another is chosen."""
     sides = ("held_out", "train")
     told = Counter(
@@ -163,7 +164,7 @@ def metric_curve(evaluations: Sequence[dict[str, Any]], total: int, shown: int |
     )
 
 
-def before_words(first: dict[str, Any] | None) -> str:
+def before_words(first: EvaluatedRecord | None) -> str:
     """Which two values there are of the time before training; "" where they are one, as without a head."""
     start, alone = (((first or {}).get(name) or {}).get(PRIMARY) for name in ("held_out", "backbone"))
     if start is None or alone is None or share(start) == share(alone):
@@ -174,7 +175,7 @@ def before_words(first: dict[str, Any] | None) -> str:
     )
 
 
-def training_curve(steps: Sequence[dict[str, Any]], total: int) -> None:
+def training_curve(steps: Sequence[StepRecord], total: int) -> None:
     """The loss of every step, or another number of it."""
     offered = [name for name in CURVES if steps[-1].get(name) not in (None, {})]
     wanted = st.session_state.get(CURVE, offered[0])
@@ -194,7 +195,7 @@ def training_curve(steps: Sequence[dict[str, Any]], total: int) -> None:
     chart(figure, key="lab.loss", alt=f"{CURVES[name]} by step")
 
 
-def metric_help(now: dict[str, Any] | None, metric: Metric) -> str:
+def metric_help(now: EvaluatedRecord | None, metric: Metric) -> str:
     """What the metric of a tile is, and all the metrics of this evaluation, for whom the tiles are too few."""
     if now is None:
         return metric.text
@@ -211,9 +212,9 @@ def metric_help(now: dict[str, Any] | None, metric: Metric) -> str:
 
 
 def angles_panel(
-    now: dict[str, Any] | None,
-    before: dict[str, Any] | None,
-    lines: list[dict[str, Any]] | None,
+    now: EvaluatedRecord | None,
+    before: EvaluatedRecord | None,
+    lines: list[MarginLineRecord] | None,
     asked: str | None,
     key: str,
 ) -> dict[str, Any]:
@@ -254,7 +255,7 @@ def angles_panel(
     return {"angles": "-".join(chosen)} if chosen != wanted else {}
 
 
-def has_angles(now: dict[str, Any], side: str, which: str) -> bool:
+def has_angles(now: EvaluatedRecord, side: str, which: str) -> bool:
     kinds = {"proxies": ("own_proxy",), "pairs": ("positive_pairs", "negative_pairs")}[which]
     return all(now["angles"][side].get(kind) for kind in kinds)
 
@@ -301,7 +302,7 @@ def lasso_panel(sample: Watched, view: View, atlas_key: str) -> int | None:
 def verdict_panel(history: FrozenHistory, *, frozen: bool, unseen_classes: bool) -> None:
     if len(history.evaluations) < 2:
         return
-    idle = any(event.get("code") == "idle" for event in history.messages)
+    idle = is_idle(history.messages)
     found = verdict(history.evaluations, frozen=frozen, unseen_classes=unseen_classes, idle=idle)
     if found is None:
         if history.evaluations[-1]["held_out"].get(PRIMARY) is None:

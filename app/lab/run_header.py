@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import streamlit as st
 
@@ -14,8 +13,9 @@ from app.shared.stored_widgets import act_button, stored_widget
 from app.shared.text import STATE_WORDS, clock, count, plain, size
 from app.shared.view import look_at
 from mlcore.runs.folder import RunFolder
-from mlcore.runs.history import FrozenHistory
+from mlcore.runs.history import FrozenHistory, warning_texts
 from mlcore.runs.liveness import FAR_SILENT_S
+from mlcore.runs.records import StartedRecord
 from mlcore.runs.states import RunState
 from mlcore.runs.status import Status
 from mlcore.spec.run_spec import RunSpec
@@ -74,9 +74,9 @@ def progress_words(stage: Backstage, run: RunFolder, status: Status, past: Froze
     return " · ".join(words)
 
 
-def epoch_words(started: dict[str, Any]) -> str:
+def epoch_words(started: StartedRecord | None) -> str:
     """'An epoch visits 1,080 of 1,116 images and 31 of 31 classes, in 35 batches.'; '' before a run has said so."""
-    seen = started.get("coverage")
+    seen = started.get("coverage") if started else None
     if not seen or not seen.keys() >= COVERAGE:
         return ""
     adapted = f" {plain(started['input'])}" if started.get("input") else ""
@@ -102,7 +102,7 @@ def problem(stage: Backstage, run: RunFolder, past: FrozenHistory) -> None:
         st.warning(words, icon=":material/hearing_disabled:")
     if past.faults:
         st.warning(f"Some of this run's files are damaged. {plain(' '.join(past.faults), 400)}", icon=":material/rule:")
-    texts = list(dict.fromkeys(event["text"] for event in past.messages if event["kind"] == "warning"))
+    texts = warning_texts(past.messages)
     for text in texts[-WARNINGS_SHOWN:]:
         st.warning(plain(text, 400), icon=":material/warning:")
     if len(texts) > WARNINGS_SHOWN:

@@ -33,6 +33,7 @@ from app.widgets.tiles.atlas import StoredAtlas
 from mlcore.catalogue import parts
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import FrozenHistory
+from mlcore.runs.records import MarginLineRecord
 from mlcore.runs.states import RunState
 from mlcore.runs.status import RunRecord
 from mlcore.spec.defaults import reads_texts
@@ -45,7 +46,7 @@ BROKEN = ":material/broken_image:"
 
 
 def follow(
-    stage: Backstage, run: RunFolder, asked: str | None, draft_lines: list[dict[str, Any]] | None = None
+    stage: Backstage, run: RunFolder, asked: str | None, draft_lines: list[MarginLineRecord] | None = None
 ) -> None:
     """Show a run, live while anything about it may change, until the view asks for another than `asked`.
 
@@ -91,7 +92,7 @@ def live_picture(
     asked: str | None,
     atlas: dict[str, Any] | None,
     awaited: bool,
-    draft_lines: list[dict[str, Any]] | None,
+    draft_lines: list[MarginLineRecord] | None,
 ) -> None:
     view = View.read()
     if view.run != asked or not run.path.exists():
@@ -127,7 +128,7 @@ def live_picture(
 def waiting(run: RunFolder, past: FrozenHistory, preview: bool) -> None:
     """Reserved places, and what is being done."""
     status = run.status()
-    activity = status.activity or (past.progress.get("text") if past.progress else "")
+    activity = status.activity or (past.progress["text"] if past.progress else "")
     if status.state.finished:
         ended = "This run ended before its first snapshot, so there is no picture of it."
         if past.snapshots:
@@ -147,7 +148,7 @@ def show_step(
     sample: Watched,
     atlas: dict[str, Any] | None,
     view: View,
-    draft_lines: list[dict[str, Any]] | None,
+    draft_lines: list[MarginLineRecord] | None,
 ) -> None:
     steps = list(past.snapshots)
     earliest, first, faults = nearest_whole(past, steps[0], len(sample.ids))

@@ -12,6 +12,7 @@ import streamlit as st
 from mlcore.runs.attempt import Attempt
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import FrozenHistory
+from mlcore.runs.records import EvaluatedRecord
 
 UMAP, PCA, PCA3, TRUE2, TRUE3 = "umap-2d", "pca-2d", "pca-3d", "true-2d", "true-3d"
 SNAPSHOT = ("embeddings", "pca", "neighbours", "similarities")  # arrays of every snapshot, a row an image
@@ -192,6 +193,6 @@ def unit(embeddings: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
-def evaluation_at(history: FrozenHistory, step: int) -> dict[str, Any] | None:
+def evaluation_at(history: FrozenHistory, step: int) -> EvaluatedRecord | None:
     """The last evaluation at or before a step."""
     return next((found for found in reversed(history.evaluations) if found["step"] <= step), None)

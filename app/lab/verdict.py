@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mlcore.evaluation.metrics import METRICS, PRIMARY
+from mlcore.runs.records import EvaluatedRecord
 
 SCORE = METRICS[PRIMARY].title
 GAP = 0.25
@@ -22,7 +22,7 @@ class Verdict:
 
 
 def verdict(
-    evaluations: Sequence[dict[str, Any]], *, frozen: bool, unseen_classes: bool, idle: bool = False
+    evaluations: Sequence[EvaluatedRecord], *, frozen: bool, unseen_classes: bool, idle: bool = False
 ) -> Verdict | None:
     """From the evaluations of a run, in their order; None if there is nothing to compare.
 
@@ -51,7 +51,7 @@ def verdict(
     return Verdict(" ".join(parts), harm(evaluations, whom, "" if idle else advice(evaluations, frozen=frozen)))
 
 
-def harm(evaluations: Sequence[dict[str, Any]], whom: str, advice: str) -> str:
+def harm(evaluations: Sequence[EvaluatedRecord], whom: str, advice: str) -> str:
     """Compared with the embeddings of step 0 and with the features of the backbone alone, before training."""
     (_, start), *_, (_, after) = scores(evaluations)
     alone = (evaluations[0].get("backbone") or {}).get(PRIMARY)
@@ -65,7 +65,7 @@ def harm(evaluations: Sequence[dict[str, Any]], whom: str, advice: str) -> str:
     )
 
 
-def advice(evaluations: Sequence[dict[str, Any]], *, frozen: bool) -> str:
+def advice(evaluations: Sequence[EvaluatedRecord], *, frozen: bool) -> str:
     """What to do about a run that did harm: more steps only where they still helped at its end."""
     looks = scores(evaluations)
     (_, start), *_, (end, after) = looks
@@ -81,7 +81,7 @@ def advice(evaluations: Sequence[dict[str, Any]], *, frozen: bool) -> str:
     return f"Try a larger embedding or a residual head{more}."
 
 
-def scores(evaluations: Sequence[dict[str, Any]]) -> list[tuple[int, float]]:
+def scores(evaluations: Sequence[EvaluatedRecord]) -> list[tuple[int, float]]:
     """The step and the held-out score of every look that has one."""
     found = [(look["step"], look["held_out"].get(PRIMARY)) for look in evaluations]
     return [(step, score) for step, score in found if score is not None]

@@ -13,6 +13,7 @@ from app.widgets.tiles import Row, Strip, Tile, image_tiles
 from mlcore.evaluation.metrics import METRICS, Family
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import FrozenHistory
+from mlcore.runs.records import EvaluatedRecord
 
 SHOWN = 12
 TOLD = 6
@@ -20,7 +21,7 @@ CHECK_EVERY = 0.5  # seconds between looks whether torch is there
 
 
 def words_panel(
-    run: RunFolder, past: FrozenHistory, evaluation: dict[str, Any] | None, atlas_key: str, side: str
+    run: RunFolder, past: FrozenHistory, evaluation: EvaluatedRecord | None, atlas_key: str, side: str
 ) -> int | None:
     """A field for words and the images nearest to them; returns the image that was pressed."""
     st.subheader("Search by words", anchor=False)
@@ -105,7 +106,7 @@ def nearest_texts(hits: list[Any]) -> str:
     return " · ".join(told)
 
 
-def metrics_in_words(first: dict[str, Any] | None, now: dict[str, Any] | None) -> str:
+def metrics_in_words(first: EvaluatedRecord | None, now: EvaluatedRecord | None) -> str:
     """How well texts and images of held-out rows find each other, with the metrics of step 0."""
     if first is None or now is None:
         return ""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
 from app.shared.palette import GROUNDS
 from mlcore.evaluation.metrics import Metric
+from mlcore.runs.records import Angles, EvaluatedRecord
 
 INK = {"light": "#1b2430", "dark": "#e6ebf2"}
 FAINT = {"light": "rgba(27,36,48,0.12)", "dark": "rgba(230,235,242,0.14)"}
@@ -92,7 +92,7 @@ def step_figure(
 
 
 def metric_figure(
-    evaluations: Sequence[dict[str, Any]], metric: Metric, total: int, shown: int | None, theme: str
+    evaluations: Sequence[EvaluatedRecord], metric: Metric, total: int, shown: int | None, theme: str
 ) -> go.Figure:
     """A metric over the run on held-out and training images; a line: before training; a mark: the backbone alone."""
     figure = base_figure(theme, 165, x="step", y=escape(metric.short))
@@ -136,8 +136,8 @@ def metric_figure(
 
 
 def angle_figure(
-    now: dict[str, Any],
-    before: dict[str, Any] | None,
+    now: Angles,
+    before: Angles | None,
     which: str,
     lines: Sequence[tuple[float, str]],
     theme: str,
@@ -193,7 +193,7 @@ def angle_figure(
     return figure.update_xaxes(range=[0, 180], dtick=30).update_yaxes(tickformat=".0%", rangemode="tozero")
 
 
-def histogram(angles: dict[str, Any] | None, key: str) -> np.ndarray | None:
+def histogram(angles: Angles | None, key: str) -> np.ndarray | None:
     """Counts over 0..180 degrees, or None where there is no such kind of pair."""
     record = (angles or {}).get(key)
     if not record:

@@ -11,7 +11,7 @@ from mlcore.data.sources.safe_folder import printable
 from mlcore.evaluation.metrics import METRICS, PRIMARY
 from mlcore.runs.disk_space import ROOM_BYTES, no_room_words
 from mlcore.runs.folder import RunFolder, Runs
-from mlcore.runs.history import History
+from mlcore.runs.history import History, warning_texts
 from mlcore.runs.liveness import FAR_SILENT_S
 from mlcore.runs.states import RunState
 from mlcore.runs.trash import time_left_words
@@ -173,13 +173,8 @@ def summary(run: RunFolder, history: History) -> dict[str, Any]:
         "after": {side: last.get(side) for side in ("held_out", "train")},
         "looks": [{"step": e["step"], PRIMARY: e["held_out"].get(PRIMARY)} for e in history.evaluations],
         "steps": len(history.steps),
-        "warnings": warnings_of(history),
+        "warnings": warning_texts(history.messages),
     }
-
-
-def warnings_of(history: History) -> list[str]:
-    """What a run has warned of, each text once, in its order."""
-    return list(dict.fromkeys(event["text"] for event in history.messages if event["kind"] == "warning"))
 
 
 def in_words(result: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from typing import Any
 
@@ -22,6 +23,7 @@ from mlcore.spec.concerns import find_concerns, refusal
 from mlcore.spec.data_split import build_split
 from mlcore.spec.defaults import PART_ROOMS
 from mlcore.spec.run_spec import RunSpec
+from mlcore.training.events import Evaluated, Event, Progress, StepDone, Warned
 
 
 def train_here(options: argparse.Namespace) -> int:
@@ -78,16 +80,16 @@ def work(run: RunFolder, *, as_json: bool) -> int:
     with tqdm(total=total, unit="step", disable=as_json or not sys.stderr.isatty(), desc=run.title()) as bar:
         facts: dict[str, str] = {}
 
-        def on_event(event: dict[str, Any]) -> None:
-            if event["kind"] == "progress":
-                bar.set_description(f"{event['text']} {event['done']}/{event['total']}")
-            elif event["kind"] == "step":
-                bar.update(event["step"] - bar.n)
-                facts["loss"] = "not a number" if event["loss"] is None else f"{event['loss']:.3f}"
-            elif event["kind"] == "evaluated" and event["held_out"][PRIMARY] is not None:
-                facts[METRICS[PRIMARY].title] = f"{event['held_out'][PRIMARY]:.3f}"
-            elif event["kind"] == "warning" and not as_json:
-                tqdm.write(f"Warning: {event['text']}", file=sys.stderr)
+        def on_event(event: Event) -> None:
+            if isinstance(event, Progress):
+                bar.set_description(f"{event.text} {event.done}/{event.total}")
+            elif isinstance(event, StepDone):
+                bar.update(event.step - bar.n)
+                facts["loss"] = f"{event.loss:.3f}" if math.isfinite(event.loss) else "not a number"
+            elif isinstance(event, Evaluated) and (score := event.held_out[PRIMARY]) is not None:
+                facts[METRICS[PRIMARY].title] = f"{score:.3f}"
+            elif isinstance(event, Warned) and not as_json:
+                tqdm.write(f"Warning: {event.text}", file=sys.stderr)
             bar.set_postfix(facts)
 
         code = run_folder(run, on_event=on_event)

@@ -19,8 +19,20 @@ from mlcore.evaluation.metrics import METRICS, PRIMARY
 from mlcore.runs.attempt import Attempt, AttemptWriter
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.history import History
+from mlcore.runs.records import NamedNumbers
 from mlcore.runs.states import RunState, may_move
 from mlcore.runs.status import Status, utc_now
+from mlcore.training.events import (
+    Checkpoint,
+    Evaluated,
+    Event,
+    Finished,
+    Progress,
+    Started,
+    StepDone,
+    TrainingFault,
+    Watched,
+)
 
 WELL, FAILED, NOT_MINE, NO_ROOM = 0, 1, 3, 4  # exit codes
 STATUS_EVERY_S = 0.4
@@ -32,12 +44,12 @@ TERMINATED = (
     "terminated",
     "The worker was told to end from outside (SIGTERM), as when a machine is shut down. It can be resumed.",
 )
-OnEvent = Callable[[dict[str, Any]], None]
+OnEvent = Callable[[Event], None]
 End = tuple[RunState, str, str]
 
 
 def run_folder(run: RunFolder, *, log: bool = False, on_event: OnEvent | None = None) -> int:
-    """Run the folder's present attempt to its end; 0 if it ended well. `on_event` is given every event as a record."""
+    """Run the folder's present attempt to its end; 0 if it ended well. `on_event` is given every event."""
     try:
         attempt = run.begin_attempt()
     except (FileExistsError, FileNotFoundError) as error:
@@ -123,7 +135,6 @@ class Session:
 
     def train(self) -> End:
         """Consume the training; returns the final state with its reason."""
-        from mlcore.training.events import TrainingFault
         from mlcore.training.loop import Trainer
         from mlcore.training.prepare import prepare
 
@@ -154,11 +165,11 @@ class Session:
         with contextlib.closing(trainer.events()) as events:
             for event in events:
                 self.handle(event)
-                if event.kind == "started":
+                if isinstance(event, Started):
                     self.begin_running(trainer)
-                elif event.kind == "finished":
+                elif isinstance(event, Finished):
                     reason = event.reason
-                if event.kind != "checkpoint":
+                if not isinstance(event, Checkpoint):
                     self.poll_control(trainer)
         if self.terminated.is_set() and not self.run_folder.asked("cancel"):
             return TERMINATED
@@ -166,17 +177,16 @@ class Session:
             return RunState.CANCELLED, "stopped", "Stopped on request. It can be resumed."
         return RunState.DONE, reason, ""
 
-    def handle(self, event: Any) -> None:
+    def handle(self, event: Event) -> None:
         """An event's files first, then its line, then the status."""
-        if event.kind == "snapshot":
+        if isinstance(event, Watched):
             self.writer.snapshot(event.step, event.arrays)
-        elif event.kind == "checkpoint":
+        elif isinstance(event, Checkpoint):
             self.writer.checkpoint(event.step, event.data)
-        record = event.record()
-        self.write(record)
-        self.update_status(event, record)
+        self.write(event.record())
+        self.update_status(event)
         if self.on_event is not None:
-            self.on_event(record)
+            self.on_event(event)
 
     def begin_running(self, trainer: Any) -> None:
         """The sample that is watched is written before the first snapshot, then the state is `running`."""
@@ -205,27 +215,28 @@ class Session:
             with contextlib.suppress(DiskFull):
                 self.run_folder.write_atlas(pictures.data, facts)
 
-    def update_metrics(self, evaluated: dict[str, Any]) -> None:
-        """The metrics of a look, as its event tells them, into those that the status shows."""
-        step, held_out = evaluated["step"], evaluated["held_out"]
+    def update_metrics(
+        self, step: int, held_out: NamedNumbers, train: NamedNumbers, backbone: NamedNumbers | None
+    ) -> None:
+        """The metrics of a look into those that the status shows."""
         self.curve = [*(point for point in self.curve if point[0] < step), [step, held_out[PRIMARY]]]
-        untrained = evaluated.get("backbone") or self.metrics.get("no_training")
+        untrained = backbone or self.metrics.get("no_training")
         curve = thinned(self.curve, CURVE_POINTS)
-        self.metrics = {"step": step, "held_out": held_out, "train": evaluated["train"], "curve": curve}
+        self.metrics = {"step": step, "held_out": held_out, "train": train, "curve": curve}
         self.metrics |= {"no_training": untrained} if untrained else {}
 
-    def update_status(self, event: Any, record: dict[str, Any]) -> None:
+    def update_status(self, event: Event) -> None:
         """Keep status.json true, at most a few times a second."""
         changes: dict[str, Any] = {}
-        if event.kind == "evaluated":
-            self.update_metrics(record)
+        if isinstance(event, Evaluated):
+            self.update_metrics(event.step, event.held_out, event.train, event.backbone)
             changes["activity"] = ""
-        elif event.kind == "progress":
+        elif isinstance(event, Progress):
             changes["activity"] = f"{event.text}: {event.done} of {event.total}"
-        elif event.kind == "step":
+        elif isinstance(event, StepDone):
             changes = {"step": event.step, "activity": ""}
         self.status = self.status.model_copy(update=changes)
-        if event.kind == "evaluated" or time.monotonic() - self.status_written > STATUS_EVERY_S:
+        if isinstance(event, Evaluated) or time.monotonic() - self.status_written > STATUS_EVERY_S:
             self.put_status()
 
     def poll_control(self, trainer: Any) -> None:
@@ -316,7 +327,7 @@ class Session:
         past.refresh()
         evaluated = {event["step"]: event for event in past.evaluations if event["step"] <= step}
         for event in evaluated.values():
-            self.update_metrics(event)
+            self.update_metrics(event["step"], event["held_out"], event["train"], event.get("backbone"))
         for at in sorted((at for at in past.snapshots if at <= step and at in evaluated), reverse=True):
             attempt, entry = past.snapshots[at]
             try:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from mlcore.disk.atomic import LineReader
 from mlcore.runs.attempt import Attempt
 from mlcore.runs.folder import RunFolder
+from mlcore.runs.records import (
+    MESSAGES,
+    EvaluatedRecord,
+    EventRecord,
+    MessageRecord,
+    ProgressRecord,
+    StartedRecord,
+    StepRecord,
+)
 
 Found = tuple[Attempt, dict[str, Any]]
 
@@ -108,11 +118,11 @@ class FrozenHistory:
 
     snapshots: dict[int, Found]
     layouts: dict[tuple[str, int], Found]
-    steps: tuple[dict[str, Any], ...]
-    evaluations: tuple[dict[str, Any], ...]
-    messages: tuple[dict[str, Any], ...]
-    started: dict[str, Any]
-    progress: dict[str, Any]
+    steps: tuple[StepRecord, ...]
+    evaluations: tuple[EvaluatedRecord, ...]
+    messages: tuple[MessageRecord, ...]
+    started: StartedRecord | None
+    progress: ProgressRecord | None
     revision: int
     faults: tuple[str, ...]
 
@@ -123,11 +133,11 @@ class History(Pictures):
     def __init__(self, run: RunFolder) -> None:
         super().__init__(run)
         self._frozen: FrozenHistory | None = None
-        self.steps: list[dict[str, Any]] = []
-        self.evaluations: list[dict[str, Any]] = []
-        self.messages: list[dict[str, Any]] = []
-        self.started: dict[str, Any] = {}
-        self.progress: dict[str, Any] = {}
+        self.steps: list[StepRecord] = []
+        self.evaluations: list[EvaluatedRecord] = []
+        self.messages: list[MessageRecord] = []
+        self.started: StartedRecord | None = None
+        self.progress: ProgressRecord | None = None
 
     def freeze(self) -> FrozenHistory:
         """Read what is new; everything that is known now, for readers in several threads."""
@@ -154,18 +164,20 @@ class History(Pictures):
             if event.get("step", 0) > readers.last_step:
                 continue
             self.revision += 1
-            kind = event.get("kind")
-            if kind == "started":
-                self._go_on_from(event.get("from_step", 0), readers.attempt)
-                self.started = event
-            elif kind == "step":
-                self.steps.append(event)
-            elif kind == "evaluated":
-                self.evaluations = [*(e for e in self.evaluations if e["step"] != event["step"]), event]
-            elif kind == "progress":
-                self.progress = event
-            elif kind in ("warning", "error", "log"):
-                self.messages.append(event)
+            self._take(event, readers.attempt)
+
+    def _take(self, event: EventRecord, attempt: Attempt) -> None:
+        if event["kind"] == "started":
+            self._go_on_from(event["from_step"], attempt)
+            self.started = event
+        elif event["kind"] == "step":
+            self.steps.append(event)
+        elif event["kind"] == "evaluated":
+            self.evaluations = [*(e for e in self.evaluations if e["step"] != event["step"]), event]
+        elif event["kind"] == "progress":
+            self.progress = event
+        elif event["kind"] in MESSAGES:
+            self.messages.append(event)
 
     def _go_on_from(self, step: int, attempt: Attempt) -> None:
         if attempt.number not in self._begun:
@@ -174,8 +186,19 @@ class History(Pictures):
         super()._go_on_from(step, attempt)
 
 
+def warning_texts(messages: Iterable[MessageRecord]) -> list[str]:
+    """What a run has warned of, each text once, in its order."""
+    return list(dict.fromkeys(message["text"] for message in messages if message["kind"] == "warning"))
+
+
+def is_idle(messages: Iterable[MessageRecord]) -> bool:
+    """Whether steps of the run have taught nothing, as it warned itself."""
+    return any(message.get("code") == "idle" for message in messages)
+
+
 def trained_on(run: RunFolder) -> str:
     """The fingerprint of the images that a run has seen, or is to see; '' if it has not begun and names none."""
     history = History(run)
     history.refresh()
-    return history.started.get("fingerprint", "") or run.spec.dataset.fingerprint
+    seen = history.started.get("fingerprint", "") if history.started else ""
+    return seen or run.spec.dataset.fingerprint

@@ -1,6 +1,7 @@
 """The shape of every record in a run's files, checked when it is read: who draws a record need not doubt it.
 
-A record that is not of its shape (a damaged disk, an edited file, another version) is left out by its reader, and
+Events are written by `training/events.py`, a class for each of the records here, and read by `History`. A record that
+is not of its shape (a damaged disk, an edited file, another version) is left out by its reader, and
 counted. Fields that a later version adds are let through.
 """
 
@@ -13,7 +14,7 @@ from typing_extensions import TypedDict  # pydantic wants this one before Python
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Number = int | FiniteFloat
-Figures = dict[str, Number | None]
+NamedNumbers = dict[str, Number | None]
 
 
 class Histogram(TypedDict):
@@ -36,53 +37,74 @@ class AnglesOfBoth(TypedDict):
     train: Angles
 
 
-class Line(TypedDict):
+class MarginLineRecord(TypedDict):
     text: str
     between: Literal["proxies", "pairs"]
     kind: Literal["fixed", "angle", "cosine", "distance"]
     value: FiniteFloat
 
 
-class Started(TypedDict):
+class StartedRecord(TypedDict):
+    kind: Literal["started"]
     step: Count
     from_step: Count
+    total_steps: NotRequired[Count]
+    train_images: NotRequired[Count]
+    held_out_images: NotRequired[Count]
+    train_classes: NotRequired[Count]
+    held_out_classes: NotRequired[Count]
+    parameters: NotRequired[Count]
+    trainable: NotRequired[Count]
+    device: NotRequired[str]
+    threads: NotRequired[Count]
     fingerprint: NotRequired[str]
-    input: NotRequired[str]
     coverage: NotRequired[dict[str, Count]]
+    input: NotRequired[str]
 
 
-class Step(TypedDict):
+class StepRecord(TypedDict):
+    kind: Literal["step"]
     step: Count
+    epoch: NotRequired[Count]
     loss: Number | None
     grad_norm: Number | None
-    learning_rates: Figures
+    learning_rates: NamedNumbers
     images_per_s: Number | None
     memory_mb: Number | None
     seconds_left: Number | None
     tuples: Count | None
-    parts: NotRequired[Figures]
+    parts: NotRequired[NamedNumbers]
 
 
-class Evaluated(TypedDict):
+class EvaluatedRecord(TypedDict):
+    kind: Literal["evaluated"]
     step: Count
-    held_out: Figures
-    train: Figures
-    backbone: NotRequired[Figures | None]
+    seconds: NotRequired[Number | None]
+    held_out: NamedNumbers
+    train: NamedNumbers
+    backbone: NotRequired[NamedNumbers | None]
     angles: AnglesOfBoth
-    margin_lines: NotRequired[list[Line]]
+    margin_lines: NotRequired[list[MarginLineRecord]]
 
 
-class Progress(TypedDict):
+class ProgressRecord(TypedDict):
+    kind: Literal["progress"]
     step: Count
     text: str
+    done: NotRequired[Count]
+    total: NotRequired[Count]
 
 
-class Message(TypedDict):
+class MessageRecord(TypedDict):
+    kind: Literal["warning", "error", "log"]
     step: Count
     text: str
+    code: NotRequired[str]
 
 
-class Told(TypedDict):
+class OtherRecord(TypedDict):
+    """An event of a kind that nothing reads back need only say its step."""
+
     step: Count
 
 
@@ -92,27 +114,27 @@ class StoredFile(TypedDict):
     sha256: str
 
 
-class Removed(TypedDict):
+class RemovedFile(TypedDict):
     file: str
 
 
-class Layout(TypedDict):
+class LayoutEntry(TypedDict):
     """One of a file with its faithfulness, the faithfulness alone, or the reason why there is none."""
 
     step: Count
     method: str
     file: NotRequired[str]
     sha256: NotRequired[str]
-    faith: NotRequired[Figures]
+    faith: NotRequired[NamedNumbers]
     failed: NotRequired[str]
 
 
-class Metrics(TypedDict):
+class StatusMetrics(TypedDict):
     """Of status.json: the last look, the backbone alone before training, and a thinned curve of [step, MAP@R]."""
 
-    held_out: NotRequired[Figures]
-    train: NotRequired[Figures]
-    no_training: NotRequired[Figures]
+    held_out: NotRequired[NamedNumbers]
+    train: NotRequired[NamedNumbers]
+    no_training: NotRequired[NamedNumbers]
     curve: NotRequired[list[Annotated[list[Number | None], Field(min_length=2, max_length=2)]]]
 
 
@@ -153,16 +175,16 @@ class BirthParts(TypedDict):
     spec: SpecParts
 
 
+EventRecord = StartedRecord | StepRecord | EvaluatedRecord | ProgressRecord | MessageRecord
+MESSAGES = ("warning", "error", "log")
 EVENTS = {
-    "started": Started,
-    "step": Step,
-    "evaluated": Evaluated,
-    "progress": Progress,
-    "warning": Message,
-    "error": Message,
-    "log": Message,
+    "started": StartedRecord,
+    "step": StepRecord,
+    "evaluated": EvaluatedRecord,
+    "progress": ProgressRecord,
+    **dict.fromkeys(MESSAGES, MessageRecord),
 }
-FILES = {"began": Told, "snapshot": StoredFile, "checkpoint": StoredFile}
+FILES = {"began": OtherRecord, "snapshot": StoredFile, "checkpoint": StoredFile}
 _ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
 
 
@@ -180,20 +202,20 @@ def has_shape(record: Any, shape: Any) -> bool:
 def is_event(record: dict[str, Any]) -> bool:
     """Whether an event is whole; one of a kind that nothing reads need only say its step."""
     kind = record.get("kind")
-    return isinstance(kind, str) and has_shape(record, EVENTS.get(kind, Told))
+    return isinstance(kind, str) and has_shape(record, EVENTS.get(kind, OtherRecord))
 
 
 def is_file_entry(record: dict[str, Any]) -> bool:
     """Whether a line of an attempt's manifest is whole."""
     if "removed" in record:
-        return has_shape(record, Removed)
+        return has_shape(record, RemovedFile)
     kind = record.get("kind")
     return isinstance(kind, str) and (kind not in FILES or has_shape(record, FILES[kind]))
 
 
 def is_layout_entry(record: dict[str, Any]) -> bool:
     """Whether a line of the projector's manifest is whole."""
-    if not has_shape(record, Layout):
+    if not has_shape(record, LayoutEntry):
         return False
     told = {"file", "sha256", "faith", "failed"} & record.keys()
     return told in ({"failed"}, {"faith"}, {"file", "sha256", "faith"})

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, field_validator, model_validator
 
-from mlcore.runs.records import Metrics, has_shape
+from mlcore.runs.records import StatusMetrics, has_shape
 from mlcore.runs.states import RunState
 from mlcore.spec.run_spec import SCHEMA, RunSpec
 
@@ -78,7 +78,7 @@ class Status(Loose):
     @field_validator("metrics")
     @classmethod
     def _has_shape(cls, metrics: dict[str, Any]) -> dict[str, Any]:
-        if not has_shape(metrics, Metrics):
+        if not has_shape(metrics, StatusMetrics):
             raise ValueError("the metrics are not what a look at a run measures")
         return metrics
 

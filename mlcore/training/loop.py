@@ -15,7 +15,7 @@ from mlcore.training import checkpoint as checkpoints
 from mlcore.training.before_first_step import before_first_step
 from mlcore.training.build import pictured
 from mlcore.training.evaluator import Evaluator
-from mlcore.training.events import Checkpoint, Event, Finished, Progress, StepDone, TrainingFault, Warned
+from mlcore.training.events import Checkpoint, Event, Finished, Progress, StepDone, TrainingFault, Warned, Watched
 from mlcore.training.idle_steps import IdleSteps
 from mlcore.training.methods import METHODS
 from mlcore.training.prepare import Prepared, prepare
@@ -185,7 +185,7 @@ class Trainer:
     def drain_events(self) -> list[Event]:
         """What the evaluator has found since the last call; also to be called while nothing is pulled from `events`."""
         events = self.evaluator.drain_events() if self.evaluator else []
-        self.start_is_told = self.start_is_told or any(event.kind != "snapshot" for event in events)
+        self.start_is_told = self.start_is_told or any(not isinstance(event, Watched) for event in events)
         return events
 
     def save(self, *, always: bool) -> Iterator[Event]:

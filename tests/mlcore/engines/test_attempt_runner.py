@@ -19,6 +19,7 @@ from mlcore.runs.states import RunState
 from mlcore.spec.run_spec import RunSpec
 from mlcore.training import evaluator, loop
 from mlcore.training import prepare as prepare_module
+from mlcore.training.events import StepDone
 
 LONG = {"budget.steps": 1_000_000, "budget.max_seconds": 10.0, "watch.evaluate_every": None}  # ends when a test fails
 
@@ -43,7 +44,7 @@ def at_step(step, act):
     done = []
 
     def seen(event):
-        if event["kind"] == "step" and event["step"] >= step and not done:
+        if isinstance(event, StepDone) and event.step >= step and not done:
             done.append(act())
 
     return seen

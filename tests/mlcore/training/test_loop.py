@@ -15,6 +15,7 @@ import mlcore
 from mlcore.backbones import BACKBONES
 from mlcore.data import ImageTable, load
 from mlcore.input_format import InputFormat
+from mlcore.runs.records import is_event
 from mlcore.spec.run_spec import RunSpec
 from mlcore.training import loop
 from mlcore.training import prepare as prepare_module
@@ -477,6 +478,7 @@ def test_a_record_of_an_event_is_plain_json(spec):
     for event in train(spec.changed({"budget.steps": 1})):
         record = event.record()
         assert record["kind"] == event.kind
+        assert is_event(record)
         assert not any(isinstance(value, np.generic | np.ndarray | torch.Tensor | bytes) for value in record.values())
         assert dataclasses.is_dataclass(event)
 
