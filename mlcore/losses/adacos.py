@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlcore.losses.margin_softmax import Batch, MarginSoftmaxLoss, auto_scale
+from mlcore.distances import at_length_one
+from mlcore.losses.proxy_loss import ProxyBatch, ProxyLoss, auto_scale, nearest_products
 from mlcore.losses.registry import LOSSES
 
 LEAST_SCALE = 1.0
@@ -25,7 +26,7 @@ LEAST_SCALE = 1.0
     paper="Zhang et al., CVPR 2019, arXiv:1905.00292",
     names=("AdaCos (metric-learning-layers, easy_metric_learning, tf-simple-metric-learning)",),
 )
-class AdaCosLoss(MarginSoftmaxLoss):
+class AdaCosLoss(ProxyLoss):
     """A softmax over cosines that sets its own scale in every training step, from the batch's typical angle.
 
     The scale falls as embeddings near their proxies, so that the softmax goes on telling them apart. It is used in the
@@ -39,19 +40,24 @@ class AdaCosLoss(MarginSoftmaxLoss):
     ask for a margin.
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes), or (B, C) shares. A
-    miner's tuples become one weight per sample. What the other arguments do: losses/margin_softmax.py.
+    miner's tuples become one weight per sample. What the other arguments do: losses/proxy_loss.py.
     """
 
-    has_margin = False
-    needs_every_cosine = True
     tracks_batches = "the scale follows every training batch"
 
-    def __init__(self, num_classes: int, embedding_size: int, **softmax: Any) -> None:
-        super().__init__(num_classes, embedding_size, 0.0, None, **softmax)
+    def __init__(self, num_classes: int, embedding_size: int, **rest: Any) -> None:
+        super().__init__(num_classes, embedding_size, None, **rest)
         del self.scale
         self.register_buffer("scale", torch.tensor(auto_scale(num_classes)))
 
-    def observe(self, batch: Batch, cosines: Tensor) -> None:
+    def losses(self, batch: ProxyBatch, proxies: Tensor) -> Tensor:
+        cosines = nearest_products(at_length_one(batch.embeddings), at_length_one(proxies))
+        if self.training:
+            self.update_scale(cosines, batch)
+        return self.cross_entropy(self.scale * cosines, batch)
+
+    @torch.no_grad()
+    def update_scale(self, cosines: Tensor, batch: ProxyBatch) -> None:
         angles = cosines.clamp(-1.0, 1.0).acos()
         if batch.labels is None:
             typical = (batch.shares * angles).sum(dim=1).median()

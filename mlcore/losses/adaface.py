@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from mlcore.declare import Knob
-from mlcore.losses.margin_softmax import Batch, MarginSoftmaxLoss, MarginWarmUp, Scale, TrainableScale, add_angle
+from mlcore.losses.margin_softmax import MarginSoftmaxLoss, MarginWarmUp, add_angle
+from mlcore.losses.proxy_loss import ProxyBatch, Scale, TrainableScale
 from mlcore.losses.registry import LOSSES
 
 SHORTEST, LONGEST = 1e-3, 100.0
@@ -42,11 +43,9 @@ class AdaFaceLoss(MarginSoftmaxLoss):
     miner's tuples become one weight per sample. What the other arguments do: losses/margin_softmax.py.
     """
 
-    margin_limit = 1.0
     depends_on_length = "the margin depends on an embedding's length"
     tracks_batches = "mean and spread of the lengths follow every training batch"
     detached = "lengths pass no gradient"
-    counts_steps = True
 
     def __init__(
         self,
@@ -73,24 +72,31 @@ class AdaFaceLoss(MarginSoftmaxLoss):
         trainable_scale: TrainableScale = False,
         margin_warm_up_steps: MarginWarmUp = 0,
         class_margins: Tensor | None = None,
-        **softmax: Any,
+        **rest: Any,
     ) -> None:
         super().__init__(
-            num_classes, embedding_size, margin, scale, trainable_scale, margin_warm_up_steps, class_margins, **softmax
+            num_classes, embedding_size, margin, scale, trainable_scale, margin_warm_up_steps, class_margins, **rest
         )
+        self.count_steps()
         self.h = h
         self.t_alpha = t_alpha
         self.register_buffer("mean_length", torch.tensor(20.0))
         self.register_buffer("spread", torch.tensor(100.0))
 
-    def observe(self, batch: Batch, cosines: Tensor | None) -> None:
-        lengths = clipped_lengths(batch.embeddings).to(self.mean_length)
+    def losses(self, batch: ProxyBatch, proxies: Tensor) -> Tensor:
+        if self.training:
+            self.update_lengths(batch.embeddings)
+        return super().losses(batch, proxies)
+
+    @torch.no_grad()
+    def update_lengths(self, embeddings: Tensor) -> None:
+        lengths = clipped_lengths(embeddings).to(self.mean_length)
         share = torch.where(self.steps == 0, 1.0, self.t_alpha)
         self.mean_length.lerp_(lengths.mean(), share.to(self.mean_length))
         if len(lengths) > 1:
             self.spread.lerp_(lengths.std(), share.to(self.spread))
 
-    def target(self, cosine: Tensor, margin: Tensor, batch: Batch) -> Tensor:
+    def target(self, cosine: Tensor, margin: Tensor, batch: ProxyBatch) -> Tensor:
         lengths = clipped_lengths(batch.embeddings)
         above = (lengths - self.mean_length.to(lengths)) / (self.spread.to(lengths) + LEAST_SPREAD)
         quality = (self.h * above).clamp(-1.0, 1.0)  # (B, 1)

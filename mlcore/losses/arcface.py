@@ -6,15 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mlcore.losses.margin_softmax import (
-    AngularMargin,
-    Batch,
-    MarginSoftmaxLoss,
-    MarginWarmUp,
-    Scale,
-    TrainableScale,
-    add_angle,
-)
+from mlcore.losses.margin_softmax import AngularMargin, MarginSoftmaxLoss, MarginWarmUp, add_angle
+from mlcore.losses.proxy_loss import ProxyBatch, Scale, TrainableScale
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
 
@@ -53,13 +46,13 @@ class ArcFaceLoss(MarginSoftmaxLoss):
         trainable_scale: TrainableScale = False,
         margin_warm_up_steps: MarginWarmUp = 0,
         class_margins: Tensor | None = None,
-        **softmax: Any,
+        **rest: Any,
     ) -> None:
         super().__init__(
-            num_classes, embedding_size, margin, scale, trainable_scale, margin_warm_up_steps, class_margins, **softmax
+            num_classes, embedding_size, margin, scale, trainable_scale, margin_warm_up_steps, class_margins, **rest
         )
 
-    def target(self, cosine: Tensor, margin: Tensor, batch: Batch) -> Tensor:
+    def target(self, cosine: Tensor, margin: Tensor, batch: ProxyBatch) -> Tensor:
         return add_angle(cosine, margin)
 
     def margin_lines(self) -> tuple[MarginLine, ...]:

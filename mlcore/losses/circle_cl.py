@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from torch import Tensor
 
 from mlcore.declare import Knob
-from mlcore.losses.margin_softmax import Batch, MarginSoftmaxLoss, MarginWarmUp
+from mlcore.losses.margin_softmax import MarginSoftmaxLoss, MarginWarmUp
+from mlcore.losses.proxy_loss import ProxyBatch
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
 
@@ -37,7 +38,6 @@ class CircleLossCL(MarginSoftmaxLoss):
     miner's tuples become one weight per sample. What the other arguments do: losses/margin_softmax.py.
     """
 
-    margin_limit = 1.0
     needs_every_cosine = True
     blends = True
     detached = "the weights of the logits pass no gradient"
@@ -55,16 +55,14 @@ class CircleLossCL(MarginSoftmaxLoss):
         ] = 256.0,
         margin_warm_up_steps: MarginWarmUp = 0,
         class_margins: Tensor | None = None,
-        **softmax: Any,
+        **rest: Any,
     ) -> None:
-        super().__init__(
-            num_classes, embedding_size, margin, gamma, False, margin_warm_up_steps, class_margins, **softmax
-        )
+        super().__init__(num_classes, embedding_size, margin, gamma, False, margin_warm_up_steps, class_margins, **rest)
 
-    def target(self, cosine: Tensor, margin: Tensor, batch: Batch) -> Tensor:
+    def target(self, cosine: Tensor, margin: Tensor, batch: ProxyBatch) -> Tensor:
         return (1.0 + margin - cosine.detach()).clamp_min(0.0) * (cosine - (1.0 - margin))
 
-    def others(self, cosines: Tensor, target: Tensor, batch: Batch) -> Tensor:
+    def negatives(self, cosines: Tensor, target: Tensor, batch: ProxyBatch) -> Tensor:
         margin = self.margins(batch)
         return (cosines.detach() + margin).clamp_min(0.0) * (cosines - margin)
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from mlcore.declare import Knob
-from mlcore.losses.margin_softmax import Batch, MarginSoftmaxLoss, MarginWarmUp, Scale, TrainableScale, sine_of
+from mlcore.losses.margin_softmax import MarginSoftmaxLoss, MarginWarmUp, sine_of
+from mlcore.losses.proxy_loss import ProxyBatch, Scale, TrainableScale
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
 
@@ -39,7 +40,6 @@ class CombinedMarginLoss(MarginSoftmaxLoss):
     miner's tuples become one weight per sample. What the other arguments do: losses/margin_softmax.py.
     """
 
-    margin_limit = 1.0
     blends = True
 
     def __init__(
@@ -60,16 +60,16 @@ class CombinedMarginLoss(MarginSoftmaxLoss):
         trainable_scale: TrainableScale = False,
         margin_warm_up_steps: MarginWarmUp = 0,
         class_margins: Tensor | None = None,
-        **softmax: Any,
+        **rest: Any,
     ) -> None:
         super().__init__(
-            num_classes, embedding_size, 1.0, scale, trainable_scale, margin_warm_up_steps, class_margins, **softmax
+            num_classes, embedding_size, 1.0, scale, trainable_scale, margin_warm_up_steps, class_margins, **rest
         )
         self.m1 = m1
         self.m2 = m2
         self.m3 = m3
 
-    def target(self, cosine: Tensor, margin: Tensor, batch: Batch) -> Tensor:
+    def target(self, cosine: Tensor, margin: Tensor, batch: ProxyBatch) -> Tensor:
         m1, m2, m3 = 1.0 + (self.m1 - 1.0) * margin, self.m2 * margin, self.m3 * margin
         turned = m2
         if self.m1 != 1:

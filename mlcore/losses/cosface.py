@@ -6,14 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mlcore.losses.margin_softmax import (
-    Batch,
-    CosineMargin,
-    MarginSoftmaxLoss,
-    MarginWarmUp,
-    Scale,
-    TrainableScale,
-)
+from mlcore.losses.margin_softmax import CosineMargin, MarginSoftmaxLoss, MarginWarmUp
+from mlcore.losses.proxy_loss import ProxyBatch, Scale, TrainableScale
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
 
@@ -40,8 +34,6 @@ class CosFaceLoss(MarginSoftmaxLoss):
     miner's tuples become one weight per sample. What the other arguments do: losses/margin_softmax.py.
     """
 
-    margin_limit = 1.0
-
     def __init__(
         self,
         num_classes: int,
@@ -52,13 +44,13 @@ class CosFaceLoss(MarginSoftmaxLoss):
         trainable_scale: TrainableScale = False,
         margin_warm_up_steps: MarginWarmUp = 0,
         class_margins: Tensor | None = None,
-        **softmax: Any,
+        **rest: Any,
     ) -> None:
         super().__init__(
-            num_classes, embedding_size, margin, scale, trainable_scale, margin_warm_up_steps, class_margins, **softmax
+            num_classes, embedding_size, margin, scale, trainable_scale, margin_warm_up_steps, class_margins, **rest
         )
 
-    def target(self, cosine: Tensor, margin: Tensor, batch: Batch) -> Tensor:
+    def target(self, cosine: Tensor, margin: Tensor, batch: ProxyBatch) -> Tensor:
         return cosine - margin
 
     def margin_lines(self) -> tuple[MarginLine, ...]:

@@ -8,16 +8,8 @@ import torch
 from torch import Tensor
 
 from mlcore.declare import Knob
-from mlcore.losses.margin_softmax import (
-    AngularMargin,
-    Batch,
-    MarginSoftmaxLoss,
-    MarginWarmUp,
-    Scale,
-    TrainableScale,
-    add_angle,
-    sine_of,
-)
+from mlcore.losses.margin_softmax import AngularMargin, MarginSoftmaxLoss, MarginWarmUp, add_angle, sine_of
+from mlcore.losses.proxy_loss import ProxyBatch, Scale, TrainableScale
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
 
@@ -63,33 +55,32 @@ class CurricularFaceLoss(MarginSoftmaxLoss):
         trainable_scale: TrainableScale = False,
         margin_warm_up_steps: MarginWarmUp = 0,
         class_margins: Tensor | None = None,
-        **softmax: Any,
+        **rest: Any,
     ) -> None:
         super().__init__(
-            num_classes, embedding_size, margin, scale, trainable_scale, margin_warm_up_steps, class_margins, **softmax
+            num_classes, embedding_size, margin, scale, trainable_scale, margin_warm_up_steps, class_margins, **rest
         )
         self.momentum = momentum
         self.register_buffer("t", torch.zeros(()))
 
-    def target(self, cosine: Tensor, margin: Tensor, batch: Batch) -> Tensor:
+    def target(self, cosine: Tensor, margin: Tensor, batch: ProxyBatch) -> Tensor:
         return add_angle(cosine, margin)
 
-    def others(self, cosines: Tensor, target: Tensor, batch: Batch) -> Tensor:
+    def negatives(self, cosines: Tensor, target: Tensor, batch: ProxyBatch) -> Tensor:
         own, margin = own_of(cosines, batch), self.margins(batch)
+        if self.training:
+            self.t.lerp_(own.detach().mean().to(self.t), 1.0 - self.momentum)
         if batch.labels is None and margin.ndim:
             margin = (batch.shares * margin).sum(dim=1, keepdim=True)
         limit = own * margin.cos() - sine_of(own) * margin.sin()
         return torch.where(cosines > limit, cosines * (self.t.to(cosines) + cosines), cosines)
-
-    def observe(self, batch: Batch, cosines: Tensor) -> None:
-        self.t.lerp_(own_of(cosines, batch).mean().to(self.t), 1.0 - self.momentum)
 
     def margin_lines(self) -> tuple[MarginLine, ...]:
         """Where the next proxy must lie beyond, for a typical embedding to count as right."""
         return (MarginLine("Own proxy + margin", "proxies", "angle", self.margin),)
 
 
-def own_of(cosines: Tensor, batch: Batch) -> Tensor:
+def own_of(cosines: Tensor, batch: ProxyBatch) -> Tensor:
     """(B, 1) cosine to the own proxy; with soft labels the mean by shares."""
     if batch.labels is None:
         return (batch.shares * cosines).sum(dim=1, keepdim=True)

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mlcore.declare import Knob
-from mlcore.losses.inputs import match_proxies, outside_autocast
-from mlcore.losses.margin_softmax import Batch, MarginSoftmaxLoss, Scale
+from mlcore.losses.proxy_loss import ProxyBatch, ProxyLoss, Scale
 from mlcore.losses.registry import LOSSES
 
 
@@ -25,7 +24,7 @@ from mlcore.losses.registry import LOSSES
     paper="Guerriero et al., ICLR 2018 workshop, DeepNCM: Deep Nearest Class Mean Classifiers",
     names=("DeepNCM (metric-learning-layers)",),
 )
-class DeepNCMLoss(MarginSoftmaxLoss):
+class DeepNCMLoss(ProxyLoss):
     """A softmax over the cosines to class means; the means are tracked, not learned.
 
     In a training step the means of the batch's classes are updated before they are used, and pass no gradient. A
@@ -37,10 +36,9 @@ class DeepNCMLoss(MarginSoftmaxLoss):
     since means only follow. With many classes per batch size they lag behind.
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes), or (B, C) shares. A
-    miner's tuples become one weight per sample. What the other arguments do: losses/margin_softmax.py.
+    miner's tuples become one weight per sample. What the other arguments do: losses/proxy_loss.py.
     """
 
-    has_margin = False
     tracks_batches = "class means follow every training batch"
     sets_itself = ("sub_centers", "weight_init_func", "distance")
 
@@ -55,9 +53,9 @@ class DeepNCMLoss(MarginSoftmaxLoss):
         ] = 0.9,
         scale: Scale = None,
         euclidean: Annotated[bool, Knob("Compare by half the squared distance instead of the scaled cosine.")] = False,
-        **softmax: Any,
+        **rest: Any,
     ) -> None:
-        super().__init__(num_classes, embedding_size, 0.0, scale, **softmax)
+        super().__init__(num_classes, embedding_size, scale, **rest)
         self.alpha = alpha
         self.euclidean = euclidean
         start = self.proxies.detach()
@@ -65,14 +63,14 @@ class DeepNCMLoss(MarginSoftmaxLoss):
         self.register_buffer("proxies", start)
         self.register_buffer("seen", torch.zeros(num_classes, dtype=torch.bool))
 
-    def batch_of(self, embeddings: Tensor, labels: Tensor) -> Batch:
+    def draw_classes(self, embeddings: Tensor, labels: Tensor, weights: Tensor | None = None) -> ProxyBatch:
         """The batch, once the means have learned of it."""
         if self.training:
             with torch.no_grad():
-                self.follow(embeddings.detach().to(self.proxies.dtype), labels)
-        return super().batch_of(embeddings, labels)
+                self.update_means(embeddings.detach().to(self.proxies.dtype), labels)
+        return super().draw_classes(embeddings, labels, weights)
 
-    def follow(self, embeddings: Tensor, labels: Tensor) -> None:
+    def update_means(self, embeddings: Tensor, labels: Tensor) -> None:
         if labels.ndim == 2:
             shares = labels.to(embeddings)
             counts, sums = shares.sum(dim=0), shares.T @ embeddings
@@ -85,15 +83,7 @@ class DeepNCMLoss(MarginSoftmaxLoss):
         self.proxies[present] = kept * self.proxies[present] + (1.0 - kept) * means
         self.seen |= present
 
-    def losses(self, batch: Batch, proxies: Tensor) -> Tensor:
-        return self.cross_entropy(self.closeness(batch.embeddings, proxies), None, batch)
-
-    @outside_autocast
-    def get_logits(self, embeddings: Tensor) -> Tensor:
-        """(B, D) to (B, C): what the softmax sees."""
-        return self.closeness(*match_proxies(self, embeddings))
-
-    def closeness(self, embeddings: Tensor, proxies: Tensor) -> Tensor:
+    def logits(self, embeddings: Tensor, proxies: Tensor) -> Tensor:
         if not self.euclidean:
             return self.scale * F.normalize(embeddings) @ F.normalize(proxies).T
         return embeddings @ proxies.T - 0.5 * embeddings.square().sum(1, keepdim=True) - 0.5 * proxies.square().sum(1)

@@ -8,15 +8,8 @@ import torch
 from torch import Tensor
 
 from mlcore.declare import Knob
-from mlcore.losses.margin_softmax import (
-    AngularMargin,
-    Batch,
-    MarginSoftmaxLoss,
-    MarginWarmUp,
-    Scale,
-    TrainableScale,
-    add_angle,
-)
+from mlcore.losses.margin_softmax import AngularMargin, MarginSoftmaxLoss, MarginWarmUp, add_angle
+from mlcore.losses.proxy_loss import ProxyBatch, Scale, TrainableScale
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
 
@@ -65,7 +58,6 @@ class ElasticFaceArcLoss(MarginSoftmaxLoss):
 
     margin_in_radians = True
     tracks_batches = "margins are drawn anew in every training step"
-    counts_steps = True
 
     def __init__(
         self,
@@ -79,17 +71,18 @@ class ElasticFaceArcLoss(MarginSoftmaxLoss):
         trainable_scale: TrainableScale = False,
         margin_warm_up_steps: MarginWarmUp = 0,
         class_margins: Tensor | None = None,
-        **softmax: Any,
+        **rest: Any,
     ) -> None:
         super().__init__(
-            num_classes, embedding_size, margin, scale, trainable_scale, margin_warm_up_steps, class_margins, **softmax
+            num_classes, embedding_size, margin, scale, trainable_scale, margin_warm_up_steps, class_margins, **rest
         )
+        self.count_steps()
         self.std = std
         self.plus = plus
 
-    def target(self, cosine: Tensor, margin: Tensor, batch: Batch) -> Tensor:
+    def target(self, cosine: Tensor, margin: Tensor, batch: ProxyBatch) -> Tensor:
         if self.training:
-            margin = margin + drawn_margins(self.source(), self.std, self.plus, cosine, batch)
+            margin = margin + drawn_margins(self.step_generator(), self.std, self.plus, cosine, batch)
         return add_angle(cosine, margin)
 
     def margin_lines(self) -> tuple[MarginLine, ...]:
@@ -97,7 +90,7 @@ class ElasticFaceArcLoss(MarginSoftmaxLoss):
         return (MarginLine("Own proxy + margin", "proxies", "angle", self.margin),)
 
 
-def drawn_margins(source: torch.Generator, std: float, plus: bool, cosine: Tensor, batch: Batch) -> Tensor:
+def drawn_margins(source: torch.Generator, std: float, plus: bool, cosine: Tensor, batch: ProxyBatch) -> Tensor:
     """What each sample's margin has above the mean: (B, 1), or (B, S) by share with soft labels."""
     draws = std * torch.randn(len(cosine), 1, generator=source).to(cosine)
     if plus:

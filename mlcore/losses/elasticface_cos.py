@@ -7,14 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from mlcore.losses.elasticface_arc import Plus, Sigma, drawn_margins
-from mlcore.losses.margin_softmax import (
-    Batch,
-    CosineMargin,
-    MarginSoftmaxLoss,
-    MarginWarmUp,
-    Scale,
-    TrainableScale,
-)
+from mlcore.losses.margin_softmax import CosineMargin, MarginSoftmaxLoss, MarginWarmUp
+from mlcore.losses.proxy_loss import ProxyBatch, Scale, TrainableScale
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
 
@@ -43,9 +37,7 @@ class ElasticFaceCosLoss(MarginSoftmaxLoss):
     miner's tuples become one weight per sample. What the other arguments do: losses/margin_softmax.py.
     """
 
-    margin_limit = 1.0
     tracks_batches = "margins are drawn anew in every training step"
-    counts_steps = True
 
     def __init__(
         self,
@@ -59,17 +51,18 @@ class ElasticFaceCosLoss(MarginSoftmaxLoss):
         trainable_scale: TrainableScale = False,
         margin_warm_up_steps: MarginWarmUp = 0,
         class_margins: Tensor | None = None,
-        **softmax: Any,
+        **rest: Any,
     ) -> None:
         super().__init__(
-            num_classes, embedding_size, margin, scale, trainable_scale, margin_warm_up_steps, class_margins, **softmax
+            num_classes, embedding_size, margin, scale, trainable_scale, margin_warm_up_steps, class_margins, **rest
         )
+        self.count_steps()
         self.std = std
         self.plus = plus
 
-    def target(self, cosine: Tensor, margin: Tensor, batch: Batch) -> Tensor:
+    def target(self, cosine: Tensor, margin: Tensor, batch: ProxyBatch) -> Tensor:
         if self.training:
-            margin = margin + drawn_margins(self.source(), self.std, self.plus, cosine, batch)
+            margin = margin + drawn_margins(self.step_generator(), self.std, self.plus, cosine, batch)
         return cosine - margin
 
     def margin_lines(self) -> tuple[MarginLine, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlcore.losses.margin_softmax import MarginSoftmaxLoss
+from mlcore.losses.proxy_loss import ProxyLoss
 from mlcore.losses.registry import LOSSES
 
 
@@ -16,7 +16,7 @@ from mlcore.losses.registry import LOSSES
     paper="Zhang et al., CVPR 2019, arXiv:1905.00292",
     names=("FixedAdaCos (metric-learning-layers)",),
 )
-class FixedAdaCosLoss(MarginSoftmaxLoss):
+class FixedAdaCosLoss(ProxyLoss):
     """A softmax over cosines with nothing to set: the scale is where the softmax is steepest at a typical angle.
 
     For fewer than five classes the paper's scale is too small to learn with (for two it is 0); there it is five's.
@@ -24,10 +24,8 @@ class FixedAdaCosLoss(MarginSoftmaxLoss):
     What to expect: A sound start with many classes. The scale ignores how far training has come; AdaCos follows it.
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes), or (B, C) shares. A
-    miner's tuples become one weight per sample. What the other arguments do: losses/margin_softmax.py.
+    miner's tuples become one weight per sample. What the other arguments do: losses/proxy_loss.py.
     """
 
-    has_margin = False
-
-    def __init__(self, num_classes: int, embedding_size: int, **softmax: Any) -> None:
-        super().__init__(num_classes, embedding_size, 0.0, None, **softmax)
+    def __init__(self, num_classes: int, embedding_size: int, **rest: Any) -> None:
+        super().__init__(num_classes, embedding_size, None, **rest)

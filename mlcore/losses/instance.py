@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from mlcore.declare import Knob
-from mlcore.losses.margin_softmax import MarginSoftmaxLoss
+from mlcore.losses.proxy_loss import ProxyLoss
 from mlcore.losses.registry import LOSSES
 
 
@@ -17,7 +17,7 @@ from mlcore.losses.registry import LOSSES
     paper="Zheng et al., ACM TOMM 2020, arXiv:1711.05535",
     names=("InstanceLoss (pytorch-metric-learning)", "dual-path instance loss"),
 )
-class InstanceLoss(MarginSoftmaxLoss):
+class InstanceLoss(ProxyLoss):
     """A softmax over instances: an image and its captions, or all views of one image, share a proxy.
 
     Both sides of a pair of streams go through the same proxies: join their embeddings into one batch, with the number
@@ -29,10 +29,8 @@ class InstanceLoss(MarginSoftmaxLoss):
     it wants `sample_rate`.
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes), or (B, C) shares. A
-    miner's tuples become one weight per sample. What the other arguments do: losses/margin_softmax.py.
+    miner's tuples become one weight per sample. What the other arguments do: losses/proxy_loss.py.
     """
-
-    has_margin = False
 
     def __init__(
         self,
@@ -42,6 +40,6 @@ class InstanceLoss(MarginSoftmaxLoss):
         gamma: Annotated[
             float, Knob("Sharpness of the softmax.", 1.0, 256.0, symbol=r"\gamma", log=True, title="Scale")
         ] = 64.0,
-        **softmax: Any,
+        **rest: Any,
     ) -> None:
-        super().__init__(num_classes, embedding_size, 0.0, gamma, **softmax)
+        super().__init__(num_classes, embedding_size, gamma, **rest)

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mlcore.losses.margin_softmax import Batch, MarginSoftmaxLoss, start_at_length_one
+from mlcore.losses.margin_softmax import MarginSoftmaxLoss
+from mlcore.losses.proxy_loss import ProxyBatch, init_at_length_one
 from mlcore.losses.registry import LOSSES
 from mlcore.losses.sphereface import (
     LambdaDecay,
@@ -47,7 +48,6 @@ class LargeMarginSoftmaxLoss(MarginSoftmaxLoss):
     depends_on_length = "the length of an embedding is the scale of its logits"
     tracks_batches = "lambda falls with every training step"
     blends = True
-    counts_steps = True
 
     def __init__(
         self,
@@ -59,23 +59,22 @@ class LargeMarginSoftmaxLoss(MarginSoftmaxLoss):
         lambda_start: LambdaStart = 1000.0,
         lambda_end: LambdaEnd = 5.0,
         lambda_decay: LambdaDecay = 0.1,
-        **softmax: Any,
+        **rest: Any,
     ) -> None:
-        super().__init__(num_classes, embedding_size, margin, scale, **softmax)
+        super().__init__(num_classes, embedding_size, margin, scale, **rest)
+        self.count_steps()
         self.lambda_start = lambda_start
         self.lambda_end = lambda_end
         self.lambda_decay = lambda_decay
 
-    def start_proxies(self, proxies: Tensor) -> None:
-        start_at_length_one(proxies)
+    def init_proxies(self, proxies: Tensor) -> None:
+        init_at_length_one(proxies)
 
-    def target(self, cosine: Tensor, margin: Tensor, batch: Batch) -> Tensor:
+    def target(self, cosine: Tensor, margin: Tensor, batch: ProxyBatch) -> Tensor:
         weight = annealed(self.steps, self.lambda_start, self.lambda_end, self.lambda_decay)
         return mixed_multiple_angle(cosine, self.margin, weight)
 
-    def factor(self, embeddings: Tensor) -> Tensor:
-        return self.scale * embeddings.norm(dim=1, keepdim=True)
-
-    def proxy_factor(self, proxies: Tensor) -> Tensor:
+    def scales(self, embeddings: Tensor, proxies: Tensor) -> tuple[Tensor, Tensor]:
         lengths = proxies.norm(dim=-1)
-        return lengths if lengths.ndim == 1 else lengths.mean(dim=1)
+        of_classes = lengths if lengths.ndim == 1 else lengths.mean(dim=1)
+        return self.scale * embeddings.norm(dim=1, keepdim=True), of_classes

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 from torch import Tensor
 
 from mlcore.declare import Knob
-from mlcore.losses.margin_softmax import Batch, MarginSoftmaxLoss, MarginWarmUp, Scale, TrainableScale, add_angle
+from mlcore.losses.margin_softmax import MarginSoftmaxLoss, MarginWarmUp, add_angle
+from mlcore.losses.proxy_loss import ProxyBatch, Scale, TrainableScale
 from mlcore.losses.registry import LOSSES
+from mlcore.reducers import LossTerm
 
 
 @LOSSES.add(
@@ -37,7 +39,6 @@ class MagFaceLoss(MarginSoftmaxLoss):
     miner's tuples become one weight per sample. What the other arguments do: losses/margin_softmax.py.
     """
 
-    margin_limit = 1.0
     depends_on_length = "the margin grows with an embedding's length"
 
     def __init__(
@@ -77,10 +78,10 @@ class MagFaceLoss(MarginSoftmaxLoss):
         trainable_scale: TrainableScale = False,
         margin_warm_up_steps: MarginWarmUp = 0,
         class_margins: Tensor | None = None,
-        **softmax: Any,
+        **rest: Any,
     ) -> None:
         super().__init__(
-            num_classes, embedding_size, 1.0, scale, trainable_scale, margin_warm_up_steps, class_margins, **softmax
+            num_classes, embedding_size, 1.0, scale, trainable_scale, margin_warm_up_steps, class_margins, **rest
         )
         self.l_a, self.u_a = min(l_a, u_a), max(l_a, u_a)
         self.l_m, self.u_m = min(l_m, u_m), max(l_m, u_m)
@@ -89,10 +90,12 @@ class MagFaceLoss(MarginSoftmaxLoss):
     def lengths(self, embeddings: Tensor) -> Tensor:
         return embeddings.norm(dim=1, keepdim=True).clamp(self.l_a, self.u_a)
 
-    def target(self, cosine: Tensor, margin: Tensor, batch: Batch) -> Tensor:
+    def target(self, cosine: Tensor, margin: Tensor, batch: ProxyBatch) -> Tensor:
         longer = (self.lengths(batch.embeddings) - self.l_a) / max(self.u_a - self.l_a, 1e-6)
         return add_angle(cosine, margin * (self.l_m + (self.u_m - self.l_m) * longer))
 
-    def more_losses(self, batch: Batch) -> dict[str, Tensor]:
+    def loss_terms(self, batch: ProxyBatch, proxies: Tensor) -> dict[str, LossTerm]:
+        terms = super().loss_terms(batch, proxies)
         lengths = self.lengths(batch.embeddings).squeeze(1)
-        return {"length_loss": self.lambda_g * (1.0 / lengths + lengths / self.u_a**2)}
+        terms["length_loss"] = batch.weighted_rows(self.lambda_g * (1.0 / lengths + lengths / self.u_a**2))
+        return terms

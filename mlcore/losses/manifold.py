@@ -12,7 +12,7 @@ from mlcore.declare import Knob
 from mlcore.distances import CosineSimilarity, Distance
 from mlcore.losses.inputs import check_proxy_batch, match_proxies, outside_autocast, require_cosine
 from mlcore.losses.logsumexp import log_one_plus_sum_exp
-from mlcore.losses.margin_softmax import require_sizes
+from mlcore.losses.proxy_loss import require_sizes
 from mlcore.losses.registry import LOSSES
 from mlcore.reducers import Items, LossTerm, MeanReducer, Reducer
 

@@ -6,7 +6,7 @@ import math
 from typing import Annotated, Any
 
 from mlcore.declare import Knob
-from mlcore.losses.margin_softmax import MarginSoftmaxLoss, Scale, TrainableScale, auto_scale
+from mlcore.losses.proxy_loss import ProxyLoss, Scale, TrainableScale, auto_scale
 from mlcore.losses.registry import LOSSES
 
 
@@ -21,7 +21,7 @@ from mlcore.losses.registry import LOSSES
         "cosine classifier",
     ),
 )
-class NormalizedLinearLoss(MarginSoftmaxLoss):
+class NormalizedLinearLoss(ProxyLoss):
     """Classifies by the cosine to each class's proxy, with a scale that fits the number of classes.
 
     The same as normalized softmax, set by its scale instead of its temperature.
@@ -30,10 +30,8 @@ class NormalizedLinearLoss(MarginSoftmaxLoss):
     their place are pulled on; a fixed scale of 20 or a learned one separates classes faster.
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes), or (B, C) shares. A
-    miner's tuples become one weight per sample. What the other arguments do: losses/margin_softmax.py.
+    miner's tuples become one weight per sample. What the other arguments do: losses/proxy_loss.py.
     """
-
-    has_margin = False
 
     def __init__(
         self,
@@ -45,8 +43,8 @@ class NormalizedLinearLoss(MarginSoftmaxLoss):
         times_root_of_size: Annotated[
             bool, Knob("Multiply the scale by the square root of the embedding size.")
         ] = False,
-        **softmax: Any,
+        **rest: Any,
     ) -> None:
         start = auto_scale(num_classes) if scale is None else scale
         start = start * math.sqrt(embedding_size) if times_root_of_size else start
-        super().__init__(num_classes, embedding_size, 0.0, start, trainable_scale, **softmax)
+        super().__init__(num_classes, embedding_size, start, trainable_scale, **rest)

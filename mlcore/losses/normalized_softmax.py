@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from torch import Tensor
 
 from mlcore.declare import Knob
-from mlcore.distances import Distance, DotProductSimilarity
-from mlcore.losses.margin_softmax import AUTO, MarginSoftmaxLoss, TrainableScale, at_length_one
+from mlcore.distances import Distance, DotProductSimilarity, at_length_one
+from mlcore.losses.proxy_loss import AUTO, ProxyLoss, TrainableScale, nearest_products
 from mlcore.losses.registry import LOSSES
 
 
@@ -20,7 +20,7 @@ from mlcore.losses.registry import LOSSES
     paper="Zhai and Wu, BMVC 2019, arXiv:1811.12649",
     names=("NormalizedSoftmaxLoss (pytorch-metric-learning)", "NormFace"),
 )
-class NormalizedSoftmaxLoss(MarginSoftmaxLoss):
+class NormalizedSoftmaxLoss(ProxyLoss):
     """Turns each embedding towards its own class's proxy and away from all others; only directions count.
 
     A small temperature makes the softmax sharp: cosines span only 2, too little for a softmax to become sure of
@@ -30,11 +30,10 @@ class NormalizedSoftmaxLoss(MarginSoftmaxLoss):
     classes are told apart but not packed tightly; the usual mistake is to leave the proxies out of the optimiser.
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes), or (B, C) shares. A
-    miner's tuples become one weight per sample. What the other arguments do: losses/margin_softmax.py.
+    miner's tuples become one weight per sample. What the other arguments do: losses/proxy_loss.py.
     """
 
     fitting_distances = ("dot_product", "cosine")
-    has_margin = False
 
     def __init__(
         self,
@@ -53,12 +52,12 @@ class NormalizedSoftmaxLoss(MarginSoftmaxLoss):
             ),
         ] = 0.05,
         trainable_scale: TrainableScale = False,
-        **softmax: Any,
+        **rest: Any,
     ) -> None:
         scale = None if temperature is None else 1.0 / temperature
-        super().__init__(num_classes, embedding_size, 0.0, scale, trainable_scale, **softmax)
+        super().__init__(num_classes, embedding_size, scale, trainable_scale, **rest)
 
-    def accepted_distance(self, distance: Distance | None) -> Distance:
+    def accept_distance(self, distance: Distance | None) -> Distance:
         if distance is not None and not isinstance(distance, DotProductSimilarity):
             raise ValueError(
                 "NormalizedSoftmaxLoss: distance must be a similarity (DotProductSimilarity or CosineSimilarity); "
@@ -66,13 +65,10 @@ class NormalizedSoftmaxLoss(MarginSoftmaxLoss):
             )
         return distance or DotProductSimilarity()
 
-    def rows(self, embeddings: Tensor) -> Tensor:
-        return self.distance.normalize(embeddings)
-
-    def columns(self, proxies: Tensor) -> Tensor:
-        unit = at_length_one(proxies)
-        return self.distance.normalize(unit.flatten(0, -2)).view_as(unit) if self.distance.p != 2 else unit
-
-    def cosines(self, rows: Tensor, columns: Tensor) -> Tensor:
-        cosines = super().cosines(rows, columns)
-        return cosines if self.distance.power == 1 else cosines**self.distance.power
+    def logits(self, embeddings: Tensor, proxies: Tensor) -> Tensor:
+        rows, columns = self.distance.normalize(embeddings), at_length_one(proxies)
+        if self.distance.p != 2:
+            columns = self.distance.normalize(columns.flatten(0, -2)).view_as(columns)
+        if self.distance.power == 1:
+            return nearest_products(self.scale * rows, columns)
+        return self.scale * nearest_products(rows, columns) ** self.distance.power

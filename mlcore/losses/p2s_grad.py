@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from mlcore.losses.margin_softmax import Batch, MarginSoftmaxLoss
+from mlcore.distances import at_length_one
+from mlcore.losses.proxy_loss import ProxyBatch, ProxyLoss, nearest_products
 from mlcore.losses.registry import LOSSES
 
 
@@ -20,7 +20,7 @@ from mlcore.losses.registry import LOSSES
     names=("P2SGradLoss (pytorch-metric-learning)",),
     renamed={"descriptors_dim": "embedding_size"},
 )
-class P2SGradLoss(MarginSoftmaxLoss):
+class P2SGradLoss(ProxyLoss):
     """Moves each embedding by how far its cosines are from 1 to its own proxy and 0 to the others; nothing to set.
 
     The paper gives the gradient; this is the loss it belongs to: half a sum over the classes. pytorch-metric-learning
@@ -37,28 +37,24 @@ class P2SGradLoss(MarginSoftmaxLoss):
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes), or (B, C) shares. A
     miner's tuples become one weight per sample (pytorch-metric-learning refuses them). What the other arguments do:
-    losses/margin_softmax.py.
+    losses/proxy_loss.py.
     """
 
-    has_margin = False
     sets_itself = ("focal_gamma", "distance")
 
-    def __init__(self, embedding_size: int, num_classes: int, **softmax: Any) -> None:
-        super().__init__(num_classes, embedding_size, 0.0, 1.0, **softmax)
+    def __init__(self, embedding_size: int, num_classes: int, **rest: Any) -> None:
+        super().__init__(num_classes, embedding_size, 1.0, **rest)
 
-    def losses(self, batch: Batch, proxies: Tensor) -> Tensor:
-        cosines = self.cosines(self.rows(batch.embeddings), self.columns(proxies))  # (B, S)
+    def losses(self, batch: ProxyBatch, proxies: Tensor) -> Tensor:
+        cosines = nearest_products(at_length_one(batch.embeddings), at_length_one(proxies))  # (B, S)
         if batch.labels is not None and self.label_smoothing == 0:
             minus_one = cosines.new_full((len(cosines), 1), -1.0)
             losses = 0.5 * cosines.scatter_add_(1, batch.labels[:, None], minus_one).square().sum(dim=1)
         else:
-            wanted = batch.shares
-            if wanted is None:
-                wanted = torch.zeros_like(cosines).scatter_(1, batch.labels[:, None], 1.0)
-            wanted = (1.0 - self.label_smoothing) * wanted + self.label_smoothing / cosines.shape[1]
+            wanted = (1.0 - self.label_smoothing) * batch.column_shares(cosines)
+            wanted = wanted + self.label_smoothing / cosines.shape[1]
             losses = 0.5 * (cosines - wanted).square().sum(dim=1)
         if self.class_weights is None:
             return losses
-        weights = self.class_weights.to(losses)
-        weights = weights if batch.classes is None else weights[batch.classes]
+        weights = batch.own_columns(self.class_weights)
         return losses * (batch.shares @ weights if batch.labels is None else weights[batch.labels])

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from mlcore.declare import Knob
 from mlcore.distances import DISTANCES, CosineSimilarity, Distance
 from mlcore.losses.logsumexp import log_one_plus_sum_exp
-from mlcore.losses.margin_softmax import Batch, MarginSoftmaxLoss, MarginWarmUp
+from mlcore.losses.margin_softmax import MarginWarmUp, column_margins
+from mlcore.losses.proxy_loss import ProxyBatch, ProxyLoss, check_per_class, nearest_of_class
 from mlcore.losses.registry import LOSSES
 from mlcore.losses.soft_ranks import items_of
 from mlcore.margins import MarginLine, angle_of_cosine
@@ -28,7 +29,7 @@ from mlcore.reducers import LossTerm, row_items
     paper="Kim et al., CVPR 2020, arXiv:2003.13911",
     names=("ProxyAnchorLoss (pytorch-metric-learning)",),
 )
-class ProxyAnchorLoss(MarginSoftmaxLoss):
+class ProxyAnchorLoss(ProxyLoss):
     """Lets each class's proxy pull its own embeddings in and push all others out, the worst placed ones hardest.
 
     The log of a sum makes samples compete: the farther a positive lies than its class mates, the larger its share of
@@ -45,12 +46,11 @@ class ProxyAnchorLoss(MarginSoftmaxLoss):
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes), or (B, C) shares. A
     reducer gets one loss per proxy with a positive in the batch (pos_loss), and one per proxy (neg_loss): to it the
-    proxies are the anchors. What the other arguments do: losses/margin_softmax.py.
+    proxies are the anchors. What the other arguments do: losses/proxy_loss.py.
     """
 
     fitting_distances = tuple(DISTANCES)
     sets_itself = ("label_smoothing", "focal_gamma")
-    margin_limit = 0.5
 
     def __init__(
         self,
@@ -80,16 +80,19 @@ class ProxyAnchorLoss(MarginSoftmaxLoss):
         ] = 32.0,
         margin_warm_up_steps: MarginWarmUp = 0,
         class_margins: Tensor | None = None,
-        **softmax: Any,
+        **rest: Any,
     ) -> None:
-        super().__init__(
-            num_classes, embedding_size, margin, alpha, False, margin_warm_up_steps, class_margins, **softmax
-        )
+        super().__init__(num_classes, embedding_size, alpha, **rest)
+        self.margin = margin
         self.alpha = alpha
+        self.margin_warm_up_steps = margin_warm_up_steps
+        self.register_buffer("class_margins", check_per_class(self, "class_margins", class_margins, 0.5))
+        if margin_warm_up_steps > 0:
+            self.count_steps()
 
-    def parts(self, batch: Batch, proxies: Tensor, weights: Tensor | None) -> dict[str, LossTerm]:
-        closeness = self.cosines(batch.embeddings, proxies)  # (B, S)
-        margin = self.margins(batch._replace(labels=None, shares=None))  # of each proxy: a scalar, or (S,)
+    def loss_terms(self, batch: ProxyBatch, proxies: Tensor) -> dict[str, LossTerm]:
+        closeness = self.closeness(batch.embeddings, proxies)  # (B, S)
+        margin = column_margins(self, batch)
         margin = margin if self.distance.is_inverted else -margin
         pull, push = self.alpha * (margin - closeness), self.alpha * (closeness + margin)
         if batch.shares is None:
@@ -99,7 +102,7 @@ class ProxyAnchorLoss(MarginSoftmaxLoss):
             positive, negative = batch.shares > 0, batch.shares < 1
             pull = pull + torch.where(positive, batch.shares, 1.0).log()
             push = push + torch.where(negative, 1.0 - batch.shares, 1.0).log()
-        if weights is not None:
+        if (weights := batch.weights) is not None:
             asked = (weights > 0)[:, None]
             positive, negative = positive & asked, negative & asked
             shift = torch.where(asked, weights[:, None], 1.0).log()
@@ -108,30 +111,26 @@ class ProxyAnchorLoss(MarginSoftmaxLoss):
         neg_losses = log_one_plus_sum_exp(push, negative, dim=0)
         classes = torch.arange(len(proxies), device=proxies.device) if batch.classes is None else batch.classes
         if self.class_weights is not None:
-            of_class = self.class_weights.to(pos_losses)[classes]
+            of_class = batch.own_columns(self.class_weights)
             pos_losses, neg_losses = of_class * pos_losses, of_class * neg_losses
         return {
             "pos_loss": items_of(pos_losses, positive.any(dim=0), classes),
             "neg_loss": row_items(neg_losses, classes),
         }
 
-    def accepted_distance(self, distance: Distance | None) -> Distance:
+    def accept_distance(self, distance: Distance | None) -> Distance:
         return distance or CosineSimilarity()
 
-    def start_proxies(self, proxies: Tensor) -> None:
+    def init_proxies(self, proxies: Tensor) -> None:
         nn.init.kaiming_normal_(proxies.view(-1, proxies.shape[-1]), mode="fan_out")
 
-    def rows(self, embeddings: Tensor) -> Tensor:
-        return embeddings
+    def logits(self, embeddings: Tensor, proxies: Tensor) -> Tensor:
+        return self.alpha * self.closeness(embeddings, proxies)
 
-    def columns(self, proxies: Tensor) -> Tensor:
-        return proxies
-
-    def cosines(self, rows: Tensor, columns: Tensor) -> Tensor:
+    def closeness(self, embeddings: Tensor, proxies: Tensor) -> Tensor:
         """(B, S) the similarity, or minus the distance, to the nearest of each class's proxies."""
-        mat = self.distance(rows, columns.flatten(0, -2))
-        closeness = mat if self.distance.is_inverted else -mat
-        return closeness if columns.ndim == 2 else closeness.unflatten(1, columns.shape[:2]).max(dim=2).values
+        mat = self.distance(embeddings, proxies.flatten(0, -2))
+        return nearest_of_class(mat if self.distance.is_inverted else -mat, proxies)
 
     def margin_lines(self) -> tuple[MarginLine, ...]:
         """Positives are pulled to the left of the first, negatives pushed to the right of the second."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mlcore.declare import Knob
 from mlcore.distances import DISTANCES, Distance, LpDistance
-from mlcore.losses.margin_softmax import Batch, MarginSoftmaxLoss
+from mlcore.losses.proxy_loss import ProxyBatch, ProxyLoss, nearest_of_class
 from mlcore.losses.registry import LOSSES
 
 
@@ -24,7 +24,7 @@ from mlcore.losses.registry import LOSSES
     paper="Movshovitz-Attias et al., ICCV 2017, arXiv:1703.07464",
     names=("ProxyNCALoss (pytorch-metric-learning)",),
 )
-class ProxyNCALoss(MarginSoftmaxLoss):
+class ProxyNCALoss(ProxyLoss):
     """Neighbourhood components analysis with class proxies in the place of neighbours.
 
     In the paper the true class is left out of the sum below the line (`exclude_positive`): the loss then falls below 0
@@ -36,11 +36,10 @@ class ProxyNCALoss(MarginSoftmaxLoss):
     ProxyNCA++) or more to separate classes. Proxies want a learning rate far above the model's.
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes), or (B, C) shares. A
-    miner's tuples become one weight per sample. What the other arguments do: losses/margin_softmax.py.
+    miner's tuples become one weight per sample. What the other arguments do: losses/proxy_loss.py.
     """
 
     fitting_distances = tuple(DISTANCES)
-    has_margin = False
 
     def __init__(
         self,
@@ -53,47 +52,37 @@ class ProxyNCALoss(MarginSoftmaxLoss):
         exclude_positive: Annotated[
             bool, Knob("Leave the true class out of the sum below the line, as in the paper.")
         ] = False,
-        **softmax: Any,
+        **rest: Any,
     ) -> None:
-        super().__init__(num_classes, embedding_size, 0.0, softmax_scale, **softmax)
+        super().__init__(num_classes, embedding_size, softmax_scale, **rest)
         self.exclude_positive = exclude_positive
 
-    def accepted_distance(self, distance: Distance | None) -> Distance:
+    def accept_distance(self, distance: Distance | None) -> Distance:
         return distance or LpDistance(power=2)
 
-    def rows(self, embeddings: Tensor) -> Tensor:
-        return self.distance.normalize(embeddings)
-
-    def columns(self, proxies: Tensor) -> Tensor:
-        return self.distance.normalize(proxies.flatten(0, -2)).view_as(proxies)
-
-    def cosines(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """(B, S) the negative of the distance, or the similarity, to the nearest of each class's proxies."""
-        flat, distance = columns.flatten(0, -2), self.distance
+    def logits(self, embeddings: Tensor, proxies: Tensor) -> Tensor:
+        """(B, S) the negative of the distance, or the similarity, to the nearest of each class's proxies, scaled."""
+        distance = self.distance
+        rows, flat = distance.normalize(embeddings), distance.normalize(proxies.flatten(0, -2))
         if isinstance(distance, LpDistance) and distance.p == 2 and distance.power == 2:
             closeness = 2.0 * rows @ flat.T - rows.square().sum(dim=1, keepdim=True) - flat.square().sum(dim=1)
         else:
             mat = distance(rows, flat)
             closeness = mat if distance.is_inverted else -mat
-        return closeness if columns.ndim == 2 else closeness.unflatten(1, columns.shape[:2]).max(dim=2).values
+        return self.scale * nearest_of_class(closeness, proxies)
 
-    def losses(self, batch: Batch, proxies: Tensor) -> Tensor:
-        logits = self.scale * self.cosines(self.rows(batch.embeddings), self.columns(proxies))
-        return self.cross_entropy(logits, None, batch)
-
-    def cross_entropy(self, logits: Tensor, target: Tensor | None, batch: Batch) -> Tensor:
-        losses = super().cross_entropy(logits, target, batch)
+    def losses(self, batch: ProxyBatch, proxies: Tensor) -> Tensor:
+        logits = self.logits(batch.embeddings, proxies)
+        losses = self.cross_entropy(logits, batch)
         if not self.exclude_positive:
             return losses
         if logits.shape[1] == 1:
             return losses * 0.0
         return losses + self.without_positive(logits, batch)
 
-    def without_positive(self, logits: Tensor, batch: Batch) -> Tensor:
+    def without_positive(self, logits: Tensor, batch: ProxyBatch) -> Tensor:
         """(B,) what the log of the sum loses with the true class; with soft labels the mean by shares."""
-        weights = 1.0 if self.class_weights is None else self.class_weights.to(logits)
-        if not isinstance(weights, float) and batch.classes is not None:
-            weights = weights[batch.classes]
+        weights = 1.0 if self.class_weights is None else batch.own_columns(self.class_weights)
         total = logits.logsumexp(dim=1)
         if batch.labels is not None:
             least = torch.finfo(logits.dtype).min

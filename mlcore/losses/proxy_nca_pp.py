@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from torch import Tensor, nn
 
 from mlcore.declare import Knob
-from mlcore.losses.margin_softmax import MarginSoftmaxLoss
+from mlcore.losses.proxy_loss import ProxyLoss
 from mlcore.losses.registry import LOSSES
 
 
@@ -19,7 +19,7 @@ from mlcore.losses.registry import LOSSES
     paper="Teh et al., ECCV 2020, arXiv:2004.01113",
     names=("ProxyNCA++ (authors)", "ProxyNCA_prob"),
 )
-class ProxyNCAPlusPlusLoss(MarginSoftmaxLoss):
+class ProxyNCAPlusPlusLoss(ProxyLoss):
     """The probability that an embedding belongs to its own class's proxy, by squared distance at a low temperature.
 
     Of unit vectors the squared distance is 2 less twice the cosine, so this is a softmax over cosines of scale 2 / T,
@@ -29,10 +29,8 @@ class ProxyNCAPlusPlusLoss(MarginSoftmaxLoss):
     What to expect: A strong and simple baseline. Give the proxies a learning rate far above the model's.
 
     Shapes: embeddings (B, D) float, not normalised; labels (B,) whole numbers in [0, num_classes), or (B, C) shares. A
-    miner's tuples become one weight per sample. What the other arguments do: losses/margin_softmax.py.
+    miner's tuples become one weight per sample. What the other arguments do: losses/proxy_loss.py.
     """
-
-    has_margin = False
 
     def __init__(
         self,
@@ -43,10 +41,10 @@ class ProxyNCAPlusPlusLoss(MarginSoftmaxLoss):
             float,
             Knob("Divides the squared distances: small insists on a clear winner.", 0.01, 2.0, symbol="T", log=True),
         ] = 1.0 / 9.0,
-        **softmax: Any,
+        **rest: Any,
     ) -> None:
-        super().__init__(num_classes, embedding_size, 0.0, 2.0 / temperature, **softmax)
+        super().__init__(num_classes, embedding_size, 2.0 / temperature, **rest)
         self.temperature = temperature
 
-    def start_proxies(self, proxies: Tensor) -> None:
+    def init_proxies(self, proxies: Tensor) -> None:
         nn.init.orthogonal_(proxies.view(-1, proxies.shape[-1]))

@@ -8,9 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from mlcore.declare import Knob
-from mlcore.losses.margin_softmax import Batch, MarginSoftmaxLoss
+from mlcore.distances import at_length_one
+from mlcore.losses.margin_softmax import MarginSoftmaxLoss
+from mlcore.losses.proxy_loss import ProxyBatch
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
+from mlcore.reducers import LossTerm
 
 BLOCK = 2**20  # entries of a block: near a processor's cache, yet few enough that threads seldom wait for each other
 
@@ -43,7 +46,6 @@ class SoftTripleLoss(MarginSoftmaxLoss):
     """
 
     sets_itself = ("sub_centers",)
-    margin_limit = 1.0
     needs_every_cosine = True
     splits_classes = "embeddings of one class may gather at several proxies"
 
@@ -77,15 +79,15 @@ class SoftTripleLoss(MarginSoftmaxLoss):
                 "How much a class's proxies are drawn together.", 0.0, 10.0, symbol=r"\tau", title="Pull among proxies"
             ),
         ] = 0.0,
-        **softmax: Any,
+        **rest: Any,
     ) -> None:
-        super().__init__(num_classes, embedding_size, margin, la, sub_centers=centers_per_class, **softmax)
+        super().__init__(num_classes, embedding_size, margin, la, sub_centers=centers_per_class, **rest)
         self.gamma = gamma
         self.tau = tau
         if centers_per_class > 1:  # in memory the same order as in `cosines`, so that nothing is copied
             self.proxies = nn.Parameter(self.proxies.detach().transpose(0, 1).contiguous().transpose(0, 1))
 
-    def target(self, cosine: Tensor, margin: Tensor, batch: Batch) -> Tensor:
+    def target(self, cosine: Tensor, margin: Tensor, batch: ProxyBatch) -> Tensor:
         return cosine - margin
 
     def cosines(self, rows: Tensor, columns: Tensor) -> Tensor:
@@ -95,13 +97,18 @@ class SoftTripleLoss(MarginSoftmaxLoss):
         products = (rows / self.gamma) @ by_center.flatten(0, 1).T
         return self.gamma * SoftAssignment.apply(products.unflatten(1, by_center.shape[:2]))
 
-    def more_losses(self, batch: Batch) -> dict[str, Tensor]:
-        if self.tau == 0 or self.proxies.ndim == 2:
-            return {}
-        unit = self.columns(self.proxies.to(batch.embeddings))
+    def loss_terms(self, batch: ProxyBatch, proxies: Tensor) -> dict[str, LossTerm]:
+        terms = super().loss_terms(batch, proxies)
+        if self.tau > 0 and self.proxies.ndim == 3:
+            spread = 0.5 * self.tau * self.center_spread(batch.embeddings)
+            terms["center_loss"] = batch.weighted_rows(spread.expand(len(batch.embeddings)))
+        return terms
+
+    def center_spread(self, like: Tensor) -> Tensor:
+        """The mean distance between proxies of one class, of all classes."""
+        unit = at_length_one(self.proxies.to(like))
         t, s = torch.triu_indices(unit.shape[1], unit.shape[1], offset=1, device=unit.device)
-        together = ((unit @ unit.mT)[:, t, s] * -2.0 + (2.0 + 1e-5)).clamp_min(1e-5).sqrt().mean()
-        return {"center_loss": (0.5 * self.tau * together).expand(len(batch.embeddings))}
+        return ((unit @ unit.mT)[:, t, s] * -2.0 + (2.0 + 1e-5)).clamp_min(1e-5).sqrt().mean()
 
     def margin_lines(self) -> tuple[MarginLine, ...]:
         """Where the next class must lie beyond, for a typical embedding to count as right."""

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from mlcore.declare import Knob
-from mlcore.losses.margin_softmax import Batch, MarginSoftmaxLoss
+from mlcore.losses.margin_softmax import MarginSoftmaxLoss
+from mlcore.losses.proxy_loss import ProxyBatch
 from mlcore.losses.registry import LOSSES
 
 Multiple = Annotated[int, Knob("How many times the angle to the own proxy counts.", 1, 8, symbol="m")]
@@ -50,7 +51,6 @@ class SphereFaceLoss(MarginSoftmaxLoss):
     depends_on_length = "the length of an embedding is the scale of its logits"
     tracks_batches = "lambda falls with every training step"
     blends = True
-    counts_steps = True
 
     def __init__(
         self,
@@ -62,19 +62,20 @@ class SphereFaceLoss(MarginSoftmaxLoss):
         lambda_start: LambdaStart = 1000.0,
         lambda_end: LambdaEnd = 5.0,
         lambda_decay: LambdaDecay = 0.1,
-        **softmax: Any,
+        **rest: Any,
     ) -> None:
-        super().__init__(num_classes, embedding_size, margin, scale, **softmax)
+        super().__init__(num_classes, embedding_size, margin, scale, **rest)
+        self.count_steps()
         self.lambda_start = lambda_start
         self.lambda_end = lambda_end
         self.lambda_decay = lambda_decay
 
-    def target(self, cosine: Tensor, margin: Tensor, batch: Batch) -> Tensor:
+    def target(self, cosine: Tensor, margin: Tensor, batch: ProxyBatch) -> Tensor:
         weight = annealed(self.steps, self.lambda_start, self.lambda_end, self.lambda_decay)
         return mixed_multiple_angle(cosine, self.margin, weight)
 
-    def factor(self, embeddings: Tensor) -> Tensor:
-        return self.scale * embeddings.norm(dim=1, keepdim=True)
+    def scales(self, embeddings: Tensor, proxies: Tensor) -> tuple[Tensor, None]:
+        return self.scale * embeddings.norm(dim=1, keepdim=True), None
 
 
 def annealed(steps: Tensor, start: float, end: float, decay: float) -> Tensor:

@@ -11,15 +11,8 @@ from torch import Tensor
 
 from mlcore.declare import Knob
 from mlcore.losses.inputs import check_proxy_batch, outside_autocast
-from mlcore.losses.margin_softmax import (
-    AngularMargin,
-    Batch,
-    MarginSoftmaxLoss,
-    MarginWarmUp,
-    Scale,
-    TrainableScale,
-    add_angle,
-)
+from mlcore.losses.margin_softmax import AngularMargin, MarginSoftmaxLoss, MarginWarmUp, add_angle
+from mlcore.losses.proxy_loss import ProxyBatch, Scale, TrainableScale
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
 
@@ -61,7 +54,7 @@ class SubCenterArcFaceLoss(MarginSoftmaxLoss):
         trainable_scale: TrainableScale = False,
         margin_warm_up_steps: MarginWarmUp = 0,
         class_margins: Tensor | None = None,
-        **softmax: Any,
+        **rest: Any,
     ) -> None:
         super().__init__(
             num_classes,
@@ -72,10 +65,10 @@ class SubCenterArcFaceLoss(MarginSoftmaxLoss):
             margin_warm_up_steps,
             class_margins,
             sub_centers=sub_centers,
-            **softmax,
+            **rest,
         )
 
-    def target(self, cosine: Tensor, margin: Tensor, batch: Batch) -> Tensor:
+    def target(self, cosine: Tensor, margin: Tensor, batch: ProxyBatch) -> Tensor:
         return add_angle(cosine, margin)
 
     @outside_autocast

@@ -9,15 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mlcore.declare import Knob
-from mlcore.losses.margin_softmax import (
-    AngularMargin,
-    Batch,
-    MarginSoftmaxLoss,
-    MarginWarmUp,
-    Scale,
-    TrainableScale,
-    add_angle,
-)
+from mlcore.losses.margin_softmax import AngularMargin, MarginSoftmaxLoss, MarginWarmUp, add_angle
+from mlcore.losses.proxy_loss import ProxyBatch, Scale, TrainableScale
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
 
@@ -49,7 +42,6 @@ class VPLLoss(MarginSoftmaxLoss):
 
     margin_in_radians = True
     tracks_batches = "the memory follows every training batch"
-    counts_steps = True
 
     def __init__(
         self,
@@ -66,18 +58,19 @@ class VPLLoss(MarginSoftmaxLoss):
         trainable_scale: TrainableScale = False,
         margin_warm_up_steps: MarginWarmUp = 0,
         class_margins: Tensor | None = None,
-        **softmax: Any,
+        **rest: Any,
     ) -> None:
         super().__init__(
-            num_classes, embedding_size, margin, scale, trainable_scale, margin_warm_up_steps, class_margins, **softmax
+            num_classes, embedding_size, margin, scale, trainable_scale, margin_warm_up_steps, class_margins, **rest
         )
+        self.count_steps()
         self.memory_share = memory_share
         self.max_age = max_age
         self.start = start
         self.register_buffer("memory", torch.zeros(num_classes, embedding_size))
         self.register_buffer("remembered_at", torch.full((num_classes,), -1))
 
-    def losses(self, batch: Batch, proxies: Tensor) -> Tensor:
+    def losses(self, batch: ProxyBatch, proxies: Tensor) -> Tensor:
         if not self.training:
             return super().losses(batch, proxies)
         at = slice(None) if batch.classes is None else batch.classes
@@ -92,7 +85,7 @@ class VPLLoss(MarginSoftmaxLoss):
             self.remember(batch)
         return losses
 
-    def remember(self, batch: Batch) -> None:
+    def remember(self, batch: ProxyBatch) -> None:
         labels = batch.shares.argmax(dim=1) if batch.labels is None else batch.labels
         labels = labels if batch.classes is None else batch.classes[labels]
         order = torch.arange(len(labels), device=labels.device)
@@ -101,7 +94,7 @@ class VPLLoss(MarginSoftmaxLoss):
         self.memory[present] = F.normalize(batch.embeddings.detach())[last[present]].to(self.memory)
         self.remembered_at[present] = self.steps
 
-    def target(self, cosine: Tensor, margin: Tensor, batch: Batch) -> Tensor:
+    def target(self, cosine: Tensor, margin: Tensor, batch: ProxyBatch) -> Tensor:
         return add_angle(cosine, margin)
 
     def margin_lines(self) -> tuple[MarginLine, ...]:

@@ -27,7 +27,7 @@ def test_each_sample_has_the_parent_s_loss_with_the_margin_it_drew(kind, parent,
     torch.manual_seed(0)
     loss = kind(5, 3, std=0.1, plus=plus, seed=3).double()
     embeddings, labels = torch.randn(7, 3, dtype=torch.float64), torch.arange(7) % 5
-    draws = 0.1 * torch.randn(7, 1, generator=loss.source()).double().squeeze(1)
+    draws = 0.1 * torch.randn(7, 1, generator=loss.step_generator()).double().squeeze(1)
     if plus:
         cosines = torch.nn.functional.cosine_similarity(embeddings, loss.proxies.detach()[labels])
         handed = torch.empty(7, dtype=torch.float64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+import pytorch_metric_learning.distances as pml_distances
 import pytorch_metric_learning.losses as pml
 import torch
 import torch.nn.functional as F
@@ -66,3 +67,13 @@ def test_a_similarity_is_required():
     NormalizedSoftmaxLoss(2, 2, distance=CosineSimilarity())
     with pytest.raises(ValueError, match="must be a similarity"):
         NormalizedSoftmaxLoss(2, 2, distance=LpDistance())
+
+
+@pytest.mark.parametrize("power", [1, 2, 3])
+def test_a_power_of_the_cosine_is_scaled_after_it_is_taken(power):
+    embeddings, labels = sample(4)
+    ours = NormalizedSoftmaxLoss(5, 4, temperature=0.2, distance=CosineSimilarity(power=power)).double()
+    theirs = pml.NormalizedSoftmaxLoss(5, 4, temperature=0.2, distance=pml_distances.CosineSimilarity(power=power))
+    theirs.W.data = ours.proxies.detach().T.clone()
+    torch.testing.assert_close(ours(embeddings, labels), theirs(embeddings, labels))
+    torch.testing.assert_close(ours(embeddings, F.one_hot(labels, 5).double()), theirs(embeddings, labels))

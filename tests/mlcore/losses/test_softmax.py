@@ -26,7 +26,7 @@ def test_the_bias_goes_with_its_class_when_classes_are_sampled():
     with torch.no_grad():
         loss.bias.copy_(torch.arange(50.0))
     embeddings, labels = torch.randn(4, 3), torch.tensor([40, 2, 2, 9])
-    classes = loss.batch_of(embeddings, labels).classes
+    classes = loss.draw_classes(embeddings, labels).classes
     logits = loss.get_logits(embeddings)[:, classes]
     expected = F.cross_entropy(logits, torch.searchsorted(classes, labels))
     torch.testing.assert_close(loss(embeddings, labels), expected)
