@@ -25,6 +25,8 @@ ROOMS = {
     "subset_miners": ("mlcore.miners", "SUBSET_MINERS"),
     "samplers": ("mlcore.samplers", "SAMPLERS"),
     "methods": ("mlcore.training.methods", "METHODS"),
+    "optimizers": ("mlcore.training.optimizers", "OPTIMIZERS"),
+    "schedules": ("mlcore.spec.schedules", "SCHEDULES"),
     "text_encoders": ("mlcore.text", "TEXT_ENCODERS"),
     "augmentations": ("mlcore.augmentations", "AUGMENTATIONS"),
     "backbones": ("mlcore.backbones", "BACKBONES"),

@@ -28,6 +28,8 @@ ROOMS = {
     "samplers": "Samplers",
     "methods": "Training methods",
     "augmentations": "Augmentations",
+    "optimizers": "Optimizers",
+    "schedules": "Schedules",
     "distances": "Distances",
     "reducers": "Reducers",
     "regularizers": "Regularizers",

@@ -9,15 +9,28 @@ from app.lab.compare_losses import others_choice
 from app.lab.step_preview import see_a_step
 from app.lab.teacher_form import teacher_choice
 from app.lab.timm_picker import CHOSEN_BEFORE, timm_choice
-from app.shared.controls import choice, listed, number, optional_number, optional_part, part_choice, part_knobs, switch
+from app.shared.controls import (
+    choice,
+    knob_label,
+    knob_widget,
+    listed,
+    number,
+    optional_number,
+    optional_part,
+    part_choice,
+    part_knobs,
+    switch,
+)
 from app.shared.data_split import HELD_OUT_HELP, SEED_HELP, SHARE_HELP, split_choice_of, split_ways, tell_split
 from app.shared.draft import LESSON, WIDGET, Draft
 from app.shared.lessons import LESSONS, lesson
 from app.shared.stored_widgets import kept_widget, one_of
 from app.shared.text import count, plain
 from app.widgets.tiles import Row, Tile, atlas_carrier, image_tiles
+from mlcore.catalogue import parts
 from mlcore.data import ImageTable, load
 from mlcore.data.thumbnails import Atlas, atlas
+from mlcore.declare import Param, Registry
 from mlcore.spec.compatibility import fitting_keys, takes_shares
 from mlcore.spec.data_split import build_split, count_classes_to_generalise
 from mlcore.spec.defaults import VECTORS, learns_proxies
@@ -28,6 +41,7 @@ from mlcore.traits import BackboneTrait, MethodTrait
 
 STRIP = 6
 SIZES = (2, 3, 16, 32, 64, 128, 256, 512)
+LENGTH_TO_BEGIN_WITH = 100  # steps
 
 
 def setup(draft: Draft) -> None:
@@ -283,12 +297,6 @@ def optimizer_details(draft: Draft) -> None:
     listed(draft, "precision", "Precision", precisions, help="Mixed: the network in half precision, the loss in full.")
 
 
-SCHEDULE_HELP = (
-    "Steps: the rates fall at even intervals. Plateau: when the training loss no longer does; held-out images "
-    "have no say, so that they stay held out."
-)
-
-
 SCALINGS = {"classes": "On", "none": "Off"}
 SCALING_HELP = (
     "A pretrained network forgets what few classes do not ask for. On: where there are few training classes, the rates "
@@ -342,11 +350,32 @@ def loss_choice(draft: Draft) -> None:
 PAGES_LOSSES = "../pages/losses.py"
 
 
+def titles_of(room: Registry) -> dict[str, str]:
+    """What each part of a room is called, by its key."""
+    return {spec.key: spec.title for spec in room.values()}
+
+
+def summary_of(room: Registry) -> str:
+    """A line for each part of a room: what it does, and what to expect."""
+    texts = {spec.title: spec.text.split("\n\n") for spec in room.values()}
+    return "\n".join(f"- **{title}**: {' '.join(f'{text[0]} {text[-1]}'.split())}" for title, text in texts.items())
+
+
+def schedule_knob(draft: Draft, param: Param) -> None:
+    """A widget for one of the chosen schedule's knobs, which is a setting of the optimizer."""
+    name, knob = f"optimizer.{param.name}", param.knob
+    if knob.none:
+        low, high, label = int(knob.low), int(knob.high), f"Set {knob_label(param, None).lower()}"
+        optional_number(draft, name, label, low, high, LENGTH_TO_BEGIN_WITH, help=f"{knob.text} Off: {knob.none}.")
+        return
+    draft.set(name, knob_widget(param, draft.get(name), f"{WIDGET}{name}"))
+
+
 def optimizer_choice(draft: Draft) -> None:
     number(draft, "budget.steps", "Length (steps)", 1, 100_000, step=20)
     number(draft, "seed", "Seed", 0, 2**31 - 1, help="Of weights, batches and augmentation.")
-    names = {"adamw": "AdamW", "adam": "Adam", "radam": "RAdam", "lion": "Lion", "sgd": "SGD"}
-    listed(draft, "optimizer.name", "Optimiser", names, help="Lion wants rates that are three to ten times lower.")
+    optimizers = parts("optimizers")
+    listed(draft, "optimizer.name", "Optimiser", titles_of(optimizers), help=summary_of(optimizers))
     rates = {"format": "%.2g", "step": None}
     st.caption("Learning rates")
     if draft.get("backbone.freeze") != "everything":
@@ -357,16 +386,10 @@ def optimizer_choice(draft: Draft) -> None:
         number(draft, "optimizer.proxies_lr", "of the proxies", 0.0, 10.0, **rates)
     choice(draft, "optimizer.lr_scaling", "Fewer classes, smaller steps", SCALINGS, help=SCALING_HELP)
     scaled_rates(draft)
-    schedules = {"constant": "Constant", "cosine": "Cosine", "step": "Steps", "plateau": "Plateau"}
-    schedule = choice(draft, "optimizer.schedule", "Schedule", schedules, help=SCHEDULE_HELP)
-    if schedule in ("step", "plateau"):
-        usual = "a third of the run" if schedule == "step" else "a tenth of the run"
-        optional_number(
-            draft, "optimizer.drop_every", "Set the length (steps)", 1, 1_000_000, 100, help=f"Off: {usual}."
-        )
-        number(draft, "optimizer.drop_to", "Then multiply the rates by", 1e-4, 1.0, **rates)
-    if schedule == "plateau":
-        number(draft, "optimizer.patience", "Patience", 1, 1000, help="Times in a row without a fall of 1 %.")
+    schedules = parts("schedules")
+    schedule = choice(draft, "optimizer.schedule", "Schedule", titles_of(schedules), help=summary_of(schedules))
+    for param in schedules[schedule].params:
+        schedule_knob(draft, param)
     number(draft, "optimizer.warm_up_steps", "Warm-up (steps)", 0, 100_000)
     number(draft, "optimizer.weight_decay", "Weight decay", 0.0, 10.0, **rates)
     with st.expander("More of the optimiser", icon=":material/tune:"):

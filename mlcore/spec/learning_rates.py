@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import math
-
+from mlcore.spec.schedules import SCHEDULES, Schedule
 from mlcore.spec.sections import HeadChoice, OptimizerChoice
 
-STEP_PARTS = 3
 FULL_STEPS_PER_CUBED_CLASS = 1 / 1000  # measured, see CONTRIBUTING, "Design decisions"
 LOOKED_AT = 2000  # of a longer run's steps, so many are summed
 
 
-def schedule_factor(choice: OptimizerChoice, step: int, total_steps: int) -> float:
-    """What the learning rates are multiplied by at the step that is `step` steps after the start (0 is the first).
-
-    A "plateau" counts as 1 here: how it falls is known only while the run goes on.
-    """
-    if step < choice.warm_up_steps:
-        return (step + 1) / choice.warm_up_steps
-    if choice.schedule in ("constant", "plateau"):
-        return 1.0
-    if choice.schedule == "step":
-        return choice.drop_to ** (step // (choice.drop_every or max(1, math.ceil(total_steps / STEP_PARTS))))
-    done = (step - choice.warm_up_steps) / max(1, total_steps - choice.warm_up_steps)
-    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+def build_schedule(choice: OptimizerChoice, total_steps: int) -> Schedule:
+    """The chosen schedule with its knobs, for a run of so many steps."""
+    spec = SCHEDULES[choice.schedule]
+    knobs = {param.name: getattr(choice, param.name) for param in spec.params}
+    return spec.build({"total_steps": total_steps, "warm_up_steps": choice.warm_up_steps}, **knobs)
 
 
 def full_rate_steps(choice: OptimizerChoice, total_steps: int) -> float:
     """The sum of the schedule's factors over a run: how many steps at the full rate would move the weights as far."""
-    stride = max(1, total_steps // LOOKED_AT)
+    schedule, stride = build_schedule(choice, total_steps), max(1, total_steps // LOOKED_AT)
     looked_at = range(0, total_steps, stride)
-    return total_steps * sum(schedule_factor(choice, step, total_steps) for step in looked_at) / len(looked_at)
+    return total_steps * sum(schedule.factor(step) for step in looked_at) / len(looked_at)
 
 
 def rate_scale(choice: OptimizerChoice, classes: int | None, total_steps: int) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from mlcore.catalogue import parts
 
@@ -87,22 +87,21 @@ class SamplerChoice(Part):
 
 
 class OptimizerChoice(Record):
-    """The optimizer of a run.
+    """The optimizer of a run: `name` one of the declared optimizers, `schedule` one of the declared schedules.
 
-    `drop_every` steps the "step" schedule multiplies the rates by `drop_to` (None: a third of the run); "plateau" does
-    so when the mean training loss of so many steps (None: a tenth of the run) has not fallen `patience` times in a row.
+    `drop_every`, `drop_to` and `patience` are knobs of schedules (see `mlcore/spec/schedules.py`); others ignore them.
     `lr_scaling` "classes" lowers the rates of backbone and head where there are few training classes (`rate_scale`).
     `accumulate` batches make one step. `ema`: the decay of a moving average of the weights, which is then what is
     evaluated.
     """
 
-    name: Literal["adamw", "adam", "radam", "lion", "sgd"] = "adamw"
+    name: str = "adamw"
     backbone_lr: Rate = 1e-3
     head_lr: Rate = 1e-3
     proxies_lr: Rate = 1e-2
     lr_scaling: Literal["none", "classes"] = "none"
     weight_decay: Rate = 1e-4
-    schedule: Literal["constant", "cosine", "step", "plateau"] = "constant"
+    schedule: str = "constant"
     drop_every: int | None = Field(None, ge=1, le=1_000_000)
     drop_to: float = Field(0.1, ge=1e-4, le=1.0)
     patience: int = Field(2, ge=1, le=1000)
@@ -110,6 +109,16 @@ class OptimizerChoice(Record):
     clip_norm: float | None = Field(None, gt=0.0, le=1e6)
     accumulate: int = Field(1, ge=1, le=1024)
     ema: float | None = Field(None, ge=0.5, le=0.99999)
+
+    @field_validator("name")
+    @classmethod
+    def check_name(cls, name: str) -> str:
+        return parts("optimizers")[name].key
+
+    @field_validator("schedule")
+    @classmethod
+    def check_schedule(cls, schedule: str) -> str:
+        return parts("schedules")[schedule].key
 
 
 class MixChoice(Record):

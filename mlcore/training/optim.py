@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from mlcore.spec.learning_rates import base_rates, schedule_factor
+from mlcore.spec.learning_rates import base_rates
+from mlcore.spec.schedules import PlateauSchedule, Schedule
 from mlcore.spec.sections import HeadChoice, OptimizerChoice
 from mlcore.training.embedder import Embedder
 from mlcore.training.methods import TrainingMethod
-
-PLATEAU_WINDOWS = 10
+from mlcore.training.optimizers import OPTIMIZERS
 
 
 def build_optimizer(
@@ -60,22 +59,7 @@ def build_optimizer(
         return torch.optim.SGD([torch.zeros(0)], lr=0.0)
     if not groups:
         raise ValueError("nothing would be trained: no part of backbone, head and loss has trainable weights.")
-    if choice.name in ("radam", "lion"):
-        return of_tensors_together(choice.name, groups)
-    # Fused: one call for all tensors of a group instead of nine for each, a tenth of a small network's step.
-    fused = all(parameter.device.type in ("cpu", "cuda") for group in groups for parameter in group["params"])
-    if choice.name == "sgd":
-        return torch.optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True, fused=fused)
-    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[choice.name](groups, lr=0.0, fused=fused)
-
-
-def of_tensors_together(name: str, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """RAdam as torch has it, with weight decay apart from the gradient as in AdamW; Lion from timm."""
-    if name == "radam":
-        return torch.optim.RAdam(groups, lr=0.0, decoupled_weight_decay=True)
-    from timm.optim import Lion  # here, because it takes a second and few runs want it
-
-    return Lion(groups, lr=0.0)
+    return OPTIMIZERS[choice.name].build().make(groups)
 
 
 def unique(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
@@ -83,18 +67,14 @@ def unique(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
 
 
 class Plateau(nn.Module):
-    """What is multiplied into the learning rates while the training loss no longer falls.
+    """The factor of a schedule that follows the loss, and what it has seen of it; saved with the run.
 
-    The mean loss of every window of steps is compared with the lowest so far; `patience` windows in a row that are not
-    at least 1 % below it multiply `factor` by `drop_to`. It goes by the training loss, not by held-out images: what
-    steers a training is no longer held out, and those looks come when the evaluator is free. Its state is saved.
+    See `PlateauSchedule` for when it drops.
     """
 
-    def __init__(self, choice: OptimizerChoice, total_steps: int) -> None:
+    def __init__(self, schedule: PlateauSchedule) -> None:
         super().__init__()
-        self.window = choice.drop_every or max(1, total_steps // PLATEAU_WINDOWS)
-        self.patience = choice.patience
-        self.drop_to = choice.drop_to
+        self.schedule = schedule
         for name, start in (("factor", 1.0), ("lowest", math.inf), ("total", 0.0), ("seen", 0.0), ("waited", 0.0)):
             self.register_buffer(name, torch.tensor(start, dtype=torch.float64))
 
@@ -104,7 +84,7 @@ class Plateau(nn.Module):
             return
         self.total += loss
         self.seen += 1
-        if self.seen < self.window:
+        if self.seen < self.schedule.window:
             return
         mean = self.total / self.seen
         self.total.zero_()
@@ -114,8 +94,8 @@ class Plateau(nn.Module):
             self.waited.zero_()
             return
         self.waited += 1
-        if self.waited >= self.patience:
-            self.factor *= self.drop_to
+        if self.waited >= self.schedule.patience:
+            self.factor *= self.schedule.drop_to
             self.waited.zero_()
 
 
@@ -164,11 +144,12 @@ def half_precision(wish: str, device: torch.device) -> torch.dtype | None:
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[wish]
 
 
-def rate_factor(choice: OptimizerChoice, step: int, total_steps: int, plateau: Plateau | None = None) -> float:
+def rate_factor(schedule: Schedule, step: int, plateau: Plateau | None = None) -> float:
     """What the learning rates are multiplied by at the step that is `step` steps after the start (0 is the first)."""
-    if choice.schedule == "plateau" and plateau is not None and step >= choice.warm_up_steps:
-        return float(plateau.factor)
-    return schedule_factor(choice, step, total_steps)
+    factor = schedule.factor(step)
+    if plateau is not None and step >= schedule.warm_up_steps:
+        factor *= float(plateau.factor)
+    return factor
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> dict[str, float]:

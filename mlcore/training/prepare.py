@@ -13,8 +13,9 @@ from torch.optim.swa_utils import AveragedModel
 from mlcore.data import ImageTable, Split, load
 from mlcore.samplers import SAMPLERS
 from mlcore.spec.data_split import build_split, count_classes_to_generalise
-from mlcore.spec.learning_rates import base_rates
+from mlcore.spec.learning_rates import base_rates, build_schedule
 from mlcore.spec.run_spec import RunSpec
+from mlcore.spec.schedules import PlateauSchedule, Schedule
 from mlcore.text.image_texts import ImageTexts
 from mlcore.training.batches import Batches
 from mlcore.training.build import (
@@ -61,6 +62,7 @@ class Prepared:
     features: FeatureReader
     batches: Batches
     optimizer: torch.optim.Optimizer
+    schedule: Schedule
     plateau: Plateau | None
     autocast_dtype: torch.dtype | None
     scaler: Scaler | None
@@ -132,7 +134,8 @@ def prepare(spec: RunSpec, *, runs: str | Path | None = None) -> Prepared:
     optimizer = build_optimizer(choice, model, method, learned, rates=rates, idle=steps == 0)
     autocast_dtype = half_precision(spec.precision, device)
     scaler = Scaler(device.type) if autocast_dtype == torch.float16 else None
-    plateau = Plateau(choice, steps) if choice.schedule == "plateau" else None
+    schedule = build_schedule(choice, steps)
+    plateau = Plateau(schedule) if isinstance(schedule, PlateauSchedule) else None
     average = averaged(model, choice.ema) if choice.ema is not None else None
 
     modules = {
@@ -162,6 +165,7 @@ def prepare(spec: RunSpec, *, runs: str | Path | None = None) -> Prepared:
         features=features,
         batches=Batches(sampler, spec.seed, choice.accumulate, state if looks else None),
         optimizer=optimizer,
+        schedule=schedule,
         plateau=plateau,
         autocast_dtype=autocast_dtype,
         scaler=scaler,

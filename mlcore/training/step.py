@@ -36,7 +36,7 @@ class StepResult:
 def train_step(prepared: Prepared, step: int) -> StepResult:
     """The step that follows the first `step` ones; a loss that is not finite changes nothing but is told."""
     spec, optimizer, plateau = prepared.spec, prepared.optimizer, prepared.plateau
-    learning_rates = set_rates(optimizer, rate_factor(spec.optimizer, step, spec.budget.steps, plateau))
+    learning_rates = set_rates(optimizer, rate_factor(prepared.schedule, step, plateau))
     optimizer.zero_grad(set_to_none=True)
     batches = [add_gradient(prepared, step, number) for number in range(spec.optimizer.accumulate)]
     outcomes = [outcome for outcome, _ in batches]

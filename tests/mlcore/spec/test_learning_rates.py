@@ -6,7 +6,7 @@ import pytest
 
 from mlcore.data import load
 from mlcore.spec.data_split import build_split, count_classes_to_generalise
-from mlcore.spec.learning_rates import base_rates, full_rate_steps, rate_scale, schedule_factor
+from mlcore.spec.learning_rates import base_rates, build_schedule, full_rate_steps, rate_scale
 from mlcore.spec.run_spec import RunSpec
 from mlcore.spec.sections import HeadChoice, OptimizerChoice
 
@@ -17,7 +17,8 @@ FINE_TUNING = OptimizerChoice(backbone_lr=6e-5, head_lr=6e-4, schedule="cosine",
 @pytest.mark.parametrize("steps", [1, 7, 300, 10_000])
 def test_a_run_moves_as_far_as_so_many_steps_at_the_full_rate(schedule, steps):
     choice = OptimizerChoice(schedule=schedule, warm_up_steps=min(20, steps // 2))
-    wanted = sum(schedule_factor(choice, step, steps) for step in range(steps))
+    schedule = build_schedule(choice, steps)
+    wanted = sum(schedule.factor(step) for step in range(steps))
     assert full_rate_steps(choice, steps) == pytest.approx(wanted, rel=0.01)
 
 
