@@ -79,4 +79,6 @@ def fault_sentence(model: type[BaseModel], fault: Any) -> str:
         return f"There is no setting '{place}'.{nearest_word(str(fault['loc'][-1]), known.model_fields)}"
     if not place:
         return message
+    if fault["type"] == "value_error":  # a whole sentence of our own
+        return f"{place}: {message}"
     return f"{place}: {message[0].lower()}{message[1:]}; got {fault['input']!r}."
