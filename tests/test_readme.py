@@ -43,3 +43,11 @@ def test_the_example_of_a_loss_passes_what_every_loss_must(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+
+
+def test_contributing_names_every_class_attribute_that_the_suites_read_of_a_loss():
+    told = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    suites = "".join(path.read_text("utf-8") for path in (ROOT / "tests/mlcore/losses").glob("*.py"))
+    read = set(re.findall(r"""(?:excused\(spec|getattr\(spec\.load\(\)), "(\w+)\"""", suites))
+    assert {"depends_on_order", "without_anchors"} <= read
+    assert [name for name in sorted(read | {"fitting_distances", "compares_views"}) if f"`{name}`" not in told] == []
