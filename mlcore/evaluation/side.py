@@ -7,8 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
+from mlcore.evaluation.array_checks import finite_rows, unit_rows
 from mlcore.evaluation.clustering import clustered, has_groups
-from mlcore.evaluation.ranking import Ranking, counts_of, own_hits, rank
+from mlcore.evaluation.ranking import Ranking, counts_of, own_hits, rank, ranked
 from mlcore.evaluation.retrieval import can_be_wrong, nearest, quick_ranking
 
 MOST_RANKED = 5000  # queries: two seconds of one core; twice as many take four times as long
@@ -95,6 +96,23 @@ class Side:
         if self.among_itself:
             return rank(self.embeddings, self.labels, **how)
         return rank(self.queries, self.query_labels, self.gallery, self.gallery_labels, itself=self.itself, **how)
+
+    def hits(self, k: int) -> np.ndarray:
+        """(A, k) whether each of the nearest k is of the query's class, nearest first; all columns that there are."""
+        if self.among_itself:
+            queries, labels, gallery, gallery_labels = self.embeddings, self.labels, self.embeddings, self.labels
+            itself = np.arange(len(labels))
+        else:
+            queries, labels, gallery, gallery_labels = (
+                self.queries, self.query_labels, self.gallery, self.gallery_labels
+            )  # fmt: skip
+            itself = np.full(len(labels), -1) if self.itself is None else self.itself
+        prepare = unit_rows if self.normalize else finite_rows
+        queries, gallery = prepare(queries, "hits", "queries"), prepare(gallery, "hits", "gallery")
+        asked = self.asked
+        depth = min(k, len(gallery) - bool((itself >= 0).any()))
+        order = ranked(queries[asked], gallery, itself[asked], depth, True, self.normalize)
+        return (gallery_labels[order] == labels[asked][:, None]) & (order != itself[asked][:, None])
 
     @cached_property
     def clusters(self) -> tuple[np.ndarray, np.ndarray] | None:

@@ -67,18 +67,18 @@ def held_out_side(table: ImageTable, split: Split) -> Iterator[str]:
     if len(classes) == 1 and split.queries is None:
         yield (
             f"Of the held-out images only those of one class have others of theirs, {named(table, classes[0])}: any "
-            f"figure would be high whatever is learned, so none is given. {cure(table, split)}"
+            f"metric would be high whatever is learned, so none is given. {cure(table, split)}"
         )
         return
     if split.queries is not None and len(np.unique(table.labels[split.gallery])) == 1:
-        yield "The gallery holds one class only, so every search is right and no figure is given. Choose another split."
+        yield "The gallery holds one class only, so every search is right and no metric is given. Choose another split."
         return
     lone = len(queries) - len(asking)
     if lone:
         yield f"{lone:,} of {len(queries):,} held-out images have no other of their class to be found, and do not ask."
     if counts.max() >= MOSTLY * len(asking):
         most = f"{counts.max():,} of the {len(asking):,} held-out images that ask are of one class"
-        yield f"{most}, {named(table, classes[counts.argmax()])}: a high figure says little."
+        yield f"{most}, {named(table, classes[counts.argmax()])}: a high metric says little."
 
 
 def asking_labels(table: ImageTable, split: Split) -> np.ndarray:

@@ -106,7 +106,7 @@ class Distillation(nn.Module):
     better (glyphs, MAP@R on unseen classes, one seed: a run of .563 beside a contrastive loss .682 -> .748, alone
     .734). Features of ImageNet add nothing to a loss there. Behind a map the embedding may lie askew: it holds what the
     teacher's can be computed from, not the same cosines. A teacher that was trained on held-out images passes them on,
-    and then the held-out figures flatter.
+    and then the held-out metrics flatter.
 
     Shapes: embeddings (B, D) float; rows (B,) places in the training split. `ask` must have run to its end before.
     """
@@ -128,7 +128,7 @@ class Distillation(nn.Module):
         leaked = int(np.isin(split.held_out, self.teacher.seen).sum())
         if leaked:
             text = f"The teacher was trained on {leaked:,} of the {len(split.held_out):,} images that are held out here"
-            yield Warned(step, f"{text}, so held-out figures flatter this run.")
+            yield Warned(step, f"{text}, so held-out metrics flatter this run.")
         model, found = self.teacher.model.to(source.device).eval(), []
         for part in chunks(len(split.train)):
             with torch.no_grad():

@@ -20,7 +20,7 @@ class Benchmark(ABC):
     `folder` is the name that its archive unpacks to: the path may be that folder or the one that holds it. `marks` are
     files that only this benchmark has. `counts` are the images and classes of each side that papers report on.
 
-    A copy with other counts is refused, for its figures could not be compared with anybody's and nothing in them would
+    A copy with other counts is refused, for its results could not be compared with anybody's and nothing in them would
     show it; whoever means a part of a benchmark says so with `check_counts` off. An image that a list names and that is
     not there is left out by the import, with its name.
     """
@@ -71,7 +71,7 @@ class Benchmark(ABC):
         has = {side: (images[side], len(classes[side])) for side in self.counts}
         if has != self.counts:
             raise ValueError(
-                f"{self.title}: {counts_text(self.counts)} are expected; its lists have {counts_text(has)}. Figures on "
+                f"{self.title}: {counts_text(self.counts)} are expected; its lists have {counts_text(has)}. Results on "
                 "another set cannot be compared with papers. Unpack it again, or switch check_counts off."
             )
 

@@ -28,7 +28,7 @@ class InShop(Benchmark):
     """52,712 photos of 7,982 pieces of clothing: 25,882 of 3,997 train; of 3,985 others 14,218 ask among 12,612.
 
     Expected: list_eval_partition.txt (also in Eval or Anno) and the folder img (also in Img). Queries are searched in
-    the gallery alone; both are held out, and to merge them gives other figures than papers have. A piece's parent is
+    the gallery alone; both are held out, and to merge them gives other results than papers have. A piece's parent is
     where it hangs, such as WOMEN/Dresses: where its photos lie in several places, the first in the list.
 
     Raises: ValueError if the path is no such folder, the list is damaged, or counts differ.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -133,3 +134,33 @@ def test_no_page_and_no_command_lists_metrics_of_its_own():
     ]
     assert len(files) > 100
     assert not found
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("searched", ["itself", "gallery", "gallery with the queries"])
+def test_hits_are_those_that_recall_counts(searched, normalize):
+    rows, labels = sample()
+    labels[-1] = 99  # alone
+    how = {"normalize": normalize, "whole_gallery": True}
+    one = {
+        "itself": Side(rows, labels, **how),
+        "gallery": Side(rows[:20], labels[:20], rows[:20], labels[:20], rows[20:], labels[20:], **how),
+        "gallery with the queries": Side(
+            rows[:20], labels[:20], rows[:20], labels[:20], rows, labels, np.arange(20), **how
+        ),
+    }[searched]
+    for k in (1, 2, 4, 8):
+        np.testing.assert_array_equal(one.hits(k).any(axis=1), one.ranking.metrics[f"recall_at_{k}"])
+    assert one.hits(1000).shape == (len(one.asked), 40 if searched == "gallery" else 59)
+    assert one.hits(1000).any(axis=1).all()
+
+
+def test_the_example_of_a_metric_works_as_it_stands():
+    text = (Path(mlcore.__file__).parents[1] / "CONTRIBUTING.md").read_text()
+    (example,) = re.findall(r"```python\n(@METRICS.add.*?)```", text, re.DOTALL)
+    try:
+        exec(example, {"METRICS": METRICS, "Side": Side, "np": np})
+        found = told(Side(*sample()))
+    finally:
+        METRICS.remove("hit_rate_at_16")
+    assert found["recall_at_8"] <= found["hit_rate_at_16"] <= 1

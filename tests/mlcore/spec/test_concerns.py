@@ -49,7 +49,7 @@ def test_a_usual_run_gives_no_concern():
         ([1] * 60, {}, "Bring more images of each class"),
         ([9] * 10 + [1] * 10, {}, "training classes have one image, which makes no pair"),
         ([9] * 10 + [1] * 10, {}, "held-out images have no other of their class to be found, and do not ask"),
-        ([400, 20, 20, 20], {"dataset.split": "sample"}, "a high figure says little"),
+        ([400, 20, 20, 20], {"dataset.split": "sample"}, "a high metric says little"),
         ([20] * 10, {"sampler.batch_size": 512}, "A batch of 512 is more than the 100 training images"),
         ([3] * 20, {"loss": "contrastive"}, "10 of 10 training classes have fewer images than the 4"),
         ([20] * 10, {"optimizer.warm_up_steps": 300}, "The warm-up of 300 steps does not end"),

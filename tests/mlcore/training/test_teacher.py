@@ -231,7 +231,7 @@ def test_other_images_unfinished_runs_and_unknown_ones_do_not_teach(runs, quick_
 def test_a_teacher_that_has_seen_what_is_held_out_is_warned_of(runs, quick_spec, taught):
     spec = quick_spec.changed({"teacher.run": taught.run_id, "dataset.split_seed": 5, "budget.steps": 1})
     warnings = [event.text for event in events_of(spec, runs=runs.root) if event.kind == "warning"]
-    assert any("held-out figures flatter" in text for text in warnings)
+    assert any("held-out metrics flatter" in text for text in warnings)
     same = events_of(spec.changed({"dataset.split_seed": 0}), runs=runs.root)
     assert not [event for event in same if event.kind == "warning"]
 
