@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mlcore.distances import CosineSimilarity, Distance
 
 KINDS = ("flat", "ivf", "hnsw")
 FAISS_METRICS = {"cosine": faiss.METRIC_INNER_PRODUCT, "l2": faiss.METRIC_L2}
+LabelledImages = Dataset[tuple[Tensor, object]]
 
 
 class MatchFinder:
@@ -146,22 +148,22 @@ class FaissIndex:
         if self.kind == "flat":
             return faiss.IndexFlat(columns, metric)
         if self.kind == "hnsw":
-            index = faiss.IndexHNSWFlat(columns, self.links, metric)
-            index.hnsw.efConstruction = max(40, self.effort)
-            return index
+            graph = faiss.IndexHNSWFlat(columns, self.links, metric)
+            graph.hnsw.efConstruction = max(40, self.effort)
+            return graph
         lists = self.lists or max(1, round(len(rows) ** 0.5))
         if lists > len(rows):
             raise ValueError(f"FaissIndex: lists must be at most the {len(rows)} rows; got {lists}.")
         coarse = faiss.IndexFlat(columns, metric)
-        index = faiss.IndexIVFFlat(coarse, columns, lists, metric)
-        index.cp.min_points_per_centroid = 1
-        index.train(rows)
-        return index
+        cells = faiss.IndexIVFFlat(coarse, columns, lists, metric)
+        cells.cp.min_points_per_centroid = 1
+        cells.train(rows)
+        return cells
 
     def set_effort(self, k: int) -> None:
-        if self.kind == "ivf":
+        if isinstance(self.index, faiss.IndexIVFFlat):
             self.index.nprobe = min(self.probes, self.index.nlist)
-        elif self.kind == "hnsw":
+        elif isinstance(self.index, faiss.IndexHNSWFlat):
             self.index.hnsw.efSearch = max(self.effort, k)
 
     def prepared(self, embeddings: Tensor | np.ndarray) -> np.ndarray:
@@ -216,8 +218,11 @@ class InferenceModel:
                 module.training = True
         return F.normalize(embeddings) if self.normalize_embeddings else embeddings
 
-    def get_embeddings_from_tensor_or_dataset(self, inputs: Tensor | list[Tensor] | Dataset, batch_size: int) -> Tensor:
+    def get_embeddings_from_tensor_or_dataset(
+        self, inputs: Tensor | list[Tensor] | LabelledImages, batch_size: int
+    ) -> Tensor:
         """(N, D) embeddings, a batch at a time."""
+        batches: Iterable[Tensor | list[Tensor]]
         if isinstance(inputs, Tensor | list):
             batches = [inputs[start : start + batch_size] for start in range(0, len(inputs), batch_size)]
         elif isinstance(inputs, Dataset):
@@ -229,11 +234,11 @@ class InferenceModel:
             raise ValueError("InferenceModel: inputs must not be empty.")
         return torch.cat(embeddings)
 
-    def train_knn(self, inputs: Tensor | list[Tensor] | Dataset, batch_size: int = 64) -> None:
+    def train_knn(self, inputs: Tensor | list[Tensor] | LabelledImages, batch_size: int = 64) -> None:
         """Make the gallery of these inputs; what was there is gone."""
         self.knn_func.train(self.get_embeddings_from_tensor_or_dataset(inputs, batch_size))
 
-    def add_to_knn(self, inputs: Tensor | list[Tensor] | Dataset, batch_size: int = 64) -> None:
+    def add_to_knn(self, inputs: Tensor | list[Tensor] | LabelledImages, batch_size: int = 64) -> None:
         """Add these inputs behind those in the gallery."""
         self.knn_func.add(self.get_embeddings_from_tensor_or_dataset(inputs, batch_size))
 

@@ -10,6 +10,7 @@ import functools
 import threading
 import warnings
 from dataclasses import dataclass
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -249,7 +250,7 @@ def _optimised(points: np.ndarray, unit: np.ndarray, effort: Effort, random: np.
 
 
 @functools.cache
-def _umap() -> tuple[object, object]:
+def _umap() -> tuple[ModuleType, ModuleType]:
     """umap's modules, imported late: they take seconds, and only the projector needs them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)

@@ -15,7 +15,7 @@ from app.lab.compare_losses import USUAL_FIVE
 from app.shared.datasets import image_sets
 from app.shared.draft import OTHERS, Draft
 from app.shared.stored_widgets import act_button, one_of_few
-from app.shared.text import count, plain
+from app.shared.text import count, look_up_words, plain
 from app.shared.url import mirror, went_back
 from app.shared.view import look_at
 from app.widgets.tiles import Row, Tile, atlas_carrier, image_tiles
@@ -163,7 +163,7 @@ if key in own:
         "Show",
         list(VIEWS),
         st.session_state[SHOWN],
-        words=VIEWS.get,
+        words=look_up_words(VIEWS),
         label_visibility="collapsed",
         width="stretch",
     )

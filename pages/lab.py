@@ -50,10 +50,11 @@ with st.bottom, st.container(horizontal=True, vertical_alignment="center"):
         disabled=spec is None or bool(blocked or hopeless),
         help=plain(blocked or hopeless, 400) if blocked or hopeless else None,
     )
+    dataset = draft.part("dataset")
     words = [
         parts("losses")[draft.get("loss")].title,
         parts("backbones")[draft.get("backbone")].title,
-        plain(draft.part("dataset").title) if draft.part("dataset") else None,
+        plain(dataset.title) if dataset else None,
     ]
     start_caption(" · ".join(filter(None, words)))
     group_words(view.run)

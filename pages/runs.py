@@ -38,9 +38,14 @@ def on_each(act: str, chosen: list[str]) -> None:
 
 
 def delete(chosen: list[str]) -> None:
-    gone = []
+    gone: list[str] = []
+
+    def delete_one(run_id: str) -> None:
+        stage.runs.delete(run_id)
+        gone.append(run_id)
+
     for run_id in chosen:
-        told(lambda run_id=run_id: gone.append(stage.runs.delete(run_id) or run_id))()
+        told(delete_one)(run_id)
     look_away_from(gone)
     st.session_state[TRASHED] = gone
     st.session_state[TABLE] = st.session_state.get(TABLE, 0) + 1

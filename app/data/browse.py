@@ -53,7 +53,8 @@ def class_rows(
 ) -> tuple[list[Row], tuple[int, ...]]:
     """A row a class (its name, how many images it has and on which side they are, its first images), and the images
     that are shown, in the order of their tiles."""
-    rows, shown = [], []
+    rows: list[Row] = []
+    shown: list[int] = []
     for label in classes:
         places = np.flatnonzero(table.labels == label)
         held = int(held_out[places].sum())

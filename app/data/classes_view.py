@@ -21,7 +21,7 @@ from app.shared.data_split import (
 from app.shared.draft import Draft
 from app.shared.draft import usual as usual_settings
 from app.shared.stored_widgets import one_of_few, slid_number, typed_number
-from app.shared.text import plain
+from app.shared.text import look_up_words, plain
 from app.widgets.tiles import Row, Tile, atlas_carrier, image_tiles
 from mlcore.data import ImageTable
 
@@ -61,9 +61,9 @@ def split_view(key: str, table: ImageTable) -> tuple[np.ndarray, bool]:
         settings[name] = widget(f"data.{name}.{key}", label, *options, settings[name], **more)
 
     with by_column:
-        keep("dataset.split", one_of_few, "Held out", list(ways), words=ways.get, help=HELD_OUT_HELP)
+        keep("dataset.split", one_of_few, "Held out", list(ways), words=look_up_words(ways), help=HELD_OUT_HELP)
     by = settings["dataset.split"]
-    if by == "fold":
+    if by == "fold" and table.folds is not None:
         with one:
             keep("dataset.fold", typed_number, "Fold that is held out", 0, int(table.folds.max()))
     elif by != "official":

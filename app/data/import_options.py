@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from app.data.uploads import Uploaded
-from app.shared.text import count, plain
+from app.shared.text import count, look_up_words, plain
 from mlcore.data.import_preview import LookedAt, look_at_path
 from mlcore.data.sources import SOURCES, fitting_sources
 from mlcore.data.sources.safe_folder import also_allowed
@@ -36,7 +36,7 @@ def options_at(path: str | None, given: dict[str, str]) -> list[str]:
     """`given` are options of the source that are settled already."""
     keys = ["table"] if given else sources_at(path) if path else []
     spec, values = None, {}
-    if keys:
+    if path and keys:
         spec = SOURCES[chosen_source(keys)]
         values = source_widgets(spec, path, without=tuple(given))
         show_look(path, spec, {**values, **given})
@@ -95,7 +95,8 @@ def option_widget(param: Param, spec: Spec, examples: dict[str, str]) -> Any:
     if param.kind == "bool":
         return st.toggle(param.title, param.default, key=key, help=knob.text)
     if param.kind == "int":
-        return st.number_input(param.title, int(knob.low), int(knob.high), param.default, key=key, help=knob.text)
+        low, high = (None if bound is None else int(bound) for bound in (knob.low, knob.high))
+        return st.number_input(param.title, low, high, param.default, key=key, help=knob.text)
     typed = st.text_input(param.title, key=key, help=knob.text, placeholder=knob.none, max_chars=1000)
     return typed.strip() or param.default
 
@@ -162,7 +163,7 @@ def stored_size() -> list[str]:
     fit = st.segmented_control(
         "Images that are not square",
         ["crop", "pad"],
-        format_func={"crop": "Cut", "pad": "Keep all"}.get,
+        format_func=look_up_words({"crop": "Cut", "pad": "Keep all"}),
         default="crop",
         required=True,
         key="data.fit",

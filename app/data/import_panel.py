@@ -10,7 +10,7 @@ from app.data.import_options import import_options
 from app.data.jobs import Job, jobs
 from app.data.uploads import KINDS, let_go, session_upload, uploaded
 from app.shared.stored_widgets import act_button
-from app.shared.text import clock, count, plain, size
+from app.shared.text import clock, count, look_up_words, plain, size
 from mlcore.commands.data import same_import
 from mlcore.data.image_set_writer import remove_unfinished, unfinished
 from mlcore.data.store import data_root
@@ -36,7 +36,7 @@ def adding() -> None:
         by = st.segmented_control(
             "From",
             ["upload", "path"],
-            format_func={"upload": "Upload", "path": "A path on this computer"}.get,
+            format_func=look_up_words({"upload": "Upload", "path": "A path on this computer"}),
             default="upload",
             required=True,
             key="data.from",
@@ -85,6 +85,8 @@ def begin_import(uploader: str | None, path: str | None, title: str, options: li
     if sent:
         stored = uploaded(sent)
         upload, path = stored.folder, stored.path
+    if not path:
+        raise ValueError("There is nothing to import any more. Choose the files again.")
     named = ["--title", title] if title else []
     begin(title or "images", ["import", *options, *named, "--json", "--progress", "--", path], upload)
     let_go(sent)
@@ -155,8 +157,8 @@ def told_set(job: Job) -> None:
         st.success(f"“{plain(job.title)}” is here.", icon=":material/check:")
         dismiss_button(job)
         return
-    result = job.result()
-    st.session_state["data.set"] = result.get("id") or result["set"]
+    result = job.result() or {}
+    st.session_state["data.set"] = result.get("id") or result.get("set")
     st.session_state.pop("data.row", None)
     jobs().dismiss(job)
     st.toast(f"“{plain(job.title)}” is here.", icon=":material/check:")
@@ -179,12 +181,13 @@ def left_behind() -> None:
         for begun in stale:
             st.markdown(f"An import of “{plain(begun.title or begun.path or 'some images')}” was begun and not ended.")
             if begun.path and Path(begun.path).exists():
+                resume = [*same_import(begun, begun.path)[3:], "--json", "--progress"]
                 act_button(
                     "Go on",
                     icon=":material/play_arrow:",
                     key=f"data.unfinished.{begun.folder.name}",
                     on_click=begin,
-                    args=(begun.title or Path(begun.path).stem, [*same_import(begun)[3:], "--json", "--progress"]),
+                    args=(begun.title or Path(begun.path).stem, resume),
                 )
         act_button(
             f"Remove what they left ({size(sum(begun.bytes for begun in stale))})",

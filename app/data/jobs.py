@@ -41,7 +41,7 @@ class Job:
     arguments: list[str]
     folder: Path
     upload: Path | None = None
-    process: subprocess.Popen | None = None
+    process: subprocess.Popen[bytes] | None = None
     began: float = field(default_factory=time.monotonic)
     asked_to_stop: bool = False
 
@@ -66,7 +66,7 @@ class Job:
     @property
     def code(self) -> int | None:
         """None while it goes on."""
-        return self.process.poll()
+        return None if self.process is None else self.process.poll()
 
     @property
     def stopped(self) -> bool:
@@ -120,7 +120,7 @@ class Job:
 
     def stop(self) -> None:
         """Ask it to end; what an import has read stays, and the same import goes on from there."""
-        if self.code is None:
+        if self.process is not None and self.code is None:
             self.asked_to_stop = True
             with contextlib.suppress(ProcessLookupError):
                 self.process.send_signal(signal.SIGINT)

@@ -13,7 +13,7 @@ from app.data.plan_store import Now, PlanInMaking, Sources, figures_of, prepared
 from app.data.step_forms import FORMS
 from app.shared.figures import count_figure
 from app.shared.stored_widgets import act_button, stored_widget, told_apart
-from app.shared.text import count, plain, size
+from app.shared.text import count, look_up_words, plain, size
 from app.shared.theme import current_theme
 from app.widgets.chart.widget import chart
 from mlcore.data.store import SetFacts, all_sets, full_titles
@@ -73,7 +73,7 @@ def merging(facts: SetFacts, making: PlanInMaking) -> None:
             st.multiselect,
             "Merge with",
             list(others),
-            format_func=told_apart(list(others), titles.get),
+            format_func=told_apart(list(others), look_up_words(titles)),
             placeholder="Other sets of the same stored size",
         )
         stored_widget(merge, f"data.with.{facts.id}", chosen, making.merge_with)
@@ -212,7 +212,7 @@ def save_table(set_id: str, index: Any) -> None:
     """Writes first: a button that writes when it is pressed hands over nothing once the page has run again."""
     st.write(f"{count(len(index), 'image')}: file, label, parent, size, hash, split and fold of each.")
     kind = st.segmented_control(
-        "As", TABLE_KINDS, default="csv", required=True, format_func=TABLE_KINDS.get, key="data.table.kind"
+        "As", TABLE_KINDS, default="csv", required=True, format_func=look_up_words(TABLE_KINDS), key="data.table.kind"
     )
     with st.spinner("Writing …"):
         written = table_bytes(index, kind)

@@ -11,7 +11,7 @@ import streamlit as st
 from app.data.browse import pictures_at
 from app.data.plan_store import Now, pairs_of, prepared
 from app.shared.stored_widgets import act_button
-from app.shared.text import count
+from app.shared.text import count, look_up_words
 from app.widgets.tiles import Row, Tile, atlas_carrier, image_tiles
 from mlcore.data.natural_order import natural_key
 
@@ -85,7 +85,7 @@ def duplicates(now: Now) -> Step | None:
     kinds = right.pills(
         "Pairs",
         list(KINDS),
-        format_func=KINDS.get,
+        format_func=look_up_words(KINDS),
         selection_mode="multi",
         default=list(KINDS),
         key="data.near.kinds",
@@ -200,7 +200,7 @@ def split(now: Now) -> Step | None:
     how = st.segmented_control(
         "Hold out",
         list(hows),
-        format_func=hows.get,
+        format_func=look_up_words(hows),
         default="split_classes",
         required=True,
         key="data.split.how",
@@ -216,7 +216,7 @@ def split(now: Now) -> Step | None:
         )
         high = right.number_input("and at most (images)", 1, 10_000_000, int(sizes.max()), key="data.split.high")
         return {"step": how, "low": int(low), "high": int(high)}
-    usual = {"split_classes": 0.5, "split_samples": 0.2}[how]
+    usual = 0.5 if how == "split_classes" else 0.2
     share = left.slider("Share held out", 0.05, 0.95, usual, 0.05, key=f"data.split.{how}", format="%.2f")
     with right:
         return {"step": how, "held_out": share, "seed": seed_input("data.split.seed")}
@@ -228,7 +228,7 @@ def folds(now: Now) -> Step | None:
     by = middle.segmented_control(
         "Deal out",
         ["sample", "class"],
-        format_func={"sample": "Images", "class": "Classes"}.get,
+        format_func=look_up_words({"sample": "Images", "class": "Classes"}),
         default="sample",
         required=True,
         key="data.folds.by",

@@ -133,7 +133,9 @@ def let_go(sent: Sequence[Any]) -> None:
     """Give back what holds uploaded files for this session, on the disk and in Streamlit's memory."""
     session_upload().let_go()
     context = get_script_run_ctx()
-    remove = getattr(context.uploaded_file_mgr, "remove_file", None) if context is not None else None
+    if context is None:
+        return
+    remove = getattr(context.uploaded_file_mgr, "remove_file", None)
     if remove is not None:  # another manager of uploads may hold them elsewhere
         for file in sent:
             remove(session_id=context.session_id, file_id=file.file_id)

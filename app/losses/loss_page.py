@@ -52,8 +52,10 @@ SYMBOLS = {
 def chosen_loss() -> Spec:
     """The loss that was pressed last, else that of the link, else the one looked at before; kept in the URL."""
     room = parts("losses")
-    named = st.session_state.pop(PRESSED, None) or st.query_params.get("loss") or st.session_state.get(CHOSEN)
-    if named is not None and named not in room:
+    pressed, linked = st.session_state.pop(PRESSED, None), st.query_params.get("loss")
+    before = st.session_state.get(CHOSEN)
+    named = str(pressed or linked or before or FIRST)
+    if named not in room:
         st.warning(f"The link names a loss that is not here: {plain(named, 60)}.", icon=":material/link_off:")
     key = named if named in room else FIRST
     st.session_state[CHOSEN] = key

@@ -146,14 +146,11 @@ def still_slider(which: str) -> float:
 
 
 def moving_pictures(spec: Spec, values: dict[str, Any]) -> None:
-    for column, (moving, other, look) in zip(
-        st.columns(2, gap="medium"),
-        (
-            ("positive", "negative", "Rising to the right: a far positive costs. Flat: it is left alone."),
-            ("negative", "positive", "Falling to the right: a near negative costs. Flat: it teaches nothing."),
-        ),
-        strict=True,
-    ):
+    pictures: tuple[tuple[curves.Moving, curves.Moving, str], ...] = (
+        ("positive", "negative", "Rising to the right: a far positive costs. Flat: it is left alone."),
+        ("negative", "positive", "Falling to the right: a near negative costs. Flat: it teaches nothing."),
+    )
+    for column, (moving, other, look) in zip(st.columns(2, gap="medium"), pictures, strict=True):
         with column:
             st.markdown(f"**The {moving} moves**")
             figure, shaded = penalty(spec.key, values, moving, still_slider(other), current_theme())
@@ -238,7 +235,10 @@ def weight_pictures(spec: Spec, values: dict[str, Any]) -> None:
         bind="query-params",
         persist_state="session",
     )
-    figure, sentence = weights(spec.key, values, apart / 100, shade)
+    found = weights(spec.key, values, apart / 100, shade)
+    if found is None:
+        return
+    figure, sentence = found
     show(
         figure,
         "losses.weights",

@@ -109,21 +109,20 @@ def with_no_training(table: pd.DataFrame) -> pd.DataFrame:
     if newest.empty:
         return table
     score = newest["group"].map(known).astype(float)
-    rows = newest.assign(
-        **{
-            "id": NO_TRAINING + newest["group"],
-            "name": "No training · " + newest["backbone"],
-            "state": "",
-            "loss": None,
-            SCORE: score,
-            "change": None,
-            "curve": [[value, value] for value in score],
-            "started": newest["started"].where(newest["id"].isna()),
-            "seconds": None,
-            "note": "",
-            "together": "",
-        }
-    )
+    changed: dict[str, Any] = {
+        "id": NO_TRAINING + newest["group"],
+        "name": "No training · " + newest["backbone"],
+        "state": "",
+        "loss": None,
+        SCORE: score,
+        "change": None,
+        "curve": [[value, value] for value in score],
+        "started": newest["started"].where(newest["id"].isna()),
+        "seconds": None,
+        "note": "",
+        "together": "",
+    }
+    rows = newest.assign(**changed)
     both = pd.concat([table, rows.set_axis(newest.index + 0.5).astype(table.dtypes)])
     return both.sort_index().reset_index(drop=True)
 

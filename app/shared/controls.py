@@ -11,6 +11,7 @@ import streamlit as st
 from app.shared.datasets import room_of
 from app.shared.draft import WIDGET, Draft
 from app.shared.stored_widgets import act_button, line_of_text, on_or_off, one_of, one_of_few, slid_number, typed_number
+from app.shared.text import look_up_words
 from mlcore.catalogue import parts
 from mlcore.declare import Param, Spec
 from mlcore.spec.defaults import PART_ROOMS, WEIGHTED
@@ -26,7 +27,7 @@ def part_choice(
     """A list of the parts of a room, but those that it is `without`; returns the chosen one."""
     room = {name: part for name, part in room_of(section).items() if name not in without}
     keys = sorted(room, key=lambda name: room[name].title.lower()) if len(room) > IN_ORDER else list(room)
-    title = {name: room[name].title for name in keys}.get
+    title = look_up_words({name: room[name].title for name in keys})
     chosen = one_of(f"{WIDGET}{section}", label, keys, draft.get(section), words=title, help=help)
     draft.choose(section, chosen)
     return room_of(section)[chosen]
@@ -45,7 +46,12 @@ def optional_part(draft: Draft, section: str, label: str, without: str, keys: li
     ordered = sorted(keys, key=lambda name: room[name].title.lower())
     titles = {LEFT_OUT: without} | {name: room[name].title for name in ordered}
     chosen = one_of(
-        f"{WIDGET}{section}", label, list(titles), draft.get(section) or LEFT_OUT, words=titles.get, help=help
+        f"{WIDGET}{section}",
+        label,
+        list(titles),
+        draft.get(section) or LEFT_OUT,
+        words=look_up_words(titles),
+        help=help,
     )
     draft.choose(section, chosen or None)
     if not chosen:
@@ -110,11 +116,15 @@ def number_widget(param: Param, value: float, name: str) -> float:
     knob = param.knob
     kind = int if param.kind == "int" else float
     low, high = (None if bound is None else kind(bound) for bound in (knob.low, knob.high))
-    field = low is None or high is None or knob.log
-    step = 1 if kind is int else None if field else nice_step((high - low) / SLIDER_STEPS)
-    draw = typed_number if field else slid_number
-    label = lambda shown: knob_label(param, shown)  # noqa: E731
-    return draw(name, label, low, high, kind(value), step=step, help=knob.text, format=number_format(param))
+    options: dict[str, Any] = {"help": knob.text, "format": number_format(param)}
+
+    def label(shown: float) -> str:
+        return knob_label(param, shown)
+
+    if low is None or high is None or knob.log:
+        return typed_number(name, label, low, high, kind(value), step=1 if kind is int else None, **options)
+    step = 1 if kind is int else nice_step((high - low) / SLIDER_STEPS)
+    return slid_number(name, label, low, high, kind(value), step=step, **options)
 
 
 def optional_widget(param: Param, value: Any, name: str) -> Any:
@@ -149,7 +159,13 @@ def nice_step(rough: float) -> float:
 def choice(draft: Draft, name: str, label: str, options: dict[Any, str], *, help: str | None = None) -> Any:
     """One of a few values of a setting, side by side."""
     value = one_of_few(
-        f"{WIDGET}{name}", label, list(options), draft.get(name), words=options.get, help=help, width="stretch"
+        f"{WIDGET}{name}",
+        label,
+        list(options),
+        draft.get(name),
+        words=look_up_words(options),
+        help=help,
+        width="stretch",
     )
     draft.set(name, value)
     return value
@@ -157,7 +173,7 @@ def choice(draft: Draft, name: str, label: str, options: dict[Any, str], *, help
 
 def listed(draft: Draft, name: str, label: str, options: dict[Any, str], *, help: str | None = None) -> Any:
     """One of several values of a setting, in a list."""
-    value = one_of(f"{WIDGET}{name}", label, list(options), draft.get(name), words=options.get, help=help)
+    value = one_of(f"{WIDGET}{name}", label, list(options), draft.get(name), words=look_up_words(options), help=help)
     draft.set(name, value)
     return value
 

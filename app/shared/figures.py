@@ -115,11 +115,12 @@ def metric_figure(
                 line={"color": colour, "width": 2, "dash": dash},
                 marker={"size": 5},
             )
-    first = evaluations[0] if evaluations else None
-    if first is not None and first["held_out"].get(key) is not None:
-        figure.add_hline(y=first["held_out"][key], line={"color": colours["grey"], "width": 1, "dash": "dash"})
-    raw = ((first or {}).get("backbone") or {}).get(key)
-    if raw is not None and raw != first["held_out"].get(key):
+    first = evaluations[0] if evaluations else {}
+    before = first.get("held_out", {}).get(key)
+    if before is not None:
+        figure.add_hline(y=before, line={"color": colours["grey"], "width": 1, "dash": "dash"})
+    raw = (first.get("backbone") or {}).get(key)
+    if raw is not None and raw != before:
         figure.add_scatter(
             x=[0],
             y=[raw],

@@ -54,7 +54,8 @@ def kept_widget(draw: Callable[[Any, str], Any], name: str, kept: Any, *, cleara
 
 def told_apart(options: Sequence[Any], words: Callable[[Any], str]) -> Callable[[Any], str]:
     """`words`, but never the same for two options: the browser names an option by its words alone."""
-    texts, seen = {}, Counter()
+    texts: dict[Any, str] = {}
+    seen: Counter[str] = Counter()
     for option in options:
         text = words(option)
         seen[text] += 1

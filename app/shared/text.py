@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from mlcore.evaluation.metrics import Metric
 from mlcore.runs.states import RunState
@@ -86,6 +88,11 @@ def plain(text: str, most: int = 120) -> str:
     return JOINED.sub(rf"\g<0>{JOINER}", "".join(f"\\{letter}" if letter in MARKUP else letter for letter in cut))
 
 
+def look_up_words(texts: Mapping[Any, str]) -> Callable[[Any], str]:
+    """What gives an option its words, for a widget's `format_func`; one that is not there is said as it is."""
+    return lambda option: texts.get(option, str(option))
+
+
 def shows(letter: str) -> bool:
     return letter.isprintable() and letter not in BIDI
 
@@ -100,10 +107,12 @@ JOINED = re.compile(r":(?=[A-Za-z/])|[wW]{3}(?=\\\.)|@|[<>~-](?=\\?[>=-])")
 
 def fault_words(error: ValueError | OSError) -> str:
     """What went wrong and what to do, for a place that reads Markdown; a disk's own words say less."""
-    number = error.errno if isinstance(error, OSError) else None
-    place = f" ({error.filename})" if number is not None and error.filename else ""
+    if not isinstance(error, OSError) or error.errno is None:
+        return plain(str(error), 600)
+    number = error.errno
+    place = f" ({error.filename})" if error.filename else ""
     if number in (errno.ENOSPC, errno.EDQUOT):
         return plain(f"The disk is full{place}. Free some space, then try again.", 600)
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return plain(f"Nothing can be written there{place}: {error.strerror}. Allow it, then try again.", 600)
-    return plain(f"{error.strerror}{place}" if number is not None else str(error), 600)
+    return plain(f"{error.strerror}{place}", 600)

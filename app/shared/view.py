@@ -8,7 +8,7 @@ import dataclasses
 import time
 import zlib
 from dataclasses import dataclass, field
-from typing import Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 import streamlit as st
 
@@ -72,15 +72,15 @@ class View:
     @classmethod
     def _of_url(cls) -> Self:
         url = st.query_params
-        queries, side = url.get("queries", "hardest"), url.get("side", "held_out")
+        asked: Queries | None = next((known for known in get_args(Queries) if known == url.get("queries")), None)
         return cls(
             run=url.get("run") or None,
             step=whole(url.get("step", "")),
             method=url.get("map") or None,
-            queries=queries if queries in get_args(Queries) else "hardest",
+            queries=asked or "hardest",
             pins=wholes(url.get("pins", ""))[:24],
             picked=whole(url.get("picked", "")),
-            side="train" if side == "train" else "held_out",
+            side="train" if url.get("side") == "train" else "held_out",
             hidden=wholes(url.get("hidden", "")),
             angles=url.get("angles") or None,
             lasso=unpacked(url.get("lasso", "")),
@@ -109,7 +109,7 @@ class View:
         }
         mirror({name: value for name, value in values.items() if value is not None}, NAMES.__contains__)
 
-    def but(self, **changes: object) -> Self:
+    def but(self, **changes: Any) -> Self:
         """The view with changes, which count from the next `read` on: what a callback writes to the URL may be lost."""
         st.session_state[PENDING] = st.session_state.get(PENDING, {}) | changes
         return dataclasses.replace(self, **changes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,16 @@ SHORT_NAMES = {
 REFERENCES = ("self", "sets_combined", "training", "gallery")
 SIDES = ("held_out", "train")
 BATCH = 128
+
+
+@dataclass(frozen=True)
+class Question:
+    """`tester`: a key of TESTERS. `pca`: to how many dimensions embeddings are reduced first, None for not at all."""
+
+    tester: str
+    reference: str
+    side: str
+    pca: int | None
 
 
 def evaluate_run(
@@ -61,18 +72,16 @@ def evaluate_run(
 
     Raises: ValueError if there is no checkpoint yet, the data is missing or another, or the question does not fit it.
     """
-    asked = {"tester": tester_key(tester), "reference": reference, "side": side, "pca": pca}
-    for name, known in (("reference", REFERENCES), ("side", SIDES)):
-        if asked[name] not in known:
-            raise ValueError(f"{name} must be one of {', '.join(known)}; got '{asked[name]}'.")
+    question = Question(tester_key(tester), reference, side, pca)
+    for name, given, known in (("reference", reference, REFERENCES), ("side", side, SIDES)):
+        if given not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}; got '{given}'.")
     checkpoint = last_checkpoint(run)
     with torch_as_it_was():
         prepared, step = rebuild_run(run, checkpoint)
-        named, found = measure_side(prepared, step, **asked, per_class=per_class)
-        before, found_before = None, {}
-        if untrained:
-            before, found_before = measure_side(*rebuild_run(run, None), **asked, per_class=per_class)
-    rows = rows_asking(prepared, reference, side)
+        named, found = measure_side(prepared, step, question, per_class)
+        before, found_before = measure_side(*rebuild_run(run, None), question, per_class) if untrained else (None, {})
+    rows = rows_asking(prepared, question)
     sizes = np.bincount(prepared.table.labels[rows], minlength=len(prepared.table.class_names))
     classes = [
         {"class": prepared.table.class_names[number], "images": int(sizes[number]), "figures": metrics}
@@ -84,24 +93,24 @@ def evaluate_run(
         "name": run.title(),
         "dataset": prepared.table.key,
         "step": step,
-        **asked,
+        **asdict(question),
         "images": len(rows),
         "classes": int((sizes > 0).sum()),
         "figures": named,
         "untrained": before,
-        "no_training": no_training(run, prepared, asked),
+        "no_training": no_training(run, prepared, question),
         "per_class": classes if per_class else None,
     }
 
 
-def no_training(run: RunFolder, prepared: Prepared, asked: dict[str, Any]) -> dict[str, Any] | None:
+def no_training(run: RunFolder, prepared: Prepared, question: Question) -> dict[str, Any] | None:
     """What the run's first look told of the backbone's own features, if it was asked the same question."""
-    usual = {"tester": SHORT_NAMES["global"], "side": "held_out", "pca": None}
-    usual["reference"] = "self" if prepared.split.queries is None else "gallery"
+    reference = "self" if prepared.split.queries is None else "gallery"
+    usual = Question(SHORT_NAMES["global"], reference, "held_out", None)
     history = History(run)
     history.refresh()
     first = history.evaluations[0] if history.evaluations else {}
-    return first.get("backbone") if asked == usual and first.get("step") == 0 else None
+    return first.get("backbone") if question == usual and first.get("step") == 0 else None
 
 
 def tester_key(name: str) -> str:
@@ -134,21 +143,22 @@ def rebuild_run(run: RunFolder, checkpoint: bytes | None) -> tuple[Prepared, int
 
 
 def measure_side(
-    prepared: Prepared, step: int, *, tester: str, reference: str, side: str, pca: int | None, per_class: bool
+    prepared: Prepared, step: int, question: Question, per_class: bool
 ) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:
     """A side's metrics by name, and (if `per_class`) those of each of its classes by number."""
-    check_fit(prepared, tester, reference, side, pca)
-    streams = tester == SHORT_NAMES["two_streams"]
+    check_fit(prepared, question)
+    side = question.side
+    streams = question.tester == SHORT_NAMES["two_streams"]
     needed = [side] if streams else SIDES
     rows = {name: getattr(prepared.split, name) for name in needed}
-    if reference == "gallery":
+    if question.reference == "gallery":
         rows = {side: prepared.split.queries, "gallery": prepared.split.gallery}
     if streams:
         rows = {name: paired(prepared.table.labels, rows[name]) for name in rows}
     references = {"self": [side], "sets_combined": list(SIDES), "training": ["train"], "gallery": ["gallery"]}[
-        reference
+        question.reference
     ]
-    tests = TESTERS[tester].build(batch_size=BATCH, pca=pca, per_class=per_class)
+    tests = TESTERS[question.tester].build(batch_size=BATCH, pca=question.pca, per_class=per_class)
     found = tests.test(
         rows, step, Looking(prepared), splits_to_eval=[(side, references)], collate_fn=labelled(prepared.table)
     )[side]
@@ -156,12 +166,16 @@ def measure_side(
     return {name: found[f"{name}_level0"] for name in told}, found.get("per_class_level0", {})
 
 
-def rows_asking(prepared: Prepared, reference: str, side: str) -> np.ndarray:
-    return prepared.split.queries if reference == "gallery" else getattr(prepared.split, side)
+def rows_asking(prepared: Prepared, question: Question) -> np.ndarray:
+    queries = prepared.split.queries
+    if question.reference == "gallery" and queries is not None:
+        return queries
+    return prepared.split.held_out if question.side == "held_out" else prepared.split.train
 
 
-def check_fit(prepared: Prepared, tester: str, reference: str, side: str, pca: int | None) -> None:
+def check_fit(prepared: Prepared, question: Question) -> None:
     """ValueError, in words of the question, where a tester would have nothing to find."""
+    tester, reference, side, pca = question.tester, question.reference, question.side, question.pca
     table, split = prepared.table, prepared.split
     if tester == SHORT_NAMES["same_parent"] and table.parents is None:
         raise ValueError(

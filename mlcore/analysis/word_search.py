@@ -97,9 +97,7 @@ class WordSearch:
             raise ValueError(f"side must be one of {', '.join(SIDES)}; got '{side}'.")
         if count < 1:
             raise ValueError(f"count must be at least 1; got {count}.")
-        at = moment or self.now
-        if at is None:
-            raise ValueError("The run has no checkpoint yet, and so no trained text side. It keeps one at its looks.")
+        at = moment or self.trained()
         places = np.arange(len(at.images))
         if side != "all":
             held = self.sample["held_out"].astype(bool)
@@ -107,6 +105,12 @@ class WordSearch:
         cosines = at.images[places] @ self.embed(text, at.tower)
         order = np.argsort(-cosines, kind="stable")[:count]
         return [self._hit(int(places[one]), float(cosines[one])) for one in order]
+
+    def trained(self) -> Moment:
+        """Now. Raises: ValueError before the first checkpoint."""
+        if self.now is None:
+            raise ValueError("The run has no checkpoint yet, and so no trained text side. It keeps one at its looks.")
+        return self.now
 
     def unheard(self, words: str) -> list[str]:
         """Those of the typed words that stand in no training text; [] where the texts are not at hand."""
@@ -118,7 +122,7 @@ class WordSearch:
     def embed(self, text: str, tower: TextEncoder) -> np.ndarray:
         """(D,) float32 of length 1. A text of the set is looked up where its sentence embedding is kept."""
         number = self.known.get(text)
-        if number is not None and TextEncoderTrait.FROZEN in self._encoder_traits():
+        if self.texts is not None and number is not None and TextEncoderTrait.FROZEN in self._encoder_traits():
             if self._inputs is None:
                 self._inputs = tower.prepare(self.texts.names)
             inputs = self._inputs[number : number + 1]
@@ -133,7 +137,7 @@ class WordSearch:
         return self.texts.names[self.texts.numbers[row]]
 
     def _encoder_traits(self) -> tuple[str, ...]:
-        return parts("text_encoders")[self.spec.method.params["encoder"]].traits
+        return parts("text_encoders")[str(self.spec.method.params["encoder"])].traits
 
     def _hit(self, place: int, similarity: float) -> Hit:
         row = int(self.sample["ids"][place])
@@ -183,9 +187,9 @@ def answer(
     Raises: ValueError as `WordSearch` does, and for an untrained state whose picture is gone.
     """
     search = WordSearch(run)
-    if untrained and search.before is None:
+    moment = search.before if untrained else search.trained()
+    if moment is None:
         raise ValueError(f"{run.title()} has no picture of step 0. Leave --untrained out.")
-    moment = search.before if untrained else search.now
     found = search.find(words, count=count, side=side, moment=moment)
     return {
         "run_id": run.run_id,
@@ -203,7 +207,7 @@ def texts_of(spec: RunSpec, table: ImageTable) -> Texts:
     """The texts that a run of `spec` reads."""
     sides = build_split(spec.dataset, table)
     offered = ImageTexts(table.texts, table.class_names, table.labels, sides.train, sides.held_out)
-    return offered.taken(spec.method.params["texts"])
+    return offered.taken(str(spec.method.params["texts"]))
 
 
 def checkpoints(run: RunFolder) -> list[tuple[Attempt, dict[str, Any]]]:

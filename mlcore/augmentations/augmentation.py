@@ -68,7 +68,8 @@ class Pieces:
         """As `Augmentation.render`, by torchvision's transforms, which are drawn for each image by itself."""
         if len(pixels) == 0:
             return to_input(pixels, input_format)
-        size = tuple(input_format.size)
+        height, width = input_format.size
+        size = (height, width)
         images = pixels.permute(0, 3, 1, 2)  # (B, C, H, W)
         with drawn_from(generator):
             if self.resized:
@@ -81,7 +82,7 @@ class Pieces:
         """torchvision's transforms of one image (C, H, W) uint8, in their order."""
         from torchvision.transforms import v2  # here, because it takes most of a second and listings need none of it
 
-        steps: list = []
+        steps: list[Callable[[Tensor], Tensor]] = []
         if self.crop < 1.0:
             steps.append(Cropped(size, self.crop, interpolation))
         flip = (HALF if channels == 3 else 0.0) if self.flip is None else self.flip

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mlcore.backbones.registry import BACKBONES
-from mlcore.backbones.stages import stages
+from mlcore.backbones.stages import create_network, stages
 from mlcore.declare import Knob
 from mlcore.input_format import InputFormat, as_side, scaled_size
 from mlcore.traits import BackboneTrait
@@ -77,15 +77,13 @@ class EfficientNetLite0(nn.Module):
         ] = False,
     ) -> None:
         super().__init__()
-        import timm  # here, because it takes a second and the app only lists this part
-
         self.pretrained = pretrained
         half = (0.5, 0.5, 0.5)  # its own preprocessing, not ImageNet's mean and deviation
         if as_published:
             self.input_format = InputFormat(side or 224, 3, half, half, interpolation="bicubic", crop=0.875)
         else:
             self.input_format = InputFormat(as_side(scaled_size(image_size, side, at_least=32)), 3, half, half)
-        self.network = timm.create_model(ARCHITECTURE, pretrained=False, num_classes=0)
+        self.network = create_network(ARCHITECTURE, pretrained=False, num_classes=0)
         if pretrained:
             load_imagenet(self.network, read_weights(weights_file()))
 
@@ -131,7 +129,8 @@ def read_weights(path: Path, sha256: str = WEIGHTS_SHA256) -> dict[str, Tensor]:
 
 def load_imagenet(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Copy `weights`, under the package's names, into a timm network with or without its classifier; all or nothing."""
-    blocks = [f"blocks.{s}.{b}" for s, stage in enumerate(network.blocks) for b in range(len(stage))]
+    found = network.get_submodule("blocks").named_children()
+    blocks = [f"blocks.{stage}.{block}" for stage, inner in found for block, _ in inner.named_children()]
     named = {timm_name(name, blocks): tensor for name, tensor in weights.items()}
     if isinstance(network.classifier, nn.Identity):
         named = {name: tensor for name, tensor in named.items() if not name.startswith("classifier.")}

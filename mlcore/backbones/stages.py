@@ -1,13 +1,32 @@
-"""The blocks of a timm network, as timm itself groups its weights."""
+"""timm's networks: what they have beside a module's own, and their blocks, as timm itself groups the weights."""
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Callable
+from typing import Any, cast
+
+from torch import Tensor, nn
 
 TENSORS_OF_A_LAYER = 2  # weight and bias
 
 
-def stages(network: nn.Module) -> list[list[nn.Parameter]]:
+class TimmNetwork(nn.Module):
+    """What every network of timm has; timm itself has no class that says so."""
+
+    num_features: int
+    forward_features: Callable[[Tensor], Tensor]
+    group_matcher: Callable[..., dict[str, Any]]
+    reset_classifier: Callable[[int], None]
+
+
+def create_network(model: str, **options: Any) -> TimmNetwork:
+    """`timm.create_model`."""
+    import timm  # here, because it takes a second and the app only lists the parts that need it
+
+    return cast(TimmNetwork, timm.create_model(model, **options))
+
+
+def stages(network: TimmNetwork) -> list[list[nn.Parameter]]:
     """Weights from the input to the output, stage by stage; a single layer after the last stage belongs to it.
 
     Raises: ValueError for a network that timm does not know how to group.

@@ -6,16 +6,19 @@ import re
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from mlcore.backbones.registry import BACKBONES
-from mlcore.backbones.stages import stages
+from mlcore.backbones.stages import TimmNetwork, create_network, stages
 from mlcore.declare import Knob, nearest_word
 from mlcore.input_format import InputFormat, as_side, scaled_size
 from mlcore.traits import BackboneTrait
+
+if TYPE_CHECKING:
+    from timm.models import PretrainedCfg
 
 NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")  # an architecture and perhaps a tag; never a path, URL or hub id
 
@@ -69,8 +72,6 @@ class TimmModel(nn.Module):
     ) -> None:
         super().__init__()
         check_name(model)
-        import timm  # here, because it takes a second and the app only lists this part
-
         self.pretrained = pretrained
         config = known_config(model)
         fixed = config.input_size[1:] if config.fixed_input_size else None
@@ -86,7 +87,7 @@ class TimmModel(nn.Module):
         if pretrained:
             self.network = with_weights(model, published_weights(model, config), channels)
         else:
-            self.network = timm.create_model(model, pretrained=False, num_classes=0, in_chans=channels)
+            self.network = create_network(model, pretrained=False, num_classes=0, in_chans=channels)
         self.feature_size = measured_feature_size(self.network, self.input_format, model)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -124,7 +125,7 @@ def check_name(model: str) -> None:
         )
 
 
-def known_config(model: str):
+def known_config(model: str) -> PretrainedCfg:
     """timm's own record of the network `model`; ValueError with the nearest name if there is none."""
     from timm.models import get_pretrained_cfg, is_model, list_models
 
@@ -134,7 +135,10 @@ def known_config(model: str):
     tagged = list_models(f"{architecture}.*", pretrained=True)
     if tag and model not in tagged:
         raise ValueError(f"timm: {architecture} has no weights '{tag}'.{near(model, tagged)}")
-    return get_pretrained_cfg(model)
+    config = get_pretrained_cfg(model)
+    if config is None:
+        raise ValueError(f"timm: it does not say how images are prepared for '{model}'. Choose another model.")
+    return config
 
 
 def resizing(interpolation: str) -> str:
@@ -148,7 +152,7 @@ def near(name: str, known: list[str]) -> str:
     return guess if "Did you mean" in guess else " `timm.list_models()` has all names."
 
 
-def published_weights(model: str, config) -> Path:
+def published_weights(model: str, config: PretrainedCfg) -> Path:
     """The safetensors file of the network's published weights, from the local cache or fetched into it."""
     from huggingface_hub import hf_hub_download
 
@@ -177,16 +181,14 @@ def published_weights(model: str, config) -> Path:
         ) from error
 
 
-def with_weights(model: str, weights: Path, channels: int = 3) -> nn.Module:
+def with_weights(model: str, weights: Path, channels: int = 3) -> TimmNetwork:
     """The network holding the tensors of a safetensors file, all of them: none may be left random.
 
     For one channel, timm sums the first layer's weights over red, green and blue.
     """
-    import timm
-
     overlay = {"file": str(weights), "custom_load": False}
     try:  # with its classifier, because timm loads strictly only then
-        network = timm.create_model(model, pretrained=True, pretrained_cfg_overlay=overlay, in_chans=channels)
+        network = create_network(model, pretrained=True, pretrained_cfg_overlay=overlay, in_chans=channels)
     except (RuntimeError, KeyError) as error:
         raise ValueError(
             f"timm: '{model}' and its published weights do not fit ({str(error).splitlines()[0]}). "

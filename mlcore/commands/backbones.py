@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import pandas as pd
@@ -57,7 +57,7 @@ def list_backbones(options: argparse.Namespace, place: Place) -> int:
         hint = f" Did you mean: {found.meant}?" if found.meant else " Try fewer words, or other filters."
         print(f"mlcore: no network of timm has all of this.{hint}", file=sys.stderr)
         return 1
-    print("\n".join([*table(rows.head(None if options.all else ROWS)), *below(rows, known, options)]))
+    print("\n".join([*table(rows if options.all else rows.head(ROWS)), *below(rows, known, options)]))
     return 0
 
 
@@ -106,7 +106,7 @@ def with_speeds(rows: pd.DataFrame, known: Speed | None, size: tuple[int, int] |
     return rows
 
 
-def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+def records(rows: pd.DataFrame) -> list[dict[Hashable, Any]]:
     """The rows as plain data; None for what is not known."""
     plain = rows.reset_index().astype(object).where(rows.reset_index().notna(), None)
     return [row | {"fixed": bool(row["fixed"])} for row in plain.to_dict("records")]
@@ -115,7 +115,7 @@ def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
 def table(rows: pd.DataFrame) -> list[str]:
     width, families = max(map(len, rows.index)), max(map(len, rows.family))
     head = f"{'name':{width}}  {'family':{families}}  {'params':>7}  {'input':>7}  weights  {'images/s':>12}  licence"
-    return [head, *(line(name, row, width, families) for name, row in rows.iterrows())]
+    return [head, *(line(str(name), row, width, families) for name, row in rows.iterrows())]
 
 
 def line(name: str, row: Any, width: int, families: int) -> str:
@@ -137,7 +137,7 @@ def below(rows: pd.DataFrame, known: Speed | None, options: argparse.Namespace) 
     lines = []
     if len(rows) > ROWS and not options.all:
         lines.append(f"... and {len(rows) - ROWS:,} more: search by words, or --all.")
-    if rows.head(None if options.all else ROWS).parameters_m.isna().any():
+    if (rows if options.all else rows.head(ROWS)).parameters_m.isna().any():
         lines.append("?: not counted.")
     side = f"at {options.side} px where they take other sizes" if options.side else "at the input's size, px"
     if known is not None:
@@ -160,11 +160,13 @@ def measure_one(options: argparse.Namespace, place: Place, size: tuple[int, int]
     from mlcore.timm_zoo.calibration import measure
 
     found = measure(name, *place(), size)
+    measured_on = speed()
     if options.json:
         print(json.dumps({"name": name, **found}))
         return 0
     print(
-        f"{name} at {found['height']} × {found['width']} px, batches of {found['batch']}, on {speed().in_words()}: "
+        f"{name} at {found['height']} × {found['width']} px, batches of {found['batch']}, "
+        f"on {measured_on.in_words() if measured_on else 'this machine'}: "
         f"{found['training']:,.3g} images/s in training steps, {found['forward']:,.3g} forward only."
     )
     return 0

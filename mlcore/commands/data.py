@@ -204,16 +204,16 @@ def unfinished_in_words(imports: list[Unfinished]) -> list[str]:
         whose = begun.path or "images that are not known any more"
         lines.append(f"Unfinished: {whose}, {begun.bytes / 2**20:,.1f} MB{', goes on now' if begun.held else ''}")
         if begun.path and not begun.held:
-            lines.append(f"  To go on: {shlex.join(same_import(begun))}")
+            lines.append(f"  To go on: {shlex.join(same_import(begun, begun.path))}")
     if any(not begun.held for begun in imports):
         lines.append("  To remove what is unfinished: python -m mlcore data --clean")
     return lines
 
 
-def same_import(begun: Unfinished) -> list[str]:
+def same_import(begun: Unfinished, path: str) -> list[str]:
     """The command that goes on with an import."""
     usual = SOURCES[begun.key].check({}) if begun.key in SOURCES else {}
-    command = ["python", "-m", "mlcore", "import", begun.path]
+    command = ["python", "-m", "mlcore", "import", path]
     command += ["--source", begun.key] if begun.key else []
     for name, value in begun.knobs.items():
         if value != usual.get(name):
@@ -222,7 +222,7 @@ def same_import(begun: Unfinished) -> list[str]:
         command += ["--side", str(begun.options["side"])]
     if begun.options.get("fit", "crop") != "crop":
         command += ["--fit", begun.options["fit"]]
-    if begun.title not in ("", Path(begun.path).stem):
+    if begun.title not in ("", Path(path).stem):
         command += ["--title", begun.title]
     return command
 

@@ -154,9 +154,9 @@ def told(found: NearDuplicates, index: pd.DataFrame, distance: int) -> list[str]
     each = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in found.counts().items())
     said = [f"Near-duplicates within {distance} of 64 bits: {least}{len(found.pairs)} pairs ({each})"]
     shown = found.shown(index)
-    for pair in shown.head(SHOWN).itertuples():
-        one, other = f"{pair.first_file} ({pair.first_label})", f"{pair.second_file} ({pair.second_label})"
-        said.append(f"  {pair.kind.replace('_', ' ')}, {pair.distance} bits: {one} and {other}")
+    for pair in shown.head(SHOWN).to_dict("records"):
+        one, other = (f"{pair[f'{which}_file']} ({pair[f'{which}_label']})" for which in ("first", "second"))
+        said.append(f"  {pair['kind'].replace('_', ' ')}, {pair['distance']} bits: {one} and {other}")
     if len(shown) > SHOWN:
         said.append(f"  and {len(shown) - SHOWN} more; --json lists them, --duplicates drop leaves one of each")
     return said

@@ -51,7 +51,7 @@ def train_seeds(spec: RunSpec, options: argparse.Namespace) -> int:
         raise ValueError(f"--seeds must be at least 2, for a spread over them; got {options.seeds}.")
     wanted = range(spec.seed, spec.seed + options.seeds)
     specs = [spec.changed({"seed": seed, "name": f"{spec.title()[:100]}, seed {seed}"}) for seed in wanted]
-    done = []
+    done: list[RunFolder] = []
     for one in specs:
         run = Runs(options.runs).create(one, state=RunState.DRAFT)
         code = work(run, as_json=options.json)
@@ -150,8 +150,9 @@ def with_own_images(spec: RunSpec, *, as_json: bool) -> RunSpec:
 
     key = spec.dataset.key
     try:
-        own = {"quiet": as_json, "ask": ask_on_terminal, "as_it_is": True}
-        facts = find_set(key if SET_ID.fullmatch(key) else import_with_bar(key, **own).name)
+        if not SET_ID.fullmatch(key):
+            key = import_with_bar(key, quiet=as_json, ask=ask_on_terminal, as_it_is=True).name
+        facts = find_set(key)
     except Unanswered as question:
         raise ValueError(f"{question} Then import them first: python -m mlcore import {key} --yes") from None
     return spec.changed({"dataset": facts.id, "dataset.fingerprint": facts.fingerprint})

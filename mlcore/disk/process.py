@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypedDict
 
 import psutil
 
@@ -69,7 +69,17 @@ def start_ticks(pid: int) -> float | None:
     return None if fields[0] in (b"Z", b"X") else float(fields[19])
 
 
-def identity() -> dict[str, object]:
+class Identity(TypedDict):
+    """What a status says of the process that owns it."""
+
+    pid: int
+    pid_start: float | None
+    boot_id: str
+    pid_space: str
+    host: str
+
+
+def identity() -> Identity:
     """This process, as a status names it."""
     pid = os.getpid()
     started = start_time(pid)

@@ -104,8 +104,9 @@ class Session:
     def work(self) -> End:
         folder = self.run_folder
         try:
-            started = {"started_utc": utc_now(), "activity": "Getting ready"}
-            self.status = folder.move(RunState.STARTING, sync=False, **identity(), **started)
+            self.status = folder.move(
+                RunState.STARTING, sync=False, started_utc=utc_now(), activity="Getting ready", **identity()
+            )
         except ValueError as error:
             raise Superseded(str(error)) from None
         self.tidy()

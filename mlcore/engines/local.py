@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from mlcore.disk.atomic import open_private
 from mlcore.environment import child_environment
@@ -38,8 +39,9 @@ def start_process(module: str, *arguments: str, log: Path, speaks: bool = False)
 
 
 def close_input(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(OSError):  # what was not yet sent to a process that has ended
-        process.stdin.close()
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):  # what was not yet sent to a process that has ended
+            process.stdin.close()
 
 
 class Patience:
@@ -74,12 +76,14 @@ class Standby:
 
     @classmethod
     def start(cls, log: Path) -> Standby:
-        standby = cls(start_process("mlcore.worker", "--standby", log=log, speaks=True))
-        threading.Thread(target=standby._await_word, name="standby", daemon=True).start()
+        process = start_process("mlcore.worker", "--standby", log=log, speaks=True)
+        assert process.stdout is not None
+        standby = cls(process)
+        threading.Thread(target=standby._await_word, args=(process.stdout,), name="standby", daemon=True).start()
         return standby
 
-    def _await_word(self) -> None:
-        with self.process.stdout as words:
+    def _await_word(self, words: IO[bytes]) -> None:
+        with words:
             if words.readline().strip() == b"ready":
                 self.ready.set()
 
@@ -88,6 +92,7 @@ class Standby:
 
     def give(self, run: RunFolder) -> None:
         """Hand over the run. A worker that is not ready yet reads the line as soon as it is."""
+        assert self.process.stdin is not None
         self.process.stdin.write(json.dumps({"run": str(run.path)}).encode() + b"\n")
         self.process.stdin.flush()
 
@@ -127,9 +132,10 @@ class LocalEngine:
     def submit(self, run: RunFolder) -> None:
         """Start the run's next attempt, in the standby worker; OSError if none can be had."""
         for _ in range(2):
-            if not self.keep_ready():
-                break
+            self.keep_ready()
             standby, self.standby = self.standby, None
+            if standby is None:
+                break
             try:
                 standby.give(run)
             except OSError:

@@ -241,7 +241,7 @@ class Supervisor:
 
     def after_first_page(self, now: float) -> bool:
         """Whether the first page has had time to be drawn; before, only what somebody waits for is started."""
-        return now - self.began >= FIRST_PAGE_S
+        return self.began is not None and now - self.began >= FIRST_PAGE_S
 
     def watch_waiting(self, entry: Entry, now: float) -> None:
         """A waiting run may be called off; one that a worker took and died over is ended."""
@@ -346,7 +346,7 @@ class Supervisor:
         self.heartbeats.pop(run.run_id, None)
 
     def kill(self, status: Status, how: signal.Signals) -> None:
-        if lives(status.pid, status.pid_start, status.boot_id):
+        if status.pid is not None and lives(status.pid, status.pid_start, status.boot_id):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(status.pid, how)
 

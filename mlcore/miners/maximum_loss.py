@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.miners.draws import SEED, DrawingMiner
@@ -36,6 +36,9 @@ class MaximumLossMiner(DrawingMiner):
     Raises: ValueError if the loss does not give one number per batch.
     """
 
+    loss: Callable[..., Any]
+    miner: Callable[..., Any] | None
+
     def __init__(
         self,
         loss: Callable[..., Any],
@@ -60,15 +63,15 @@ class MaximumLossMiner(DrawingMiner):
         count = len(embeddings)
         if count <= self.output_batch_size:
             return torch.arange(count, device=embeddings.device)
-        training = getattr(self.loss, "training", False)
+        training = self.loss if isinstance(self.loss, nn.Module) and self.loss.training else None
         trials = [self.subset(count).to(embeddings.device) for _ in range(self.num_trials)]
         try:
-            if training:
-                self.loss.eval()
+            if training is not None:
+                training.eval()
             losses = torch.stack([self.value(embeddings[rows], labels[rows], ref_emb, ref_labels) for rows in trials])
         finally:
-            if training:
-                self.loss.train()
+            if training is not None:
+                training.train()
         self.min_loss, self.avg_loss, self.max_loss = losses.min().item(), losses.mean().item(), losses.max().item()
         return trials[int(losses.argmax())]
 

@@ -105,6 +105,13 @@ def arrays_of(data: bytes, name: str) -> dict[str, np.ndarray]:
         raise ValueError(f"{name} is damaged: {error or type(error).__name__}") from None
 
 
+def pack_arrays(arrays: dict[str, np.ndarray]) -> bytes:
+    """An NPZ file of these arrays."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # NumPy takes the arrays by any names but allow_pickle
+    return buffer.getvalue()
+
+
 class AttemptWriter:
     """The worker's pen: events line by line, arrays through the manifest, a heartbeat."""
 
@@ -128,9 +135,7 @@ class AttemptWriter:
         os.pwrite(self.heart, f"{self.beats:<12d}".encode(), 0)
 
     def snapshot(self, step: int, arrays: dict[str, np.ndarray]) -> None:
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)
-        self.files.add(f"snapshots/{step:06d}.npz", buffer.getvalue(), kind="snapshot", step=step)
+        self.files.add(f"snapshots/{step:06d}.npz", pack_arrays(arrays), kind="snapshot", step=step)
 
     def checkpoint(self, step: int, data: bytes) -> None:
         """Keep this checkpoint and the one before it; older ones go."""

@@ -8,7 +8,6 @@ the projector. Making the folder `attempts/NNN` is the claim: two processes cann
 from __future__ import annotations
 
 import contextlib
-import io
 import math
 import os
 import platform
@@ -29,7 +28,7 @@ from mlcore.disk.atomic import CRASHES, make_folder, make_folders, read_json, re
 from mlcore.disk.file_version import Stamp, same_stamp, stamp_of
 from mlcore.disk.process import identity
 from mlcore.disk.run_id import RUN_ID
-from mlcore.runs.attempt import Attempt, arrays_of
+from mlcore.runs.attempt import Attempt, arrays_of, pack_arrays
 from mlcore.runs.idempotency import Nonces
 from mlcore.runs.liveness import heard, machine_elsewhere, signs_of_life, true_status, unheard_end
 from mlcore.runs.queue_numbers import next_number
@@ -441,9 +440,7 @@ class RunFolder:
         with contextlib.suppress(ValueError):
             if self.watch() is not None:
                 return
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)
-        replace_file(self.path / "watch.npz", buffer.getvalue(), sync=False)
+        replace_file(self.path / "watch.npz", pack_arrays(arrays), sync=False)
         replace_json(self.path / "watch.json", names, sync=False)
 
     def write_atlas(self, data: bytes, facts: dict[str, Any]) -> None:

@@ -70,12 +70,12 @@ class Queue:
         status_stamp = stamp_of(f"{folder}/status.json")
         if status_stamp is None:
             return None
-        unchanged = known is not None and same_stamp(known.status_stamp, status_stamp)
-        if unchanged and known.entry.status.state.finished:
-            return known
+        unchanged = known if known is not None and same_stamp(known.status_stamp, status_stamp) else None
+        if unchanged is not None and unchanged.entry.status.state.finished:
+            return unchanged
         spec_stamp = stamp_of(f"{folder}/spec.json")
-        if unchanged and same_stamp(known.spec_stamp, spec_stamp):
-            return known
+        if unchanged is not None and same_stamp(unchanged.spec_stamp, spec_stamp):
+            return unchanged
         return Known(status_stamp, spec_stamp, read_entry(RunFolder(self.runs.root / run_id)))
 
 

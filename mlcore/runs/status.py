@@ -39,7 +39,7 @@ class RunRecord(Loose):
         """A run whose file names no rule for the classes it holds out was split by counting them."""
         spec = record.get("spec") if isinstance(record, dict) else None
         dataset = spec.get("dataset") if isinstance(spec, dict) else None
-        if not isinstance(dataset, dict) or "class_rule" in dataset:
+        if not isinstance(spec, dict) or not isinstance(dataset, dict) or "class_rule" in dataset:
             return record
         return {**record, "spec": {**spec, "dataset": {**dataset, "class_rule": "count_classes"}}}
 

@@ -59,9 +59,10 @@ class Trash:
         Raises: FileNotFoundError if it is not here; ValueError if a run of that name is there again.
         """
         with CHANGING:
-            if name not in self.names():
+            trashed = TRASHED_NAME.fullmatch(name)
+            if trashed is None or name not in self.names():
                 raise FileNotFoundError(f"There is no '{name[:40]}' in the trash of {self.root}.")
-            run_id = TRASHED_NAME.fullmatch(name)[1]
+            run_id = trashed[1]
             target = self.root / run_id
             if (target / "spec.json").exists():
                 raise ValueError(
@@ -103,9 +104,8 @@ class Trash:
         record = read_json(self.record)
         if not isinstance(record, dict) or not isinstance(record.get("ages"), dict):
             return {}
-        at = record.get("uptime_s")
-        same_boot = record.get("boot_id") == boot_id() and isinstance(at, int | float)
-        passed = max(0.0, uptime_s() - at) if same_boot else 0.0
+        at, same_boot = record.get("uptime_s"), record.get("boot_id") == boot_id()
+        passed = max(0.0, uptime_s() - at) if same_boot and isinstance(at, int | float) else 0.0
         return {name: age + passed for name, age in record["ages"].items() if isinstance(age, int | float)}
 
     def _write(self, ages: dict[str, float]) -> None:

@@ -42,7 +42,8 @@ def calibrate(device: str, threads: int) -> Speed:
     Some seconds. Anything else that runs meanwhile makes all estimates too low.
     """
     listed = network_list()
-    rows, seconds = [], {way: [] for way in WAYS}
+    rows: list[np.ndarray] = []
+    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     with few_threads(threads):
         for name, side, batch in REFERENCES:
             row = listed.loc[[name]]
@@ -53,8 +54,8 @@ def calibrate(device: str, threads: int) -> Speed:
                 seconds[way].append(taken[way])
     costs = {way: fitted(np.stack(rows), np.array(seconds[way]), USUAL[way]) for way in WAYS}
     before = speed()
-    alike = before and (before.device, before.threads) == (device, threads)
-    found = Speed(device, threads, torch_version(), costs, before.measured if alike else {})
+    same = before is not None and (before.device, before.threads) == (device, threads)
+    found = Speed(device, threads, torch_version(), costs, before.measured if before and same else {})
     keep(found)
     return found
 

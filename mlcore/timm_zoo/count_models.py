@@ -42,7 +42,9 @@ class Tally(TorchDispatchMode):
         self.macs = self.grouped = self.matmul = 0.0
         self.values = self.operations = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         out = func(*args, **(kwargs or {}))
         if func.is_view or not any(isinstance(leaf, Tensor) for leaf in tree_leaves(out)):
             return out
@@ -72,7 +74,9 @@ class SameKernels(TorchFunctionMode):
         super().__exit__(*error)
         self.attention.__exit__(*error)
 
-    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         return (linear if func is torch.nn.functional.linear else func)(*args, **(kwargs or {}))
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from timm.models import get_pretrained_cfg, list_models, model_entrypoint
+from timm.models import PretrainedCfg, get_pretrained_cfg, list_models, model_entrypoint
 
 from mlcore.backbones.timm_model import resizing
 from mlcore.timm_zoo import model_table
@@ -21,16 +21,24 @@ def describe_model(name: str) -> dict[str, Any]:
 
 def input_settings(model: str) -> dict[str, Any]:
     """How images are prepared for a network's default weights, or those of its tag."""
-    config = get_pretrained_cfg(model)
+    config = pretrained_config(model)
     prepared = (*config.input_size[1:], int(config.fixed_input_size), config.crop_pct, resizing(config.interpolation))
     return dict(zip(SETTINGS, prepared, strict=True))
 
 
+def pretrained_config(model: str) -> PretrainedCfg:
+    """Raises: ValueError for a network of which timm says nothing."""
+    config = get_pretrained_cfg(model)
+    if config is None:
+        raise ValueError(f"timm: it does not say how images are prepared for '{model}'.")
+    return config
+
+
 def list_weights(name: str) -> Iterator[dict[str, Any]]:
     """A row of weights.csv for each of a network's weights on the hub, those it has without a tag first."""
-    default = f"{name}.{get_pretrained_cfg(name).tag}"
+    default = f"{name}.{pretrained_config(name).tag}"
     for tagged in sorted(list_models(f"{name}.*", pretrained=True), key=lambda tagged: (tagged != default, tagged)):
-        config = get_pretrained_cfg(tagged)
+        config = pretrained_config(tagged)
         if config.hf_hub_id:
             tag, licence = tagged.partition(".")[2], config.license or ""
             row = {"name": name, "tag": tag, "repository": config.hf_hub_id, "licence": licence}

@@ -150,7 +150,7 @@ def described(model: str) -> dict[str, Any] | None:
     listed = network_list()
     if name not in listed.index or (tag and tag not in listed.tags[name]):
         return None
-    row = {"name": model, **listed.loc[name].to_dict()}
+    row: dict[str, Any] = {"name": model} | dict(zip(listed.columns, listed.loc[name], strict=True))
     if tag:
         own = tables()[1][lambda rows: (rows.name == name) & (rows.tag == tag)]
         row |= {"weights": weights_of(model)} | (own.iloc[0][["licence", *SETTINGS]].to_dict() if len(own) else {})
@@ -208,7 +208,7 @@ def meant(wanted: list[str], listed: pd.DataFrame) -> str:
     """The words with those that nothing has replaced by the nearest that something has; "" if one has none near."""
     pieces = {piece for name in listed.index for piece in (name, *name.split("_"))} | set(listed.family)
     pieces |= {piece for tags in listed.tags for tag in tags for piece in (tag, *tag.split("_"))}
-    found = []
+    found: list[str] = []
     for word in wanted:
         known = any(word in piece for piece in pieces)
         near = [word] if known else difflib.get_close_matches(word, sorted(pieces), n=1, cutoff=NEAR)

@@ -122,7 +122,7 @@ def pack(frame: MapFrame, *, height: int = 520) -> bytes:
     arrays["ids"] = _narrow(frame.ids)
     arrays["labels"] = _narrow(frame.labels)
     arrays["held_out"] = np.packbits(np.asarray(frame.held_out, dtype=bool), bitorder="little")
-    if frame.proxies is not None:
+    if frame.proxies is not None and frame.proxy_labels is not None:
         arrays["proxies"] = np.ascontiguousarray(frame.proxies, dtype="<f4").ravel()
         arrays["proxy_labels"] = _narrow(frame.proxy_labels)
     if frame.ghosts is not None:

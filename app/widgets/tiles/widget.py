@@ -27,12 +27,23 @@ class AtlasLike(Protocol):
     """What is read of an atlas (`mlcore.data.thumbnails.Atlas`): `data` in the file format `mime`, `count` tiles of
     `tile` pixels."""
 
-    data: bytes
-    mime: str
-    tile: int
-    columns: int
-    count: int
-    key: str
+    @property
+    def data(self) -> bytes: ...
+
+    @property
+    def mime(self) -> str: ...
+
+    @property
+    def tile(self) -> int: ...
+
+    @property
+    def columns(self) -> int: ...
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def key(self) -> str: ...
 
 
 @dataclass(frozen=True)

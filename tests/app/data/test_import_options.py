@@ -8,6 +8,7 @@ import pytest
 from image_files import archive, classes, image_bytes, tree
 
 from app.data.import_options import arguments_of
+from app.data.import_panel import begin_import
 from app.data.jobs import Jobs
 from mlcore.__main__ import build_parser
 from mlcore.commands.words import assignment, plain_value
@@ -138,3 +139,8 @@ def test_a_folder_too_large_to_look_at_is_asked_about(at, tmp_path, monkeypatch)
 def test_words_stay_words_on_the_way_to_the_command_line(value):
     _, text = arguments_of({"root": value})
     assert plain_value("root", assignment(text, "--option")[1]) == (value if "\n" not in value else "é ")
+
+
+def test_an_import_of_nothing_is_refused_in_words():
+    with pytest.raises(ValueError, match="nothing to import any more"):
+        begin_import(None, None, "Shop", [])

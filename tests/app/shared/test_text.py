@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from app.shared.text import JOINER, UNCHANGED, change, clock, count, fault_words, plain, share, size
+from app.shared.text import JOINER, UNCHANGED, change, clock, count, fault_words, look_up_words, plain, share, size
 
 
 @pytest.mark.parametrize(
@@ -93,3 +93,8 @@ def test_an_endless_name_is_cut_and_the_cut_is_seen():
 )
 def test_a_fault_is_told_in_words(error, words):
     assert fault_words(error).replace("\\", "").startswith(words)
+
+
+def test_an_option_is_said_by_its_words_and_one_without_any_as_it_is():
+    words = look_up_words({"crop": "Cut", 3: "Three"})
+    assert [words("crop"), words(3), words("pad"), words(None)] == ["Cut", "Three", "pad", "None"]
