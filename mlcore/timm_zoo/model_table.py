@@ -150,7 +150,7 @@ def described(model: str) -> dict[str, Any] | None:
     listed = network_list()
     if name not in listed.index or (tag and tag not in listed.tags[name]):
         return None
-    row: dict[str, Any] = {"name": model} | dict(zip(listed.columns, listed.loc[name], strict=True))
+    row = {"name": model} | {str(column): value for column, value in listed.loc[name].to_dict().items()}
     if tag:
         own = tables()[1][lambda rows: (rows.name == name) & (rows.tag == tag)]
         row |= {"weights": weights_of(model)} | (own.iloc[0][["licence", *SETTINGS]].to_dict() if len(own) else {})
