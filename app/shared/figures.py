@@ -98,11 +98,12 @@ def metric_figure(
     figure = base_figure(theme, 165, x="step", y=escape(metric.short))
     colours, key, hover = SERIES[theme], metric.key, "%{y:.3f}" if metric.is_share else "%{y:.4g}"
     lowest = 0.0
-    for side, name, colour, dash in (
-        ("held_out", "held out", colours["blue"], "solid"),
-        ("train", "training", colours["orange"], "dot"),
+    steps = [evaluation["step"] for evaluation in evaluations]
+    for name, sides, colour, dash in (
+        ("held out", [evaluation["held_out"] for evaluation in evaluations], colours["blue"], "solid"),
+        ("training", [evaluation["train"] for evaluation in evaluations], colours["orange"], "dot"),
     ):
-        points = [(e["step"], e[side][key]) for e in evaluations if e[side].get(key) is not None]
+        points = [(step, side[key]) for step, side in zip(steps, sides, strict=True) if side.get(key) is not None]
         if points:
             at, values = zip(*points, strict=True)
             lowest = min(lowest, *values)
@@ -115,11 +116,11 @@ def metric_figure(
                 line={"color": colour, "width": 2, "dash": dash},
                 marker={"size": 5},
             )
-    first = evaluations[0] if evaluations else {}
-    before = first.get("held_out", {}).get(key)
+    first = evaluations[0] if evaluations else None
+    before = first["held_out"].get(key) if first else None
     if before is not None:
         figure.add_hline(y=before, line={"color": colours["grey"], "width": 1, "dash": "dash"})
-    raw = (first.get("backbone") or {}).get(key)
+    raw = (first.get("backbone") or {}).get(key) if first else None
     if raw is not None and raw != before:
         figure.add_scatter(
             x=[0],
@@ -196,7 +197,7 @@ def angle_figure(
 
 def histogram(angles: Angles | None, key: str) -> np.ndarray | None:
     """Counts over 0..180 degrees, or None where there is no such kind of pair."""
-    record = (angles or {}).get(key)
+    record = angles.get(key) if angles else None
     if not record:
         return None
     counts = np.asarray(record["counts"] if isinstance(record, dict) else record, dtype=float)

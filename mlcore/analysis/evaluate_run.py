@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -103,14 +103,15 @@ def evaluate_run(
     }
 
 
-def no_training(run: RunFolder, prepared: Prepared, question: Question) -> dict[str, Any] | None:
+def no_training(run: RunFolder, prepared: Prepared, question: Question) -> Mapping[str, float | None] | None:
     """What the run's first look told of the backbone's own features, if it was asked the same question."""
     reference = "self" if prepared.split.queries is None else "gallery"
     usual = Question(SHORT_NAMES["global"], reference, "held_out", None)
     history = History(run)
     history.refresh()
-    first = history.evaluations[0] if history.evaluations else {}
-    return first.get("backbone") if question == usual and first.get("step") == 0 else None
+    if question != usual or not history.evaluations or history.evaluations[0]["step"] != 0:
+        return None
+    return history.evaluations[0].get("backbone")
 
 
 def tester_key(name: str) -> str:

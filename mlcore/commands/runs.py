@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from mlcore.data.sources.safe_folder import printable
@@ -164,8 +165,8 @@ def summary(run: RunFolder, history: History) -> dict[str, Any]:
     `no_training`: of the backbone's own features, without a head.
     """
     history.refresh()
-    first = history.evaluations[0] if history.evaluations else {}
-    last = history.evaluations[-1] if history.evaluations else {}
+    first: Mapping[str, Any] = history.evaluations[0] if history.evaluations else {}
+    last: Mapping[str, Any] = history.evaluations[-1] if history.evaluations else {}
     return row(run) | {
         "folder": str(run.path),
         "no_training": first.get("backbone") or {},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from mlcore.disk.atomic import LineReader
 from mlcore.runs.attempt import Attempt
@@ -164,7 +164,7 @@ class History(Pictures):
             if event.get("step", 0) > readers.last_step:
                 continue
             self.revision += 1
-            self._take(event, readers.attempt)
+            self._take(cast(EventRecord, event), readers.attempt)  # `is_event` has looked at its shape
 
     def _take(self, event: EventRecord, attempt: Attempt) -> None:
         if event["kind"] == "started":
