@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mlcore.declare import nearest_word
 from mlcore.evaluation.metrics import METRICS, Family, Metric, Value, measure
-from mlcore.evaluation.side import Side
+from mlcore.evaluation.side import Side, search_gallery
 
 
 def names_elsewhere() -> dict[str, Metric]:
@@ -82,11 +82,7 @@ class AccuracyCalculator:
         side = Side(
             rows,
             labels,
-            rows,
-            labels,
-            rows if alone else gallery,
-            gallery_labels,
-            itself,
+            search_gallery(rows, labels, rows if alone else gallery, gallery_labels, itself),
             depth=self.depth(gallery_labels, within=alone or ref_includes_query),
             normalize=False,
             whole_gallery=True,
@@ -103,7 +99,7 @@ class AccuracyCalculator:
         """The mean over queries, or over classes, or the means of the classes; a number as it is."""
         if value is None or metric.family != Family.RETRIEVAL:
             return None if value is None else float(value)
-        ranking = side.ranking._replace(metrics={metric.key: value})
+        ranking = side.ranking._replace(metrics={metric.key: np.asarray(value)})
         if self.return_per_class:
             return [one[metric.key] for one in ranking.per_class().values()]
         return (ranking.mean_of_classes() if self.avg_of_avgs else ranking.mean())[metric.key]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,92 +28,103 @@ class SideTexts:
     numbers: np.ndarray
 
 
+class Search(NamedTuple):
+    """Who asks and what is searched: queries (Q, D) with labels (Q,), a gallery (M, D) with labels (M,).
+
+    `itself` (Q,) is each query's own row in the gallery, -1 where it is not there.
+    """
+
+    queries: np.ndarray
+    labels: np.ndarray
+    gallery: np.ndarray
+    gallery_labels: np.ndarray
+    itself: np.ndarray
+
+
+def search_gallery(
+    queries: np.ndarray,
+    labels: np.ndarray,
+    gallery: np.ndarray,
+    gallery_labels: np.ndarray,
+    itself: np.ndarray | None = None,
+) -> Search:
+    """Queries that ask a gallery, in which they are not unless `itself` says where."""
+    return Search(queries, labels, gallery, gallery_labels, np.full(len(labels), -1) if itself is None else itself)
+
+
 @dataclass(frozen=True, eq=False)
 class Side:
     """One side of a split, as metrics see it.
 
     `embeddings` (N, D) float, not normalised, and `labels` (N,) whole numbers are all its samples, which search among
-    themselves unless `queries` (Q, D) with `query_labels` (Q,) ask a `gallery` (M, D) with `gallery_labels` (M,).
-    `itself` (Q,) is then each query's own row in the gallery, -1 where it is not there. `texts`: where it has some.
+    themselves unless there is a `search`. `texts`: where it has some.
 
-    `depth` and `normalize`: see `rank`. `whole_gallery`: the gallery is sorted for each query however large it is, for
-    all metrics; otherwise only those that need it do so, and have no value for more than MOST_RANKED queries.
+    `depth`, `normalize` and `ks`: see `rank`. `whole_gallery`: the gallery is sorted for each query however large it
+    is, for all metrics; otherwise only those that need it do so, and have no value for more than MOST_RANKED queries.
     """
 
     embeddings: np.ndarray
     labels: np.ndarray
-    queries: np.ndarray | None = None
-    query_labels: np.ndarray | None = None
-    gallery: np.ndarray | None = None
-    gallery_labels: np.ndarray | None = None
-    itself: np.ndarray | None = None
+    search: Search | None = None
     texts: SideTexts | None = None
     depth: int | None = None
     normalize: bool = True
     whole_gallery: bool = False
     ks: tuple[int, ...] = RECALLS
 
-    @property
-    def among_itself(self) -> bool:
-        return self.gallery is None
+    @cached_property
+    def asking(self) -> Search:
+        """The search that is made: the one that was given, or of all samples among themselves."""
+        rows, labels = self.embeddings, self.labels
+        return self.search or Search(rows, labels, rows, labels, np.arange(len(labels)))
 
     @cached_property
     def asked(self) -> np.ndarray:
         """(A,) places of the queries that have something of their class to find; the others count nowhere."""
-        if self.among_itself:
-            _, codes, counts = np.unique(self.labels, return_inverse=True, return_counts=True)
-            return np.flatnonzero(counts[codes] > 1)
-        itself = np.full(len(self.query_labels), -1) if self.itself is None else self.itself
-        own = own_hits(self.query_labels, self.gallery_labels, itself)
-        return np.flatnonzero(counts_of(self.query_labels, self.gallery_labels) - own > 0)
+        _, labels, _, gallery_labels, itself = self.asking
+        return np.flatnonzero(counts_of(labels, gallery_labels) > own_hits(labels, gallery_labels, itself))
 
     @property
     def can_be_wrong(self) -> bool:
         """Whether a search can find something wrong; where it cannot, its metrics say nothing of the embeddings."""
-        return can_be_wrong(self.labels) if self.among_itself else len(np.unique(self.gallery_labels)) > 1
+        return len(np.unique(self.search.gallery_labels)) > 1 if self.search else can_be_wrong(self.labels)
 
     @cached_property
     def ranking(self) -> Ranking:
         """Recalls at `ks`, precision at 1, R-precision and MAP@R of each query of `asked`, by name."""
         if self.whole_gallery:
-            return self.rank_whole()
-        if self.among_itself:
-            return quick_ranking(self.embeddings, self.labels, self.ks)
-        return self.rank(QUICK_DEPTH)
+            return self.rank(self.depth)
+        return self.rank(QUICK_DEPTH) if self.search else quick_ranking(self.embeddings, self.labels, self.ks)
 
     @cached_property
     def whole_ranking(self) -> Ranking | None:
         """The same with `map` and `mrr`, for which all of the gallery is sorted; None for too many queries or none."""
         if self.whole_gallery:
             return self.ranking
-        few = 0 < len(self.labels if self.among_itself else self.query_labels) <= MOST_RANKED
-        return self.rank_whole() if few else None
-
-    def rank_whole(self) -> Ranking:
-        return self.rank(self.depth)
+        return self.rank(self.depth) if 0 < len(self.asking.labels) <= MOST_RANKED else None
 
     def rank(self, depth: int | None) -> Ranking:
-        how = {"ks": self.ks, "depth": depth, "normalize": self.normalize}
-        if self.among_itself:
-            return rank(self.embeddings, self.labels, **how)
-        return rank(self.queries, self.query_labels, self.gallery, self.gallery_labels, itself=self.itself, **how)
+        return rank(
+            self.asking.queries,
+            self.asking.labels,
+            self.asking.gallery,
+            self.asking.gallery_labels,
+            itself=self.asking.itself,
+            ks=self.ks,
+            depth=depth,
+            normalize=self.normalize,
+        )
 
     def hits(self, k: int) -> np.ndarray:
         """(A, k) whether each of the nearest k is of the query's class, nearest first; all columns that there are."""
-        if self.among_itself:
-            queries, labels, gallery, gallery_labels = self.embeddings, self.labels, self.embeddings, self.labels
-            itself = np.arange(len(labels))
-        else:
-            queries, labels, gallery, gallery_labels = (
-                self.queries, self.query_labels, self.gallery, self.gallery_labels
-            )  # fmt: skip
-            itself = np.full(len(labels), -1) if self.itself is None else self.itself
         prepare = unit_rows if self.normalize else finite_rows
-        queries, gallery = prepare(queries, "hits", "queries"), prepare(gallery, "hits", "gallery")
-        asked = self.asked
+        queries = prepare(self.asking.queries, "hits", "queries")[self.asked]
+        gallery = prepare(self.asking.gallery, "hits", "gallery")
+        itself = self.asking.itself[self.asked]
         depth = min(k, len(gallery) - bool((itself >= 0).any()))
-        order = ranked(queries[asked], gallery, itself[asked], depth, True, self.normalize)
-        return (gallery_labels[order] == labels[asked][:, None]) & (order != itself[asked][:, None])
+        order = ranked(queries, gallery, itself, depth, True, self.normalize)
+        same = self.asking.gallery_labels[order] == self.asking.labels[self.asked][:, None]
+        return same & (order != itself[:, None])
 
     @cached_property
     def clusters(self) -> tuple[np.ndarray, np.ndarray] | None:
@@ -125,30 +137,32 @@ class Side:
 
         Of more than MOST_ASKED texts or images every so many-th asks; all are searched.
         """
-        if self._own_text is None:
+        if self.own_texts is None:
             return None
-        kept, known, own = self._own_text
-        asking = evenly(len(known))
-        gallery = self.embeddings[kept]
-        found, _ = nearest(self.texts.embeddings[known][asking], min(TEXT_DEPTH, len(gallery)), gallery=gallery)
+        images, texts, own = self.own_texts
+        asking = evenly(len(texts))
+        found, _ = nearest(texts[asking], min(TEXT_DEPTH, len(images)), gallery=images)
         return own[found] == asking[:, None]
 
     @cached_property
     def image_hits(self) -> np.ndarray | None:
         """(A,) whether the nearest text of each image that asks is its own; None for under two texts."""
-        if self._own_text is None:
+        if self.own_texts is None:
             return None
-        kept, known, own = self._own_text
-        asking = evenly(len(kept))
-        named, _ = nearest(self.embeddings[kept][asking], 1, gallery=self.texts.embeddings[known])
-        return named[:, 0] == own[asking]
+        images, texts, own = self.own_texts
+        asking = evenly(len(images))
+        found, _ = nearest(images[asking], 1, gallery=texts)
+        return found[:, 0] == own[asking]
 
     @cached_property
-    def _own_text(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        """Places of the images with a text, which texts those are, and each image's place among these."""
+    def own_texts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """The images that have a text (I, D), their texts (T, D), and each one's place among these (I,); None for under
+        two texts."""
+        if self.texts is None:
+            return None
         kept = np.flatnonzero(self.texts.numbers >= 0)
         known, own = np.unique(self.texts.numbers[kept], return_inverse=True)
-        return (kept, known, own) if len(known) > 1 else None
+        return (self.embeddings[kept], self.texts.embeddings[known], own) if len(known) > 1 else None
 
 
 def evenly(count: int) -> np.ndarray:

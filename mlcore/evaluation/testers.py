@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from mlcore.declare import Knob, Registry
 from mlcore.evaluation.metrics import METRICS, Family, measure
 from mlcore.evaluation.ranking import fit_pca
-from mlcore.evaluation.side import RECALLS, Side
+from mlcore.evaluation.side import RECALLS, Search, Side
 
 TESTERS = Registry("tester")
 
@@ -231,11 +231,7 @@ class GlobalEmbeddingSpaceTester:
         side = Side(
             queries,
             labels,
-            queries,
-            labels,
-            gallery,
-            gallery_labels,
-            itself,
+            Search(queries, labels, gallery, gallery_labels, itself),
             ks=tuple({*self.ks, *RECALLS}),
             depth=self.depth,
             normalize=self.normalize_embeddings,
@@ -243,7 +239,9 @@ class GlobalEmbeddingSpaceTester:
         )
         unasked = {f"recall_at_{k}" for k in RECALLS if k not in self.ks}
         found = measure(side, METRICS.of(Family.RETRIEVAL)) | side.ranking.metrics
-        of_queries = {name: values for name, values in found.items() if values is not None and name not in unasked}
+        of_queries = {
+            name: np.asarray(values) for name, values in found.items() if values is not None and name not in unasked
+        }
         ranking = side.ranking._replace(metrics=of_queries)
         values: dict[str, Any] = dict.fromkeys(name for name in found if name not in unasked)
         values |= ranking.mean_of_classes() if self.avg_of_avgs else ranking.mean()

@@ -19,7 +19,7 @@ from mlcore.data import ImageTable, Split
 from mlcore.evaluation.geometry import angle_histograms
 from mlcore.evaluation.metrics import METRICS, Family, means_of, measure
 from mlcore.evaluation.retrieval import nearest
-from mlcore.evaluation.side import Side, SideTexts
+from mlcore.evaluation.side import Side, SideTexts, search_gallery
 from mlcore.projection import pca
 from mlcore.training.embedder import Embedder
 from mlcore.training.events import Evaluated, Event, Warned, Watched
@@ -282,16 +282,11 @@ class Evaluator:
         """A side among itself, or its queries and their gallery where the split names them."""
         labels, split = self.table.labels, self.split
         rows = split.held_out if name == "held_out" else split.train
-        side = Side(embeddings[rows], labels[rows], texts=texts)
-        if name != "held_out" or split.queries is None:
-            return side
-        return dataclasses.replace(
-            side,
-            queries=embeddings[split.queries],
-            query_labels=labels[split.queries],
-            gallery=embeddings[split.gallery],
-            gallery_labels=labels[split.gallery],
-        )
+        search = None
+        if name == "held_out" and split.queries is not None:
+            asking, gallery = split.queries, split.gallery
+            search = search_gallery(embeddings[asking], labels[asking], embeddings[gallery], labels[gallery])
+        return Side(embeddings[rows], labels[rows], search, texts)
 
 
 def half(rows: np.ndarray) -> np.ndarray:

@@ -156,5 +156,5 @@ def means_of(side: Side, values: Mapping[str, Value]) -> dict[str, float | int |
         if METRICS[key].family == Family.RETRIEVAL and not (side.can_be_wrong and len(side.asked)):
             value = None
         told[key] = None if value is None else float(np.mean(value))
-    total = len(side.labels if side.among_itself else side.query_labels)
-    return told | {"queries": len(side.asked), "lone_queries": total - len(side.asked)}
+    asked = len(side.asked)
+    return told | {"queries": asked, "lone_queries": len(side.asking.labels) - asked}

@@ -17,7 +17,7 @@ from mlcore.environment import child_environment
 from mlcore.evaluation import ami, evaluate_retrieval, nmi, rank, side
 from mlcore.evaluation.metrics import METRICS, PRIMARY, Family, means_of, measure
 from mlcore.evaluation.metrics.registry import MetricRegistry
-from mlcore.evaluation.side import Side
+from mlcore.evaluation.side import Side, search_gallery
 
 
 def sample(count: int = 60) -> tuple[np.ndarray, np.ndarray]:
@@ -40,7 +40,7 @@ def test_metrics_of_a_side_are_those_of_the_functions_that_define_them():
 def test_queries_ask_a_gallery_where_the_side_names_them():
     rows, labels = sample()
     asked, gallery = np.arange(20), np.arange(20, 60)
-    found = told(Side(rows, labels, rows[asked], labels[asked], rows[gallery], labels[gallery]))
+    found = told(Side(rows, labels, search_gallery(rows[asked], labels[asked], rows[gallery], labels[gallery])))
     expected = rank(rows[asked], labels[asked], rows[gallery], labels[gallery]).mean()
     assert {name: found[name] for name in expected} == pytest.approx(expected)
     assert found["nmi"] == nmi(rows, labels)
@@ -145,9 +145,9 @@ def test_hits_are_those_that_recall_counts(searched, normalize):
     how = {"normalize": normalize, "whole_gallery": True}
     one = {
         "itself": Side(rows, labels, **how),
-        "gallery": Side(rows[:20], labels[:20], rows[:20], labels[:20], rows[20:], labels[20:], **how),
+        "gallery": Side(rows, labels, search_gallery(rows[:20], labels[:20], rows[20:], labels[20:]), **how),
         "gallery with the queries": Side(
-            rows[:20], labels[:20], rows[:20], labels[:20], rows, labels, np.arange(20), **how
+            rows, labels, search_gallery(rows[:20], labels[:20], rows, labels, np.arange(20)), **how
         ),
     }[searched]
     for k in (1, 2, 4, 8):
