@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.shared.draft import needed_settings
-from mlcore.__main__ import option
+from mlcore.commands.words import option
 from mlcore.spec.defaults import PART_ROOMS
 from mlcore.spec.run_spec import RunSpec
 
