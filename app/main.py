@@ -11,12 +11,12 @@ if str(ROOT) not in sys.path:
 
 import streamlit as st  # noqa: E402
 
-from app.server import backstage, spare_the_collector  # noqa: E402
-from app.shared.error_guard import catching  # noqa: E402
-from app.shared.reconnect import keep_in_touch, tell_of_new_session  # noqa: E402
+from app.server import freeze_imported_modules, lab_server  # noqa: E402
+from app.shared.error_guard import report_unexpected_errors  # noqa: E402
+from app.shared.reconnect import announce_new_session, refresh_by_clock  # noqa: E402
 from app.shared.text import fault_words, plain  # noqa: E402
-from app.shared.url import one_entry  # noqa: E402
-from app.shared.view import note_page  # noqa: E402
+from app.shared.url import single_history_entry  # noqa: E402
+from app.shared.view import record_page  # noqa: E402
 from app.widgets.browser import page_script  # noqa: E402
 from app.widgets.bundle import frame  # noqa: E402
 from app.widgets.chart.widget import CHART  # noqa: E402
@@ -40,7 +40,7 @@ page = st.navigation(
 )
 
 try:
-    stage = backstage()
+    stage = lab_server()
 except ValueError as error:
     st.error(fault_words(error), icon=":material/error:")
     st.stop()
@@ -50,9 +50,9 @@ with frame([MAP, TILES, SCRUBBER], [CHART]):
         st.warning(f"{plain(fault, 400)} Until then runs can be looked at, and nothing can be started or changed.")
     elif stage.supervisor.fault:
         st.error(plain(stage.supervisor.fault, 400), icon=":material/error:")
-    note_page(page.title)
-    tell_of_new_session()
-    with catching(), one_entry():
+    record_page(page.title)
+    announce_new_session()
+    with report_unexpected_errors(), single_history_entry():
         page.run()
-    keep_in_touch()
-spare_the_collector()
+    refresh_by_clock()
+freeze_imported_modules()

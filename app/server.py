@@ -13,7 +13,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.shared.preview_viewers import Onlookers
+from app.shared.preview_viewers import PreviewViewers
 from mlcore.engines.supervisor import Supervisor
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.history import FrozenHistory, History
@@ -24,26 +24,26 @@ MOST_SLOTS = 1024
 
 
 @dataclass
-class Backstage:
+class LabServer:
     runs: Runs
     supervisor: Supervisor
-    onlookers: Onlookers = field(default_factory=Onlookers)
+    onlookers: PreviewViewers = field(default_factory=PreviewViewers)
 
 
 @st.cache_resource(show_spinner=False)
-def backstage() -> Backstage:
+def lab_server() -> LabServer:
     """The one Backstage of this server. Its runs folder is $LAB_RUNS, else `runs/` beside `app/`.
 
     Raises: ValueError with a sentence if there can be no runs folder there, or $LAB_SLOTS is no number of runs.
     """
     runs = Runs(os.environ.setdefault("LAB_RUNS", str(ROOT / "runs")))  # the processes ask for it, too
-    supervisor = Supervisor(runs, slots=slots_named(os.environ.get("LAB_SLOTS", "")))
+    supervisor = Supervisor(runs, slots=read_slots(os.environ.get("LAB_SLOTS", "")))
     supervisor.start()
     atexit.register(supervisor.close)
-    return Backstage(runs, supervisor)
+    return LabServer(runs, supervisor)
 
 
-def slots_named(text: str) -> int | None:
+def read_slots(text: str) -> int | None:
     """How many runs go on at once; None for what is usual. Raises: ValueError if `text` is no such number."""
     if not text.strip():
         return None
@@ -67,10 +67,10 @@ def history(run: RunFolder) -> FrozenHistory:
 
 @st.cache_resource(show_spinner=False)
 def queue() -> Queue:
-    return Queue(backstage().runs)
+    return Queue(lab_server().runs)
 
 
-def spare_the_collector() -> None:
+def freeze_imported_modules() -> None:
     """Keep imported modules out of garbage collection.
 
     Streamlit collects all generations after every run of a page or fragment. With torch and plotly imported that walks
@@ -84,11 +84,11 @@ def spare_the_collector() -> None:
 
 
 @dataclass
-class Spared:
+class FrozenModules:
     modules: int = 0
 
 
-_spared = Spared()
+_spared = FrozenModules()
 
 
 def torch_is_ready() -> bool:
@@ -107,6 +107,6 @@ _importing = threading.Event()
 def _import_losses() -> None:
     try:
         importlib.import_module("mlcore.losses")
-        spare_the_collector()
+        freeze_imported_modules()
     finally:
         _importing.clear()

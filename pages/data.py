@@ -6,18 +6,18 @@ from typing import Any
 
 import streamlit as st
 
-from app.data.browse import groups_text, mosaic
+from app.data.browse import draw_mosaic, groups_text
 from app.data.classes_view import classes_view, shown_split
-from app.data.import_panel import adding, jobs_going_on, left_behind
-from app.data.prepare_panel import preparing
-from app.data.set_actions import care, notes
+from app.data.import_panel import import_panel, jobs_going_on, left_behind
+from app.data.prepare_panel import prepare_panel
+from app.data.set_actions import notes, set_actions
 from app.lab.compare_losses import USUAL_FIVE
 from app.shared.datasets import image_sets
 from app.shared.draft import OTHERS, Draft
 from app.shared.stored_widgets import act_button, one_of_few
 from app.shared.text import count, look_up_words, plain
-from app.shared.url import mirror, went_back
-from app.shared.view import look_at
+from app.shared.url import sync_query_params, went_back
+from app.shared.view import view_run
 from app.widgets.tiles import Row, Tile, atlas_carrier, image_tiles
 from mlcore.data import load
 from mlcore.data.store import all_sets, differences
@@ -71,7 +71,7 @@ def card(key: str, chosen: bool) -> None:
             args=(key,),
         )
         try:
-            table, pictures = mosaic(key, CARD_TILES)
+            table, pictures = draw_mosaic(key, CARD_TILES)
         except (ValueError, OSError) as error:
             st.caption(f":material/broken_image: {plain(str(error), 200)}")
             return
@@ -115,22 +115,22 @@ def to_the_lab(*, several: bool) -> None:
         changes |= FROZEN
     draft.replace(draft.spec().changed(changes).settings())
     draft.set(OTHERS, [loss for loss in USUAL_FIVE if loss != draft.get("loss")][:4] if several else [])
-    look_at(None)
+    view_run(None)
 
 
 st.title("Data", anchor=False)
-adding()
+import_panel()
 jobs_going_on()
 left_behind()
 cards()
-mirror({"set": key}, "set".__eq__)
+sync_query_params({"set": key}, "set".__eq__)
 
 try:
     table = load(key)
 except (ValueError, OSError) as error:
     st.error(f"These images cannot be read: {plain(str(error), 400)}", icon=":material/broken_image:")
     if key in own:
-        care(own[key])
+        set_actions(own[key])
     st.stop()
 
 st.subheader(plain(table.title), anchor=False)
@@ -157,7 +157,7 @@ with st.expander("Origin and licence", icon=":material/copyright:"):
     st.caption(f"Fingerprint (sha256): {table.fingerprint}")
 if key in own:
     notes(own[key])
-    care(own[key])
+    set_actions(own[key])
     st.session_state[SHOWN] = one_of_few(
         "data.view",
         "Show",
@@ -168,11 +168,11 @@ if key in own:
         width="stretch",
     )
 view = st.session_state[SHOWN] if key in own else "look"
-mirror({"view": view} if view != "look" else {}, "view".__eq__)
+sync_query_params({"view": view} if view != "look" else {}, "view".__eq__)
 if view == "look":
     classes_view(key, table)
 else:
-    preparing(own[key])
+    prepare_panel(own[key])
 if train or compare:  # after the page, so that what was typed last is in it
     to_the_lab(several=compare)
     st.switch_page("../pages/lab.py")

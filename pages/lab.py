@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app.lab.compare_losses import faults_words, group_words, specs_of
-from app.lab.draft_form import setup
+from app.lab.draft_form import draft_form
 from app.lab.launch import (
     concerns_of,
     draft_margin_lines,
@@ -15,8 +15,8 @@ from app.lab.launch import (
     start_caption,
     start_words,
 )
-from app.lab.run_view import follow
-from app.server import backstage
+from app.lab.run_view import show_run
+from app.server import lab_server
 from app.shared.draft import Draft
 from app.shared.stored_widgets import act_button
 from app.shared.text import fault_words, plain
@@ -25,13 +25,13 @@ from mlcore.catalogue import parts
 from mlcore.runs.folder import RunNotFound
 from mlcore.spec.concerns import refusal
 
-stage = backstage()
+stage = lab_server()
 view = View.read()
 draft = Draft()
 draft.follow()
 
 with st.sidebar:
-    setup(draft)
+    draft_form(draft)
 draft.write_url()
 spec, fault = draft_or_fault(draft)
 specs, left_out = specs_of(draft, spec) if spec else ([], [])
@@ -71,7 +71,7 @@ run = None
 if view.run is not None:
     try:
         run = stage.runs.open(view.run)
-        follow(stage, run, view.run)
+        show_run(stage, run, view.run)
     except RunNotFound:
         notices.warning("The link names a run that is not here. It may have been deleted, or belong to another lab.")
     except ValueError as error:
@@ -84,6 +84,6 @@ if run is None and spec is not None:
         notices.error(fault_words(error), icon=":material/error:")
         preview = None
     if preview is not None:
-        follow(stage, preview, view.run, draft_margin_lines(spec))
+        show_run(stage, preview, view.run, draft_margin_lines(spec))
     elif blocked:
         st.info("There is no picture of these settings yet, and none can be made now.", icon=":material/info:")

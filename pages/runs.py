@@ -7,11 +7,11 @@ import streamlit as st
 
 from app.runs.archive import zip_of
 from app.runs.runs_table import NO_TRAINING, SCORE, RunsTable, matching, state_counts, trash_rows, with_no_training
-from app.server import backstage
-from app.shared.error_guard import guarded, told
+from app.server import lab_server
+from app.shared.error_guard import guard_errors, report_errors
 from app.shared.stored_widgets import act_button
 from app.shared.text import count, fault_words, plain, share, size
-from app.shared.view import look_away_from
+from app.shared.view import leave_runs
 from mlcore.data.sources.safe_folder import printable
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.unreadable_folders import OddFolders
@@ -22,7 +22,7 @@ ORDER = "runs.order"
 CHANGE_HELP = "Since step 0, before training. Rows “No training” are of the backbone alone, without a head."
 MOST_ROWS, MOST_TRASHED = 18, 11  # rows that are shown without scrolling
 MOST_PACKED = 500 * 2**20  # bytes: Streamlit holds what it hands over in memory
-stage = backstage()
+stage = lab_server()
 
 
 @st.cache_resource(show_spinner=False)
@@ -33,7 +33,7 @@ def runs_table(root: str) -> RunsTable:
 def on_each(act: str, chosen: list[str]) -> None:
     """Stop or resume each of the chosen runs; those that cannot be are told."""
     for run_id in chosen:
-        told(lambda run_id=run_id: getattr(stage.runs.open(run_id), act)())()
+        report_errors(lambda run_id=run_id: getattr(stage.runs.open(run_id), act)())()
     stage.supervisor.wake()
 
 
@@ -45,8 +45,8 @@ def delete(chosen: list[str]) -> None:
         gone.append(run_id)
 
     for run_id in chosen:
-        told(delete_one)(run_id)
-    look_away_from(gone)
+        report_errors(delete_one)(run_id)
+    leave_runs(gone)
     st.session_state[TRASHED] = gone
     st.session_state[TABLE] = st.session_state.get(TABLE, 0) + 1
     st.session_state.pop(ORDER, None)
@@ -55,7 +55,7 @@ def delete(chosen: list[str]) -> None:
 def restore(names: list[str]) -> None:
     """Bring runs back from the trash; those that cannot come are told."""
     for name in names:
-        told(stage.runs.restore)(name)
+        report_errors(stage.runs.restore)(name)
     stage.supervisor.wake()
 
 
@@ -159,7 +159,7 @@ def held_in_place(shown: pd.DataFrame) -> pd.DataFrame:
 
 
 @st.fragment(run_every=2.0)
-@guarded
+@guard_errors
 def table_of_runs() -> None:
     everything = runs_table(str(stage.runs.root)).rows()
     if everything.empty:

@@ -34,7 +34,7 @@ def pictures_at(places: tuple[tuple[str, int], ...], tile: int) -> Atlas:
     return atlas(np.stack(same), tile)
 
 
-def mosaic(key: str, most: int) -> tuple[ImageTable, Atlas]:
+def draw_mosaic(key: str, most: int) -> tuple[ImageTable, Atlas]:
     """The set and an atlas of some images spread over its classes."""
     table = load(key)
     return table, pictures_of(key, table.fingerprint, tuple(spread(table.labels, most).tolist()))

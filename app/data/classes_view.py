@@ -14,12 +14,12 @@ from app.shared.data_split import (
     SEED_HELP,
     SHARE_HELP,
     SPLIT_SETTINGS,
+    show_split,
     split_choice_of,
     split_ways,
-    tell_split,
 )
 from app.shared.draft import Draft
-from app.shared.draft import usual as usual_settings
+from app.shared.draft import default_settings as usual_settings
 from app.shared.stored_widgets import one_of_few, slid_number, typed_number
 from app.shared.text import look_up_words, plain
 from app.widgets.tiles import Row, Tile, atlas_carrier, image_tiles
@@ -73,7 +73,7 @@ def split_view(key: str, table: ImageTable) -> tuple[np.ndarray, bool]:
         with two:
             keep("dataset.split_seed", typed_number, "Split seed", 0, 2**31 - 1, help=SEED_HELP)
     held_out = np.zeros(len(table), dtype=bool)
-    parted = tell_split(split_choice_of(key, settings), table)
+    parted = show_split(split_choice_of(key, settings), table)
     st.caption("“Train on it” takes this split to the Lab.")
     if parted is None:
         return held_out, by == "class"

@@ -106,7 +106,7 @@ def show_look(path: str, spec: Spec, values: dict[str, Any]) -> None:
     if spec.key in WITHOUT_A_LOOK:
         return
     try:
-        seen = looked_at(path, stamp_of(path), spec.key, tuple(sorted(values.items())))
+        seen = cached_look(path, stamp_of(path), spec.key, tuple(sorted(values.items())))
     except (ValueError, OSError) as error:
         st.warning(plain(str(error), 600), icon=":material/error:")
         return
@@ -130,7 +130,7 @@ def show_look(path: str, spec: Spec, values: dict[str, Any]) -> None:
 
 
 @st.cache_data(max_entries=32, ttl=20, show_spinner="Looking at what is there …")
-def looked_at(path: str, stamp: str, source: str, values: tuple[tuple[str, Any], ...]) -> LookedAt:
+def cached_look(path: str, stamp: str, source: str, values: tuple[tuple[str, Any], ...]) -> LookedAt:
     return look_at_path(path, source, dict(values), seconds=LOOK_S)
 
 

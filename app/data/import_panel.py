@@ -8,7 +8,7 @@ import streamlit as st
 
 from app.data.import_options import import_options
 from app.data.jobs import Job, jobs
-from app.data.uploads import KINDS, let_go, session_upload, uploaded
+from app.data.uploads import KINDS, release_upload, save_uploads, session_upload
 from app.shared.stored_widgets import act_button
 from app.shared.text import clock, count, look_up_words, plain, size
 from mlcore.commands.data import same_import
@@ -29,7 +29,7 @@ SHAPES = """
 """
 
 
-def adding() -> None:
+def import_panel() -> None:
     """The panel that takes images. It is a new one, closed and empty, after each import."""
     number = st.session_state.setdefault(ADDED, 0)
     with st.expander("Add your own images", icon=":material/add_photo_alternate:", key=f"data.adding.{number}"):
@@ -62,7 +62,7 @@ def adding() -> None:
         if not sent:
             session_upload().let_go()
         try:
-            stored = uploaded(sent) if sent else None
+            stored = save_uploads(sent) if sent else None
         except (ValueError, OSError) as error:
             st.warning(plain(str(error), 300), icon=":material/error:")
             stored, sent = None, []
@@ -83,13 +83,13 @@ def begin_import(uploader: str | None, path: str | None, title: str, options: li
     """Import what lies at the path, or in the uploader of this key: handed over itself, it would be kept as a copy."""
     upload, sent = None, st.session_state[uploader] if uploader else []
     if sent:
-        stored = uploaded(sent)
+        stored = save_uploads(sent)
         upload, path = stored.folder, stored.path
     if not path:
         raise ValueError("There is nothing to import any more. Choose the files again.")
     named = ["--title", title] if title else []
     begin(title or "images", ["import", *options, *named, "--json", "--progress", "--", path], upload)
-    let_go(sent)
+    release_upload(sent)
     st.session_state["data.title"] = st.session_state["data.path"] = ""
     st.session_state[ADDED] += 1
 
@@ -129,7 +129,7 @@ def show_job(job: Job) -> None:
         act_button("Stop", icon=":material/stop:", key=f"data.stop.{job.number}", on_click=job.stop)
         return
     if job.code == 0:
-        told_set(job)
+        announce_set(job)
         return
     if job.asks:
         st.warning(f"“{plain(job.title)}”: {plain(job.question(), 600)}", icon=":material/help:")
@@ -151,7 +151,7 @@ def show_job(job: Job) -> None:
         dismiss_button(job)
 
 
-def told_set(job: Job) -> None:
+def announce_set(job: Job) -> None:
     """A set that has just come: shown to whoever asked for it, told to the others."""
     if job.number not in st.session_state.get(MINE, ()):
         st.success(f"“{plain(job.title)}” is here.", icon=":material/check:")

@@ -106,7 +106,7 @@ class PlanInMaking:
             return True
 
 
-def forget(set_id: str) -> None:
+def forget_plan(set_id: str) -> None:
     (data_root() / ".plans" / f"{set_id}.json").unlink(missing_ok=True)
 
 
@@ -122,7 +122,7 @@ def index_of(sources: Sources, stamps: tuple[str, ...]) -> Any:
 
 
 @st.cache_resource(max_entries=24, show_spinner="Looking at what the steps make of it …")
-def prepared(sources: Sources, stamps: tuple[str, ...], plan_json: str) -> tuple[Any, list[Any]]:
+def prepare_index(sources: Sources, stamps: tuple[str, ...], plan_json: str) -> tuple[Any, list[Any]]:
     """The index after the steps, and each step's effect. Raises: ValueError naming the step that cannot be done."""
     from mlcore.data.prepare import Plan
 
@@ -135,7 +135,7 @@ def pairs_of(sources: Sources, stamps: tuple[str, ...], plan_json: str, distance
     """The near-duplicates that are there after the steps, as a table to look at, and whether those are all."""
     from mlcore.data.prepare import near_duplicates
 
-    index, _ = prepared(sources, stamps, plan_json)
+    index, _ = prepare_index(sources, stamps, plan_json)
     found = near_duplicates(index, distance, limit=MOST_PAIRS)
     return found.shown(index), found.complete
 
@@ -147,7 +147,7 @@ MOST_PAIRS = 20_000
 def figures_of(sources: Sources, stamps: tuple[str, ...], plan_json: str) -> Any:
     from mlcore.data.prepare import statistics
 
-    return statistics(prepared(sources, stamps, plan_json)[0])
+    return statistics(prepare_index(sources, stamps, plan_json)[0])
 
 
 def folder_of(set_id: str) -> Path:

@@ -9,10 +9,10 @@ from typing import Any
 import streamlit as st
 
 from app.data.import_panel import begin
-from app.data.plan_store import Now, PlanInMaking, Sources, figures_of, prepared
+from app.data.plan_store import Now, PlanInMaking, Sources, figures_of, prepare_index
 from app.data.step_forms import FORMS
 from app.shared.figures import count_figure
-from app.shared.stored_widgets import act_button, stored_widget, told_apart
+from app.shared.stored_widgets import act_button, distinct_labels, stored_widget
 from app.shared.text import count, look_up_words, plain, size
 from app.shared.theme import current_theme
 from app.widgets.chart.widget import chart
@@ -23,14 +23,14 @@ TABLE_KINDS = {"csv": "CSV", "parquet": "Parquet"}
 BY_HASH = ("duplicates",)  # steps that compare pictures: not for feature vectors
 
 
-def preparing(facts: SetFacts) -> None:
+def prepare_panel(facts: SetFacts) -> None:
     """Everything about making another set of this one."""
     making = PlanInMaking(facts.id)
-    merging(facts, making)
+    merge_form(facts, making)
     sources = making.sources
     stamps = stamps_of(sources)
     try:
-        index, effects = prepared(sources, stamps, plan_json(making.steps))
+        index, effects = prepare_index(sources, stamps, plan_json(making.steps))
     except ValueError as error:
         st.error(plain(str(error), 600), icon=":material/error:")
         step_buttons(making)
@@ -51,7 +51,7 @@ def plan_json(steps: list[dict[str, Any]]) -> str:
     return json.dumps({"steps": steps})
 
 
-def merging(facts: SetFacts, making: PlanInMaking) -> None:
+def merge_form(facts: SetFacts, making: PlanInMaking) -> None:
     """Other imported sets of the same stored size, to be merged with this one."""
     sets = all_sets()
     others = {other.id: other for other in sets if other.id != facts.id and other.side == facts.side}
@@ -73,7 +73,7 @@ def merging(facts: SetFacts, making: PlanInMaking) -> None:
             st.multiselect,
             "Merge with",
             list(others),
-            format_func=told_apart(list(others), look_up_words(titles)),
+            format_func=distinct_labels(list(others), look_up_words(titles)),
             placeholder="Other sets of the same stored size",
         )
         stored_widget(merge, f"data.with.{facts.id}", chosen, making.merge_with)
@@ -161,7 +161,7 @@ def next_step(facts: SetFacts, making: PlanInMaking, now: Now) -> None:
         if step is None:
             return
         try:
-            effect = prepared(now.sources, now.stamps, plan_json([*making.steps, step]))[1][-1]
+            effect = prepare_index(now.sources, now.stamps, plan_json([*making.steps, step]))[1][-1]
         except ValueError as error:
             st.warning(plain(str(error), 400), icon=":material/info:")
             return

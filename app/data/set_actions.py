@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app.data.browse import pictures_of
-from app.data.plan_store import forget
+from app.data.plan_store import forget_plan
 from app.shared.stored_widgets import act_button
 from app.shared.text import count, plain
 from app.widgets.tiles import Row, Tile, atlas_carrier, image_tiles
@@ -52,7 +52,7 @@ def show_one_colour(facts: SetFacts) -> None:
         st.caption(f"Such as {', '.join(plain(names[row], 60) for row in rows[:3])}.")
 
 
-def care(facts: SetFacts) -> None:
+def set_actions(facts: SetFacts) -> None:
     """Rename and delete."""
     with st.container(horizontal=True):
         with st.popover("Rename", icon=":material/edit:"):
@@ -74,6 +74,6 @@ def care(facts: SetFacts) -> None:
 
 def remove(set_id: str) -> None:
     delete_set(set_id)
-    forget(set_id)
+    forget_plan(set_id)
     st.session_state.pop("data.set", None)
     st.toast("The set is deleted.", icon=":material/delete:")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import streamlit as st
 
 from app.data.browse import pictures_at
-from app.data.plan_store import Now, pairs_of, prepared
+from app.data.plan_store import Now, pairs_of, prepare_index
 from app.shared.stored_widgets import act_button
 from app.shared.text import count, look_up_words
 from app.widgets.tiles import Row, Tile, atlas_carrier, image_tiles
@@ -120,8 +120,8 @@ def duplicates(now: Now) -> Step | None:
 
 def dropped_by(now: Now, step: Step) -> set[str]:
     """The files that a step would leave out."""
-    before, _ = prepared(now.sources, now.stamps, now.plan)
-    after, _ = prepared(now.sources, now.stamps, json.dumps({"steps": [*json.loads(now.plan)["steps"], step]}))
+    before, _ = prepare_index(now.sources, now.stamps, now.plan)
+    after, _ = prepare_index(now.sources, now.stamps, json.dumps({"steps": [*json.loads(now.plan)["steps"], step]}))
     return set(before["file"]) - set(after["file"])
 
 

@@ -40,8 +40,8 @@ class SessionUpload:
         self.made: Uploaded | None = None
 
     def take(self, sent: Sequence[Any]) -> Uploaded:
-        """These files on the disk; those that it had before are let go. Raises: ValueError as `parted` does."""
-        main, options = parted([plain_name(file.name) for file in sent])
+        """These files on the disk; those that it had before are let go. Raises: ValueError as `split_parts` does."""
+        main, options = split_parts([plain_name(file.name) for file in sent])
         ids = tuple(file.file_id for file in sent)
         if self.made is None or self.ids != ids or not Path(self.made.path).exists():
             folder = folder_for(sent)
@@ -63,7 +63,7 @@ def session_upload() -> SessionUpload:
     return SessionUpload(upload_folders())
 
 
-def uploaded(sent: Sequence[Any]) -> Uploaded:
+def save_uploads(sent: Sequence[Any]) -> Uploaded:
     """The files that this session has sent, on the disk.
 
     Raises: ValueError if they are not files of one import.
@@ -71,7 +71,7 @@ def uploaded(sent: Sequence[Any]) -> Uploaded:
     return session_upload().take(sent)
 
 
-def parted(names: Sequence[str]) -> tuple[str, dict[str, str]]:
+def split_parts(names: Sequence[str]) -> tuple[str, dict[str, str]]:
     """The file that an import begins with, and where the others come in.
 
     Raises: ValueError if they do not belong together.
@@ -129,7 +129,7 @@ def parts_of(file: Any) -> Iterator[bytes]:
         yield part
 
 
-def let_go(sent: Sequence[Any]) -> None:
+def release_upload(sent: Sequence[Any]) -> None:
     """Give back what holds uploaded files for this session, on the disk and in Streamlit's memory."""
     session_upload().let_go()
     context = get_script_run_ctx()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.server import backstage
+from app.server import lab_server
 from app.shared.draft import OTHERS, Draft
 from app.shared.stored_widgets import several_of
 from app.shared.text import count, plain
@@ -48,7 +48,7 @@ def specs_of(draft: Draft, spec: RunSpec) -> tuple[list[RunSpec], list[str]]:
 def group_words(run_id: str | None) -> None:
     """Where the runs that were started together with the shown one stand side by side."""
     try:
-        together = backstage().runs.open(run_id).label().started_together if run_id else ""
+        together = lab_server().runs.open(run_id).label().started_together if run_id else ""
     except ValueError:
         return  # said where the run is shown
     if together:

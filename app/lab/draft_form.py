@@ -6,25 +6,25 @@ import numpy as np
 import streamlit as st
 
 from app.lab.compare_losses import others_choice
-from app.lab.step_preview import see_a_step
+from app.lab.step_preview import step_preview_button
 from app.lab.teacher_form import teacher_choice
 from app.lab.timm_picker import CHOSEN_BEFORE, timm_choice
 from app.shared.controls import (
-    choice,
+    choice_setting,
     knob_label,
     knob_widget,
-    listed,
-    number,
-    optional_number,
+    list_setting,
+    number_setting,
+    optional_number_setting,
     optional_part,
     part_choice,
     part_knobs,
-    switch,
+    switch_setting,
 )
-from app.shared.data_split import HELD_OUT_HELP, SEED_HELP, SHARE_HELP, split_choice_of, split_ways, tell_split
+from app.shared.data_split import HELD_OUT_HELP, SEED_HELP, SHARE_HELP, show_split, split_choice_of, split_ways
 from app.shared.draft import LESSON, WIDGET, Draft
-from app.shared.lessons import LESSONS, lesson
-from app.shared.stored_widgets import kept_widget, one_of
+from app.shared.lessons import LESSONS, find_lesson
+from app.shared.stored_widgets import one_of, value_widget
 from app.shared.text import count, plain
 from app.widgets.tiles import Row, Tile, atlas_carrier, image_tiles
 from mlcore.catalogue import parts
@@ -44,7 +44,7 @@ SIZES = (2, 3, 16, 32, 64, 128, 256, 512)
 LENGTH_TO_BEGIN_WITH = 100  # steps
 
 
-def setup(draft: Draft) -> None:
+def draft_form(draft: Draft) -> None:
     lesson_choice(draft)
     data_choice(draft)
     backbone_choice(draft)
@@ -84,13 +84,13 @@ def batch_choice(draft: Draft) -> None:
         st.caption(method.text.split("\n\n")[0])
     part_knobs(draft, "method", method)
     augment_choice(draft, MethodTrait.CLASS_SHARES in method.traits and takes_shares(draft.get("loss")))
-    see_a_step(draft)
+    step_preview_button(draft)
 
 
 def sampler_choice(draft: Draft) -> None:
     sampler = part_choice(draft, "sampler", "Sampler", help="How batches are put together.")
     part_knobs(draft, "sampler", sampler)
-    number(draft, "sampler.batch_size", "Batch size (images)", 2, 4096, step=4)
+    number_setting(draft, "sampler.batch_size", "Batch size (images)", 2, 4096, step=4)
     optional_part(
         draft,
         "subset_miner",
@@ -113,8 +113,10 @@ def augment_choice(draft: Draft, mixes: bool) -> None:
         draft.set("mix.kind", "none")
         return
     kinds = {"none": "Nothing", "mixup": "Mixup", "cutmix": "Cutmix"}
-    if choice(draft, "mix.kind", "Mix images", kinds, help=MIX_HELP) != "none":
-        number(draft, "mix.alpha", "Alpha", 0.01, 10.0, help="Small: most images are left nearly alone. 1: any share.")
+    if choice_setting(draft, "mix.kind", "Mix images", kinds, help=MIX_HELP) != "none":
+        number_setting(
+            draft, "mix.alpha", "Alpha", 0.01, 10.0, help="Small: most images are left nearly alone. 1: any share."
+        )
 
 
 MIX_HELP = "Pairs of images made one, with the shares of both classes. Mixup adds them, cutmix puts a rectangle in."
@@ -126,10 +128,10 @@ def lesson_choice(draft: Draft) -> None:
     before = draft.get(LESSON) or ""
     chosen = one_of("lab.lesson", "Lesson", list(titles), before, words=titles.get)
     if chosen and chosen != before:
-        draft.replace(lesson(chosen).settings)
+        draft.replace(find_lesson(chosen).settings)
     draft.set(LESSON, chosen or None)
     if chosen:
-        st.caption(f"{lesson(chosen).text}  \n*{lesson(chosen).look}*")
+        st.caption(f"{find_lesson(chosen).text}  \n*{find_lesson(chosen).look}*")
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -173,16 +175,18 @@ def split_choice(draft: Draft, table: ImageTable) -> None:
     options = split_ways(table)
     if draft.get("dataset.split") not in options:
         draft.set("dataset.split", "class")
-    by = choice(draft, "dataset.split", "Held out", options, help=HELD_OUT_HELP)
+    by = choice_setting(draft, "dataset.split", "Held out", options, help=HELD_OUT_HELP)
     if by == "fold":
-        number(draft, "dataset.fold", "Fold that is held out", 0, int(table.folds.max()))
+        number_setting(draft, "dataset.fold", "Fold that is held out", 0, int(table.folds.max()))
     elif by != "official":
         left, right = st.columns(2)
         with left:
-            number(draft, "dataset.held_out", "Share held out", 0.05, 0.95, step=0.05, format="%.2f", help=SHARE_HELP)
+            number_setting(
+                draft, "dataset.held_out", "Share held out", 0.05, 0.95, step=0.05, format="%.2f", help=SHARE_HELP
+            )
         with right:
-            number(draft, "dataset.split_seed", "Split seed", 0, 2**31 - 1, help=SEED_HELP)
-    tell_split(split_choice_of(table.key, draft.settings), table)
+            number_setting(draft, "dataset.split_seed", "Split seed", 0, 2**31 - 1, help=SEED_HELP)
+    show_split(split_choice_of(table.key, draft.settings), table)
 
 
 def backbone_choice(draft: Draft) -> None:
@@ -195,7 +199,7 @@ def backbone_choice(draft: Draft) -> None:
     timm_choice(draft)
     with st.expander("Backbone and head", icon=":material/account_tree:"):
         part_knobs(draft, "backbone", part, without=CHOSEN_BEFORE)
-        choice(
+        choice_setting(
             draft,
             "backbone.freeze",
             "Keep fixed",
@@ -210,7 +214,7 @@ def backbone_choice(draft: Draft) -> None:
 def head_start(draft: Draft) -> None:
     """Where a linear head begins; any other has a start of its own."""
     starts = {"components": "As the features' main directions", "random": "At random"}
-    listed(draft, "head.start", "The head begins", starts, help=START_HELP)
+    list_setting(draft, "head.start", "The head begins", starts, help=START_HELP)
 
 
 HEADS = {"none": "None", "residual": "Residual", "linear": "Linear", "mlp": "MLP"}
@@ -226,16 +230,16 @@ START_HELP = (
 
 def head_choice(draft: Draft) -> None:
     """What makes embeddings of features."""
-    head = choice(draft, "head.kind", "Head", HEADS, help=HEAD_HELP)
+    head = choice_setting(draft, "head.kind", "Head", HEADS, help=HEAD_HELP)
     if head == "linear":
         head_start(draft)
     if head in ("linear", "mlp"):
         draft.set("head.embedding_size", embedding_size(draft.get("head.embedding_size")))
     with st.expander("More of the head", icon=":material/tune:"):
         norms = {"none": "None", "batch": "Batch", "layer": "Layer"}
-        choice(draft, "head.norm", "Norm", norms, help="After the linear layer, before an activation.")
-        number(draft, "head.dropout", "Dropout", 0.0, 0.9, step=0.1, help="Before the last layer.")
-        switch(draft, "head.normalize", "Embeddings at length 1", help="For losses that look at lengths.")
+        choice_setting(draft, "head.norm", "Norm", norms, help="After the linear layer, before an activation.")
+        number_setting(draft, "head.dropout", "Dropout", 0.0, 0.9, step=0.1, help="Before the last layer.")
+        switch_setting(draft, "head.normalize", "Embeddings at length 1", help="For losses that look at lengths.")
 
 
 def embedding_size(size: int) -> int:
@@ -245,7 +249,7 @@ def embedding_size(size: int) -> int:
     def draw(start: int, key: str) -> int:
         return st.select_slider("Embedding size", sorted({*SIZES, size, start}), start, key=key, help=help)
 
-    return kept_widget(draw, f"{WIDGET}head.embedding_size", size)
+    return value_widget(draw, f"{WIDGET}head.embedding_size", size)
 
 
 def pooling_choice(draft: Draft, has_map: bool) -> None:
@@ -259,11 +263,13 @@ def pooling_choice(draft: Draft, has_map: bool) -> None:
         "avg_max": "Average and largest",
         "gem": "Generalised mean (GeM), learned",
     }
-    listed(draft, "backbone.pooling", "Pooling", poolings, help="How features are made of the backbone's last map.")
+    list_setting(
+        draft, "backbone.pooling", "Pooling", poolings, help="How features are made of the backbone's last map."
+    )
 
 
 def optimizer_details(draft: Draft) -> None:
-    number(
+    number_setting(
         draft,
         "optimizer.accumulate",
         "Batches per step",
@@ -271,7 +277,7 @@ def optimizer_details(draft: Draft) -> None:
         1024,
         help="Their gradients are added up. Pairs and triplets are found within each batch only.",
     )
-    optional_number(
+    optional_number_setting(
         draft,
         "optimizer.clip_norm",
         "Clip gradients",
@@ -282,7 +288,7 @@ def optimizer_details(draft: Draft) -> None:
         format="%.2g",
         step=None,
     )
-    optional_number(
+    optional_number_setting(
         draft,
         "optimizer.ema",
         "Average the weights (EMA)",
@@ -294,7 +300,9 @@ def optimizer_details(draft: Draft) -> None:
         step=None,
     )
     precisions = {"fp32": "Full", "auto": "Mixed where it is fast", "bf16": "Mixed, bfloat16", "fp16": "Mixed, float16"}
-    listed(draft, "precision", "Precision", precisions, help="Mixed: the network in half precision, the loss in full.")
+    list_setting(
+        draft, "precision", "Precision", precisions, help="Mixed: the network in half precision, the loss in full."
+    )
 
 
 SCALINGS = {"classes": "On", "none": "Off"}
@@ -366,35 +374,37 @@ def schedule_knob(draft: Draft, param: Param) -> None:
     name, knob = f"optimizer.{param.name}", param.knob
     if knob.none:
         low, high, label = int(knob.low), int(knob.high), f"Set {knob_label(param, None).lower()}"
-        optional_number(draft, name, label, low, high, LENGTH_TO_BEGIN_WITH, help=f"{knob.text} Off: {knob.none}.")
+        optional_number_setting(
+            draft, name, label, low, high, LENGTH_TO_BEGIN_WITH, help=f"{knob.text} Off: {knob.none}."
+        )
         return
     draft.set(name, knob_widget(param, draft.get(name), f"{WIDGET}{name}"))
 
 
 def optimizer_choice(draft: Draft) -> None:
-    number(draft, "budget.steps", "Length (steps)", 1, 100_000, step=20)
-    number(draft, "seed", "Seed", 0, 2**31 - 1, help="Of weights, batches and augmentation.")
+    number_setting(draft, "budget.steps", "Length (steps)", 1, 100_000, step=20)
+    number_setting(draft, "seed", "Seed", 0, 2**31 - 1, help="Of weights, batches and augmentation.")
     optimizers = parts("optimizers")
-    listed(draft, "optimizer.name", "Optimiser", titles_of(optimizers), help=summary_of(optimizers))
+    list_setting(draft, "optimizer.name", "Optimiser", titles_of(optimizers), help=summary_of(optimizers))
     rates = {"format": "%.2g", "step": None}
     st.caption("Learning rates")
     if draft.get("backbone.freeze") != "everything":
-        number(draft, "optimizer.backbone_lr", "of the backbone", 0.0, 10.0, **rates)
+        number_setting(draft, "optimizer.backbone_lr", "of the backbone", 0.0, 10.0, **rates)
     if draft.get("head.kind") != "none":
-        number(draft, "optimizer.head_lr", "of the head", 0.0, 10.0, **rates)
+        number_setting(draft, "optimizer.head_lr", "of the head", 0.0, 10.0, **rates)
     if learns_proxies(draft.get("loss")):
-        number(draft, "optimizer.proxies_lr", "of the proxies", 0.0, 10.0, **rates)
-    choice(draft, "optimizer.lr_scaling", "Fewer classes, smaller steps", SCALINGS, help=SCALING_HELP)
+        number_setting(draft, "optimizer.proxies_lr", "of the proxies", 0.0, 10.0, **rates)
+    choice_setting(draft, "optimizer.lr_scaling", "Fewer classes, smaller steps", SCALINGS, help=SCALING_HELP)
     scaled_rates(draft)
     schedules = parts("schedules")
-    schedule = choice(draft, "optimizer.schedule", "Schedule", titles_of(schedules), help=summary_of(schedules))
+    schedule = choice_setting(draft, "optimizer.schedule", "Schedule", titles_of(schedules), help=summary_of(schedules))
     for param in schedules[schedule].params:
         schedule_knob(draft, param)
-    number(draft, "optimizer.warm_up_steps", "Warm-up (steps)", 0, 100_000)
-    number(draft, "optimizer.weight_decay", "Weight decay", 0.0, 10.0, **rates)
+    number_setting(draft, "optimizer.warm_up_steps", "Warm-up (steps)", 0, 100_000)
+    number_setting(draft, "optimizer.weight_decay", "Weight decay", 0.0, 10.0, **rates)
     with st.expander("More of the optimiser", icon=":material/tune:"):
         optimizer_details(draft)
-    optional_number(
+    optional_number_setting(
         draft,
         "watch.evaluate_every",
         "Evaluate at fixed steps",

@@ -7,13 +7,13 @@ from datetime import datetime
 
 import streamlit as st
 
-from app.server import Backstage, backstage, history, queue, torch_is_ready
+from app.server import LabServer, history, lab_server, queue, torch_is_ready
 from app.shared.data_split import cached_split
 from app.shared.draft import Draft
-from app.shared.error_guard import guarded
+from app.shared.error_guard import guard_errors
 from app.shared.stored_widgets import SESSION
 from app.shared.text import clock, count
-from app.shared.view import look_at
+from app.shared.view import view_run
 from mlcore.data import load
 from mlcore.runs.checkpoints import with_teacher
 from mlcore.runs.folder import RunFolder, RunNotFound
@@ -30,7 +30,7 @@ LOOK_S = 2.0  # seconds between looks at the queue
 SEEN_UNTRAINED = ("dataset", "backbone", "head", "watch", "seed", "deterministic", "device", "threads")
 
 
-def start(stage: Backstage, specs: list[RunSpec]) -> None:
+def start(stage: LabServer, specs: list[RunSpec]) -> None:
     """Queue the runs and show the first. Pressed twice, each is one run; several say that they belong together."""
     nonce = st.session_state.setdefault(NONCE, uuid.uuid4().hex)
     note = f"{len(specs)} losses, {datetime.now():%d %b %H:%M:%S}" if len(specs) > 1 else None
@@ -39,14 +39,14 @@ def start(stage: Backstage, specs: list[RunSpec]) -> None:
         run.set_label(note=note, started_together=note)
     stage.supervisor.wake()
     st.session_state[NONCE] = uuid.uuid4().hex
-    look_at(runs[0].run_id)
+    view_run(runs[0].run_id)
 
 
 def with_fingerprint(spec: RunSpec) -> RunSpec:
     return spec.changed({"dataset.fingerprint": load(spec.dataset.key, **spec.dataset.params).fingerprint})
 
 
-def preview_of(stage: Backstage, spec: RunSpec) -> RunFolder | None:
+def preview_of(stage: LabServer, spec: RunSpec) -> RunFolder | None:
     """The chosen data through the chosen backbone, untrained: a run of no steps, made once for each such choice.
 
     None where it is not there and nothing can be written.
@@ -63,7 +63,7 @@ def preview_of(stage: Backstage, spec: RunSpec) -> RunFolder | None:
         return run
     if run is None:
         run = stage.runs.create(bare, purpose="preview", nonce=nonce)
-    if wanted(run):
+    if wanted_preview(run):
         stage.supervisor.wake()
     onlookers = stage.onlookers
     onlookers.look(session(), run.run_id)
@@ -81,7 +81,7 @@ def session() -> str:
     return st.session_state.setdefault(SESSION, uuid.uuid4().hex[:12])
 
 
-def wanted(run: RunFolder) -> bool:
+def wanted_preview(run: RunFolder) -> bool:
     """See to it that a preview which somebody looks at comes, or comes again; whether it had to be queued.
 
     One that was stopped when nobody wanted it goes on. One that failed is tried once by every session that asks for it.
@@ -102,7 +102,7 @@ def wanted(run: RunFolder) -> bool:
     return True
 
 
-def give_up(stage: Backstage, run_id: str) -> None:
+def give_up(stage: LabServer, run_id: str) -> None:
     """A preview that nobody waits for any more makes room for the next one."""
     try:
         run = stage.runs.open(run_id)
@@ -112,7 +112,7 @@ def give_up(stage: Backstage, run_id: str) -> None:
         run.stop()
 
 
-def seconds_per_step(stage: Backstage, spec: RunSpec) -> float | None:
+def seconds_per_step(stage: LabServer, spec: RunSpec) -> float | None:
     """From the newest run here with the same data, backbone and batch; None if there was none."""
     for run_id in reversed(stage.runs.ids()[-NEAR_RUNS:]):
         try:
@@ -132,7 +132,7 @@ def seconds_per_step(stage: Backstage, spec: RunSpec) -> float | None:
     return None
 
 
-def start_words(stage: Backstage, spec: RunSpec, runs: int = 1) -> str:
+def start_words(stage: LabServer, spec: RunSpec, runs: int = 1) -> str:
     """'Start: 60 steps, about 0:20'; 'Start 5 runs: 60 steps each, about 1:40'."""
     pace = seconds_per_step(stage, spec)
     about = f", about {clock(max(1.0, pace * spec.budget.steps) * runs)}" if pace else ""
@@ -141,7 +141,7 @@ def start_words(stage: Backstage, spec: RunSpec, runs: int = 1) -> str:
 
 
 @st.fragment(run_every=LOOK_S)
-@guarded
+@guard_errors
 def start_caption(words: str) -> None:
     """What is about to be started, and how many runs wait before it; the queue goes on without the person's doing."""
     waiting = len(queue().waiting())
@@ -163,7 +163,7 @@ def draft_margin_lines(spec: RunSpec) -> list[MarginLineRecord]:
 def draft_or_fault(draft: Draft) -> tuple[RunSpec | None, str]:
     """The draft as a spec of images and a teacher that are here, or what is wrong with it."""
     try:
-        return with_teacher(with_fingerprint(draft.spec()), backstage().runs), ""
+        return with_teacher(with_fingerprint(draft.spec()), lab_server().runs), ""
     except (ValueError, OSError) as error:
         return None, str(error)
 

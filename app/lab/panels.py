@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 
 from app.lab import retrieval
-from app.lab.snapshots import METHODS, TRUE2, TRUE3, Picture, Watched
+from app.lab.snapshots import METHODS, TRUE2, TRUE3, Picture, WatchSample
 from app.lab.verdict import verdict
 from app.shared import figures
 from app.shared.palette import class_colours
@@ -54,7 +54,7 @@ SMOOTHED = ("loss", "grad_norm", "tuples")
 
 def map_panel(
     run_id: str,
-    sample: Watched,
+    sample: WatchSample,
     picture: Picture,
     arrays: dict[str, np.ndarray],
     atlas: dict[str, Any] | None,
@@ -261,7 +261,7 @@ def has_angles(now: EvaluatedRecord, side: str, which: str) -> bool:
 
 
 def retrieval_panel(
-    sample: Watched,
+    sample: WatchSample,
     now: dict[str, np.ndarray],
     before: dict[str, np.ndarray] | None,
     start: dict[str, np.ndarray],
@@ -280,7 +280,7 @@ def retrieval_panel(
     return image_tiles(rows, atlas_key=atlas_key, key="lab.retrieval", size=40, selected=selected, empty=empty)
 
 
-def lasso_panel(sample: Watched, view: View, atlas_key: str) -> int | None:
+def lasso_panel(sample: WatchSample, view: View, atlas_key: str) -> int | None:
     """The images inside the lasso, the most frequent class first."""
     places = [place for sample_id in view.lasso if (place := sample.place(sample_id)) is not None]
     if not places:

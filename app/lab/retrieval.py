@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.lab.snapshots import Watched
+from app.lab.snapshots import WatchSample
 from app.widgets.tiles import Row, Strip, Tile
 
 ROWS = 6
 
 
-def hits(neighbours: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def find_neighbours(neighbours: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """(W, K) bool: is that neighbour of the query's class? A place without a neighbour (-1) is no hit."""
     return (labels[neighbours] == labels[:, None]) & (neighbours >= 0)
 
@@ -30,13 +30,13 @@ def hardest(found: np.ndarray, places: np.ndarray, count: int = ROWS) -> np.ndar
     return places[np.argsort(scores, kind="stable")[:count]]
 
 
-def drawn(places: np.ndarray, seed: int, count: int = ROWS) -> np.ndarray:
+def draw_queries(places: np.ndarray, seed: int, count: int = ROWS) -> np.ndarray:
     """Some places at random, the same for the same seed."""
     return np.sort(np.random.default_rng(seed).permutation(places)[:count])
 
 
 def query_places(
-    sample: Watched, neighbours: np.ndarray, how: str, side: str, chosen: Sequence[int], seed: int
+    sample: WatchSample, neighbours: np.ndarray, how: str, side: str, chosen: Sequence[int], seed: int
 ) -> np.ndarray:
     """Which of the watched images are searched for. `neighbours` are those before training, so the choice stays put.
 
@@ -48,18 +48,18 @@ def query_places(
     asking = neighbours[:, 0] >= 0
     places = np.flatnonzero((sample.held_out if side == "held_out" else ~sample.held_out) & asking)
     if how == "random":
-        return drawn(places, seed)
-    return hardest(hits(neighbours, sample.labels), places)
+        return draw_queries(places, seed)
+    return hardest(find_neighbours(neighbours, sample.labels), places)
 
 
 def rows(
-    sample: Watched, places: np.ndarray, now: dict[str, np.ndarray], before: dict[str, np.ndarray] | None
+    sample: WatchSample, places: np.ndarray, now: dict[str, np.ndarray], before: dict[str, np.ndarray] | None
 ) -> list[Row]:
     """One row a query. `before` None: only one strip, for a model that has not been trained."""
     return [row(sample, int(place), now, before) for place in places]
 
 
-def row(sample: Watched, place: int, now: dict[str, np.ndarray], before: dict[str, np.ndarray] | None) -> Row:
+def row(sample: WatchSample, place: int, now: dict[str, np.ndarray], before: dict[str, np.ndarray] | None) -> Row:
     query = Tile(int(sample.ids[place]), place, "query", f"query: {sample.class_names[sample.labels[place]]}")
     present = strip(sample, place, now, "Now" if before else "Before training")
     if before is None:
@@ -69,7 +69,7 @@ def row(sample: Watched, place: int, now: dict[str, np.ndarray], before: dict[st
     return Row(sample.class_names[sample.labels[place]], note, (query,), (past, present))
 
 
-def strip(sample: Watched, place: int, arrays: dict[str, np.ndarray], title: str) -> Strip:
+def strip(sample: WatchSample, place: int, arrays: dict[str, np.ndarray], title: str) -> Strip:
     tiles = []
     for rank, found in enumerate(arrays["neighbours"][place], start=1):
         if found < 0:
@@ -81,7 +81,9 @@ def strip(sample: Watched, place: int, arrays: dict[str, np.ndarray], title: str
     return Strip(title, tuple(tiles))
 
 
-def rank_words(sample: Watched, place: int, before: dict[str, np.ndarray] | None, now: dict[str, np.ndarray]) -> str:
+def rank_words(
+    sample: WatchSample, place: int, before: dict[str, np.ndarray] | None, now: dict[str, np.ndarray]
+) -> str:
     """'2 → 6 of 8 right; first right at 4 → 1', or how many of the shown ones are right."""
     present = right_ones(sample, place, now)
     if before is None:
@@ -91,7 +93,7 @@ def rank_words(sample: Watched, place: int, before: dict[str, np.ndarray] | None
     return f"{counts}; first right at {rank_text(past)} → {rank_text(present)}"
 
 
-def right_ones(sample: Watched, place: int, arrays: dict[str, np.ndarray]) -> np.ndarray:
+def right_ones(sample: WatchSample, place: int, arrays: dict[str, np.ndarray]) -> np.ndarray:
     """(K,) bool: which of this query's neighbours are of its class."""
     found = arrays["neighbours"][place]
     return (sample.labels[found] == sample.labels[place]) & (found >= 0)

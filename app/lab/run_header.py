@@ -7,11 +7,11 @@ from functools import partial
 import streamlit as st
 
 from app.lab.export_spec import command_line, python_lines
-from app.server import Backstage, queue
+from app.server import LabServer, queue
 from app.shared.draft import Draft
 from app.shared.stored_widgets import act_button, stored_widget
 from app.shared.text import STATE_WORDS, clock, count, plain, size
-from app.shared.view import look_at
+from app.shared.view import view_run
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import FrozenHistory, warning_texts
 from mlcore.runs.liveness import FAR_SILENT_S
@@ -25,7 +25,7 @@ WARNINGS_SHOWN = 4
 COVERAGE = {"samples_visited", "samples", "classes_visited", "classes", "batches"}
 
 
-def status_bar(stage: Backstage, run: RunFolder, spec: RunSpec, past: FrozenHistory) -> None:
+def status_bar(stage: LabServer, run: RunFolder, spec: RunSpec, past: FrozenHistory) -> None:
     status = run.status()
     word, colour, icon = STATE_WORDS[status.state]
     if status.paused and status.state == RunState.RUNNING:
@@ -39,7 +39,7 @@ def status_bar(stage: Backstage, run: RunFolder, spec: RunSpec, past: FrozenHist
         act_button(
             "Close",
             key="lab.close",
-            on_click=look_at,
+            on_click=view_run,
             args=(None,),
             icon=":material/close:",
             type="tertiary",
@@ -51,7 +51,7 @@ def status_bar(stage: Backstage, run: RunFolder, spec: RunSpec, past: FrozenHist
         st.caption(words)
 
 
-def progress_words(stage: Backstage, run: RunFolder, status: Status, past: FrozenHistory) -> str:
+def progress_words(stage: LabServer, run: RunFolder, status: Status, past: FrozenHistory) -> str:
     """'step 120 of 300 · 412 images/s · 0:18 left · 1.2 GB'."""
     if status.state == RunState.QUEUED:
         if waits := stage.supervisor.waits or stage.runs.read_helper_status("supervisor").get("waits"):
@@ -87,7 +87,7 @@ def epoch_words(started: StartedRecord | None) -> str:
     )
 
 
-def problem(stage: Backstage, run: RunFolder, past: FrozenHistory) -> None:
+def problem(stage: LabServer, run: RunFolder, past: FrozenHistory) -> None:
     """Why a run ended early, or that its worker is silent, in one sentence with what to do."""
     status = run.status()
     if status.state in (RunState.FAILED, RunState.LOST):
@@ -124,7 +124,7 @@ def silent_words(machine: str, silent_s: float) -> str:
     return ""
 
 
-def buttons(stage: Backstage, run: RunFolder, spec: RunSpec, status: Status) -> None:
+def buttons(stage: LabServer, run: RunFolder, spec: RunSpec, status: Status) -> None:
     """What can be done with the run. Keys name it: a press means the run that was shown, whatever is shown by then."""
     if status.state in (RunState.RUNNING, RunState.STARTING):
         if run.asked("pause"):
@@ -157,17 +157,17 @@ def buttons(stage: Backstage, run: RunFolder, spec: RunSpec, status: Status) -> 
         more(stage, run, spec, status)
 
 
-def stop(stage: Backstage, run: RunFolder) -> None:
+def stop(stage: LabServer, run: RunFolder) -> None:
     run.stop()
     stage.supervisor.wake()
 
 
-def resume(stage: Backstage, run: RunFolder) -> None:
+def resume(stage: LabServer, run: RunFolder) -> None:
     run.resume()
     stage.supervisor.wake()
 
 
-def more(stage: Backstage, run: RunFolder, spec: RunSpec, status: Status) -> None:
+def more(stage: LabServer, run: RunFolder, spec: RunSpec, status: Status) -> None:
     """Name, note, copies, and the way out."""
     label = run.label()
     stored_widget(
@@ -212,10 +212,10 @@ def duplicate(spec: RunSpec) -> None:
     st.rerun()
 
 
-def delete(stage: Backstage, run: RunFolder) -> None:
+def delete(stage: LabServer, run: RunFolder) -> None:
     stage.runs.delete(run.run_id)
     st.session_state["runs.trashed"] = [run.run_id]
-    look_at(None)
+    view_run(None)
     st.toast("Deleted. The Runs page can bring it back.", icon=":material/delete:")
 
 

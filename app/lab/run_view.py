@@ -12,18 +12,18 @@ from app.lab.run_header import problem, status_bar
 from app.lab.snapshots import (
     METHODS,
     UMAP,
-    Watched,
+    WatchSample,
     evaluation_at,
+    find_picture,
     live_step,
     methods_for,
     nearest_step,
-    nearest_whole,
-    picture,
-    watched,
+    read_nearest_snapshot,
+    read_watch_sample,
 )
 from app.lab.word_search import words_panel
-from app.server import Backstage, history
-from app.shared.error_guard import guarded
+from app.server import LabServer, history
+from app.shared.error_guard import guard_errors
 from app.shared.stored_widgets import act_button, one_of_few
 from app.shared.text import plain
 from app.shared.view import PLAYING, View
@@ -45,8 +45,8 @@ MAP_HEIGHT = 440
 BROKEN = ":material/broken_image:"
 
 
-def follow(
-    stage: Backstage, run: RunFolder, asked: str | None, draft_lines: list[MarginLineRecord] | None = None
+def show_run(
+    stage: LabServer, run: RunFolder, asked: str | None, draft_lines: list[MarginLineRecord] | None = None
 ) -> None:
     """Show a run, live while anything about it may change, until the view asks for another than `asked`.
 
@@ -59,7 +59,7 @@ def follow(
         if atlas is not None:
             atlas_carrier(StoredAtlas(run.atlas_bytes(), **atlas), key="lab.atlas")
     awaited = is_awaited(run)
-    draw = st.fragment(guarded(live_picture), run_every=TICK_S if awaited else None)
+    draw = st.fragment(guard_errors(live_picture), run_every=TICK_S if awaited else None)
     draw(stage, run, record, asked, atlas, awaited, draft_lines)
 
 
@@ -86,7 +86,7 @@ def is_awaited(run: RunFolder) -> bool:
 
 
 def live_picture(
-    stage: Backstage,
+    stage: LabServer,
     run: RunFolder,
     record: RunRecord,
     asked: str | None,
@@ -114,7 +114,7 @@ def live_picture(
         problem(stage, run, past)
     with body:
         try:
-            sample = watched(run)
+            sample = read_watch_sample(run)
             if sample is None or not past.snapshots:
                 waiting(run, past, preview)
             else:
@@ -141,26 +141,26 @@ def waiting(run: RunFolder, past: FrozenHistory, preview: bool) -> None:
 
 
 def show_step(
-    stage: Backstage,
+    stage: LabServer,
     run: RunFolder,
     spec: RunSpec,
     past: FrozenHistory,
-    sample: Watched,
+    sample: WatchSample,
     atlas: dict[str, Any] | None,
     view: View,
     draft_lines: list[MarginLineRecord] | None,
 ) -> None:
     steps = list(past.snapshots)
-    earliest, first, faults = nearest_whole(past, steps[0], len(sample.ids))
+    earliest, first, faults = read_nearest_snapshot(past, steps[0], len(sample.ids))
     methods = methods_for(first["embeddings"].shape[1])
     method = view.method if view.method in methods else methods[0]
     live = view.step is None
     wanted = live_step(past, method) if live else nearest_step(past, view.step)
-    step, now, others = nearest_whole(past, wanted, len(sample.ids))
+    step, now, others = read_nearest_snapshot(past, wanted, len(sample.ids))
     told = dict.fromkeys([*faults, *others])
     if told:
         st.warning(plain(f"{' '.join(told)} Step {step} is shown.", 600), icon=BROKEN)
-    drawn = picture(past, step, now, method, stage.runs.read_helper_status("projector"))
+    drawn = find_picture(past, step, now, method, stage.runs.read_helper_status("projector"))
     evaluation = evaluation_at(past, step)
     selected = view.lasso
     atlas_key = atlas["key"] if atlas else ""
@@ -196,7 +196,7 @@ def show_step(
     pressed = panels.retrieval_panel(sample, now, before_arrays, first, atlas_key, view, selected) or pressed
     if reads_texts(spec.method.key):
         pressed = words_panel(run, past, evaluation, atlas_key, view.side) or pressed
-    obey(view, chosen, events, moved, pressed)
+    apply_widget_events(view, chosen, events, moved, pressed)
 
 
 def method_choice(methods: list[str], method: str) -> dict[str, Any]:
@@ -238,7 +238,7 @@ def query_choice(view: View) -> dict[str, Any]:
     return {name: value for name, value in wanted.items() if value != getattr(view, name)}
 
 
-def picked_panel(sample: Watched, view: View) -> None:
+def picked_panel(sample: WatchSample, view: View) -> None:
     """What was picked, and a way to pin it as a query."""
     place = sample.place(view.picked)
     if place is None:
@@ -260,7 +260,7 @@ def picked_panel(sample: Watched, view: View) -> None:
         )
 
 
-def obey(view: View, chosen: dict[str, Any], events: Any, moved: Any, pressed: int | None) -> None:
+def apply_widget_events(view: View, chosen: dict[str, Any], events: Any, moved: Any, pressed: int | None) -> None:
     """Take over what the person did in the widgets, and draw again if it changes the picture."""
     changes = dict(chosen)
     if "picked" in events.changed and events.picked != view.picked:

@@ -20,7 +20,7 @@ METHODS = {UMAP: "UMAP", PCA: "PCA", PCA3: "PCA 3-D", TRUE2: "2-D", TRUE3: "3-D"
 
 
 @dataclass(frozen=True, eq=False)
-class Watched:
+class WatchSample:
     """The fixed sample of a run. Shapes: ids, labels (W,) int; held_out (W,) bool."""
 
     ids: np.ndarray
@@ -59,18 +59,18 @@ class Picture:
     message: str
 
 
-def watched(run: RunFolder) -> Watched | None:
+def read_watch_sample(run: RunFolder) -> WatchSample | None:
     """The run's watched sample, or None before it is chosen; ValueError with a sentence if its files are damaged."""
-    return _watched(str(run.path)) if run.has_watch() else None
+    return _read_watch_sample(str(run.path)) if run.has_watch() else None
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _watched(path: str) -> Watched:
+def _read_watch_sample(path: str) -> WatchSample:
     found = RunFolder(Path(path)).watch()
     if found is None:
         raise ValueError("watch.json is missing")
     arrays, names = found
-    return Watched(
+    return WatchSample(
         ids=arrays["ids"].astype(np.int64),
         labels=arrays["labels"].astype(np.int64),
         held_out=arrays["held_out"].astype(bool),
@@ -81,7 +81,7 @@ def _watched(path: str) -> Watched:
     )
 
 
-def arrays_of(history: FrozenHistory, step: int, count: int) -> dict[str, np.ndarray]:
+def read_snapshot(history: FrozenHistory, step: int, count: int) -> dict[str, np.ndarray]:
     """A snapshot's arrays, a row for each of the `count` watched images; ValueError with a sentence if damaged."""
     attempt, entry = history.snapshots[step]
     arrays = _arrays(attempt, str(attempt.path), entry["file"], entry["sha256"], "")
@@ -90,7 +90,9 @@ def arrays_of(history: FrozenHistory, step: int, count: int) -> dict[str, np.nda
     return arrays
 
 
-def nearest_whole(history: FrozenHistory, step: int, count: int) -> tuple[int, dict[str, np.ndarray], list[str]]:
+def read_nearest_snapshot(
+    history: FrozenHistory, step: int, count: int
+) -> tuple[int, dict[str, np.ndarray], list[str]]:
     """The step, else the one nearest to it whose snapshot is whole, with its arrays, and why others were passed over.
 
     Raises: ValueError if no snapshot is whole.
@@ -98,7 +100,7 @@ def nearest_whole(history: FrozenHistory, step: int, count: int) -> tuple[int, d
     faults = []
     for at in sorted(history.snapshots, key=lambda known: (abs(known - step), known)):
         try:
-            return at, arrays_of(history, at, count), faults
+            return at, read_snapshot(history, at, count), faults
         except ValueError as error:
             faults.append(f"Step {at} cannot be shown: {error}.")
     raise ValueError("No step can be shown. " + " ".join(faults[:3]))
@@ -147,7 +149,7 @@ def nearest_step(history: FrozenHistory, step: int) -> int:
     return min(history.snapshots, key=lambda known: (abs(known - step), known))
 
 
-def picture(
+def find_picture(
     history: FrozenHistory, step: int, arrays: dict[str, np.ndarray], method: str, projector: dict[str, Any]
 ) -> Picture:
     """The map of `step`, whose arrays these are; while UMAP has none, the principal components and why."""

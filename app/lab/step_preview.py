@@ -25,7 +25,7 @@ CLASSES, EACH = 8, 10  # of a batch, at most shown
 LOOK_S = 0.2
 
 
-def see_a_step(draft: Draft) -> None:
+def step_preview_button(draft: Draft) -> None:
     """A button, and once it was pressed, until it is closed, a window with what a step of the draft would see."""
     act_button(
         "See what a step sees",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.server import backstage
-from app.shared.controls import choice, number, switch
+from app.server import lab_server
+from app.shared.controls import choice_setting, number_setting, switch_setting
 from app.shared.draft import WIDGET, Draft
 from app.shared.stored_widgets import one_of, one_of_few
 from app.shared.text import share
@@ -38,17 +38,17 @@ def teacher_choice(draft: Draft) -> None:
         return
     for name, usual in HOW.items():
         draft.settings.setdefault(name, usual)
-    choice(draft, "teacher.measure", "Compare by", {"cosine": "Cosine", "mse": "Squared"}, help=MEASURE_HELP)
-    number(
+    choice_setting(draft, "teacher.measure", "Compare by", {"cosine": "Cosine", "mse": "Squared"}, help=MEASURE_HELP)
+    number_setting(
         draft, "teacher.weight", "Weight", 1e-4, 1e6, step=None, format="%.4g", help="Times this, added to the loss."
     )
-    if switch(draft, "teacher.alone", "Learn from the teacher alone"):
+    if switch_setting(draft, "teacher.alone", "Learn from the teacher alone"):
         st.caption("The loss is left out: it has no say, and its proxies stay as they were drawn.")
 
 
 def a_run(draft: Draft) -> bool:
     """A list of the runs that can teach; whether one is chosen."""
-    found = teachers(str(backstage().runs.root), str(draft.get("dataset")))
+    found = teachers(str(lab_server().runs.root), str(draft.get("dataset")))
     named = draft.get("teacher.run")
     if not found and not named:
         st.caption("No finished run on these images yet. Train one first.")

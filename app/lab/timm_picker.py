@@ -78,7 +78,7 @@ def timm_choice(draft: Draft) -> None:
         hint = f" Did you mean {plain(nearly, 60)}?" if nearly else ""
         st.warning(f"timm has no network of this name, as far as is known here.{hint}", icon=":material/help:")
         return
-    st.caption(" ".join([sentence(row, draft), fitted(row, draft)]))
+    st.caption(" ".join([sentence(row, draft), adaptation_words(row, draft)]))
     if draft.get(PRETRAINED) and row["weights"] != HERE:
         st.warning(weights_warning(row), icon=":material/cloud_download:")
 
@@ -93,7 +93,7 @@ def sentence(row: dict[str, Any], draft: Draft) -> str:
     return " · ".join(filter(None, [counted, f"{size} px", pace, WEIGHT_WORDS[row["weights"]] + licence])) + "."
 
 
-def fitted(row: dict[str, Any], draft: Draft) -> str:
+def adaptation_words(row: dict[str, Any], draft: Draft) -> str:
     """What is done to the chosen images before this network sees them; "" while no images are chosen."""
     images = chosen_images(draft)
     return plain(input_format(row, draft).adapted(images.image_size, images.channels), 300) if images else ""
@@ -258,7 +258,7 @@ def use_or_measure(draft: Draft, name: str, known: Speed | None) -> None:
         st.caption(":material/cloud_download: They are not here; the run fetches them, which needs a network.")
     actions = st.container(horizontal=True)
     if actions.button(f"Use {plain(row['name'], 60)}", key="lab.timm.use", type="primary"):
-        take(draft, row["name"], pretrained)
+        choose_network(draft, row["name"], pretrained)
         close()
         st.rerun()
     if known is None:
@@ -267,7 +267,7 @@ def use_or_measure(draft: Draft, name: str, known: Speed | None) -> None:
         size = "x".join(map(str, input_format(row, draft).size))
         told, arguments = "Measure it", [name, "--measure", "--side", size]
     if actions.button(told, key="lab.timm.measure", icon=":material/speed:", help=MEASURE_HELP):
-        fault = measured(arguments)
+        fault = measure_speed(arguments)
         if not fault:
             st.rerun(scope="fragment")
         st.error(plain(fault, 300), icon=":material/error:")
@@ -276,12 +276,12 @@ def use_or_measure(draft: Draft, name: str, known: Speed | None) -> None:
 MEASURE_HELP = "Some training steps with random weights in a process beside. Best while no run goes on."
 
 
-def take(draft: Draft, name: str, pretrained: bool) -> None:
+def choose_network(draft: Draft, name: str, pretrained: bool) -> None:
     """The network into the draft; what follows from pretrained weights too, where that was left as usual."""
     draft.change({MODEL: name, PRETRAINED: pretrained})
 
 
-def measured(arguments: list[str]) -> str:
+def measure_speed(arguments: list[str]) -> str:
     """Wait for a process that measures, and say what was wrong, else "".
 
     Leaving the list does not end it, and what it finds is kept.

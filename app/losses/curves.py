@@ -120,7 +120,7 @@ def own_proxy_curve(spec: Spec, values: Mapping[str, Any], other: float) -> Curv
     import torch
     from torch.func import functional_call
 
-    loss = warmed_up(built(spec, values, num_classes=2, embedding_size=3))
+    loss = warm_up(build_loss(spec, values, num_classes=2, embedding_size=3))
     sample, label = along([0.0], 3, 1), torch.tensor([0])
     angles = torch.deg2rad(torch.from_numpy(CURVE)).requires_grad_()
     own, fixed = along(angles, 3, 1), along([math.radians(other)], 3, 2)
@@ -137,7 +137,7 @@ def circle(spec: Spec, values: Mapping[str, Any], apart: float) -> Circle:
     import torch
 
     proxies = np.array([90.0, 90.0 - apart, 270.0 - apart / 2])
-    loss = warmed_up(built(spec, values, num_classes=3, embedding_size=2))
+    loss = warm_up(build_loss(spec, values, num_classes=3, embedding_size=2))
     with torch.no_grad():
         place_proxies(loss, proxies)
         samples = torch.from_numpy(in_plane(CIRCLE))
@@ -168,7 +168,7 @@ def pair_plane(spec: Spec, values: Mapping[str, Any]) -> Plane:
     """Loss, pull and push over the angles of one positive and one negative pair of an anchor."""
     import torch
 
-    degrees = PLANE if kept_apart(spec, values) else COARSE_PLANE
+    degrees = PLANE if keep_apart(spec, values) else COARSE_PLANE
     side = torch.deg2rad(torch.from_numpy(degrees))
     negative, positive = (grid.reshape(-1).requires_grad_() for grid in torch.meshgrid(side, side, indexing="ij"))
     losses = one_by_one(spec, values, positive, negative)
@@ -182,7 +182,7 @@ def batch_shares(spec: Spec, values: Mapping[str, Any]) -> Shares:
     """One anchor among positives and negatives at all angles, as the loss sees a batch: who is moved how much."""
     import torch
 
-    loss, count = built(spec, values), len(BATCH)
+    loss, count = build_loss(spec, values), len(BATCH)
     positive, negative = (torch.deg2rad(torch.from_numpy(BATCH)).requires_grad_() for _ in range(2))
     width = 1 + 2 * count  # a direction of its own for each
     others = torch.cat(
@@ -205,7 +205,7 @@ def margin(spec: Spec, values: Mapping[str, Any], moving: Moving, fixed: float) 
     """
     between = "proxies" if moving == "own" else "pairs"
     sizes = {"num_classes": 2, "embedding_size": 3} if moving == "own" else {}
-    lines = margin_lines(built(spec, values, **sizes), between)
+    lines = margin_lines(build_loss(spec, values, **sizes), between)
     still = [line for line in lines if line.kind == "fixed"]
     placed = tuple((math.degrees(line.place(0.0)), line.text) for line in still)
     if still:
@@ -236,11 +236,11 @@ def unmet(lines: tuple[Any, ...], own: np.ndarray, other: np.ndarray) -> np.ndar
     return missed
 
 
-def built(spec: Spec, values: Mapping[str, Any], **sizes: int) -> nn.Module:
+def build_loss(spec: Spec, values: Mapping[str, Any], **sizes: int) -> nn.Module:
     return spec.build({"num_classes": PICTURED_CLASSES, **sizes}, **values).double()
 
 
-def warmed_up(loss: nn.Module) -> nn.Module:
+def warm_up(loss: nn.Module) -> nn.Module:
     """The loss as it is late in training, whatever grows or falls with the steps, and with nothing drawn or tracked."""
     if getattr(loss, "steps", None) is not None:
         loss.steps.fill_(LATE)
@@ -293,18 +293,18 @@ def one_by_one(spec: Spec, values: Mapping[str, Any], positive: Tensor, negative
     angles to each other, as directions in a space of many dimensions nearly always do.
     """
     positives, negatives = along(positive, 3, 1), along(negative, 3, 2)
-    if kept_apart(spec, values):
+    if keep_apart(spec, values):
         return in_blocks(built_to_items(spec, values), positives, negatives)
-    return in_turn(built(spec, values), positives, negatives)
+    return in_turn(build_loss(spec, values), positives, negatives)
 
 
-def kept_apart(spec: Spec, values: Mapping[str, Any]) -> bool:
+def keep_apart(spec: Spec, values: Mapping[str, Any]) -> bool:
     """Whether a loss, given many such problems in one call as tuples, gives each the value that it has alone."""
     import torch
 
     positives, negatives = (along(np.radians(angles), 3, axis) for angles, axis in zip(PROBES, (1, 2), strict=True))
     together = in_blocks(built_to_items(spec, values), positives, negatives)
-    return together is not None and torch.allclose(together, in_turn(built(spec, values), positives, negatives))
+    return together is not None and torch.allclose(together, in_turn(build_loss(spec, values), positives, negatives))
 
 
 def in_turn(loss: nn.Module, positives: Tensor, negatives: Tensor) -> Tensor:

@@ -10,11 +10,11 @@ import streamlit as st
 
 from app.losses.loss_search import search
 from app.shared.controls import knob_widgets
-from app.shared.draft import Draft, text, value
+from app.shared.draft import Draft, parse_url_text, url_text
 from app.shared.stored_widgets import act_button
 from app.shared.text import plain
-from app.shared.url import mirror, went_back
-from app.shared.view import look_at
+from app.shared.url import sync_query_params, went_back
+from app.shared.view import view_run
 from mlcore.catalogue import parts
 from mlcore.declare import Param, Spec
 
@@ -59,7 +59,7 @@ def chosen_loss() -> Spec:
         st.warning(f"The link names a loss that is not here: {plain(named, 60)}.", icon=":material/link_off:")
     key = named if named in room else FIRST
     st.session_state[CHOSEN] = key
-    mirror({"loss": key}, "loss".__eq__)
+    sync_query_params({"loss": key}, "loss".__eq__)
     return room[key]
 
 
@@ -176,7 +176,7 @@ def take_linked(spec: Spec, kept: dict[str, Any]) -> None:
     if not went_back() and (not linked or linked == st.session_state.get(WRITTEN)):
         return
     try:
-        values = spec.check({name.removeprefix(KNOB): value(words) for name, words in linked.items()})
+        values = spec.check({name.removeprefix(KNOB): parse_url_text(words) for name, words in linked.items()})
     except ValueError as error:
         st.toast(f"The link's values cannot be used: {plain(str(error), 300)}", icon=":material/link_off:")
         return
@@ -187,8 +187,8 @@ def take_linked(spec: Spec, kept: dict[str, Any]) -> None:
 def write_url(spec: Spec, values: dict[str, Any]) -> None:
     """What differs from the defaults stands in the URL."""
     usual = spec.defaults()
-    wanted = {f"{KNOB}{name}": text(setting) for name, setting in values.items() if setting != usual[name]}
-    mirror(wanted, lambda name: name.startswith(KNOB))
+    wanted = {f"{KNOB}{name}": url_text(setting) for name, setting in values.items() if setting != usual[name]}
+    sync_query_params(wanted, lambda name: name.startswith(KNOB))
     st.session_state[WRITTEN] = wanted
 
 
@@ -204,4 +204,4 @@ def take_to_the_lab(spec: Spec, values: dict[str, Any]) -> None:
     draft.settings.pop(f"@loss.{spec.key}", None)
     for name, setting in values.items():
         draft.set(f"loss.{name}", setting)
-    look_at(None)
+    view_run(None)

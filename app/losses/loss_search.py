@@ -20,7 +20,7 @@ def search(room: list[Spec], asked: str) -> tuple[list[Spec], bool]:
     found = [spec for spec in room if all(word in plain_letters(all_names(spec)) for word in words)]
     if found:
         return found, True
-    likeness = {spec.key: min(likest(word, spec) for word in words) for spec in room}
+    likeness = {spec.key: min(most_alike(word, spec) for word in words) for spec in room}
     least = max(NEAR, max(likeness.values(), default=0.0) - 0.1)
     return [spec for spec in room if likeness[spec.key] >= least], False
 
@@ -30,7 +30,7 @@ def all_names(spec: Spec) -> str:
     return " ".join([spec.title, spec.key, spec.family, spec.target.rpartition(":")[2], spec.paper, *spec.names])
 
 
-def likest(word: str, spec: Spec) -> float:
+def most_alike(word: str, spec: Spec) -> float:
     """How like a word is to the likest of a loss's words, from 0 to 1; a word that stands in them is just that."""
     names = all_names(spec)
     if word in plain_letters(names):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.losses.curves import LEAST, built, margin_lines, one_thread
+from app.losses.curves import LEAST, build_loss, margin_lines, one_thread
 from app.shared.text import count
 from mlcore.declare import Spec
 
@@ -69,7 +69,7 @@ def pair_weights(spec: Spec, values: Mapping[str, Any], apart: float) -> PairWei
     """
     import torch
 
-    loss = built(spec, values)
+    loss = build_loss(spec, values)
     rows, labels = batch(apart)
     found = by_similarity(loss, torch.from_numpy(rows), torch.from_numpy(labels))
     if found is None:

@@ -59,7 +59,9 @@ def optional_part(draft: Draft, section: str, label: str, without: str, keys: li
     st.caption(room[chosen].text.split("\n\n")[0])
     if section in WEIGHTED:
         draft.settings.setdefault(f"{section}.weight", 1.0)
-        number(draft, f"{section}.weight", "Weight", 0.0, 1e6, step=None, format="%.4g", help="Times this, then added.")
+        number_setting(
+            draft, f"{section}.weight", "Weight", 0.0, 1e6, step=None, format="%.4g", help="Times this, then added."
+        )
     part_knobs(draft, section, room[chosen])
 
 
@@ -156,7 +158,7 @@ def nice_step(rough: float) -> float:
     return next(step * power for step in (1, 2, 5, 10) if step * power >= rough * 0.999)
 
 
-def choice(draft: Draft, name: str, label: str, options: dict[Any, str], *, help: str | None = None) -> Any:
+def choice_setting(draft: Draft, name: str, label: str, options: dict[Any, str], *, help: str | None = None) -> Any:
     """One of a few values of a setting, side by side."""
     value = one_of_few(
         f"{WIDGET}{name}",
@@ -171,21 +173,21 @@ def choice(draft: Draft, name: str, label: str, options: dict[Any, str], *, help
     return value
 
 
-def listed(draft: Draft, name: str, label: str, options: dict[Any, str], *, help: str | None = None) -> Any:
+def list_setting(draft: Draft, name: str, label: str, options: dict[Any, str], *, help: str | None = None) -> Any:
     """One of several values of a setting, in a list."""
     value = one_of(f"{WIDGET}{name}", label, list(options), draft.get(name), words=look_up_words(options), help=help)
     draft.set(name, value)
     return value
 
 
-def switch(draft: Draft, name: str, label: str, *, help: str | None = None) -> bool:
+def switch_setting(draft: Draft, name: str, label: str, *, help: str | None = None) -> bool:
     """A setting that is on or off."""
     value = on_or_off(f"{WIDGET}{name}", label, draft.get(name), help=help)
     draft.set(name, value)
     return value
 
 
-def optional_number(
+def optional_number_setting(
     draft: Draft, name: str, label: str, low: float, high: float, start: float, *, help: str, **options: Any
 ) -> None:
     """A number of the draft that may be left out; `start` is what it is set to first."""
@@ -194,10 +196,10 @@ def optional_number(
         return
     if draft.get(name) is None:
         draft.set(name, start)
-    number(draft, name, label, low, high, label_visibility="collapsed", **options)
+    number_setting(draft, name, label, low, high, label_visibility="collapsed", **options)
 
 
-def number(draft: Draft, name: str, label: str, low: float, high: float, **options: Any) -> Any:
+def number_setting(draft: Draft, name: str, label: str, low: float, high: float, **options: Any) -> Any:
     """A number of the draft, typed in."""
     value = typed_number(f"{WIDGET}{name}", label, low, high, type(low)(draft.get(name)), **options)
     draft.set(name, value)

@@ -41,7 +41,7 @@ def cached_split(choice_json: str, fingerprint: str) -> Split:
     return build_split(choice, load(choice.key, **choice.params))
 
 
-def tell_split(choice: DataChoice, table: ImageTable) -> Split | None:
+def show_split(choice: DataChoice, table: ImageTable) -> Split | None:
     """Say how many images and classes are on each side, and what cannot be learned or measured.
 
     Returns the split, or None where there can be none, which is said.

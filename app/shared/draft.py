@@ -9,9 +9,9 @@ from typing import Any
 import streamlit as st
 
 from app.shared.datasets import image_sets, room_of
-from app.shared.lessons import lesson
+from app.shared.lessons import find_lesson
 from app.shared.text import plain
-from app.shared.url import mirror, went_back
+from app.shared.url import sync_query_params, went_back
 from mlcore.catalogue import parts
 from mlcore.declare import Param, Spec
 from mlcore.spec.defaults import PART_ROOMS, follow
@@ -29,7 +29,7 @@ def _usual() -> dict[str, Any]:
     return RunSpec.read({}).settings()
 
 
-def usual() -> dict[str, Any]:
+def default_settings() -> dict[str, Any]:
     """The settings of a lab that nobody has touched."""
     return dict(_usual())
 
@@ -43,13 +43,13 @@ class Draft:
 
     def __init__(self) -> None:
         if KEY not in st.session_state:
-            st.session_state[KEY] = from_url()
+            st.session_state[KEY] = draft_from_url()
         self.settings: dict[str, Any] = st.session_state[KEY]
 
     def follow(self) -> None:
         """Be what the URL says again, when the person has gone back to it."""
         if went_back():
-            wanted = from_url()
+            wanted = draft_from_url()
             self.settings.clear()
             self.settings.update(wanted)
 
@@ -139,25 +139,25 @@ class Draft:
         A URL that says the same in other words is left as it is.
         """
         with contextlib.suppress(ValueError):
-            if in_link(read_url()) == in_link(self.settings):
+            if settings_in_link(read_url()) == settings_in_link(self.settings):
                 return
-        wanted, chosen, others = self.differences(self.settings), lesson(self.get(LESSON)), self.get(OTHERS)
+        wanted, chosen, others = self.differences(self.settings), find_lesson(self.get(LESSON)), self.get(OTHERS)
         if chosen and wanted == self.differences(RunSpec.read({}).changed(chosen.settings).settings()):
             wanted = {}
         wanted |= {LESSON_NAME: chosen.key} if chosen else {}
         wanted |= {OTHERS_NAME: ",".join(others)} if others else {}
-        mirror(wanted, lambda name: name.startswith("s.") or name in (LESSON_NAME, OTHERS_NAME))
+        sync_query_params(wanted, lambda name: name.startswith("s.") or name in (LESSON_NAME, OTHERS_NAME))
 
     def differences(self, settings: dict[str, Any]) -> dict[str, str]:
         """How the URL says that settings differ from the usual ones, and from what follows from those it says."""
         settings = {name: value for name, value in settings.items() if not name.startswith("@") and name != "name"}
-        at_first = usual()
+        at_first = default_settings()
         named = {name: settings[name] for name in CHOSEN_FIRST if settings[name] != at_first[name]}
         try:
             named = needed_settings(settings, named)
         except ValueError:  # no spec yet: all that differs
             named |= {name: value for name, value in settings.items() if value != at_first.get(name)}
-        return {f"s.{name}": text(value) for name, value in named.items() if not self.is_default(name, value)}
+        return {f"s.{name}": url_text(value) for name, value in named.items() if not self.is_default(name, value)}
 
     def is_default(self, name: str, value: Any) -> bool:
         """Whether a knob has the value that its part declares."""
@@ -181,40 +181,42 @@ def needed_settings(settings: dict[str, Any], named: dict[str, Any]) -> dict[str
         named = named | missing
 
 
-def from_url() -> dict[str, Any]:
+def draft_from_url() -> dict[str, Any]:
     """The draft that the URL describes; where its settings make no spec, the usual ones, with a word about it."""
     try:
         return read_url()
     except ValueError as error:
         st.toast(f"The link's settings cannot be used: {plain(str(error), 600)}", icon=":material/link_off:")
-        return usual()
+        return default_settings()
 
 
 def read_url() -> dict[str, Any]:
     """The draft that the URL describes; ValueError with a sentence if its settings make no spec."""
     url = st.query_params
-    chosen = lesson(url.get(LESSON_NAME))
+    chosen = find_lesson(url.get(LESSON_NAME))
     found = {name[2:]: text for name, text in url.items() if name.startswith("s.")}
-    words = {name for name, start in usual().items() if isinstance(start, str)}  # where "none" is one of them
-    found = {name: text if name in words and text == "none" else value(text) for name, text in found.items()}
+    words = {
+        name for name, start in default_settings().items() if isinstance(start, str)
+    }  # where "none" is one of them
+    found = {name: text if name in words and text == "none" else parse_url_text(text) for name, text in found.items()}
     settings = RunSpec.read({}).changed(found or (chosen.settings if chosen else {})).settings()
     others = [key for key in url.get(OTHERS_NAME, "").split(",") if key in parts("losses")]
     return settings | ({LESSON: chosen.key} if chosen else {}) | ({OTHERS: others} if others else {})
 
 
-def in_link(settings: dict[str, Any]) -> dict[str, Any]:
+def settings_in_link(settings: dict[str, Any]) -> dict[str, Any]:
     """What a link says of a draft: not what is kept for parts that are not chosen, nor that something is left out."""
     linked = {name: value for name, value in settings.items() if not name.startswith("@") or name in (LESSON, OTHERS)}
     return {name: value for name, value in linked.items() if value not in (None, [])}
 
 
-def text(value: Any) -> str:
+def url_text(value: Any) -> str:
     return (
         {True: "true", False: "false", None: "none"}[value] if value is None or isinstance(value, bool) else f"{value}"
     )
 
 
-def value(text: str) -> Any:
+def parse_url_text(text: str) -> Any:
     """The plain value that a URL's text stands for."""
     words = {"true": True, "false": False, "none": None}
     if text in words:

@@ -17,7 +17,7 @@ LOG = logging.getLogger("lab.pages")
 
 
 @contextlib.contextmanager
-def catching() -> Iterator[None]:
+def report_unexpected_errors() -> Iterator[None]:
     """Draw on after a fault of what is drawn within."""
     try:
         yield
@@ -31,18 +31,18 @@ def catching() -> Iterator[None]:
         )
 
 
-def guarded(draw: Callable[..., None]) -> Callable[..., None]:
+def guard_errors(draw: Callable[..., None]) -> Callable[..., None]:
     """A page's part that is drawn by itself, again and again, with the net under it."""
 
     @functools.wraps(draw)
     def drawn(*arguments: Any, **named: Any) -> None:
-        with catching():
+        with report_unexpected_errors():
             draw(*arguments, **named)
 
     return drawn
 
 
-def told(act: Callable[..., Any]) -> Callable[..., None]:
+def report_errors(act: Callable[..., Any]) -> Callable[..., None]:
     """What a button does, as its callback: if it cannot be done, that is said in words and nothing else happens."""
 
     @functools.wraps(act)

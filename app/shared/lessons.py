@@ -99,5 +99,5 @@ LESSONS = (
 )
 
 
-def lesson(key: str | None) -> Lesson | None:
+def find_lesson(key: str | None) -> Lesson | None:
     return next((item for item in LESSONS if item.key == key), None)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 FORGOTTEN_S = 120.0  # a session that has not looked for so long has gone; as long as Streamlit keeps one
 
 
-class Onlookers:
+class PreviewViewers:
     """The sessions of one server that look at each preview, with the time of their last look. For all threads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -17,7 +17,7 @@ WORDS = (
 )
 
 
-def tell_of_new_session() -> None:
+def announce_new_session() -> None:
     """Say so when the page is older than the session: a page that is just opened has no messages kept yet."""
     if BEGUN in st.session_state:
         return
@@ -28,5 +28,5 @@ def tell_of_new_session() -> None:
 
 
 @st.fragment(run_every=BEAT_S)
-def keep_in_touch() -> None:
+def refresh_by_clock() -> None:
     """Something that is drawn by the clock on every page."""

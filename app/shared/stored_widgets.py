@@ -16,29 +16,29 @@ from typing import Any
 
 import streamlit as st
 
-from app.shared.error_guard import told
+from app.shared.error_guard import report_errors
 from app.shared.text import fault_words, one_line
 
-AGREED = "lab.agreed"
+SHARED_VALUES = "lab.agreed"
 SESSION = "lab.session"
 ACTED = "lab.acted"
 
 
 @dataclass
-class Agreed:
+class SharedValue:
     """What a widget and its keeper agreed on last, and how often the keeper was changed by another hand."""
 
     value: Any
     changes: int = 0
 
 
-def kept_widget(draw: Callable[[Any, str], Any], name: str, kept: Any, *, clearable: bool = False) -> Any:
+def value_widget(draw: Callable[[Any, str], Any], name: str, kept: Any, *, clearable: bool = False) -> Any:
     """What the person has put into the widget `name`, else the `kept` value, which it is to show.
 
     `draw(start, key)` makes the widget with that start and under that key, and returns its value. None from a widget
     that is not `clearable` is no wish of a person: it stands for the kept value.
     """
-    agreed = st.session_state.setdefault(AGREED, {}).setdefault(name, Agreed(kept))
+    agreed = st.session_state.setdefault(SHARED_VALUES, {}).setdefault(name, SharedValue(kept))
     if agreed.value != kept:
         agreed.value, agreed.changes = kept, agreed.changes + 1
     key = f"{name}~{agreed.changes}" if agreed.changes else name
@@ -52,7 +52,7 @@ def kept_widget(draw: Callable[[Any, str], Any], name: str, kept: Any, *, cleara
     return value
 
 
-def told_apart(options: Sequence[Any], words: Callable[[Any], str]) -> Callable[[Any], str]:
+def distinct_labels(options: Sequence[Any], words: Callable[[Any], str]) -> Callable[[Any], str]:
     """`words`, but never the same for two options: the browser names an option by its words alone."""
     texts: dict[Any, str] = {}
     seen: Counter[str] = Counter()
@@ -67,7 +67,7 @@ def one_of(
     name: str, label: str, options: Sequence[Any], kept: Any, *, words: Callable[[Any], str] = str, **more: Any
 ) -> Any:
     """A list with the kept value chosen; if it is not among the options, none is, and the list says so."""
-    words = told_apart(options, words)
+    words = distinct_labels(options, words)
 
     def draw(start: Any, key: str) -> Any:
         if start in options:
@@ -76,7 +76,7 @@ def one_of(
         but = more | {"placeholder": said}
         return st.selectbox(label, options, None, format_func=words, key=f"{key}~none", **but)
 
-    return kept_widget(draw, name, kept)
+    return value_widget(draw, name, kept)
 
 
 def one_of_few(
@@ -91,7 +91,7 @@ def one_of_few(
             )
         return st.segmented_control(label, options, format_func=words, key=f"{key}~none", **more)
 
-    return kept_widget(draw, name, kept)
+    return value_widget(draw, name, kept)
 
 
 def several_of(
@@ -110,15 +110,15 @@ def several_of(
             label, options, [item for item in start if item in options], format_func=words, key=key, **more
         )
 
-    return kept_widget(draw, name, list(kept))
+    return value_widget(draw, name, list(kept))
 
 
 def on_or_off(name: str, label: str, kept: bool, **more: Any) -> bool:
-    return kept_widget(lambda start, key: st.toggle(label, start, key=key, **more), name, bool(kept))
+    return value_widget(lambda start, key: st.toggle(label, start, key=key, **more), name, bool(kept))
 
 
 def line_of_text(name: str, label: str, kept: str, **more: Any) -> str:
-    return kept_widget(lambda start, key: st.text_input(label, start, key=key, **more), name, kept)
+    return value_widget(lambda start, key: st.text_input(label, start, key=key, **more), name, kept)
 
 
 Label = str | Callable[[float], str]  # of a number: also one that says the number in other words
@@ -147,7 +147,7 @@ def _number(
         bounds = None if low is None else min(low, start), None if high is None else max(high, start)
         return widget(label(start) if callable(label) else label, *bounds, start, key=key, **more)
 
-    return kept_widget(draw, name, kept)
+    return value_widget(draw, name, kept)
 
 
 def stored_widget(draw: Callable[..., Any], name: str, stored: Any, store: Callable[[Any], object]) -> Any:
@@ -162,7 +162,7 @@ def stored_widget(draw: Callable[..., Any], name: str, stored: Any, store: Calla
     def draw_stored(start: Any, key: str) -> Any:
         return draw(start, key=key, on_change=_store, args=(own, key, store))
 
-    return kept_widget(draw_stored, own, stored)
+    return value_widget(draw_stored, own, stored)
 
 
 def _store(name: str, key: str, store: Callable[[str], None]) -> None:
@@ -171,7 +171,7 @@ def _store(name: str, key: str, store: Callable[[str], None]) -> None:
     except (ValueError, OSError) as error:
         st.toast(fault_words(error), icon=":material/error:", duration="long")
     else:
-        st.session_state[AGREED][name].value = st.session_state[key]
+        st.session_state[SHARED_VALUES][name].value = st.session_state[key]
 
 
 def act_button(
@@ -186,11 +186,11 @@ def act_button(
     if st.button(label, key=key, on_click=_act, args=(key, on_click, args), **more):
         acted = st.session_state.get(ACTED, set())
         if key not in acted:
-            told(on_click)(*args)
+            report_errors(on_click)(*args)
             st.rerun()
         acted.discard(key)
 
 
 def _act(key: str, act: Callable[..., object], args: tuple[Any, ...]) -> None:
     st.session_state.setdefault(ACTED, set()).add(key)
-    told(act)(*args)
+    report_errors(act)(*args)

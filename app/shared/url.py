@@ -17,33 +17,33 @@ from streamlit.runtime.scriptrunner import StopException, get_script_run_ctx
 COLLECTED = "lab.url"  # what the URL is to be after this run of a page; missing while nothing is collected
 
 
-def mirror(values: Mapping[str, str], ours: Callable[[str], bool]) -> None:
+def sync_query_params(values: Mapping[str, str], ours: Callable[[str], bool]) -> None:
     """Of the names that are `ours`, the URL has exactly `values`; the browser hears only of a change, once."""
     collected = st.session_state.get(COLLECTED)
     now = st.query_params.to_dict() if collected is None else collected
     wanted = {name: text for name, text in now.items() if not ours(name)} | dict(values)
     if collected is None:
-        write(wanted)
+        write_query_params(wanted)
     else:
         st.session_state[COLLECTED] = wanted
 
 
 @contextlib.contextmanager
-def one_entry() -> Iterator[None]:
+def single_history_entry() -> Iterator[None]:
     """All that is mirrored within reaches the browser together, unless the run is given up for another."""
     st.session_state[COLLECTED] = st.query_params.to_dict()
     try:
         yield
     except StopException:
-        write(st.session_state[COLLECTED])
+        write_query_params(st.session_state[COLLECTED])
         raise
     else:
-        write(st.session_state[COLLECTED])
+        write_query_params(st.session_state[COLLECTED])
     finally:
         st.session_state.pop(COLLECTED, None)
 
 
-def write(wanted: Mapping[str, str]) -> None:
+def write_query_params(wanted: Mapping[str, str]) -> None:
     """Make the URL `wanted`.
 
     Where it also holds names that are bound to widgets, which Streamlit lets nobody else write, the browser hears once

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self, get_args
 
 import streamlit as st
 
-from app.shared.url import mirror, went_back
+from app.shared.url import sync_query_params, went_back
 
 HELD = "lab.view"
 PAGE = "lab.page"
@@ -54,7 +54,7 @@ class View:
         """
         url = cls._of_url()
         entered = st.session_state.pop(ENTERED, False)
-        held = st.session_state.setdefault(HELD, Held(url, url))
+        held = st.session_state.setdefault(HELD, SessionView(url, url))
         held.forget(time.monotonic() - STALE_S)
         if entered and url == cls():
             held.leave(url)
@@ -75,15 +75,15 @@ class View:
         asked: Queries | None = next((known for known in get_args(Queries) if known == url.get("queries")), None)
         return cls(
             run=url.get("run") or None,
-            step=whole(url.get("step", "")),
+            step=parse_number(url.get("step", "")),
             method=url.get("map") or None,
             queries=asked or "hardest",
-            pins=wholes(url.get("pins", ""))[:24],
-            picked=whole(url.get("picked", "")),
+            pins=parse_numbers(url.get("pins", ""))[:24],
+            picked=parse_number(url.get("picked", "")),
             side="train" if url.get("side") == "train" else "held_out",
-            hidden=wholes(url.get("hidden", "")),
+            hidden=parse_numbers(url.get("hidden", "")),
             angles=url.get("angles") or None,
-            lasso=unpacked(url.get("lasso", "")),
+            lasso=unpack_ids(url.get("lasso", "")),
         )
 
     def linked(self) -> Self:
@@ -91,7 +91,7 @@ class View:
         return self if self.lasso_fits_link() else dataclasses.replace(self, lasso=())
 
     def lasso_fits_link(self) -> bool:
-        return len(packed(self.lasso)) <= MOST_IN_LINK
+        return len(pack_ids(self.lasso)) <= MOST_IN_LINK
 
     def _write(self) -> None:
         """Put the view into the URL; what is as usual is left out."""
@@ -105,9 +105,9 @@ class View:
             "side": None if self.side == "held_out" else self.side,
             "hidden": ",".join(map(str, self.hidden)) or None,
             "angles": self.angles,
-            "lasso": packed(self.lasso) or None,
+            "lasso": pack_ids(self.lasso) or None,
         }
-        mirror({name: value for name, value in values.items() if value is not None}, NAMES.__contains__)
+        sync_query_params({name: value for name, value in values.items() if value is not None}, NAMES.__contains__)
 
     def but(self, **changes: Any) -> Self:
         """The view with changes, which count from the next `read` on: what a callback writes to the URL may be lost."""
@@ -115,27 +115,27 @@ class View:
         return dataclasses.replace(self, **changes)
 
 
-def note_page(title: str) -> None:
+def record_page(title: str) -> None:
     """Called by the frame before a page runs."""
     if st.session_state.get(PAGE) != title:
         st.session_state[PAGE] = title
         st.session_state[ENTERED] = True
 
 
-def look_at(run: str | None) -> None:
+def view_run(run: str | None) -> None:
     """Show this run from the next `View.read` on, live; None: the untrained preview of what is being chosen."""
     View().but(**dataclasses.asdict(View(run)))
 
 
-def look_away_from(runs: list[str]) -> None:
+def leave_runs(runs: list[str]) -> None:
     """Whoever looked at one of these runs, which are being deleted, looks at the preview instead."""
     held = st.session_state.get(HELD)
     if held is not None and held.view.run in runs:
-        look_at(None)
+        view_run(None)
 
 
 @dataclass
-class Held:
+class SessionView:
     """The session's view, and those that a browser may still name which has not yet heard of it.
 
     The browser sends its URL with every message, and Streamlit may hold a message back and join it with later ones. One
@@ -153,17 +153,17 @@ class Held:
         self.left = {view: at for view, at in self.left.items() if at > before and view != self.view}
 
 
-def whole(text: str) -> int | None:
+def parse_number(text: str) -> int | None:
     """The whole number that `text` is, or None."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
-def wholes(text: str) -> tuple[int, ...]:
+def parse_numbers(text: str) -> tuple[int, ...]:
     """The whole numbers between commas, each once, in their order."""
-    return tuple(dict.fromkeys(number for part in text.split(",") if (number := whole(part)) is not None))
+    return tuple(dict.fromkeys(number for part in text.split(",") if (number := parse_number(part)) is not None))
 
 
-def packed(ids: tuple[int, ...]) -> str:
+def pack_ids(ids: tuple[int, ...]) -> str:
     """Ascending sample ids as a short text: their differences, 7 bits a byte, compressed."""
     raw = bytearray()
     for before, now in zip((-1, *ids), ids, strict=False):
@@ -175,8 +175,8 @@ def packed(ids: tuple[int, ...]) -> str:
     return base64.urlsafe_b64encode(zlib.compress(bytes(raw), 9)).decode().rstrip("=") if ids else ""
 
 
-def unpacked(text: str) -> tuple[int, ...]:
-    """The ids that `packed` made a text of; () for any other text."""
+def unpack_ids(text: str) -> tuple[int, ...]:
+    """The ids that `pack_ids` made a text of; () for any other text."""
     try:
         raw = zlib.decompressobj().decompress(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), MOST_UNPACKED)
     except (ValueError, binascii.Error, zlib.error):

@@ -23,7 +23,7 @@ FRAMED = "lab.framed"  # whether the whole page is being run, not only a fragmen
 ENTRY = "export default function (message)"
 
 
-class Carried:
+class BundledComponent:
     """One kind of widget: `files` are plain scripts that share one scope, the last one exports the entry function.
 
     The entry is called with each message (data, parentElement, setStateValue ...) and returns a clean-up function;
@@ -70,7 +70,7 @@ export default function ({{ parentElement }}) {{
 
 
 @contextlib.contextmanager
-def frame(at_once: Sequence[Carried], when_used: Sequence[Carried]) -> Iterator[None]:
+def frame(at_once: Sequence[BundledComponent], when_used: Sequence[BundledComponent]) -> Iterator[None]:
     """Bring the widgets' code once for the whole page that is run within; of a large one only when the page uses it.
 
     Inside a fragment that runs every half second Streamlit would send it each time.

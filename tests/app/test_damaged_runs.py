@@ -9,7 +9,7 @@ from damage import copied, damages, files_of, spoil, trained_run
 from pages_words import words
 
 from app.lab import launch
-from app.server import slots_named
+from app.server import read_slots
 from app.shared.view import HELD
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.states import RunState
@@ -166,13 +166,13 @@ def test_a_runs_folder_that_is_a_file_is_told_on_every_page(open_page, tmp_path,
 @pytest.mark.parametrize("text", ["abc", "0", "-1", "1.5", "9" * 40, "²"])
 def test_a_number_of_slots_that_is_none_is_told(open_page, monkeypatch, text):
     with pytest.raises(ValueError, match="LAB_SLOTS"):
-        slots_named(text)
+        read_slots(text)
     monkeypatch.setenv("LAB_SLOTS", text)
     assert "LAB_SLOTS" in words(open_page("lab")).replace("\\", "")
 
 
 def test_a_usual_number_of_slots_is_taken():
-    assert [slots_named(text) for text in ("", " ", "3")] == [None, None, 3]
+    assert [read_slots(text) for text in ("", " ", "3")] == [None, None, 3]
 
 
 def test_undo_brings_back_what_it_can_and_says_what_it_cannot(open_page, good, runs):

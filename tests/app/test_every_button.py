@@ -256,7 +256,7 @@ def test_the_list_of_networks_opens_and_one_is_measured(open_page, monkeypatch):
     page = press(open_page("lab", **{"s.backbone": "timm"}), "lab.timm")
     assert page.text_input(key="lab.timm.search")
     asked = []
-    monkeypatch.setattr("app.lab.timm_picker.measured", lambda arguments: asked.append(arguments) or "no room")
+    monkeypatch.setattr("app.lab.timm_picker.measure_speed", lambda arguments: asked.append(arguments) or "no room")
     press(page, "lab.timm.measure")
     assert asked
     assert "no room" in words(page)

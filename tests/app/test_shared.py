@@ -19,10 +19,10 @@ from page_widgets import widget
 from whole_records import evaluated_event, step_event
 
 from app.data.browse import hashes_of, most_like, pictures_of
-from app.data.plan_store import Sources, figures_of, index_of, pairs_of, prepared
+from app.data.plan_store import Sources, figures_of, index_of, pairs_of, prepare_index
 from app.runs.runs_table import RunsTable
 from app.shared import figures
-from app.shared.preview_viewers import FORGOTTEN_S, Onlookers
+from app.shared.preview_viewers import FORGOTTEN_S, PreviewViewers
 from mlcore.data.importing import import_path
 from mlcore.data.prepare import Plan
 from mlcore.data.store import find_set, read_set
@@ -230,12 +230,12 @@ def test_plans_of_several_sessions_start_from_one_table_that_none_changes(shop, 
             same_as_alone(plan)
 
     def same_as_alone(plan: str) -> None:
-        pd.testing.assert_frame_equal(prepared(sources, stamps, plan)[0], alone[plan])
+        pd.testing.assert_frame_equal(prepare_index(sources, stamps, plan)[0], alone[plan])
         assert figures_of(sources, stamps, plan).images == len(alone[plan])
         pairs_of(sources, stamps, plan, 6)
 
     def forget() -> None:
-        for kept in (prepared, figures_of, pairs_of):
+        for kept in (prepare_index, figures_of, pairs_of):
             kept.clear()
 
     all_at_once(look, forget)
@@ -287,7 +287,7 @@ def test_name_and_note_that_are_written_at_once_are_both_kept(runs, quick_spec):
 
 def test_nobody_looks_once_all_have_left_or_gone():
     now = [0.0]
-    onlookers = Onlookers(lambda: now[0])
+    onlookers = PreviewViewers(lambda: now[0])
     for session in ("a", "b", "c"):
         onlookers.look(session, "preview")
     assert not onlookers.leave("a", "preview")

@@ -12,11 +12,11 @@ from pathlib import Path
 import plotly
 import plotly.graph_objects as go
 
-from app.widgets.bundle import Carried
+from app.widgets.bundle import BundledComponent
 
 _HERE = Path(__file__).parent
 _PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-CHART = Carried("lab_chart", [_PLOTLY, _HERE / "chart.js"], _HERE / "chart.css", isolate=False)
+CHART = BundledComponent("lab_chart", [_PLOTLY, _HERE / "chart.js"], _HERE / "chart.css", isolate=False)
 
 
 def chart(figure: go.Figure, *, key: str, alt: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.widgets.bundle import Carried
+from app.widgets.bundle import BundledComponent
 from app.widgets.map.message import MapFrame, pack
 
 # The files are plain scripts that share one scope; map.js comes last and exports the entry.
@@ -29,7 +29,7 @@ _HERE = Path(__file__).parent
 _STATES = ("lasso", "picked", "hidden", "follow")
 
 
-MAP = Carried("lab_map", [_HERE / name for name in _FILES], _HERE / "map.css")
+MAP = BundledComponent("lab_map", [_HERE / name for name in _FILES], _HERE / "map.css")
 
 
 @dataclass(frozen=True)

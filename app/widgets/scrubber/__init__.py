@@ -1,5 +1,5 @@
 """The scrubber: one slim row over a run's snapshots, from before training to the newest."""
 
-from app.widgets.scrubber.widget import Scrubbed, scrubber
+from app.widgets.scrubber.widget import ScrubberEvent, scrubber
 
-__all__ = ["Scrubbed", "scrubber"]
+__all__ = ["ScrubberEvent", "scrubber"]

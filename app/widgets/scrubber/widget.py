@@ -14,17 +14,17 @@ from typing import Any, Literal
 
 import streamlit as st
 
-from app.widgets.bundle import Carried
+from app.widgets.bundle import BundledComponent
 
 _HERE = Path(__file__).parent
 _STATES = ("step", "live", "playing")
-SCRUBBER = Carried("lab_scrubber", [_HERE / "scrubber.js"], _HERE / "scrubber.css")
+SCRUBBER = BundledComponent("lab_scrubber", [_HERE / "scrubber.js"], _HERE / "scrubber.css")
 
 Place = int | Literal["live"] | None
 
 
 @dataclass(frozen=True)
-class Scrubbed:
+class ScrubberEvent:
     """Where the person is. `step` is the step to show: the chosen one, the newest while `live`, None while there is
     nothing to show. `changed` names what the person has set since this session's last call with the same key; leaving
     live by dragging changes both "step" and "live"."""
@@ -44,7 +44,7 @@ def scrubber(
     running: bool,
     playing: bool = False,
     key: str,
-) -> Scrubbed:
+) -> ScrubberEvent:
     """Draw the scrubber over the ascending `steps` that have a snapshot (0 is before training), on an axis from 0 to
     the run's planned steps `total`.
 
@@ -86,7 +86,7 @@ def _message(
     }
 
 
-def _scrubbed(data: dict[str, Any], states: dict[str, Any], seen: dict[str, Any]) -> Scrubbed:
+def _scrubbed(data: dict[str, Any], states: dict[str, Any], seen: dict[str, Any]) -> ScrubberEvent:
     """`states`: name -> {"stamp": number, "value": ...} as scrubber.js sends them, or None; `seen`: what the last call
     left, updated here."""
     known = {name: state for name, state in states.items() if isinstance(state, dict)}
@@ -106,7 +106,7 @@ def _scrubbed(data: dict[str, Any], states: dict[str, Any], seen: dict[str, Any]
         if live != seen.get("was_live", data["live"]):
             changed.add("live")
     seen["was_live"] = live
-    return Scrubbed(step=newest if live else place, live=live, playing=bool(playing), changed=frozenset(changed))
+    return ScrubberEvent(step=newest if live else place, live=live, playing=bool(playing), changed=frozenset(changed))
 
 
 def _person_place(known: dict[str, Any]) -> Place:

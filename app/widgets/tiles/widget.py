@@ -16,10 +16,10 @@ from typing import Literal, Protocol
 
 import streamlit as st
 
-from app.widgets.bundle import Carried
+from app.widgets.bundle import BundledComponent
 
 _HERE = Path(__file__).parent
-TILES = Carried("lab_tiles", [_HERE / "tiles.js"], _HERE / "tiles.css")
+TILES = BundledComponent("lab_tiles", [_HERE / "tiles.js"], _HERE / "tiles.css")
 _atlas = st.components.v2.component("lab_atlas", js=(_HERE / "atlas.js").read_text(encoding="utf-8"))
 
 

@@ -8,7 +8,7 @@ import pytest
 import streamlit as st
 from image_files import classes, image_bytes, picture, tree
 
-from app.data.plan_store import PlanInMaking, Sources, forget, index_of, pairs_of, prepared
+from app.data.plan_store import PlanInMaking, Sources, forget_plan, index_of, pairs_of, prepare_index
 from mlcore.data.importing import import_path
 from mlcore.data.store import find_set
 
@@ -53,7 +53,7 @@ def test_a_new_step_forgets_what_was_undone(own_set):
 def test_a_closed_tab_loses_nothing(own_set):
     PlanInMaking(own_set.id).add(SPLIT)
     assert PlanInMaking(own_set.id).steps == [SPLIT]
-    forget(own_set.id)
+    forget_plan(own_set.id)
     assert PlanInMaking(own_set.id).steps == []
 
 
@@ -82,7 +82,7 @@ def test_a_set_that_was_merged_and_is_gone_is_left_out(own_set):
 
 def test_the_page_prepares_what_the_library_does(own_set):
     sources, stamps = Sources((own_set.id,)), (own_set.fingerprint,)
-    index, (effect,) = prepared(sources, stamps, json.dumps({"steps": [SPLIT]}))
+    index, (effect,) = prepare_index(sources, stamps, json.dumps({"steps": [SPLIT]}))
     assert (effect.kept_images, set(index["split"])) == (13, {"train", "test"})
     assert len(index_of(sources, stamps)) == 13
     table, complete = pairs_of(sources, stamps, json.dumps({"steps": []}), 0)

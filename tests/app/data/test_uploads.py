@@ -13,7 +13,7 @@ import pytest
 from app.data import uploads as module
 from app.data.jobs import Job, Jobs
 from app.data.upload_folders import LEFT_S, UploadFolders, upload_folders, uploads
-from app.data.uploads import PART_BYTES, SessionUpload, folder_for, let_go, parted, spool
+from app.data.uploads import PART_BYTES, SessionUpload, folder_for, release_upload, split_parts, spool
 
 
 class Sent(io.BytesIO):
@@ -58,7 +58,7 @@ def test_streamlit_is_told_that_an_upload_has_been_taken(monkeypatch):
     context = SimpleNamespace(uploaded_file_mgr=manager, session_id="somebody")
     monkeypatch.setattr(module, "get_script_run_ctx", lambda: context)
     monkeypatch.setattr(module, "session_upload", lambda: SessionUpload(UploadFolders()))
-    let_go([Sent(b"")])
+    release_upload([Sent(b"")])
     assert gone == [("somebody", "file-1")]
 
 
@@ -148,7 +148,7 @@ def test_a_disk_that_is_full_leaves_no_part_of_a_file(folders, monkeypatch):
 @pytest.mark.parametrize("names", [("a.zip", "b.zip"), ("a.csv", "b.npz"), ("a.zip", "a.zip")])
 def test_files_that_do_not_belong_together_are_refused(names):
     with pytest.raises(ValueError, match=r"One import takes|one name"):
-        parted(names)
+        split_parts(names)
 
 
 def sent(name, data):

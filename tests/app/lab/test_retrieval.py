@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from app.lab.retrieval import hardest, hits, query_places, rows
-from app.lab.snapshots import Watched
+from app.lab.retrieval import find_neighbours, hardest, query_places, rows
+from app.lab.snapshots import WatchSample
 
-SAMPLE = Watched(
+SAMPLE = WatchSample(
     ids=np.array([10, 20, 30, 40, 50]),
     labels=np.array([0, 0, 1, 1, 1]),
     held_out=np.array([False, False, True, True, True]),
@@ -26,11 +26,11 @@ NOW = {
 
 def test_a_neighbour_of_the_same_class_is_a_hit_and_a_missing_one_is_not():
     expected = [[True, False], [True, False], [False, False], [True, True], [True, False]]
-    assert hits(BEFORE["neighbours"], SAMPLE.labels).tolist() == expected
+    assert find_neighbours(BEFORE["neighbours"], SAMPLE.labels).tolist() == expected
 
 
 def test_the_hardest_queries_have_fewest_hits_first():
-    found = hits(BEFORE["neighbours"], SAMPLE.labels)
+    found = find_neighbours(BEFORE["neighbours"], SAMPLE.labels)
     assert hardest(found, np.array([2, 3, 4])).tolist() == [2, 4, 3]
 
 

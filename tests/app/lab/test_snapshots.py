@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app.lab.snapshots import Watched
+from app.lab.snapshots import WatchSample
 
 
 @pytest.mark.parametrize(
@@ -19,5 +19,5 @@ from app.lab.snapshots import Watched
 )
 def test_whether_classes_are_unseen_is_told_by_the_split_or_else_by_the_sample(split, labels, unseen):
     held_out = np.array([False, False, True, True])
-    sample = Watched(np.arange(4), np.array(labels), held_out, tuple("abc"), tuple("wxyz"), "toy", 4)
+    sample = WatchSample(np.arange(4), np.array(labels), held_out, tuple("abc"), tuple("wxyz"), "toy", 4)
     assert sample.unseen_classes(split) == unseen

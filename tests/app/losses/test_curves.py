@@ -81,7 +81,7 @@ def test_arcface_is_the_papers_two_class_softmax_while_angle_plus_margin_is_belo
 @pytest.mark.parametrize("spec", PROXY, ids=by_key)
 def test_each_sample_on_the_circle_has_the_loss_of_a_batch_of_its_own(spec):
     found = curves.circle(spec, spec.defaults(), 100.0)
-    loss = curves.warmed_up(spec.build({"num_classes": 3, "embedding_size": 2}).double())
+    loss = curves.warm_up(spec.build({"num_classes": 3, "embedding_size": 2}).double())
     with torch.no_grad():
         curves.place_proxies(loss, found.proxies)
     for place in range(0, len(found.directions), 17):

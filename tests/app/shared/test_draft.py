@@ -6,7 +6,7 @@ import pytest
 import streamlit as st
 
 from app.lab.export_spec import command_line, differences, python_lines
-from app.shared.draft import KEY, Draft, text, value
+from app.shared.draft import KEY, Draft, parse_url_text, url_text
 from app.shared.lessons import LESSONS
 from mlcore.__main__ import build_parser, spec_from_options
 from mlcore.spec.run_spec import RunSpec
@@ -51,8 +51,8 @@ def test_only_what_differs_is_copied():
 
 @pytest.mark.parametrize("item", [True, False, None, 3, 0.25, 1e-05, "class", "arcface"])
 def test_a_setting_survives_the_url(item):
-    assert value(text(item)) == item
-    assert type(value(text(item))) is type(item)
+    assert parse_url_text(url_text(item)) == item
+    assert type(parse_url_text(url_text(item))) is type(item)
 
 
 PARTS = {
@@ -138,7 +138,9 @@ def test_what_follows_from_a_choice_does_not_change_what_a_copy_or_a_link_says(c
     words = shlex.split(command_line(spec).replace("\\\n", " "))
     assert spec_from_options(build_parser().parse_args(words[3:])) == spec
     monkeypatch.setattr(st, "session_state", {KEY: spec.settings()})
-    link = {name.removeprefix("s."): value(said) for name, said in Draft().differences(spec.settings()).items()}
+    link = {
+        name.removeprefix("s."): parse_url_text(said) for name, said in Draft().differences(spec.settings()).items()
+    }
     words = {name for name, plain in spec.settings().items() if isinstance(plain, str)}
     link = {name: "none" if said is None and name in words else said for name, said in link.items()}
     assert RunSpec.read({}).changed(link) == spec

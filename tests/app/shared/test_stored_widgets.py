@@ -7,7 +7,7 @@ from page_widgets import widget
 from streamlit.testing.v1 import AppTest
 
 from app.shared.lessons import LESSONS
-from app.shared.stored_widgets import told_apart
+from app.shared.stored_widgets import distinct_labels
 from mlcore.spec.run_spec import RunSpec
 
 LINK = {
@@ -151,9 +151,9 @@ def test_what_another_hand_changes_is_shown_and_what_the_person_then_does_counts
 def widget_without_a_value() -> None:
     import streamlit as st
 
-    from app.shared.stored_widgets import kept_widget
+    from app.shared.stored_widgets import value_widget
 
-    st.session_state["found"] = kept_widget(lambda start, key: None, "some", "kept")
+    st.session_state["found"] = value_widget(lambda start, key: None, "some", "kept")
 
 
 def test_none_from_a_widget_stands_for_the_kept_value():
@@ -161,5 +161,5 @@ def test_none_from_a_widget_stands_for_the_kept_value():
 
 
 def test_options_with_the_same_words_are_told_apart():
-    words = told_apart([1, 2, 3], {1: "photos", 2: "photos", 3: "other"}.get)
+    words = distinct_labels([1, 2, 3], {1: "photos", 2: "photos", 3: "other"}.get)
     assert [words(option) for option in (1, 2, 3)] == ["photos", "photos (2)", "other"]

@@ -8,18 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
-from app.shared.view import View, packed, unpacked
+from app.shared.view import View, pack_ids, unpack_ids
 
 
 def script() -> None:
     import streamlit as st
 
-    from app.shared.view import View, look_at, look_away_from, note_page
+    from app.shared.view import View, leave_runs, record_page, view_run
 
-    note_page(st.session_state.get("page", "Lab"))
-    st.button("start", on_click=look_at, args=("r1",))
+    record_page(st.session_state.get("page", "Lab"))
+    st.button("start", on_click=view_run, args=("r1",))
     st.button("umap", on_click=lambda: View().but(method="umap-2d"))
-    st.button("delete", on_click=look_away_from, args=(["r1"],))
+    st.button("delete", on_click=leave_runs, args=(["r1"],))
     if st.session_state.get("page", "Lab") == "Lab":
         view = View.read()
         st.text(f"{view.run} {view.method} {view.step}")
@@ -133,9 +133,9 @@ def view_script() -> None:
 
 def test_hidden_classes_angles_and_a_lasso_come_back_with_a_link():
     test = AppTest.from_function(view_script)
-    url_is(test, run="r7", hidden="3,5", angles="own_proxy", lasso=packed((4, 90, 20_000)))
+    url_is(test, run="r7", hidden="3,5", angles="own_proxy", lasso=pack_ids((4, 90, 20_000)))
     assert shown(test.run()) == "(3, 5) own_proxy (4, 90, 20000) 3"
-    assert url_of(test)["lasso"] == packed((4, 90, 20_000))
+    assert url_of(test)["lasso"] == pack_ids((4, 90, 20_000))
 
 
 def test_a_lasso_around_very_many_is_kept_in_the_session_and_not_in_the_link():
@@ -151,9 +151,9 @@ def test_a_lasso_around_very_many_is_kept_in_the_session_and_not_in_the_link():
 @given(st.sets(st.integers(0, 2**31)))
 def test_a_lasso_survives_its_packing(ids):
     lasso = tuple(sorted(ids))
-    assert unpacked(packed(lasso)) == lasso
+    assert unpack_ids(pack_ids(lasso)) == lasso
 
 
 @given(st.text(max_size=80))
 def test_a_lasso_that_is_none_selects_nothing_or_whole_ids(text):
-    assert all(isinstance(number, int) and number >= 0 for number in unpacked(text))
+    assert all(isinstance(number, int) and number >= 0 for number in unpack_ids(text))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.widgets.scrubber import Scrubbed
+from app.widgets.scrubber import ScrubberEvent
 from app.widgets.scrubber.widget import _message, _scrubbed
 
 
@@ -52,14 +52,14 @@ def test_wrong_steps_are_refused(wrong: dict[str, Any], words: str) -> None:
 
 
 def test_an_untouched_scrubber_repeats_the_page() -> None:
-    assert _scrubbed(message(), {"step": None, "live": None}, {}) == Scrubbed(40, True, False, frozenset())
+    assert _scrubbed(message(), {"step": None, "live": None}, {}) == ScrubberEvent(40, True, False, frozenset())
     stays = message(shown=20, live=False, playing=True)
-    assert _scrubbed(stays, {}, {}) == Scrubbed(20, False, True, frozenset())
+    assert _scrubbed(stays, {}, {}) == ScrubberEvent(20, False, True, frozenset())
 
 
 def test_live_is_the_newest_snapshot_and_nothing_before_the_first() -> None:
     assert _scrubbed(message((0, 20, 40, 60), shown=40), {}, {}).step == 60
-    assert _scrubbed(message((), shown=None), {}, {}) == Scrubbed(None, True, False, frozenset())
+    assert _scrubbed(message((), shown=None), {}, {}) == ScrubberEvent(None, True, False, frozenset())
 
 
 def test_no_step_and_not_live_stands_at_the_first_snapshot() -> None:
@@ -70,9 +70,9 @@ def test_choosing_a_step_leaves_live_once() -> None:
     seen: dict[str, Any] = {}
     _scrubbed(message(), {}, seen)
     states = said(step=(5, 20))
-    assert _scrubbed(message(), states, seen) == Scrubbed(20, False, False, frozenset({"step", "live"}))
+    assert _scrubbed(message(), states, seen) == ScrubberEvent(20, False, False, frozenset({"step", "live"}))
     handed_back = message(shown=20, live=False)
-    assert _scrubbed(handed_back, states, seen) == Scrubbed(20, False, False, frozenset())
+    assert _scrubbed(handed_back, states, seen) == ScrubberEvent(20, False, False, frozenset())
 
 
 def test_another_step_says_only_that_the_step_changed() -> None:
@@ -83,7 +83,7 @@ def test_another_step_says_only_that_the_step_changed() -> None:
 
 def test_the_newer_of_step_and_live_counts() -> None:
     assert _scrubbed(message(shown=20, live=False), said(step=(5, 20), live=(6, True)), {}).live
-    assert _scrubbed(message(), said(step=(7, 20), live=(6, True)), {}) == Scrubbed(
+    assert _scrubbed(message(), said(step=(7, 20), live=(6, True)), {}) == ScrubberEvent(
         20, False, False, frozenset({"step", "live"})
     )
 
@@ -93,7 +93,7 @@ def test_a_page_that_hands_nothing_back_still_hears_the_person() -> None:
     states = said(step=(5, 20))
     _scrubbed(message(), states, seen)
     grown = _scrubbed(message((0, 20, 40, 60), shown=60), states, seen)
-    assert grown == Scrubbed(20, False, False, frozenset())
+    assert grown == ScrubberEvent(20, False, False, frozenset())
 
 
 def test_a_page_that_changes_its_place_takes_over_from_the_person() -> None:
@@ -125,4 +125,6 @@ def test_play_is_told_apart_from_moving() -> None:
 def test_a_widget_that_came_anew_repeats_the_page() -> None:
     seen: dict[str, Any] = {}
     _scrubbed(message(), said(step=(5, 20), playing=(6, True)), seen)
-    assert _scrubbed(message(shown=40, live=False), {"step": None}, seen) == Scrubbed(40, False, False, frozenset())
+    assert _scrubbed(message(shown=40, live=False), {"step": None}, seen) == ScrubberEvent(
+        40, False, False, frozenset()
+    )
