@@ -27,6 +27,7 @@ OURS = {  # of parts, lessons and forms: written in their declarations
     "find_lesson(chosen).text",
     "find_lesson(key).title",
     "method.text",
+    "metric.title",
     "augment.text",
     "param.title",
     "part.text",
