@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import streamlit as st
@@ -24,21 +24,22 @@ from app.widgets.tiles import Row, Tile, image_tiles
 from mlcore.evaluation.metrics import METRICS, PRIMARY, Family, Metric
 from mlcore.margins import MarginLine
 from mlcore.runs.history import FrozenHistory, is_idle
-from mlcore.runs.records import EvaluatedRecord, MarginLineRecord, StepRecord
+from mlcore.runs.records import SIDES, AngleKind, EvaluatedRecord, MarginLineRecord, SideName, StepRecord
 
 MAP_NAMES = {TRUE2: "head", TRUE3: "head"}
-ANGLE_CHOICES = {
+ANGLE_CHOICES: dict[tuple[SideName, AngleKind], str] = {
     ("train", "proxies"): "Training, proxies",
     ("held_out", "proxies"): "Held out, proxies",
     ("held_out", "pairs"): "Held out, pairs",
     ("train", "pairs"): "Training, pairs",
 }
-LOOK = {
+LOOK: dict[AngleKind, str] = {
     "proxies": "Angles to the own proxy should move left of the dashed line, away from the nearest other proxy.",
     "pairs": "Pairs of one class should move left, away from pairs of different classes.",
 }
 LASSO_SHOWN = 60
-CURVES = {
+StepNumber = Literal["loss", "parts", "grad_norm", "learning_rates", "tuples", "images_per_s", "memory_mb"]
+CURVES: dict[StepNumber, str] = {
     "loss": "Training loss",
     "parts": "Parts of the loss",
     "grad_norm": "Gradient norm",
@@ -134,12 +135,11 @@ def headline_metrics(now: EvaluatedRecord | None) -> list[Metric]:
 
 def metric_curve(evaluations: Sequence[EvaluatedRecord], total: int, shown: int | None) -> None:
     """A metric over the run, the one by which runs are compared unless another is chosen."""
-    sides = ("held_out", "train")
     told = Counter(
         metric.key
         for look in evaluations
         for metric in METRICS.values()
-        if any(look[side].get(metric.key) is not None for side in sides)
+        if any(look[side].get(metric.key) is not None for side in SIDES)
     )
     offered = [key for key in METRICS if told[key] > 1]
     if not offered:
@@ -166,7 +166,8 @@ def metric_curve(evaluations: Sequence[EvaluatedRecord], total: int, shown: int 
 
 def before_words(first: EvaluatedRecord | None) -> str:
     """Which two values there are of the time before training; "" where they are one, as without a head."""
-    start, alone = (((first or {}).get(name) or {}).get(PRIMARY) for name in ("held_out", "backbone"))
+    start = first["held_out"].get(PRIMARY) if first else None
+    alone = (first.get("backbone") or {}).get(PRIMARY) if first else None
     if start is None or alone is None or share(start) == share(alone):
         return ""
     return (
@@ -180,12 +181,12 @@ def training_curve(steps: Sequence[StepRecord], total: int) -> None:
     offered = [name for name in CURVES if steps[-1].get(name) not in (None, {})]
     wanted = st.session_state.get(CURVE, offered[0])
     shown = wanted if wanted in offered else offered[0]
-    name = one_of("lab.curve", "Curve", offered, shown, words=CURVES.get, label_visibility="collapsed")
+    name: StepNumber = one_of(
+        "lab.curve", "Curve", offered, shown, words=lambda name: CURVES[name], label_visibility="collapsed"
+    )
     if name != shown:
         st.session_state[CURVE] = name
-    if name == "learning_rates":
-        series = {part: [step[name].get(part) for step in steps] for part in steps[-1][name]}
-    elif name == "parts":
+    if name == "learning_rates" or name == "parts":
         series = {part: [step.get(name, {}).get(part) for step in steps] for part in steps[-1][name]}
     else:
         series = {CURVES[name]: [step[name] for step in steps]}
@@ -206,7 +207,7 @@ def metric_help(now: EvaluatedRecord | None, metric: Metric) -> str:
     for other in METRICS.in_order(held):
         if held[other.key] is None and (other.expensive or other.family == Family.TEXTS):
             continue  # only the first and the last look have them, or none
-        values = [metric_value(other, now[side].get(other.key)) for side in ("held_out", "train")]
+        values = [metric_value(other, now[side].get(other.key)) for side in SIDES]
         lines.append(f"{plain(other.title, 60)}: held out {values[0]}, training {values[1]}")
     return "  \n".join(lines)
 
@@ -234,7 +235,9 @@ def angles_panel(
         st.caption("There are no pairs to measure angles of.")
         return {}
     wanted = next((pair for pair in offered if "-".join(pair) == asked), wanted)
-    chosen = one_of(f"{key}.which", "Angles", offered, wanted, words=ANGLE_CHOICES.get, label_visibility="collapsed")
+    chosen: tuple[SideName, AngleKind] = one_of(
+        f"{key}.which", "Angles", offered, wanted, words=lambda pair: ANGLE_CHOICES[pair], label_visibility="collapsed"
+    )
     side, which = chosen
     angles = now["angles"][side]
     ghost = before["angles"][side] if before and before["step"] != now["step"] else None
@@ -255,9 +258,11 @@ def angles_panel(
     return {"angles": "-".join(chosen)} if chosen != wanted else {}
 
 
-def has_angles(now: EvaluatedRecord, side: str, which: str) -> bool:
-    kinds = {"proxies": ("own_proxy",), "pairs": ("positive_pairs", "negative_pairs")}[which]
-    return all(now["angles"][side].get(kind) for kind in kinds)
+def has_angles(now: EvaluatedRecord, side: SideName, which: AngleKind) -> bool:
+    angles = now["angles"][side]
+    if which == "proxies":
+        return bool(angles.get("own_proxy"))
+    return bool(angles.get("positive_pairs") and angles.get("negative_pairs"))
 
 
 def retrieval_panel(

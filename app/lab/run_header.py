@@ -76,7 +76,9 @@ def progress_words(stage: LabServer, run: RunFolder, status: Status, past: Froze
 
 def epoch_words(started: StartedRecord | None) -> str:
     """'An epoch visits 1,080 of 1,116 images and 31 of 31 classes, in 35 batches.'; '' before a run has said so."""
-    seen = started.get("coverage") if started else None
+    if not started:
+        return ""
+    seen = started.get("coverage")
     if not seen or not seen.keys() >= COVERAGE:
         return ""
     adapted = f" {plain(started['input'])}" if started.get("input") else ""

@@ -32,6 +32,11 @@ class Angles(TypedDict):
     nearest_other_proxy: NotRequired[Histogram | None]
 
 
+SideName = Literal["held_out", "train"]
+AngleKind = Literal["proxies", "pairs"]
+SIDES: tuple[SideName, ...] = ("held_out", "train")
+
+
 class AnglesOfBoth(TypedDict):
     held_out: Angles
     train: Angles
@@ -39,7 +44,7 @@ class AnglesOfBoth(TypedDict):
 
 class MarginLineRecord(TypedDict):
     text: str
-    between: Literal["proxies", "pairs"]
+    between: AngleKind
     kind: Literal["fixed", "angle", "cosine", "distance"]
     value: FiniteFloat
 
