@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 from mlcore.__main__ import option
 from mlcore.catalogue import ROOMS, parts
-from mlcore.declare import Spec
+from mlcore.declare import PartSpec
 from mlcore.environment import child_environment
 from mlcore.spec.defaults import PART_ROOMS
 
@@ -36,7 +36,7 @@ HEADS = ("key", "title", "MAP@R before", "after", "lift", "seconds", "why not")
 WITHOUT_PAIRS = ("loss", "dataset", "backbone")
 
 
-def command(spec: Spec, options: argparse.Namespace, runs: Path) -> list[str]:
+def command(spec: PartSpec, options: argparse.Namespace, runs: Path) -> list[str]:
     """The command line that trains one part; what was set by hand comes last."""
     settings = [f"threads={max(1, (os.cpu_count() or 1) // options.jobs)}"]
     if options.section not in WITHOUT_PAIRS and not any(text.startswith("loss=") for text in options.set):
@@ -52,7 +52,7 @@ def command(spec: Spec, options: argparse.Namespace, runs: Path) -> list[str]:
     return [sys.executable, "-m", "mlcore", "train", "--json", "--runs", str(runs), *named, *given]
 
 
-def tried(spec: Spec, options: argparse.Namespace, runs: Path) -> dict[str, Any]:
+def tried(spec: PartSpec, options: argparse.Namespace, runs: Path) -> dict[str, Any]:
     """Train one part; a row of the table."""
     done = subprocess.run(
         command(spec, options, runs), cwd=ROOT, env=child_environment(), capture_output=True, text=True
@@ -68,7 +68,7 @@ def tried(spec: Spec, options: argparse.Namespace, runs: Path) -> dict[str, Any]
     if result["state"] != "done" or before is None or after is None:
         return row | {"why_not": f"{result['state']}: {result['reason'] or 'no MAP@R'}"}
     row["lift"] = after - before
-    return row if after > before else row | {"why_not": expectation(spec.text)}
+    return row if after > before else row | {"why_not": expectation(spec.description)}
 
 
 def expectation(text: str) -> str:
@@ -99,7 +99,7 @@ def room_of(options: argparse.Namespace) -> str:
     return options.room or PART_ROOMS.get(options.section, f"{name}s")
 
 
-def chosen_parts(options: argparse.Namespace) -> list[Spec]:
+def chosen_parts(options: argparse.Namespace) -> list[PartSpec]:
     room = parts(room_of(options))
     return [room[key] for key in options.only] if options.only else list(room.values())
 

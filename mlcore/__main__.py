@@ -291,7 +291,7 @@ def show_list(options: argparse.Namespace) -> int:
         return 0
     width = max(map(len, registry))
     for spec in registry.values():
-        print(f"{spec.key:{width}}  {spec.title}: {spec.text.splitlines()[0] if spec.text else ''}")
+        print(f"{spec.key:{width}}  {spec.title}: {spec.description.splitlines()[0] if spec.description else ''}")
         for param in spec.params:
             print(f"{'':{width}}    {param.name} = {param.default} ({param.range_text()}) {param.knob.text}")
     return 0

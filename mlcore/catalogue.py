@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from mlcore.declare import Registry, Spec
+from mlcore.declare import PartSpec, Registry
 
 ROOMS = {
     "losses": ("mlcore.losses", "LOSSES"),
@@ -67,7 +67,7 @@ def listed() -> dict[str, Registry]:
     try:
         records = json.loads(listing.read_text())
         return {
-            room: Registry(records[room]["noun"], [Spec.from_dict(spec) for spec in records[room]["specs"]])
+            room: Registry(records[room]["noun"], [PartSpec.from_dict(spec) for spec in records[room]["specs"]])
             for room in ROOMS
         }
     except (OSError, ValueError, KeyError, TypeError):

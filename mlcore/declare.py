@@ -126,11 +126,11 @@ class Param:
 
 
 @dataclass(frozen=True)
-class Spec:
+class PartSpec:
     """A declared part, readable without importing it: everything but the class itself is plain data.
 
     `sizes` are the constructor's arguments that data and model supply (num_classes, embedding_size ...),
-    `names` what other libraries call the part, `unpictured` why no picture of one anchor and its pairs can be made,
+    `aliases` what other libraries call the part, `unpictured` why no picture of one anchor and its pairs can be made,
     `traits` words that others go by (mlcore/traits.py), `takes` the arguments that want a
     part of another room, each with the keys that it accepts, `one_of` arguments of which one must be set at least.
     """
@@ -138,13 +138,13 @@ class Spec:
     key: str
     title: str
     family: str
-    text: str
+    description: str
     formula: str
     paper: str
     params: tuple[Param, ...]
     sizes: tuple[str, ...]
     target: str
-    names: tuple[str, ...] = field(default=())
+    aliases: tuple[str, ...] = field(default=())
     unpictured: str = ""
     traits: tuple[str, ...] = ()
     takes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -185,24 +185,26 @@ class Spec:
         return asdict(self)
 
     @staticmethod
-    def from_dict(record: Mapping[str, Any]) -> Spec:
+    def from_dict(record: Mapping[str, Any]) -> PartSpec:
         """The inverse of `to_dict`, also after a trip through JSON."""
         params = tuple(
             Param(p["name"], p["kind"], p["default"], Knob(**{**p["knob"], "choices": tuple(p["knob"]["choices"])}))
             for p in record["params"]
         )
-        sequences = {name: tuple(record[name]) for name in ("sizes", "names", "traits", "one_of")}
+        sequences = {name: tuple(record[name]) for name in ("sizes", "aliases", "traits", "one_of")}
         takes = {name: tuple(keys) for name, keys in record["takes"].items()}
-        return Spec(**{**record, **sequences, "params": params, "takes": takes})
+        return PartSpec(**{**record, **sequences, "params": params, "takes": takes})
 
 
-class Registry(Mapping[str, Spec]):
+class Registry(Mapping[str, PartSpec]):
     """The declared parts of one room, in the order of their import; `traits` are those that they may have."""
 
-    def __init__(self, noun: str, specs: typing.Iterable[Spec] = (), *, traits: typing.Iterable[StrEnum] = ()) -> None:
+    def __init__(
+        self, noun: str, specs: typing.Iterable[PartSpec] = (), *, traits: typing.Iterable[StrEnum] = ()
+    ) -> None:
         self.noun = noun
         self.traits = tuple(traits)
-        self._specs: dict[str, Spec] = {spec.key: spec for spec in specs}
+        self._specs: dict[str, PartSpec] = {spec.key: spec for spec in specs}
 
     def add(
         self,
@@ -212,7 +214,7 @@ class Registry(Mapping[str, Spec]):
         family: str,
         formula: str = "",
         paper: str = "",
-        names: tuple[str, ...] = (),
+        aliases: tuple[str, ...] = (),
         unpictured: str = "",
         traits: tuple[str, ...] = (),
         one_of: tuple[str, ...] = (),
@@ -232,18 +234,18 @@ class Registry(Mapping[str, Spec]):
             signature, hints = arguments_of(cls)
             params, sizes = read_params(cls, signature, hints)
             target = f"{cls.__module__}:{cls.__qualname__}"
-            text = inspect.getdoc(cls) or ""
-            spec = Spec(
+            description = inspect.getdoc(cls) or ""
+            spec = PartSpec(
                 key,
                 title,
                 family,
-                text,
+                description,
                 formula,
                 paper,
                 params,
                 sizes,
                 target,
-                names,
+                aliases,
                 unpictured,
                 traits,
                 one_of=one_of,
@@ -254,7 +256,7 @@ class Registry(Mapping[str, Spec]):
 
         return declare
 
-    def __getitem__(self, key: str) -> Spec:
+    def __getitem__(self, key: str) -> PartSpec:
         try:
             return self._specs[key]
         except KeyError:
@@ -317,7 +319,7 @@ def kind_of(cls: type, name: str, hint: Any) -> str:
     return kinds[0]
 
 
-def checked_constructor(cls: type, spec: Spec, signature: inspect.Signature) -> Callable[..., None]:
+def checked_constructor(cls: type, spec: PartSpec, signature: inspect.Signature) -> Callable[..., None]:
     """The class's `__init__`, refusing misspelt arguments and values outside their knob's range, with the cure."""
     init = cls.__init__
     params = {param.name: param for param in spec.params}

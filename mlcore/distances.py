@@ -98,7 +98,7 @@ class Distance(nn.Module):
     title="Euclidean (Lp) distance",
     family="distance",
     formula=r"\lVert q-r\rVert_p",
-    names=("LpDistance (pytorch-metric-learning)",),
+    aliases=("LpDistance (pytorch-metric-learning)",),
 )
 class LpDistance(Distance):
     """The straight-line distance between embeddings; 0 to 2 once they are scaled to length 1.
@@ -167,7 +167,7 @@ class EuclideanMatrix(torch.autograd.Function):
     title="Dot product",
     family="similarity",
     formula=r"q\cdot r",
-    names=("DotProductSimilarity (pytorch-metric-learning)",),
+    aliases=("DotProductSimilarity (pytorch-metric-learning)",),
 )
 class DotProductSimilarity(Distance):
     """The dot product of embeddings: large means alike. The cosine, unless normalising is switched off."""
@@ -195,7 +195,7 @@ class DotProductSimilarity(Distance):
     title="Cosine similarity",
     family="similarity",
     formula=r"\cos\theta=\hat q\cdot\hat r",
-    names=("CosineSimilarity (pytorch-metric-learning)",),
+    aliases=("CosineSimilarity (pytorch-metric-learning)",),
 )
 class CosineSimilarity(DotProductSimilarity):
     """The cosine of the angle between embeddings: 1 the same direction, 0 at right angles, -1 opposite."""
@@ -210,7 +210,7 @@ class CosineSimilarity(DotProductSimilarity):
     family="distance",
     formula=r"\frac{\operatorname{var}(q-r)}{\operatorname{var}(q)}",
     paper="Yuan et al., CVPR 2019, arXiv:1904.02616",
-    names=("SNRDistance (pytorch-metric-learning)",),
+    aliases=("SNRDistance (pytorch-metric-learning)",),
 )
 class SNRDistance(Distance):
     """The variance of the difference over the variance of the query, both over the columns: 0 for identical rows.
@@ -253,7 +253,7 @@ def centred(rows: Tensor) -> Tensor:
     "batched",
     title="Batched",
     family="wrapper",
-    names=("BatchedDistance (pytorch-metric-learning)",),
+    aliases=("BatchedDistance (pytorch-metric-learning)",),
 )
 class BatchedDistance(nn.Module):
     """Another distance, computed for a few queries at a time, so that a long gallery needs no whole matrix.

@@ -146,7 +146,7 @@ class DoNothingReducer(Reducer):
     title="Mean within limits",
     family="reducer",
     formula=r"\operatorname{mean}\{\ell_i: l<\ell_i<h\}",
-    names=("ThresholdReducer (pytorch-metric-learning)",),
+    aliases=("ThresholdReducer (pytorch-metric-learning)",),
     traits=(ReducerTrait.IN_A_RUN,),
     one_of=("low", "high"),
 )
@@ -188,7 +188,7 @@ class ThresholdReducer(Reducer):
     title="Sum over the loss's own divisor",
     family="reducer",
     formula=r"\frac{1}{Z}\sum_i \ell_i",
-    names=("DivisorReducer (pytorch-metric-learning)",),
+    aliases=("DivisorReducer (pytorch-metric-learning)",),
     traits=(ReducerTrait.IN_A_RUN,),
 )
 class DivisorReducer(Reducer):
@@ -210,7 +210,7 @@ class DivisorReducer(Reducer):
     title="Mean with a weight for each class",
     family="reducer",
     formula=r"\frac{1}{N}\sum_i w_{y_i}\ell_i",
-    names=("ClassWeightedReducer (pytorch-metric-learning)",),
+    aliases=("ClassWeightedReducer (pytorch-metric-learning)",),
     traits=(ReducerTrait.IN_A_RUN, ReducerTrait.WANTS_ANCHORS),
 )
 class ClassWeightedReducer(Reducer):
@@ -254,7 +254,7 @@ class ClassWeightedReducer(Reducer):
     title="Per anchor first",
     family="reducer",
     formula=r"\operatorname{red}_a\frac{1}{|I_a|}\sum_{i\in I_a}\ell_i",
-    names=("PerAnchorReducer (pytorch-metric-learning)",),
+    aliases=("PerAnchorReducer (pytorch-metric-learning)",),
     traits=(ReducerTrait.IN_A_RUN, ReducerTrait.WANTS_ANCHORS),
 )
 class PerAnchorReducer(Reducer):
@@ -309,7 +309,7 @@ def owned(who: str, term: LossTerm) -> Items:
     title="A reducer for each term",
     family="reducer",
     formula=r"\sum_k \operatorname{red}_k(\ell^{(k)})",
-    names=("MultipleReducers (pytorch-metric-learning)",),
+    aliases=("MultipleReducers (pytorch-metric-learning)",),
 )
 class MultipleReducers(Reducer):
     """Gives each named term of a loss (pos_loss, neg_loss ...) to a reducer of its own and adds the results.

@@ -51,7 +51,7 @@ class Regularizer(nn.Module):
     title="Length (Lp norm)",
     family="embeddings",
     formula=r"\lVert x\rVert_p^{q}",
-    names=("LpRegularizer (pytorch-metric-learning)", "l2_reg_weight of N-pairs"),
+    aliases=("LpRegularizer (pytorch-metric-learning)", "l2_reg_weight of N-pairs"),
 )
 class LpRegularizer(Regularizer):
     """Keeps embeddings short, for losses that compare them as they are, not scaled to length 1.
@@ -85,7 +85,7 @@ class LpRegularizer(Regularizer):
     family="embeddings",
     formula=r"\Big|\sum_d x_d\Big|",
     paper="Yuan et al., CVPR 2019, eq. 11 (for the SNR distance)",
-    names=("ZeroMeanRegularizer (pytorch-metric-learning)",),
+    aliases=("ZeroMeanRegularizer (pytorch-metric-learning)",),
 )
 class ZeroMeanRegularizer(Regularizer):
     """Keeps the numbers of each embedding around zero, so that their variance is their energy.
@@ -108,7 +108,7 @@ class ZeroMeanRegularizer(Regularizer):
     family="proxies",
     formula=r"\tfrac14\Big(\lVert w_c\rVert^2-\tfrac1C\sum_k\lVert w_k\rVert^2\Big)^2",
     paper="Wu et al., ACM Multimedia Thematic Workshops 2017, eq. 5",
-    names=("CenterInvariantRegularizer (pytorch-metric-learning)", "center invariant loss"),
+    aliases=("CenterInvariantRegularizer (pytorch-metric-learning)", "center invariant loss"),
     traits=(RegularizerTrait.IN_A_RUN,),
 )
 class CenterInvariantRegularizer(Regularizer):
@@ -134,7 +134,7 @@ class CenterInvariantRegularizer(Regularizer):
     family="proxies",
     formula=r"\max_{k\ne c}\cos(w_c,w_k)",
     paper="Zhao, Xu and Cheng, CVPR 2019, eq. 5",
-    names=("RegularFaceRegularizer (pytorch-metric-learning)", "exclusive regularization"),
+    aliases=("RegularFaceRegularizer (pytorch-metric-learning)", "exclusive regularization"),
     traits=(RegularizerTrait.IN_A_RUN,),
 )
 class RegularFaceRegularizer(Regularizer):
@@ -167,7 +167,7 @@ class RegularFaceRegularizer(Regularizer):
     family="proxies",
     formula=r"\frac{1}{CK(K-1)}\sum_c\sum_{t<s}\sqrt{2-2\,\hat w_{ct}\cdot\hat w_{cs}}",
     paper="Qian et al., ICCV 2019, arXiv:1909.05235, eqs. 8 and 9",
-    names=("SparseCentersRegularizer (pytorch-metric-learning)", "tau of SoftTriple"),
+    aliases=("SparseCentersRegularizer (pytorch-metric-learning)", "tau of SoftTriple"),
 )
 class SparseCentersRegularizer(Regularizer):
     """Draws the centres of one class together, so that it keeps only as many as it needs.
@@ -209,7 +209,7 @@ class SparseCentersRegularizer(Regularizer):
     title="Proxy orthogonality",
     family="proxies",
     formula=r"\frac1C\sum_c\big(1-\lVert w_c\rVert^2\big)^2+\frac{1}{2(C-1)}\sum_{c<k}(w_c\cdot w_k)^2",
-    names=("ortho_weight (dml-tf)",),
+    aliases=("ortho_weight (dml-tf)",),
     traits=(RegularizerTrait.IN_A_RUN,),
 )
 class ProxyOrthogonalityRegularizer(Regularizer):

@@ -143,7 +143,7 @@ with st.container(horizontal=True):
         help="Takes the set to the Lab with five losses chosen; there, Start runs one after the other.",
     )
 if key not in own:
-    st.markdown(sets[key].text.split("\n\n")[0])
+    st.markdown(sets[key].description.split("\n\n")[0])
 height, width = table.image_size
 if table.vectors is None:
     colour = "grey" if table.channels == 1 else "colour"

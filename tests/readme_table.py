@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from mlcore.catalogue import parts  # noqa: E402
-from mlcore.declare import Spec  # noqa: E402
+from mlcore.declare import PartSpec  # noqa: E402
 
 README = ROOT / "README.md"
 BEGIN, END = "<!-- parts: made by tests/readme_table.py -->\n", "<!-- end of parts -->\n"
@@ -48,7 +48,7 @@ def table() -> str:
     return "\n".join(["| | |", "|---|---|", *rows]) + "\n"
 
 
-def row(name: str, specs: Iterable[Spec]) -> str:
+def row(name: str, specs: Iterable[PartSpec]) -> str:
     titles = [spec.title for spec in specs]
     return f"| {name} ({len(titles)}) | {', '.join(titles)} |"
 

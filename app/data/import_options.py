@@ -16,7 +16,7 @@ from mlcore.data.sources import SOURCES, fitting_sources
 from mlcore.data.sources.safe_folder import also_allowed
 from mlcore.data.sources.zip_files import AUTO, PackedFiles, is_archive
 from mlcore.data.sources.zip_names import CODE_PAGES
-from mlcore.declare import Param, Spec
+from mlcore.declare import Param, PartSpec
 
 LOOK_S = 1.5  # seconds that a listing may take while a page waits for it
 NAMED = 12  # classes
@@ -64,7 +64,7 @@ def chosen_source(keys: list[str]) -> str:
     )
 
 
-def source_widgets(spec: Spec, path: str, *, without: tuple[str, ...]) -> dict[str, Any]:
+def source_widgets(spec: PartSpec, path: str, *, without: tuple[str, ...]) -> dict[str, Any]:
     """A widget for each option that a source declares, the rare ones folded away; their values."""
     params = [param for param in spec.params if param.name not in without]
     examples = names_by_code_page(path, stamp_of(path)) if any(p.name == "name_encoding" for p in params) else {}
@@ -80,7 +80,7 @@ def source_widgets(spec: Spec, path: str, *, without: tuple[str, ...]) -> dict[s
     return values
 
 
-def option_widget(param: Param, spec: Spec, examples: dict[str, str]) -> Any:
+def option_widget(param: Param, spec: PartSpec, examples: dict[str, str]) -> Any:
     key, knob = f"data.option.{spec.key}.{param.name}", param.knob
     if param.name == "name_encoding":
         return st.selectbox(
@@ -101,7 +101,7 @@ def option_widget(param: Param, spec: Spec, examples: dict[str, str]) -> Any:
     return typed.strip() or param.default
 
 
-def show_look(path: str, spec: Spec, values: dict[str, Any]) -> None:
+def show_look(path: str, spec: PartSpec, values: dict[str, Any]) -> None:
     """What the import would read, before it does."""
     if spec.key in WITHOUT_A_LOOK:
         return
@@ -172,7 +172,7 @@ def stored_size() -> list[str]:
     return ["--fit", fit or "crop", *(["--side", str(side)] if side else [])]
 
 
-def source_arguments(spec: Spec | None, keys: list[str], values: dict[str, Any]) -> list[str]:
+def source_arguments(spec: PartSpec | None, keys: list[str], values: dict[str, Any]) -> list[str]:
     """What differs from what the import would do by itself."""
     if spec is None:
         return []

@@ -81,7 +81,7 @@ def batch_choice(draft: Draft) -> None:
     with sampling:
         sampler_choice(draft)
     if method.key != RunSpec.model_fields["method"].default.key:
-        st.caption(method.text.split("\n\n")[0])
+        st.caption(method.description.split("\n\n")[0])
     part_knobs(draft, "method", method)
     augment_choice(draft, MethodTrait.CLASS_SHARES in method.traits and takes_shares(draft.get("loss")))
     step_preview_button(draft)
@@ -107,7 +107,7 @@ def augment_choice(draft: Draft, mixes: bool) -> None:
         return
     augment = part_choice(draft, "augment", "Augmentation", help="How each image is rendered anew in every step.")
     if augment.key != "none":
-        st.caption(augment.text.split("\n\n")[0])
+        st.caption(augment.description.split("\n\n")[0])
     part_knobs(draft, "augment", augment)
     if not mixes or draft.get("backbone.freeze") == "everything":
         draft.set("mix.kind", "none")
@@ -347,7 +347,7 @@ def loss_choice(draft: Draft) -> None:
     part_knobs(draft, "loss", part)
     others_choice(draft)
     with st.popover("Formula and paper", icon=":material/function:", width="stretch"):
-        st.markdown(part.text.split("\n\n")[0])
+        st.markdown(part.description.split("\n\n")[0])
         st.latex(part.formula)
         st.caption(part.paper)
         st.page_link(
@@ -365,7 +365,7 @@ def titles_of(room: Registry) -> dict[str, str]:
 
 def summary_of(room: Registry) -> str:
     """A line for each part of a room: what it does, and what to expect."""
-    texts = {spec.title: spec.text.split("\n\n") for spec in room.values()}
+    texts = {spec.title: spec.description.split("\n\n") for spec in room.values()}
     return "\n".join(f"- **{title}**: {' '.join(f'{text[0]} {text[-1]}'.split())}" for title, text in texts.items())
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mlcore.declare import Spec
+from mlcore.declare import PartSpec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -105,7 +105,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def compares_with(spec: Spec) -> Literal["proxies", "pairs", "nothing"]:
+def compares_with(spec: PartSpec) -> Literal["proxies", "pairs", "nothing"]:
     """What a loss compares embeddings with, as far as a picture of it can be made."""
     if spec.unpictured:
         return "nothing"
@@ -115,7 +115,7 @@ def compares_with(spec: Spec) -> Literal["proxies", "pairs", "nothing"]:
 
 
 @one_thread()
-def own_proxy_curve(spec: Spec, values: Mapping[str, Any], other: float) -> Curve:
+def own_proxy_curve(spec: PartSpec, values: Mapping[str, Any], other: float) -> Curve:
     """One sample, its own proxy at each angle, one other proxy fixed `other` degrees from the sample."""
     import torch
     from torch.func import functional_call
@@ -132,7 +132,7 @@ def own_proxy_curve(spec: Spec, values: Mapping[str, Any], other: float) -> Curv
 
 
 @one_thread()
-def circle(spec: Spec, values: Mapping[str, Any], apart: float) -> Circle:
+def circle(spec: PartSpec, values: Mapping[str, Any], apart: float) -> Circle:
     """Proxies A and B `apart` degrees from each other, C opposite their middle; samples in all directions."""
     import torch
 
@@ -153,7 +153,7 @@ def circle(spec: Spec, values: Mapping[str, Any], apart: float) -> Circle:
 
 
 @one_thread()
-def pair_curve(spec: Spec, values: Mapping[str, Any], moving: Moving, fixed: float) -> Curve:
+def pair_curve(spec: PartSpec, values: Mapping[str, Any], moving: Moving, fixed: float) -> Curve:
     """One anchor with one positive and one negative: one of them at each angle, the other `fixed` degrees away."""
     import torch
 
@@ -164,7 +164,7 @@ def pair_curve(spec: Spec, values: Mapping[str, Any], moving: Moving, fixed: flo
 
 
 @one_thread()
-def pair_plane(spec: Spec, values: Mapping[str, Any]) -> Plane:
+def pair_plane(spec: PartSpec, values: Mapping[str, Any]) -> Plane:
     """Loss, pull and push over the angles of one positive and one negative pair of an anchor."""
     import torch
 
@@ -178,7 +178,7 @@ def pair_plane(spec: Spec, values: Mapping[str, Any]) -> Plane:
 
 
 @one_thread()
-def batch_shares(spec: Spec, values: Mapping[str, Any]) -> Shares:
+def batch_shares(spec: PartSpec, values: Mapping[str, Any]) -> Shares:
     """One anchor among positives and negatives at all angles, as the loss sees a batch: who is moved how much."""
     import torch
 
@@ -198,7 +198,7 @@ def batch_shares(spec: Spec, values: Mapping[str, Any]) -> Shares:
     return Shares(BATCH, *(side / max(np.abs(side).sum(), LEAST) for side in (pull, 0.0 - push)))
 
 
-def margin(spec: Spec, values: Mapping[str, Any], moving: Moving, fixed: float) -> Margin:
+def margin(spec: PartSpec, values: Mapping[str, Any], moving: Moving, fixed: float) -> Margin:
     """The margin on the axis of the moving angle (degrees), the other one being `fixed`.
 
     The band is the gap that the margin demands between the angle to one's own and to others.
@@ -236,7 +236,7 @@ def unmet(lines: tuple[Any, ...], own: np.ndarray, other: np.ndarray) -> np.ndar
     return missed
 
 
-def build_loss(spec: Spec, values: Mapping[str, Any], **sizes: int) -> nn.Module:
+def build_loss(spec: PartSpec, values: Mapping[str, Any], **sizes: int) -> nn.Module:
     return spec.build({"num_classes": PICTURED_CLASSES, **sizes}, **values).double()
 
 
@@ -255,7 +255,7 @@ def place_proxies(loss: nn.Module, degrees: np.ndarray) -> None:
     loss.proxies.copy_(places if loss.proxies.ndim == 2 else places[:, None])
 
 
-def built_to_items(spec: Spec, values: Mapping[str, Any], **sizes: int) -> nn.Module:
+def built_to_items(spec: PartSpec, values: Mapping[str, Any], **sizes: int) -> nn.Module:
     """The loss giving its parts unreduced: one value per item instead of one number."""
     from mlcore.reducers import DoNothingReducer
 
@@ -264,7 +264,7 @@ def built_to_items(spec: Spec, values: Mapping[str, Any], **sizes: int) -> nn.Mo
     return spec.load()(**supplied, **checked, reducer=DoNothingReducer()).double()
 
 
-def alone(spec: Spec, values: Mapping[str, Any], loss: nn.Module, samples: Tensor, labels: Tensor) -> Tensor:
+def alone(spec: PartSpec, values: Mapping[str, Any], loss: nn.Module, samples: Tensor, labels: Tensor) -> Tensor:
     """(N,) loss of each sample in a batch of its own.
 
     In one call where the loss has a value per sample that does not depend on the others, which a few samples on their
@@ -286,7 +286,7 @@ def alone(spec: Spec, values: Mapping[str, Any], loss: nn.Module, samples: Tenso
     return torch.stack([loss(samples[at : at + 1], labels[at : at + 1]) for at in range(len(samples))])
 
 
-def one_by_one(spec: Spec, values: Mapping[str, Any], positive: Tensor, negative: Tensor) -> Tensor:
+def one_by_one(spec: PartSpec, values: Mapping[str, Any], positive: Tensor, negative: Tensor) -> Tensor:
     """(N,) loss of each pair of angles (radians): one anchor, one positive, one negative, and nothing else.
 
     In few calls where that gives the same, else one after the other. Positive and negative leave the anchor at right
@@ -298,7 +298,7 @@ def one_by_one(spec: Spec, values: Mapping[str, Any], positive: Tensor, negative
     return in_turn(build_loss(spec, values), positives, negatives)
 
 
-def keep_apart(spec: Spec, values: Mapping[str, Any]) -> bool:
+def keep_apart(spec: PartSpec, values: Mapping[str, Any]) -> bool:
     """Whether a loss, given many such problems in one call as tuples, gives each the value that it has alone."""
     import torch
 

@@ -16,7 +16,7 @@ from app.shared.text import plain
 from app.shared.url import sync_query_params, went_back
 from app.shared.view import view_run
 from mlcore.catalogue import parts
-from mlcore.declare import Param, Spec
+from mlcore.declare import Param, PartSpec
 
 CHOSEN, PRESSED, VALUES, WRITTEN = "losses.chosen", "losses.pressed", "losses.values", "losses.written"
 KNOB = "k."  # a knob's value in the URL: ?loss=...&k.margin=0.3
@@ -49,7 +49,7 @@ SYMBOLS = {
 }
 
 
-def chosen_loss() -> Spec:
+def chosen_loss() -> PartSpec:
     """The loss that was pressed last, else that of the link, else the one looked at before; kept in the URL."""
     room = parts("losses")
     pressed, linked = st.session_state.pop(PRESSED, None), st.query_params.get("loss")
@@ -63,7 +63,7 @@ def chosen_loss() -> Spec:
     return room[key]
 
 
-def loss_list(chosen: Spec) -> None:
+def loss_list(chosen: PartSpec) -> None:
     """Every declared loss under its family, those that fit the search; open is the family of the chosen one."""
     asked = st.text_input(
         "Search",
@@ -102,29 +102,29 @@ def loss_list(chosen: Spec) -> None:
                     )
 
 
-def paragraphs(spec: Spec) -> list[str]:
+def paragraphs(spec: PartSpec) -> list[str]:
     """What a loss says of itself, without what is meant for callers."""
-    blocks = [" ".join(block.split()) for block in spec.text.split("\n\n")]
+    blocks = [" ".join(block.split()) for block in spec.description.split("\n\n")]
     return [block for block in blocks if block and not block.startswith(("Shapes:", "Raises:"))]
 
 
-def expectation(spec: Spec) -> str:
+def expectation(spec: PartSpec) -> str:
     return next((b.removeprefix(EXPECT).strip() for b in paragraphs(spec) if b.startswith(EXPECT)), "")
 
 
-def reasons(spec: Spec) -> list[str]:
+def reasons(spec: PartSpec) -> list[str]:
     """The paragraphs after the first that are not the expectation."""
     return [block for block in paragraphs(spec)[1:] if not block.startswith(EXPECT)]
 
 
-def byline(spec: Spec) -> str:
+def byline(spec: PartSpec) -> str:
     """The paper, its arXiv number as a link, and the loss's other names."""
     paper = re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", spec.paper)
-    names = f"Also known as {'; '.join(spec.names)}" if spec.names else ""
+    names = f"Also known as {'; '.join(spec.aliases)}" if spec.aliases else ""
     return " &nbsp;·&nbsp; ".join(filter(None, [paper, names]))
 
 
-def symbol_words(spec: Spec, values: dict[str, Any]) -> str:
+def symbol_words(spec: PartSpec, values: dict[str, Any]) -> str:
     """Each letter of the formula: first the knobs with their values, then what is measured."""
     knobs = [
         f"${param.knob.symbol}$ {param.title[0].lower()}{param.title[1:]} = **{amount(param, values[param.name])}**"
@@ -150,7 +150,7 @@ def amount(param: Param, setting: Any) -> str:
     return f"{setting:g}" + (f" ({param.knob.unit})" if param.knob.unit else "")
 
 
-def knob_values(spec: Spec) -> dict[str, Any]:
+def knob_values(spec: PartSpec) -> dict[str, Any]:
     """The knobs as widgets; their values come from the link, else from before, and go back into the URL."""
     kept = st.session_state.setdefault(VALUES, {})
     take_linked(spec, kept)
@@ -170,7 +170,7 @@ def knob_values(spec: Spec) -> dict[str, Any]:
     return values
 
 
-def take_linked(spec: Spec, kept: dict[str, Any]) -> None:
+def take_linked(spec: PartSpec, kept: dict[str, Any]) -> None:
     """A link's values count once: when they are not what this page wrote itself."""
     linked = {name: words for name, words in st.query_params.items() if name.startswith(KNOB)}
     if not went_back() and (not linked or linked == st.session_state.get(WRITTEN)):
@@ -184,7 +184,7 @@ def take_linked(spec: Spec, kept: dict[str, Any]) -> None:
     kept[spec.key] = values
 
 
-def write_url(spec: Spec, values: dict[str, Any]) -> None:
+def write_url(spec: PartSpec, values: dict[str, Any]) -> None:
     """What differs from the defaults stands in the URL."""
     usual = spec.defaults()
     wanted = {f"{KNOB}{name}": url_text(setting) for name, setting in values.items() if setting != usual[name]}
@@ -192,12 +192,12 @@ def write_url(spec: Spec, values: dict[str, Any]) -> None:
     st.session_state[WRITTEN] = wanted
 
 
-def forget(spec: Spec) -> None:
+def forget(spec: PartSpec) -> None:
     """Back to the defaults."""
     st.session_state.get(VALUES, {}).pop(spec.key, None)
 
 
-def take_to_the_lab(spec: Spec, values: dict[str, Any]) -> None:
+def take_to_the_lab(spec: PartSpec, values: dict[str, Any]) -> None:
     """Put the loss and its values into the Lab's draft, with what follows from the loss; everything else stays."""
     draft = Draft()
     draft.choose("loss", spec.key)

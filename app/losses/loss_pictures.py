@@ -12,7 +12,7 @@ from app.shared.palette import class_colours
 from app.shared.theme import current_theme
 from app.widgets.chart import chart
 from mlcore.catalogue import parts
-from mlcore.declare import Spec
+from mlcore.declare import PartSpec
 
 SAMPLES = ("A", "B", "C")
 SHADED = " Shaded: the gap that the margin demands."
@@ -83,7 +83,7 @@ def show(figure: go.Figure, key: str, alt: str, look: str) -> None:
     st.caption(look)
 
 
-def proxy_pictures(spec: Spec, values: dict[str, Any]) -> None:
+def proxy_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
     left, right = st.columns(2, gap="medium")
     shade = current_theme()
     with left:
@@ -124,7 +124,7 @@ def proxy_pictures(spec: Spec, values: dict[str, Any]) -> None:
         )
 
 
-def pair_pictures(spec: Spec, values: dict[str, Any]) -> None:
+def pair_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
     """One of three screens: an anchor with one pair that moves, with both, or a whole batch."""
     view = st.segmented_control(
         "Pictures",
@@ -145,7 +145,7 @@ def still_slider(which: str) -> float:
     )
 
 
-def moving_pictures(spec: Spec, values: dict[str, Any]) -> None:
+def moving_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
     pictures: tuple[tuple[curves.Moving, curves.Moving, str], ...] = (
         ("positive", "negative", "Rising to the right: a far positive costs. Flat: it is left alone."),
         ("negative", "positive", "Falling to the right: a near negative costs. Flat: it teaches nothing."),
@@ -162,7 +162,7 @@ def moving_pictures(spec: Spec, values: dict[str, Any]) -> None:
             )
 
 
-def plane_pictures(spec: Spec, values: dict[str, Any]) -> None:
+def plane_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
     columns = st.columns(2, gap="medium")
     shown = (
         (
@@ -193,7 +193,7 @@ def plane_pictures(spec: Spec, values: dict[str, Any]) -> None:
             )
 
 
-def batch_pictures(spec: Spec, values: dict[str, Any]) -> None:
+def batch_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
     every, one = st.columns([3, 2], gap="medium")
     with every:
         weight_pictures(spec, values)
@@ -215,7 +215,7 @@ def weights(key: str, values: dict[str, Any], apart: float, shade: str) -> tuple
     return None if found is None else (loss_figures.weights_figure(found, shade), pair_weights.summary(found))
 
 
-def weight_pictures(spec: Spec, values: dict[str, Any]) -> None:
+def weight_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
     """How hard the loss pulls on each pair of one batch."""
     shade = current_theme()
     if weights(spec.key, values, CLASSES_APART / 100, shade) is None:

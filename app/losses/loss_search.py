@@ -6,13 +6,13 @@ import difflib
 import re
 import unicodedata
 
-from mlcore.declare import Spec
+from mlcore.declare import PartSpec
 
 NOISE = frozenset({"and", "et", "al", "by", "of", "the", "loss", "losses", "paper", "arxiv"})  # words that tell nothing
 NEAR = 0.75  # how alike two words are, at the least, for one to be the other misspelt
 
 
-def search(room: list[Spec], asked: str) -> tuple[list[Spec], bool]:
+def search(room: list[PartSpec], asked: str) -> tuple[list[PartSpec], bool]:
     """The losses that fit a search, and whether they do to the letter; those with the nearest words where none does."""
     asked = re.sub(r"\S*?(\d{4}\.\d{4,5})\S*", r"\1", asked)  # of an address or "arXiv:...v2" the number
     words = [plain_letters(word.strip(".")) for word in re.split(r"[\s,;:&()]+", asked)]
@@ -25,12 +25,12 @@ def search(room: list[Spec], asked: str) -> tuple[list[Spec], bool]:
     return [spec for spec in room if likeness[spec.key] >= least], False
 
 
-def all_names(spec: Spec) -> str:
+def all_names(spec: PartSpec) -> str:
     """Everything that a loss may be looked for by: its names here and elsewhere, its class, family and paper."""
-    return " ".join([spec.title, spec.key, spec.family, spec.target.rpartition(":")[2], spec.paper, *spec.names])
+    return " ".join([spec.title, spec.key, spec.family, spec.target.rpartition(":")[2], spec.paper, *spec.aliases])
 
 
-def most_alike(word: str, spec: Spec) -> float:
+def most_alike(word: str, spec: PartSpec) -> float:
     """How like a word is to the likest of a loss's words, from 0 to 1; a word that stands in them is just that."""
     names = all_names(spec)
     if word in plain_letters(names):

@@ -19,7 +19,7 @@ import numpy as np
 
 from app.losses.curves import LEAST, build_loss, margin_lines, one_thread
 from app.shared.text import count
-from mlcore.declare import Spec
+from mlcore.declare import PartSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,13 +56,13 @@ class PairWeights:
         return HEAVY * float(np.abs(self.share).max())
 
 
-def weighs_pairs(spec: Spec) -> bool:
+def weighs_pairs(spec: PartSpec) -> bool:
     """Whether a loss has nothing but the pairs of a batch to look at."""
     return not spec.sizes
 
 
 @one_thread()
-def pair_weights(spec: Spec, values: Mapping[str, Any], apart: float) -> PairWeights | None:
+def pair_weights(spec: PartSpec, values: Mapping[str, Any], apart: float) -> PairWeights | None:
     """The weights in a fixed batch whose classes lie mixed (`apart` is 0) up to each in a heap of its own (1).
 
     None for a loss that looks at more than the similarity of two embeddings.

@@ -13,7 +13,7 @@ from app.shared.draft import WIDGET, Draft
 from app.shared.stored_widgets import act_button, line_of_text, on_or_off, one_of, one_of_few, slid_number, typed_number
 from app.shared.text import look_up_words
 from mlcore.catalogue import parts
-from mlcore.declare import Param, Spec
+from mlcore.declare import Param, PartSpec
 from mlcore.spec.defaults import PART_ROOMS, WEIGHTED
 
 SLIDER_STEPS = 200
@@ -23,7 +23,7 @@ LEFT_OUT = ""
 
 def part_choice(
     draft: Draft, section: str, label: str, *, help: str | None = None, without: tuple[str, ...] = ()
-) -> Spec:
+) -> PartSpec:
     """A list of the parts of a room, but those that it is `without`; returns the chosen one."""
     room = {name: part for name, part in room_of(section).items() if name not in without}
     keys = sorted(room, key=lambda name: room[name].title.lower()) if len(room) > IN_ORDER else list(room)
@@ -56,7 +56,7 @@ def optional_part(draft: Draft, section: str, label: str, without: str, keys: li
     draft.choose(section, chosen or None)
     if not chosen:
         return
-    st.caption(room[chosen].text.split("\n\n")[0])
+    st.caption(room[chosen].description.split("\n\n")[0])
     if section in WEIGHTED:
         draft.settings.setdefault(f"{section}.weight", 1.0)
         number_setting(
@@ -65,7 +65,7 @@ def optional_part(draft: Draft, section: str, label: str, without: str, keys: li
     part_knobs(draft, section, room[chosen])
 
 
-def part_knobs(draft: Draft, section: str, spec: Spec, *, without: tuple[str, ...] = ()) -> None:
+def part_knobs(draft: Draft, section: str, spec: PartSpec, *, without: tuple[str, ...] = ()) -> None:
     """A widget for every knob of the chosen part but those `without`, and a way back to its defaults."""
     spec = replace(spec, params=tuple(param for param in spec.params if f"{section}.{param.name}" not in without))
     knobs = draft.knobs(section)
@@ -83,7 +83,7 @@ def part_knobs(draft: Draft, section: str, spec: Spec, *, without: tuple[str, ..
         )
 
 
-def knob_widgets(spec: Spec, values: dict[str, Any], prefix: str) -> dict[str, Any]:
+def knob_widgets(spec: PartSpec, values: dict[str, Any], prefix: str) -> dict[str, Any]:
     """A widget for every knob under the key `prefix.name`, the rare ones folded away; returns their values."""
     usual, rare = ([param for param in spec.params if param.knob.rare is wanted] for wanted in (False, True))
     found = {param.name: knob_widget(param, values[param.name], f"{prefix}.{param.name}") for param in usual}
@@ -93,7 +93,7 @@ def knob_widgets(spec: Spec, values: dict[str, Any], prefix: str) -> dict[str, A
     return found
 
 
-def reset_knobs(draft: Draft, section: str, spec: Spec) -> None:
+def reset_knobs(draft: Draft, section: str, spec: PartSpec) -> None:
     for param in spec.params:
         draft.set(f"{section}.{param.name}", param.default)
     draft.settings.pop(f"@{section}.{spec.key}", None)

@@ -6,20 +6,20 @@ from collections.abc import Mapping
 
 from mlcore.catalogue import parts
 from mlcore.data.store import all_sets, full_titles
-from mlcore.declare import Spec
+from mlcore.declare import PartSpec
 from mlcore.spec.defaults import PART_ROOMS
 
 
-def image_sets() -> dict[str, Spec]:
+def image_sets() -> dict[str, PartSpec]:
     """Every set by its key; an imported one's is its id."""
     sets, declared = all_sets(), parts("datasets")
     titles = full_titles(sets, [spec.title for spec in declared.values()])
     own = {
-        facts.id: Spec(
+        facts.id: PartSpec(
             key=facts.id,
             title=titles[facts.id],
             family="own",
-            text="Your own feature vectors." if facts.has_vectors else "Your own images.",
+            description="Your own feature vectors." if facts.has_vectors else "Your own images.",
             formula="",
             paper="",
             params=(),
@@ -31,6 +31,6 @@ def image_sets() -> dict[str, Spec]:
     return {**declared, **own}
 
 
-def room_of(section: str) -> Mapping[str, Spec]:
+def room_of(section: str) -> Mapping[str, PartSpec]:
     """What can be chosen for a section of a run."""
     return image_sets() if section == "dataset" else parts(PART_ROOMS[section])

@@ -13,7 +13,7 @@ from app.shared.lessons import find_lesson
 from app.shared.text import plain
 from app.shared.url import sync_query_params, went_back
 from mlcore.catalogue import parts
-from mlcore.declare import Param, Spec
+from mlcore.declare import Param, PartSpec
 from mlcore.spec.defaults import PART_ROOMS, follow
 from mlcore.spec.run_spec import RunSpec
 
@@ -107,7 +107,7 @@ class Draft:
                 del self.settings[name]
         self.settings |= self._remembered(section, key)
 
-    def part(self, section: str) -> Spec | None:
+    def part(self, section: str) -> PartSpec | None:
         """The chosen part of a section; None where it is left out, or a set of images that is not here."""
         return self._part_of(section, self.settings.get(section))
 
@@ -115,7 +115,7 @@ class Draft:
         return self._params_of(section, self.settings.get(section))
 
     @staticmethod
-    def _part_of(section: str, key: str | None) -> Spec | None:
+    def _part_of(section: str, key: str | None) -> PartSpec | None:
         return None if key is None else image_sets().get(key) if section == "dataset" else room_of(section)[key]
 
     def _params_of(self, section: str, key: str | None) -> tuple[Param, ...]:

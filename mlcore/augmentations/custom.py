@@ -13,7 +13,7 @@ from mlcore.data.transforms import Format
 from mlcore.declare import Knob
 
 
-@AUGMENTATIONS.add("custom", title="Custom", family="custom", names=("torchvision.transforms.v2",))
+@AUGMENTATIONS.add("custom", title="Custom", family="custom", aliases=("torchvision.transforms.v2",))
 class CustomAugmentation(Augmentation):
     """Crop, mirror, turn, colours, grey, blur and erase, each as much as you say; what is left at 0 is left out.
 

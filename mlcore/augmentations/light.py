@@ -10,7 +10,7 @@ from mlcore.augmentations.registry import AUGMENTATIONS
 from mlcore.data.transforms import Format, jitter, to_input
 
 
-@AUGMENTATIONS.add("light", title="Light", family="preset", names=("v2.RandomAffine (torchvision)",))
+@AUGMENTATIONS.add("light", title="Light", family="preset", aliases=("v2.RandomAffine (torchvision)",))
 class LightAugmentation(Augmentation):
     """Shifts each image by up to a tenth, scales it within 15 % and turns it within 12 degrees.
 

@@ -10,7 +10,7 @@ from mlcore.augmentations.registry import AUGMENTATIONS
 from mlcore.data.transforms import Format, to_input
 
 
-@AUGMENTATIONS.add("none", title="None", family="preset", names=("v2.Identity (torchvision)",))
+@AUGMENTATIONS.add("none", title="None", family="preset", aliases=("v2.Identity (torchvision)",))
 class NoAugmentation(Augmentation):
     """Every image as it is, in every step.
 

@@ -17,7 +17,7 @@ SMALLEST_CROP = 0.16
     title="Standard retrieval",
     family="preset",
     paper="Szegedy et al., CVPR 2015, arXiv:1409.4842; as used by Musgrave et al., ECCV 2020, arXiv:2003.08505",
-    names=("Resize(256), RandomResizedCrop(224), RandomHorizontalFlip (torchvision)",),
+    aliases=("Resize(256), RandomResizedCrop(224), RandomHorizontalFlip (torchvision)",),
 )
 class StandardAugmentation(Augmentation):
     """Cuts out 16 to 100 % of each image at 3:4 to 4:3, resizes it to the input, and mirrors half of the images.

@@ -17,7 +17,7 @@ from mlcore.data.transforms import Format
     title="Strong",
     family="preset",
     paper="Chen et al., ICML 2020, arXiv:2002.05709, appendix A; erasing: Zhong et al., AAAI 2020, arXiv:1708.04896",
-    names=("SimCLR augmentation", "cutout", "RandomErasing (torchvision)"),
+    aliases=("SimCLR augmentation", "cutout", "RandomErasing (torchvision)"),
 )
 class StrongAugmentation(Augmentation):
     """Crops of at least a fifth, mirroring, turns within 15 degrees, colours, grey, blur, and a patch erased.

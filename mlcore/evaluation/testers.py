@@ -40,7 +40,7 @@ class Embedded(NamedTuple):
     "global_embedding_space",
     title="Global embedding space",
     family="tester",
-    names=("GlobalEmbeddingSpaceTester (pytorch-metric-learning)",),
+    aliases=("GlobalEmbeddingSpaceTester (pytorch-metric-learning)",),
 )
 class GlobalEmbeddingSpaceTester:
     """Searches each query among all of its reference sets and reports how often that brings back its class.
@@ -253,7 +253,7 @@ class GlobalEmbeddingSpaceTester:
     "with_same_parent_label",
     title="With the same parent label",
     family="tester",
-    names=("WithSameParentLabelTester (pytorch-metric-learning)",),
+    aliases=("WithSameParentLabelTester (pytorch-metric-learning)",),
 )
 class WithSameParentLabelTester(GlobalEmbeddingSpaceTester):
     """Searches each query only among references of its own parent, and averages over the parents.
@@ -302,7 +302,7 @@ class WithSameParentLabelTester(GlobalEmbeddingSpaceTester):
     "global_two_stream_embedding_space",
     title="Global two-stream embedding space",
     family="tester",
-    names=("GlobalTwoStreamEmbeddingSpaceTester (pytorch-metric-learning)",),
+    aliases=("GlobalTwoStreamEmbeddingSpaceTester (pytorch-metric-learning)",),
 )
 class GlobalTwoStreamEmbeddingSpaceTester(GlobalEmbeddingSpaceTester):
     """Searches each anchor among the second stream of its split, for data that comes as (anchor, other, label).

@@ -24,7 +24,7 @@ LEAST_SCALE = 1.0
         r"\operatorname{med}\theta_y))},\quad B_t=\frac1N\sum_i\sum_{j\ne y_i}e^{s_{t-1}\cos\theta_{ij}}"
     ),
     paper="Zhang et al., CVPR 2019, arXiv:1905.00292",
-    names=("AdaCos (metric-learning-layers, easy_metric_learning, tf-simple-metric-learning)",),
+    aliases=("AdaCos (metric-learning-layers, easy_metric_learning, tf-simple-metric-learning)",),
 )
 class AdaCosLoss(ProxyLoss):
     """A softmax over cosines that sets its own scale in every training step, from the batch's typical angle.

@@ -25,7 +25,7 @@ LEAST_SPREAD = 1e-3
         r"+\sum_{j\ne y}e^{s\cos\theta_j}},\quad\hat n=\Big[h\,\frac{\lVert x\rVert-\mu}{\sigma}\Big]_{-1}^{1}"
     ),
     paper="Kim et al., CVPR 2022, arXiv:2204.00964",
-    names=("AdaFace (easy_metric_learning)",),
+    aliases=("AdaFace (easy_metric_learning)",),
 )
 class AdaFaceLoss(MarginSoftmaxLoss):
     """Presses on hard samples of good images and lets hard samples of poor ones go, by each embedding's length.

@@ -24,7 +24,7 @@ from mlcore.tuples import Pairs, Triplets
         r"\Big\lVert\operatorname{mean}_{x\in S_c}\hat x-\operatorname{mean}_{x\in B_c}\hat x\Big\rVert^2"
     ),
     paper="Yu et al., ECCV 2018, Correcting the Triplet Selection Bias for Triplet Loss",
-    names=("adapted triplet loss", "triplet loss with selection-bias correction"),
+    aliases=("adapted triplet loss", "triplet loss with selection-bias correction"),
     unpictured="Its correction is about what a miner picks from a batch; the rest is the triplet margin loss.",
 )
 class AdaptedTripletLoss(TripletMarginLoss):

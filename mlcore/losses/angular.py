@@ -28,7 +28,7 @@ ALPHA = Knob("Largest angle at the negative.", 0.0, 1.4, unit="rad", symbol=r"\a
         r"f_n=4\tan^2\!\alpha\,(\hat a+\hat p)\cdot\hat n-2(1+\tan^2\!\alpha)\,\hat a\cdot\hat p"
     ),
     paper="Wang et al., ICCV 2017, arXiv:1708.01682, section 3",
-    names=("AngularLoss (pytorch-metric-learning)",),
+    aliases=("AngularLoss (pytorch-metric-learning)",),
 )
 class AngularLoss(nn.Module):
     """Pushes each negative away from the middle of anchor and positive until it sees the two under a small angle.

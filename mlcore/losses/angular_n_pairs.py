@@ -27,7 +27,7 @@ from mlcore.reducers import Reducer
         r"f_n=4\tan^2\!\alpha\,(\hat a_i+\hat p_i)\cdot\hat n-2(1+\tan^2\!\alpha)\,\hat a_i\cdot\hat p_i"
     ),
     paper="Wang et al., ICCV 2017, arXiv:1708.01682, section 3 (NL&AL)",
-    names=("AngularNPairsLoss (pytorch-metric-learning, until 2019)", "N-pair and angular loss"),
+    aliases=("AngularNPairsLoss (pytorch-metric-learning, until 2019)", "N-pair and angular loss"),
     unpictured=ONE_PAIR,
 )
 class AngularNPairsLoss(NPairsLoss):

@@ -18,7 +18,7 @@ from mlcore.margins import MarginLine
     family="proxy",
     formula=r"-\log\frac{e^{s\cos(\theta_y+m)}}{e^{s\cos(\theta_y+m)}+\sum_{j\ne y}e^{s\cos\theta_j}}",
     paper="Deng et al., CVPR 2019, arXiv:1801.07698",
-    names=("ArcFaceLoss (pytorch-metric-learning, margin in degrees)", "additive angular margin"),
+    aliases=("ArcFaceLoss (pytorch-metric-learning, margin in degrees)", "additive angular margin"),
 )
 class ArcFaceLoss(MarginSoftmaxLoss):
     """Pulls each embedding to its own class's proxy until it is closer than to any other by an angular margin.

@@ -21,7 +21,7 @@ from mlcore.reducers import AvgNonZeroReducer, Items, Reducer
     family="triplet",
     formula=r"\big[d(a,c_y)^2-d(a,c_k)^2+m\big]_+,\quad k\ne y",
     paper="Wieczorek, Rychalska and Dabrowski, ICONIP 2021, arXiv:2104.13643",
-    names=("CentroidTripletLoss (pytorch-metric-learning, unreleased)", "CTL"),
+    aliases=("CentroidTripletLoss (pytorch-metric-learning, unreleased)", "CTL"),
 )
 class CentroidTripletLoss(nn.Module):
     """Moves each embedding until the mean of its own class is nearer than the mean of every other class, by a margin.

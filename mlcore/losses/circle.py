@@ -25,7 +25,7 @@ from mlcore.reducers import AvgNonZeroReducer, Reducer, row_items
         r"\sum_{p}e^{-\gamma[1+m-s_{ap}]_+(s_{ap}-1+m)}\Big)"
     ),
     paper="Sun et al., CVPR 2020, arXiv:2002.10857, section 3.2",
-    names=("CircleLoss (pytorch-metric-learning)", "CircleLoss (tf-simple-metric-learning)"),
+    aliases=("CircleLoss (pytorch-metric-learning)", "CircleLoss (tf-simple-metric-learning)"),
 )
 class CircleLoss(nn.Module):
     """Moves each pair in proportion to its distance from the ideal: positives towards 1, negatives towards 0.

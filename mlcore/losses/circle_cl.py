@@ -23,7 +23,7 @@ from mlcore.margins import MarginLine
         r"+\sum_{j\ne y}e^{\gamma[c_j+m]_+(c_j-m)}},\quad c_j=\cos\theta_j"
     ),
     paper="Sun et al., CVPR 2020, arXiv:2002.10857",
-    names=("CircleLossCL (tf-simple-metric-learning)", "circle loss with class labels"),
+    aliases=("CircleLossCL (tf-simple-metric-learning)", "circle loss with class labels"),
 )
 class CircleLossCL(MarginSoftmaxLoss):
     """Pulls the own proxy and pushes each other one with a strength that grows with how badly each is placed.

@@ -29,7 +29,7 @@ LARGEST_SCALE = 100.0
         r"-\tfrac12\log\frac{e^{s_{ap}/\tau}}{\sum_j e^{s_{jp}/\tau}}"
     ),
     paper="Radford et al., ICML 2021, arXiv:2103.00020, figure 3",
-    names=("ClipLoss (open_clip)", "InfoNCE, symmetric", "image-text contrastive"),
+    aliases=("ClipLoss (open_clip)", "InfoNCE, symmetric", "image-text contrastive"),
 )
 class ClipLoss(nn.Module):
     """Makes each row find its other view by similarity, and each other view its row: a softmax in both directions.

@@ -24,7 +24,7 @@ from mlcore.margins import MarginLine
         r"+\sum_{j\ne y}e^{s\cos\theta_j}}"
     ),
     paper="Deng et al., CVPR 2019, arXiv:1801.07698",
-    names=("CombinedMarginLoss (InsightFace)", "Combined (easy_metric_learning, without m1)", "ArcFace m1 m2 m3"),
+    aliases=("CombinedMarginLoss (InsightFace)", "Combined (easy_metric_learning, without m1)", "ArcFace m1 m2 m3"),
 )
 class CombinedMarginLoss(MarginSoftmaxLoss):
     """Multiplies the angle to the own proxy, adds to it, and takes from its cosine: three margins that can be mixed.

@@ -22,7 +22,7 @@ from mlcore.tuples import label_masks, to_pairs
     family="pair",
     formula=r"\big[d_{ap}-m_p\big]_+ + \big[m_n-d_{an}\big]_+",
     paper="Hadsell, Chopra and LeCun, CVPR 2006",
-    names=("ContrastiveLoss (pytorch-metric-learning)",),
+    aliases=("ContrastiveLoss (pytorch-metric-learning)",),
 )
 class ContrastiveLoss(nn.Module):
     """Pulls embeddings of one class together and pushes those of different classes apart, up to a fixed distance.

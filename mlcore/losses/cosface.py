@@ -18,7 +18,7 @@ from mlcore.margins import MarginLine
     family="proxy",
     formula=r"-\log\frac{e^{s(\cos\theta_y-m)}}{e^{s(\cos\theta_y-m)}+\sum_{j\ne y}e^{s\cos\theta_j}}",
     paper="Wang et al., CVPR 2018, arXiv:1801.09414",
-    names=("CosFaceLoss (pytorch-metric-learning)", "AM-Softmax", "large margin cosine loss"),
+    aliases=("CosFaceLoss (pytorch-metric-learning)", "AM-Softmax", "large margin cosine loss"),
 )
 class CosFaceLoss(MarginSoftmaxLoss):
     """Pulls each embedding to its own class's proxy until its cosine there beats every other by a margin.

@@ -23,7 +23,7 @@ from mlcore.margins import MarginLine
         r"N(t,c)=\begin{cases}c&c\le\cos(\theta_y+m)\\c(t+c)&\text{else}\end{cases}"
     ),
     paper="Huang et al., CVPR 2020, arXiv:2004.00288",
-    names=("CurricularFace (easy_metric_learning)",),
+    aliases=("CurricularFace (easy_metric_learning)",),
 )
 class CurricularFaceLoss(MarginSoftmaxLoss):
     """ArcFace that first goes easy on the negatives it gets wrong and then presses on them.

@@ -22,7 +22,7 @@ from mlcore.losses.registry import LOSSES
         r"\mu_c\leftarrow\alpha\mu_c+(1-\alpha)\operatorname{mean}_{y_i=c}x_i"
     ),
     paper="Guerriero et al., ICLR 2018 workshop, DeepNCM: Deep Nearest Class Mean Classifiers",
-    names=("DeepNCM (metric-learning-layers)",),
+    aliases=("DeepNCM (metric-learning-layers)",),
 )
 class DeepNCMLoss(ProxyLoss):
     """A softmax over the cosines to class means; the means are tracked, not learned.

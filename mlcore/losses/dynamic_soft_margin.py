@@ -20,7 +20,7 @@ from mlcore.reducers import Items, MeanReducer, Reducer
     family="triplet",
     formula=r"F(\delta_{ap})\,\delta_{ap},\quad \delta_{ap}=d_{ap}-\min_{n}\min(d_{an},d_{pn})",
     paper="Zhang and Rusinkiewicz, ICCV 2019, section 3",
-    names=("DynamicSoftMarginLoss (pytorch-metric-learning)", "CDF-based dynamic soft margin"),
+    aliases=("DynamicSoftMarginLoss (pytorch-metric-learning)", "CDF-based dynamic soft margin"),
     unpictured="Its weights come from the batches that it has seen, and a new one has seen none.",
 )
 class DynamicSoftMarginLoss(nn.Module):

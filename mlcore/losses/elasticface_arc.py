@@ -41,7 +41,7 @@ Plus = Annotated[
         r"\quad m_i\sim N(m,\sigma)"
     ),
     paper="Boutros et al., CVPRW 2022, arXiv:2109.09416",
-    names=("ElasticArcFace (authors, easy_metric_learning)", "ElasticFace-Arc+"),
+    aliases=("ElasticArcFace (authors, easy_metric_learning)", "ElasticFace-Arc+"),
 )
 class ElasticFaceArcLoss(MarginSoftmaxLoss):
     """ArcFace whose margin is drawn for each sample from a normal distribution, so that classes may differ in width.

@@ -22,7 +22,7 @@ from mlcore.margins import MarginLine
         r"\quad m_i\sim N(m,\sigma)"
     ),
     paper="Boutros et al., CVPRW 2022, arXiv:2109.09416",
-    names=("ElasticCosFace (authors, easy_metric_learning)", "ElasticFace-Cos+"),
+    aliases=("ElasticCosFace (authors, easy_metric_learning)", "ElasticFace-Cos+"),
 )
 class ElasticFaceCosLoss(MarginSoftmaxLoss):
     """CosFace whose margin is drawn for each sample from a normal distribution, so that classes may differ in width.

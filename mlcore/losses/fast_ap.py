@@ -24,7 +24,7 @@ from mlcore.reducers import MeanReducer, Reducer
         r"h_j=\sum_i\Big[1-\frac{|d_{ai}^2-z_j|}{4/Q}\Big]_+,\quad H_j=\sum_{k\le j}h_k"
     ),
     paper="Cakir et al., CVPR 2019",
-    names=("FastAPLoss (pytorch-metric-learning)",),
+    aliases=("FastAPLoss (pytorch-metric-learning)",),
 )
 class FastAPLoss(nn.Module):
     """Raises the average precision of each embedding's list, read off a histogram of squared distances.

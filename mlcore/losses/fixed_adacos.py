@@ -14,7 +14,7 @@ from mlcore.losses.registry import LOSSES
     family="proxy",
     formula=r"-\log\frac{e^{\tilde s\cos\theta_y}}{\sum_j e^{\tilde s\cos\theta_j}},\quad\tilde s=\sqrt2\,\ln(C-1)",
     paper="Zhang et al., CVPR 2019, arXiv:1905.00292",
-    names=("FixedAdaCos (metric-learning-layers)",),
+    aliases=("FixedAdaCos (metric-learning-layers)",),
 )
 class FixedAdaCosLoss(ProxyLoss):
     """A softmax over cosines with nothing to set: the scale is where the softmax is steepest at a typical angle.

@@ -21,7 +21,7 @@ from mlcore.reducers import MeanReducer, Reducer, row_items
     family="pair",
     formula=r"\Big[\log\sum_{p}e^{d_{ap}-m_p}+\log\sum_{n}e^{m_n-d_{an}}\Big]_+",
     paper="Hermans, Beyer and Leibe, 2017, arXiv:1703.07737, section 2",
-    names=("GeneralizedLiftedStructureLoss (pytorch-metric-learning)",),
+    aliases=("GeneralizedLiftedStructureLoss (pytorch-metric-learning)",),
 )
 class GeneralizedLiftedStructureLoss(nn.Module):
     """Pulls each anchor's positives, the farthest most, and pushes its negatives, the closest most, in one hinge.

@@ -22,7 +22,7 @@ BINS = 100
     family="pair",
     formula=r"\sum_{r}h^-_r\sum_{q\le r}h^+_q",
     paper="Ustinova and Lempitsky, NIPS 2016, arXiv:1611.00822, section 3",
-    names=("HistogramLoss (pytorch-metric-learning)",),
+    aliases=("HistogramLoss (pytorch-metric-learning)",),
     unpictured="It compares the histograms of all pairs of a batch, and a picture has one pair of each kind.",
 )
 class HistogramLoss(nn.Module):

@@ -15,7 +15,7 @@ from mlcore.losses.registry import LOSSES
     family="proxy",
     formula=r"-\log\frac{e^{\gamma\cos\theta_y}}{\sum_j e^{\gamma\cos\theta_j}}",
     paper="Zheng et al., ACM TOMM 2020, arXiv:1711.05535",
-    names=("InstanceLoss (pytorch-metric-learning)", "dual-path instance loss"),
+    aliases=("InstanceLoss (pytorch-metric-learning)", "dual-path instance loss"),
 )
 class InstanceLoss(ProxyLoss):
     """A softmax over instances: an image and its captions, or all views of one image, share a proxy.

@@ -22,7 +22,7 @@ from mlcore.reducers import Items, LossTerm, MeanReducer, Reducer, Sums
         r"+\Big[s_{an}-(1+\epsilon_n)\operatorname{E}[s_{an}]\Big]_+^2"
     ),
     paper="Yu and Tao, ICCV 2019, Deep Metric Learning with Tuplet Margin Loss",
-    names=("IntraPairVarianceLoss (pytorch-metric-learning)",),
+    aliases=("IntraPairVarianceLoss (pytorch-metric-learning)",),
     unpictured="It measures pairs by the mean of all of the batch, and a picture has one of each kind.",
 )
 class IntraPairVarianceLoss(nn.Module):

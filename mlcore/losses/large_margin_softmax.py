@@ -29,7 +29,7 @@ from mlcore.losses.sphereface import (
         r"\psi(\theta_y)}+\sum_{j\ne y}e^{w_j\cdot x}},\quad\psi(\theta)=(-1)^k\cos m\theta-2k"
     ),
     paper="Liu et al., ICML 2016, arXiv:1612.02295",
-    names=("LargeMarginSoftmaxLoss (pytorch-metric-learning)", "L-Softmax"),
+    aliases=("LargeMarginSoftmaxLoss (pytorch-metric-learning)", "L-Softmax"),
 )
 class LargeMarginSoftmaxLoss(MarginSoftmaxLoss):
     """A linear classifier in which m times the angle to the own proxy must be smaller than to any other.

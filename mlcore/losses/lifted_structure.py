@@ -22,7 +22,7 @@ from mlcore.reducers import Items, MeanReducer, Reducer
     family="pair",
     formula=(r"\tfrac12\Big[\log\Big(\sum_{n}e^{m_n-d_{an}}+\sum_{n}e^{m_n-d_{pn}}\Big)+d_{ap}-m_p\Big]_+^2"),
     paper="Oh Song et al., CVPR 2016, arXiv:1511.06452",
-    names=("LiftedStructureLoss (pytorch-metric-learning)",),
+    aliases=("LiftedStructureLoss (pytorch-metric-learning)",),
 )
 class LiftedStructureLoss(nn.Module):
     """Asks each positive pair to be shorter than the way from either of its ends to any negative.

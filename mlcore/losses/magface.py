@@ -22,7 +22,7 @@ from mlcore.reducers import LossTerm
         r"+\lambda_g\Big(\frac1a+\frac{a}{u_a^2}\Big),\quad m(a)=l_m+(u_m-l_m)\frac{a-l_a}{u_a-l_a},\ a=\lVert x\rVert"
     ),
     paper="Meng et al., CVPR 2021, arXiv:2103.06627",
-    names=("MagFace (authors)",),
+    aliases=("MagFace (authors)",),
 )
 class MagFaceLoss(MarginSoftmaxLoss):
     """ArcFace whose margin grows with the embedding's length, and a term that wants embeddings long.

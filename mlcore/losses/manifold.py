@@ -29,7 +29,7 @@ SPREAD = 0.5  # divides cosines before their exponential
         r"G=(1-\alpha)(I-\alpha D^{-\frac12}SD^{-\frac12})^{-1},\ S_{ij}=e^{2[\cos\theta_{ij}]_+}"
     ),
     paper="Aziere and Todorovic, CVPR 2019, Ensemble Deep Manifold Similarity Learning Using Hard Proxies",
-    names=("ManifoldLoss (pytorch-metric-learning)",),
+    aliases=("ManifoldLoss (pytorch-metric-learning)",),
     renamed={"l": "embedding_size"},
     unpictured="Its similarities are those of a walk over the whole batch, and a picture has one anchor.",
 )

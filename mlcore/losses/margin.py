@@ -23,7 +23,7 @@ from mlcore.tuples import Triplets, all_triplets, to_triplets
     family="triplet",
     formula=r"\big[d_{ap}-\beta+m\big]_+ + \big[\beta-d_{an}+m\big]_+ + \nu\beta",
     paper="Wu et al., ICCV 2017, arXiv:1706.07567, section 4",
-    names=("MarginLoss (pytorch-metric-learning)",),
+    aliases=("MarginLoss (pytorch-metric-learning)",),
 )
 class MarginLoss(nn.Module):
     """Keeps positives inside a boundary and negatives outside of it, each by a margin; the boundary may be learned.

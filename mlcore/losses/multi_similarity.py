@@ -25,7 +25,7 @@ from mlcore.reducers import MeanReducer, Reducer, row_items
         r"+\frac{1}{\beta}\log\Big(1+\sum_{n}e^{\beta(s_{an}-\lambda)}\Big)"
     ),
     paper="Wang et al., CVPR 2019, arXiv:1904.06627",
-    names=("MultiSimilarityLoss (pytorch-metric-learning)",),
+    aliases=("MultiSimilarityLoss (pytorch-metric-learning)",),
 )
 class MultiSimilarityLoss(nn.Module):
     """Pulls each embedding's least similar class mates closer and pushes its most similar strangers away.

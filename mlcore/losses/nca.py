@@ -22,7 +22,7 @@ from mlcore.tuples import label_masks, sample_weights
     family="pair",
     formula=r"-\log\frac{\sum_{p\in P(a)}e^{-\sigma d_{ap}^2}}{\sum_{i\ne a}e^{-\sigma d_{ai}^2}}",
     paper="Goldberger et al., NIPS 2004, in the logarithm",
-    names=("NCALoss (pytorch-metric-learning)", "neighbourhood components analysis"),
+    aliases=("NCALoss (pytorch-metric-learning)", "neighbourhood components analysis"),
 )
 class NCALoss(nn.Module):
     """Raises the chance that a neighbour, picked at random with near ones likelier, is of the anchor's class.

@@ -16,7 +16,7 @@ from mlcore.losses.registry import LOSSES
     family="proxy",
     formula=r"-\log\frac{e^{s\cos\theta_y}}{\sum_j e^{s\cos\theta_j}},\quad s=\sqrt2\,\ln(C-1)",
     paper="Zhai and Wu, BMVC 2019, arXiv:1811.12649",
-    names=(
+    aliases=(
         "NormalizedLinear, ScaledNormalizedLinear, ScaledNormalizedLinearSqrt (metric-learning-layers)",
         "cosine classifier",
     ),

@@ -18,7 +18,7 @@ from mlcore.losses.registry import LOSSES
     family="proxy",
     formula=r"-\log\frac{e^{\cos\theta_y/T}}{\sum_j e^{\cos\theta_j/T}}",
     paper="Zhai and Wu, BMVC 2019, arXiv:1811.12649",
-    names=("NormalizedSoftmaxLoss (pytorch-metric-learning)", "NormFace"),
+    aliases=("NormalizedSoftmaxLoss (pytorch-metric-learning)", "NormFace"),
 )
 class NormalizedSoftmaxLoss(ProxyLoss):
     """Turns each embedding towards its own class's proxy and away from all others; only directions count.

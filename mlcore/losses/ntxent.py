@@ -21,7 +21,7 @@ from mlcore.reducers import Items, MeanReducer, Reducer
     family="pair",
     formula=r"-\log\frac{e^{s_{ap}/\tau}}{e^{s_{ap}/\tau}+\sum_{n}e^{s_{an}/\tau}}",
     paper="Chen et al., ICML 2020, arXiv:2002.05709; van den Oord et al., 2018, arXiv:1807.03748",
-    names=("NTXentLoss (pytorch-metric-learning)", "InfoNCE", "SimCLR loss"),
+    aliases=("NTXentLoss (pytorch-metric-learning)", "InfoNCE", "SimCLR loss"),
 )
 class NTXentLoss(nn.Module):
     """Asks each positive pair to stand out, alone, among the anchor's negative pairs.

@@ -17,7 +17,7 @@ from mlcore.losses.registry import LOSSES
     family="proxy",
     formula=r"\tfrac12\sum_j(\cos\theta_j-[j=y])^2",
     paper="Zhang et al., CVPR 2019, arXiv:1905.02479",
-    names=("P2SGradLoss (pytorch-metric-learning)",),
+    aliases=("P2SGradLoss (pytorch-metric-learning)",),
     renamed={"descriptors_dim": "embedding_size"},
 )
 class P2SGradLoss(ProxyLoss):

@@ -24,7 +24,7 @@ from mlcore.reducers import MeanReducer, Reducer
         r"f:\ R;\ \log(1+R);\ 1-(1+R)^{-\alpha};\ (1+R)\log(1+R);\ \tfrac{bR-\log(1+bR)}{b^2}"
     ),
     paper="Li et al., AAAI 2022, arXiv:2102.04640",
-    names=("PNPLoss (pytorch-metric-learning)", "PNP-O", "PNP-Iu", "PNP-Ib", "PNP-Ds", "PNP-Dq"),
+    aliases=("PNPLoss (pytorch-metric-learning)", "PNP-O", "PNP-Iu", "PNP-Ib", "PNP-Ds", "PNP-Dq"),
 )
 class PNPLoss(nn.Module):
     """Counts softly how many strangers stand before each class mate of an anchor, and penalises that number.

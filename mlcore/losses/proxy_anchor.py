@@ -27,7 +27,7 @@ from mlcore.reducers import LossTerm, row_items
         r"+\frac{1}{|P|}\sum_{p\in P}\log\Big(1+\sum_{x\in X_p^-}e^{\alpha(\cos\theta_{xp}+\delta)}\Big)"
     ),
     paper="Kim et al., CVPR 2020, arXiv:2003.13911",
-    names=("ProxyAnchorLoss (pytorch-metric-learning)",),
+    aliases=("ProxyAnchorLoss (pytorch-metric-learning)",),
 )
 class ProxyAnchorLoss(ProxyLoss):
     """Lets each class's proxy pull its own embeddings in and push all others out, the worst placed ones hardest.

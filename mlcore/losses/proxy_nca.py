@@ -22,7 +22,7 @@ from mlcore.losses.registry import LOSSES
         r"{\sum_{j[\ne y]}e^{-\sigma\lVert\hat x-\hat w_j\rVert^2}}"
     ),
     paper="Movshovitz-Attias et al., ICCV 2017, arXiv:1703.07464",
-    names=("ProxyNCALoss (pytorch-metric-learning)",),
+    aliases=("ProxyNCALoss (pytorch-metric-learning)",),
 )
 class ProxyNCALoss(ProxyLoss):
     """Neighbourhood components analysis with class proxies in the place of neighbours.

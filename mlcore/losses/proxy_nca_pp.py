@@ -17,7 +17,7 @@ from mlcore.losses.registry import LOSSES
     family="proxy",
     formula=r"-\log\frac{e^{-\lVert\hat x-\hat w_y\rVert^2/T}}{\sum_j e^{-\lVert\hat x-\hat w_j\rVert^2/T}}",
     paper="Teh et al., ECCV 2020, arXiv:2004.01113",
-    names=("ProxyNCA++ (authors)", "ProxyNCA_prob"),
+    aliases=("ProxyNCA++ (authors)", "ProxyNCA_prob"),
 )
 class ProxyNCAPlusPlusLoss(ProxyLoss):
     """The probability that an embedding belongs to its own class's proxy, by squared distance at a low temperature.

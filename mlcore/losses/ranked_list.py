@@ -27,7 +27,7 @@ from mlcore.reducers import MeanReducer, Reducer, row_items
         r"w_p=e^{T_p(d_{ap}-\alpha+m)},\ w_n=e^{T_n(\alpha-d_{an})}"
     ),
     paper="Wang et al., CVPR 2019, arXiv:1903.03238",
-    names=("RankedListLoss (pytorch-metric-learning)", "RLL"),
+    aliases=("RankedListLoss (pytorch-metric-learning)", "RLL"),
 )
 class RankedListLoss(nn.Module):
     """Pulls all class mates within a radius of each anchor, and pushes all strangers beyond a larger one.

@@ -23,7 +23,7 @@ from mlcore.reducers import MeanReducer, Reducer
         r"\sigma\Big(\frac{k-r_p}{\tau_1}\Big),\quad r_p=1+\sum_{i\ne a,p}\sigma\Big(\frac{s_{ai}-s_{ap}}{\tau_2}\Big)"
     ),
     paper="Patel, Tolias and Matas, CVPR 2022, arXiv:2108.11179",
-    names=("RecallatK (authors' code)", "RS@k"),
+    aliases=("RecallatK (authors' code)", "RS@k"),
 )
 class RecallAtKLoss(nn.Module):
     """Brings each embedding's class mates among its first 1, 2, 4, ... neighbours.

@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import nn
 
-from mlcore.declare import Registry, Spec
+from mlcore.declare import PartSpec, Registry
 from mlcore.distances import DISTANCES
 from mlcore.reducers import REDUCERS
 from mlcore.regularizers import REGULARIZERS
@@ -50,7 +50,7 @@ class LossRegistry(Registry):
         return declare
 
 
-def read_takes(spec: Spec, cls: type) -> dict[str, tuple[str, ...]]:
+def read_takes(spec: PartSpec, cls: type) -> dict[str, tuple[str, ...]]:
     """The distances, reducers and regularizers that go with a loss.
 
     Distances are those of its class attribute `fitting_distances`, by default all. Left out are reducers and

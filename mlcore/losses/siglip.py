@@ -24,7 +24,7 @@ from mlcore.reducers import MeanReducer, Reducer, row_items
     family="views",
     formula=r"\sum_p\log\big(1+e^{-(t\,s_{ap}+b)}\big)+\sum_n\log\big(1+e^{t\,s_{an}+b}\big)",
     paper="Zhai et al., ICCV 2023, arXiv:2303.15343, section 3.2",
-    names=("SigLipLoss (open_clip)", "sigmoid loss for language-image pre-training"),
+    aliases=("SigLipLoss (open_clip)", "sigmoid loss for language-image pre-training"),
 )
 class SigLipLoss(nn.Module):
     """Asks of every pair on its own whether the two belong together, from a learned scale and offset of their cosine.

@@ -23,7 +23,7 @@ from mlcore.reducers import MeanReducer, Reducer
         r"{1+\sum_{i\ne a,p}\sigma\big((s_{ai}-s_{ap})/\tau\big)}"
     ),
     paper="Brown et al., ECCV 2020, arXiv:2007.12163",
-    names=("SmoothAPLoss (pytorch-metric-learning)", "smooth average precision"),
+    aliases=("SmoothAPLoss (pytorch-metric-learning)", "smooth average precision"),
 )
 class SmoothAPLoss(nn.Module):
     """Raises the average precision of each embedding's list: class mates before strangers, first places first.

@@ -18,7 +18,7 @@ from mlcore.losses.registry import LOSSES
         r"d_{ab}=\frac{\operatorname{var}(a-b)}{\operatorname{var}(a)}"
     ),
     paper="Yuan et al., CVPR 2019, arXiv:1904.02616",
-    names=("SignalToNoiseRatioContrastiveLoss (pytorch-metric-learning)", "DSML"),
+    aliases=("SignalToNoiseRatioContrastiveLoss (pytorch-metric-learning)", "DSML"),
 )
 class SignalToNoiseRatioContrastiveLoss(ContrastiveLoss):
     """The contrastive loss with the variance of the difference over that of the anchor in place of the distance.

@@ -28,7 +28,7 @@ BLOCK = 2**20  # entries of a block: near a processor's cache, yet few enough th
         r"S_c=\sum_k\frac{e^{c_{ck}/\gamma}}{\sum_l e^{c_{cl}/\gamma}}c_{ck},\ c_{ck}=\hat w_{ck}\cdot\hat x"
     ),
     paper="Qian et al., ICCV 2019, arXiv:1909.05235",
-    names=("SoftTripleLoss (pytorch-metric-learning)",),
+    aliases=("SoftTripleLoss (pytorch-metric-learning)",),
 )
 class SoftTripleLoss(MarginSoftmaxLoss):
     """A softmax over classes that have several proxies each, an embedding counting most to those it is near.

@@ -17,7 +17,7 @@ from mlcore.losses.registry import LOSSES
     family="proxy",
     formula=r"-\log\frac{e^{w_y\cdot x+b_y}}{\sum_j e^{w_j\cdot x+b_j}}",
     paper="Bridle, NIPS 1989, Training stochastic model recognition algorithms as networks",
-    names=("Softmax (easy_metric_learning)", "cross-entropy", "linear classifier"),
+    aliases=("Softmax (easy_metric_learning)", "cross-entropy", "linear classifier"),
 )
 class SoftmaxLoss(ProxyLoss):
     """Classifies embeddings by a linear layer, as a classifier's last layer does; lengths and biases count.

@@ -31,7 +31,7 @@ LambdaDecay = Annotated[float, Knob("How fast that weight falls: start / (1 + th
         r"+\sum_{j\ne y}e^{\lVert x\rVert\cos\theta_j}},\quad\psi(\theta)=(-1)^k\cos m\theta-2k"
     ),
     paper="Liu et al., CVPR 2017, arXiv:1704.08063",
-    names=("SphereFaceLoss (pytorch-metric-learning)", "A-Softmax", "angular softmax"),
+    aliases=("SphereFaceLoss (pytorch-metric-learning)", "A-Softmax", "angular softmax"),
 )
 class SphereFaceLoss(MarginSoftmaxLoss):
     """Asks that m times the angle to the own proxy be smaller than the angle to any other, by lengthy embeddings.

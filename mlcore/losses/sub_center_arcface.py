@@ -26,7 +26,7 @@ from mlcore.margins import MarginLine
         r"\cos\theta_j=\max_{k\le K}\hat w_{jk}\cdot\hat x"
     ),
     paper="Deng et al., ECCV 2020, Sub-center ArcFace",
-    names=("SubCenterArcFaceLoss (pytorch-metric-learning, margin in degrees)", "ArcFaceSubCenter"),
+    aliases=("SubCenterArcFaceLoss (pytorch-metric-learning, margin in degrees)", "ArcFaceSubCenter"),
 )
 class SubCenterArcFaceLoss(MarginSoftmaxLoss):
     """ArcFace in which each class has several proxies and an embedding needs to be near only one of them.

@@ -21,7 +21,7 @@ from mlcore.reducers import MeanReducer, Reducer
     family="pair",
     formula=r"-\frac{1}{|P(a)|}\sum_{p\in P(a)}\log\frac{e^{s_{ap}/\tau}}{\sum_{i\ne a}e^{s_{ai}/\tau}}",
     paper="Khosla et al., NeurIPS 2020, arXiv:2004.11362",
-    names=("SupConLoss (pytorch-metric-learning)", "supervised contrastive"),
+    aliases=("SupConLoss (pytorch-metric-learning)", "supervised contrastive"),
 )
 class SupConLoss(nn.Module):
     """Makes each embedding pick its class mates out of the batch by similarity, all of them equally.

@@ -21,7 +21,7 @@ from mlcore.reducers import AvgNonZeroReducer, Items, LossTerm, Reducer, Sums
     family="pair",
     formula=r"\lambda^+\big[m^+-s_{ap}\big]_+ + \lambda^-\big[s_{an}-m^-\big]_+",
     paper="Zhang et al., ICLR 2024, arXiv:2307.04047",
-    names=("ThresholdConsistentMarginLoss (pytorch-metric-learning)", "TCM"),
+    aliases=("ThresholdConsistentMarginLoss (pytorch-metric-learning)", "TCM"),
 )
 class ThresholdConsistentMarginLoss(nn.Module):
     """Holds positive pairs above one cosine and negative pairs below another, the same two for all classes.

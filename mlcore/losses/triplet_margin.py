@@ -24,7 +24,7 @@ from mlcore.tuples import Triplets, all_triplets, to_triplets
     family="triplet",
     formula=r"\big[d_{ap}-d_{an}+m\big]_+",
     paper="Schroff et al., CVPR 2015, arXiv:1503.03832",
-    names=("TripletMarginLoss (pytorch-metric-learning)", "TripletMarginWithDistanceLoss (torch)"),
+    aliases=("TripletMarginLoss (pytorch-metric-learning)", "TripletMarginWithDistanceLoss (torch)"),
 )
 class TripletMarginLoss(nn.Module):
     """Moves each embedding until its class mates are closer than its strangers by a margin, and then leaves it alone.

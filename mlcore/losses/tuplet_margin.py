@@ -23,7 +23,7 @@ from mlcore.reducers import Items, MeanReducer, Reducer
     family="triplet",
     formula=r"\log\Big(1+\sum_{n}e^{s(\cos\theta_{an}-\cos(\theta_{ap}-\beta))}\Big)",
     paper="Yu and Tao, ICCV 2019, Deep Metric Learning with Tuplet Margin Loss",
-    names=("TupletMarginLoss (pytorch-metric-learning)",),
+    aliases=("TupletMarginLoss (pytorch-metric-learning)",),
 )
 class TupletMarginLoss(nn.Module):
     """Compares each positive with all of the anchor's negatives, and forgives the positive a small angle.

@@ -28,7 +28,7 @@ FEW = 4  # pairs per row up to which their differences are taken one by one
         r"+\frac{\nu}{D}\sum_{z,z'}\sum_{i\ne j}\mathrm{Cov}(z)_{ij}^2"
     ),
     paper="Bardes, Ponce and LeCun, ICLR 2022, arXiv:2105.04906",
-    names=("VICRegLoss (pytorch-metric-learning, lightly)", "variance-invariance-covariance"),
+    aliases=("VICRegLoss (pytorch-metric-learning, lightly)", "variance-invariance-covariance"),
     unpictured=(
         "Its terms are about a whole batch: how far each dimension spreads, and how dimensions go together. "
         "One anchor with two others shows none of that."

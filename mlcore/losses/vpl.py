@@ -24,7 +24,7 @@ from mlcore.margins import MarginLine
         r"\theta_j=\angle\big(x,(1-\lambda)\hat w_j+\lambda M_j\big)"
     ),
     paper="Deng et al., CVPR 2021, Variational Prototype Learning for Deep Face Recognition",
-    names=("VPL", "variational prototype learning"),
+    aliases=("VPL", "variational prototype learning"),
 )
 class VPLLoss(MarginSoftmaxLoss):
     """ArcFace in which each proxy is mixed with the last embedding of its class, so that samples meet samples too.

@@ -23,7 +23,7 @@ BLOCK = 2**18  # entries looked at in one go
     family="triplet",
     formula=r"\arctan\frac{\lVert x_a-x_p\rVert}{2\lVert x_n-\frac{1}{2}(x_a+x_p)\rVert}>\alpha",
     paper="Wang et al., ICCV 2017, arXiv:1708.01682",
-    names=("AngularMiner (pytorch-metric-learning)",),
+    aliases=("AngularMiner (pytorch-metric-learning)",),
 )
 class AngularMiner:
     """Keeps the triplets in which the negative is near the middle between anchor and positive, for their distance.

@@ -22,7 +22,7 @@ Range = tuple[float, float]
     family="triplet",
     formula=r"p=\arg\min_{p} d_{ap},\quad n=\arg\min_{n:\,d_{an}>d_{ap}} d_{an}",
     paper="Xuan, Stylianou and Pless, WACV 2020, arXiv:1904.04370",
-    names=("BatchEasyHardMiner (pytorch-metric-learning)", "easy positive mining"),
+    aliases=("BatchEasyHardMiner (pytorch-metric-learning)", "easy positive mining"),
 )
 class BatchEasyHardMiner:
     """Takes for each anchor the easiest or hardest positive and negative, or a negative just beyond the positive.

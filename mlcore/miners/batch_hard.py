@@ -16,7 +16,7 @@ from mlcore.tuples import Triplets, label_masks
     family="triplet",
     formula=r"p=\arg\max_{p} d_{ap},\quad n=\arg\min_{n} d_{an}",
     paper="Hermans, Beyer and Leibe, 2017, arXiv:1703.07737, eq. 5",
-    names=("BatchHardMiner (pytorch-metric-learning)",),
+    aliases=("BatchHardMiner (pytorch-metric-learning)",),
 )
 class BatchHardMiner:
     """Takes one triplet per embedding: its farthest class mate and its closest stranger.

@@ -21,7 +21,7 @@ from mlcore.tuples import Triplets, label_masks
     family="triplet",
     formula=r"\Pr(n\mid a)\propto 1/q(d_{an}),\quad q(d)\propto d^{D-2}\big(1-\tfrac{1}{4}d^2\big)^{\frac{D-3}{2}}",
     paper="Wu et al., ICCV 2017, arXiv:1706.07567, section 4",
-    names=("DistanceWeightedMiner (pytorch-metric-learning)", "distance weighted sampling"),
+    aliases=("DistanceWeightedMiner (pytorch-metric-learning)", "distance weighted sampling"),
 )
 class DistanceWeightedMiner(DrawingMiner):
     """Draws one negative for each positive pair, so that close and middling distances come as often as each other.

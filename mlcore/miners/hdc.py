@@ -20,7 +20,7 @@ from mlcore.tuples import Pairs, all_pairs, to_pairs
     family="pair",
     formula=r"\lceil h\,|P|\rceil\ \text{largest } d_{ap},\qquad \lceil h\,|N|\rceil\ \text{smallest } d_{an}",
     paper="Yuan, Yang and Zhang, ICCV 2017, arXiv:1611.05720",
-    names=("HDCMiner (pytorch-metric-learning)", "hard-aware deeply cascaded embedding"),
+    aliases=("HDCMiner (pytorch-metric-learning)", "hard-aware deeply cascaded embedding"),
 )
 class HDCMiner:
     """Keeps a share of the positive pairs, the farthest, and the same share of the negative pairs, the closest.

@@ -19,7 +19,7 @@ from mlcore.miners.registry import SUBSET_MINERS
     family="subset",
     formula=r"\arg\max_{S\in\{S_1,\dots,S_t\}}L(S),\quad |S_i|=k",
     paper="No paper of its own; pytorch-metric-learning before 2.0, Musgrave et al., 2020, arXiv:2008.09164",
-    names=("MaximumLossMiner (pytorch-metric-learning)",),
+    aliases=("MaximumLossMiner (pytorch-metric-learning)",),
 )
 class MaximumLossMiner(DrawingMiner):
     """Tries random subsets of a large batch without gradient and returns the rows of the one with the largest loss.

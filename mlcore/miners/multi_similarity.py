@@ -19,7 +19,7 @@ from mlcore.tuples import Pairs, label_masks
     family="pair",
     formula=r"s_{ap}-\epsilon<\max_{n}s_{an},\qquad s_{an}+\epsilon>\min_{p}s_{ap}",
     paper="Wang et al., CVPR 2019, arXiv:1904.06627, eqs. 9 and 10",
-    names=("MultiSimilarityMiner (pytorch-metric-learning)",),
+    aliases=("MultiSimilarityMiner (pytorch-metric-learning)",),
 )
 class MultiSimilarityMiner:
     """Keeps the pairs that are out of order: class mates less similar than some stranger, and the other way round.

@@ -7,7 +7,7 @@ from torch import Tensor
 from mlcore.miners.registry import MINERS
 
 
-@MINERS.add("none", title="None", family="none", names=("miner=None (pytorch-metric-learning)",))
+@MINERS.add("none", title="None", family="none", aliases=("miner=None (pytorch-metric-learning)",))
 class NoMiner:
     """Leaves all pairs and triplets of the batch to the loss.
 

@@ -15,7 +15,7 @@ from mlcore.tuples import Triplets
     family="given",
     formula=r"(x_{3i},\,x_{3i+1},\,x_{3i+2})",
     paper="No paper of its own; Musgrave et al., 2020, arXiv:2008.09164",
-    names=("EmbeddingsAlreadyPackagedAsTriplets (pytorch-metric-learning)",),
+    aliases=("EmbeddingsAlreadyPackagedAsTriplets (pytorch-metric-learning)",),
 )
 class EmbeddingsAlreadyPackagedAsTriplets:
     """Reads the batch as anchor, positive, negative, anchor, positive, negative and so on, whatever the labels say.

@@ -19,7 +19,7 @@ from mlcore.tuples import Pairs, label_masks
     family="pair",
     formula=r"d_{ap}>m_p,\qquad d_{an}<m_n",
     paper="No paper of its own; Musgrave et al., 2020, arXiv:2008.09164",
-    names=("PairMarginMiner (pytorch-metric-learning)",),
+    aliases=("PairMarginMiner (pytorch-metric-learning)",),
 )
 class PairMarginMiner:
     """Keeps positive pairs farther apart than one distance, and negative pairs closer than another.

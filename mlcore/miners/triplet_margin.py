@@ -21,7 +21,7 @@ BLOCK = 2**20  # entries looked at in one go
     family="triplet",
     formula=r"d_{an}-d_{ap}\le m",
     paper="Schroff et al., CVPR 2015, arXiv:1503.03832, section 3.2",
-    names=("TripletMarginMiner (pytorch-metric-learning)", "semi-hard mining"),
+    aliases=("TripletMarginMiner (pytorch-metric-learning)", "semi-hard mining"),
 )
 class TripletMarginMiner:
     """Keeps the triplets whose negative is not yet farther than the positive by a margin.

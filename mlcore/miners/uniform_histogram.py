@@ -20,7 +20,7 @@ from mlcore.tuples import Pairs, all_pairs
     family="pair",
     formula=r"|\{(a,p):d_{ap}\in b\}|=k_p,\quad |\{(a,n):d_{an}\in b\}|=k_n\quad\forall b",
     paper="No paper of its own; pytorch-metric-learning 1.0, Musgrave et al., 2020, arXiv:2008.09164",
-    names=("UniformHistogramMiner (pytorch-metric-learning)",),
+    aliases=("UniformHistogramMiner (pytorch-metric-learning)",),
 )
 class UniformHistogramMiner(DrawingMiner):
     """Sorts positive and negative pairs into bins of distance and draws the same number from every bin.

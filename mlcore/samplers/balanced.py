@@ -14,7 +14,7 @@ from mlcore.samplers.registry import SAMPLERS
     "balanced",
     title="Balanced classes",
     family="plain",
-    names=("WeightedRandomSampler with class weights (torch)", "class-balanced sampling"),
+    aliases=("WeightedRandomSampler with class weights (torch)", "class-balanced sampling"),
 )
 class BalancedSampler:
     """Gives every class the same number of draws in an epoch (one more to some, where it does not divide).

@@ -15,7 +15,7 @@ from mlcore.samplers.registry import SAMPLERS
     "fixed_triplets",
     title="Fixed set of triplets",
     family="triplets",
-    names=("FixedSetOfTriplets (pytorch-metric-learning)",),
+    aliases=("FixedSetOfTriplets (pytorch-metric-learning)",),
 )
 class FixedSetOfTriplets:
     """Draws a set of triplets once and shows these and no others, in another order each epoch.

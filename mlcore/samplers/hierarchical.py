@@ -17,7 +17,7 @@ from mlcore.traits import SamplerTrait
     "hierarchical",
     title="Hierarchical",
     family="hierarchy",
-    names=("HierarchicalSampler (pytorch-metric-learning)",),
+    aliases=("HierarchicalSampler (pytorch-metric-learning)",),
     traits=(SamplerTrait.PARENT_LABELS,),
 )
 class HierarchicalSampler:

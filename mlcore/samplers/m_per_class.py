@@ -15,7 +15,7 @@ from mlcore.samplers.registry import SAMPLERS
     "m_per_class",
     title="m per class",
     family="balanced",
-    names=("MPerClassSampler (pytorch-metric-learning)", "balanced batch sampler", "PK sampler"),
+    aliases=("MPerClassSampler (pytorch-metric-learning)", "balanced batch sampler", "PK sampler"),
 )
 class MPerClassSampler:
     """Fills each batch with m samples of each of batch_size / m classes.

@@ -10,7 +10,7 @@ from mlcore.samplers.epochs import coverage, generator, row_labels
 from mlcore.samplers.registry import SAMPLERS
 
 
-@SAMPLERS.add("shuffle", title="Shuffle", family="plain", names=("shuffle=True (torch DataLoader)", "RandomSampler"))
+@SAMPLERS.add("shuffle", title="Shuffle", family="plain", aliases=("shuffle=True (torch DataLoader)", "RandomSampler"))
 class ShuffleSampler:
     """Draws every sample once per epoch, in random order.
 

@@ -20,7 +20,7 @@ from mlcore.tuples import sample_weights
     "tuples_to_weights",
     title="Tuples to weights",
     family="mined",
-    names=("TuplesToWeightsSampler (pytorch-metric-learning)",),
+    aliases=("TuplesToWeightsSampler (pytorch-metric-learning)",),
     traits=(SamplerTrait.LOOKS_AT_THE_MODEL,),
 )
 class TuplesToWeightsSampler:

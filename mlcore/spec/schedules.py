@@ -54,7 +54,7 @@ class ConstantSchedule(Schedule):
     family="schedule",
     formula=r"\tfrac{1}{2}\left(1 + \cos \frac{\pi t}{T}\right)",
     paper="Loshchilov & Hutter, ICLR 2017, arXiv:1608.03983",
-    names=("CosineAnnealingLR (torch)",),
+    aliases=("CosineAnnealingLR (torch)",),
 )
 class CosineSchedule(Schedule):
     """The rates fall along half a cosine to 0 at the end of the run.
@@ -70,7 +70,7 @@ class CosineSchedule(Schedule):
         return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
 
 
-@SCHEDULES.add("step", title="Steps", family="schedule", names=("StepLR (torch)",))
+@SCHEDULES.add("step", title="Steps", family="schedule", aliases=("StepLR (torch)",))
 class StepSchedule(Schedule):
     """The rates drop at even intervals.
 
@@ -102,7 +102,7 @@ class StepSchedule(Schedule):
         return self.drop_to ** (step // self.drop_every)
 
 
-@SCHEDULES.add("plateau", title="Plateau", family="schedule", names=("ReduceLROnPlateau (torch)",))
+@SCHEDULES.add("plateau", title="Plateau", family="schedule", aliases=("ReduceLROnPlateau (torch)",))
 class PlateauSchedule(Schedule):
     """The rates drop when the training loss no longer falls.
 

@@ -36,7 +36,7 @@ KEPT_FILES = 16
     family="text encoder",
     formula=r"W\,\frac{e}{\lVert e\rVert}+b,\quad e=\tfrac1n\sum_{i}\mathrm{MiniLM}(t)_i",
     paper="Wang et al., NeurIPS 2020, arXiv:2002.10957; sentences: Reimers and Gurevych, EMNLP 2019, arXiv:1908.10084",
-    names=("sentence-transformers/all-MiniLM-L6-v2",),
+    aliases=("sentence-transformers/all-MiniLM-L6-v2",),
     traits=(TextEncoderTrait.FROZEN,),
 )
 class MiniLM(TextEncoder):

@@ -27,7 +27,7 @@ MOST = 512  # pieces of a text that are looked at
     family="text encoder",
     formula=r"W_2\,\mathrm{ReLU}\Big(W_1\,\tfrac1{\sqrt{|G|}}\sum_{g\in G}v_{h(g)}\Big)",
     paper="Words as bags of n-grams: Bojanowski et al., TACL 2017, arXiv:1607.04606, section 3.2",
-    names=("fastText",),
+    aliases=("fastText",),
 )
 class SmallTextTower(TextEncoder):
     """Adds up vectors of a text's words and of their 3 to 5 letters in a row, then a small network maps the sum.

@@ -30,7 +30,7 @@ def can_fuse(groups: list[Group]) -> bool:
     title="AdamW",
     family="optimizer",
     paper="Loshchilov & Hutter, ICLR 2019, arXiv:1711.05101",
-    names=("AdamW (torch)",),
+    aliases=("AdamW (torch)",),
 )
 class AdamW(OptimizerPart):
     """Adam whose weight decay does not go through the gradient.
@@ -50,7 +50,7 @@ class AdamW(OptimizerPart):
     title="Adam",
     family="optimizer",
     paper="Kingma & Ba, ICLR 2015, arXiv:1412.6980",
-    names=("Adam (torch)",),
+    aliases=("Adam (torch)",),
 )
 class Adam(OptimizerPart):
     """Steps of each weight scaled by how large its gradients have been; weight decay goes through the gradient.
@@ -70,7 +70,7 @@ class Adam(OptimizerPart):
     title="RAdam",
     family="optimizer",
     paper="Liu et al., ICLR 2020, arXiv:1908.03265",
-    names=("RAdam (torch)",),
+    aliases=("RAdam (torch)",),
 )
 class RAdam(OptimizerPart):
     """Adam that begins carefully, as if with a warm-up; weight decay as in AdamW.
@@ -90,7 +90,7 @@ class RAdam(OptimizerPart):
     title="Lion",
     family="optimizer",
     paper="Chen et al., NeurIPS 2023, arXiv:2302.06675",
-    names=("Lion (timm)",),
+    aliases=("Lion (timm)",),
 )
 class Lion(OptimizerPart):
     """Moves every weight by its rate, against the sign of a mean of its gradients.
@@ -107,7 +107,7 @@ class Lion(OptimizerPart):
         return Lion(groups, lr=0.0)
 
 
-@OPTIMIZERS.add("sgd", title="SGD", family="optimizer", names=("SGD (torch)",))
+@OPTIMIZERS.add("sgd", title="SGD", family="optimizer", aliases=("SGD (torch)",))
 class SGD(OptimizerPart):
     """Along the gradient, with Nesterov momentum of 0.9.
 

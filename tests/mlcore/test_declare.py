@@ -8,14 +8,14 @@ from typing import Annotated, Any
 
 import pytest
 
-from mlcore.declare import Knob, Registry, Spec
+from mlcore.declare import Knob, PartSpec, Registry
 
 
 @pytest.fixture
 def parts():
     registry = Registry("part")
 
-    @registry.add("ring", title="Ring", family="round", formula=r"m+s", paper="A. Author, 2020", names=("Torus",))
+    @registry.add("ring", title="Ring", family="round", formula=r"m+s", paper="A. Author, 2020", aliases=("Torus",))
     class Ring:
         """Turns things round.
 
@@ -41,14 +41,14 @@ def parts():
 
 def test_spec_tells_what_the_constructor_says(parts):
     spec = parts["ring"]
-    assert (spec.key, spec.title, spec.family, spec.paper, spec.names) == (
+    assert (spec.key, spec.title, spec.family, spec.paper, spec.aliases) == (
         "ring",
         "Ring",
         "round",
         "A. Author, 2020",
         ("Torus",),
     )
-    assert spec.text == "Turns things round.\n\nTwice."
+    assert spec.description == "Turns things round.\n\nTwice."
     assert [(param.name, param.kind) for param in spec.params] == [
         ("margin", "float"),
         ("count", "int"),
@@ -116,7 +116,7 @@ def test_registry_refuses_a_second_declaration_and_suggests_the_nearest_key(part
 
 def test_spec_survives_json_without_the_class(parts):
     spec = parts["ring"]
-    assert Spec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    assert PartSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
 
 def test_build_takes_from_the_sizes_what_the_constructor_asks_for():
@@ -150,7 +150,7 @@ def test_a_size_that_a_knob_needs_is_given_only_where_it_is_set():
     assert registry["rows"].sizes == ()
     assert registry["rows"].build(sizes).num_classes == 1
     assert registry["rows"].build(sizes, per_class=True).num_classes == 5
-    assert Spec.from_dict(json.loads(json.dumps(registry["rows"].to_dict()))) == registry["rows"]
+    assert PartSpec.from_dict(json.loads(json.dumps(registry["rows"].to_dict()))) == registry["rows"]
 
 
 def test_a_constructor_that_swallows_arguments_is_refused():

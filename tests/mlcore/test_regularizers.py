@@ -91,7 +91,7 @@ def test_half_precision_and_autocast_are_computed_in_float32(spec, dtype):
 @every_regularizer
 def test_declaration_and_refusals(spec):
     assert spec.formula
-    assert "What to expect: " in spec.text
+    assert "What to expect: " in spec.description
     assert all(param.knob.symbol in spec.formula for param in spec.params)
     for wrong in (torch.randn(5), torch.empty(0, 5), torch.ones(12, 5, dtype=torch.long)):
         with pytest.raises(ValueError, match="must be given rows of shape"):

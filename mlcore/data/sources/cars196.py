@@ -29,7 +29,7 @@ NAMES = ("devkit/cars_meta.mat", "cars_meta.mat")
     title="Cars196",
     family="benchmark",
     paper="Krause et al., 3D Object Representations for Fine-Grained Categorization, 3dRR 2013",
-    names=("Stanford Cars", "CARS"),
+    aliases=("Stanford Cars", "CARS"),
 )
 class Cars196(Benchmark):
     """16,185 cars of 196 models; classes 1-98 train (8,054 images), 99-196 are held out (8,131).

@@ -20,7 +20,7 @@ TRAINED = 100
     title="CUB-200-2011",
     family="benchmark",
     paper="Wah et al., The Caltech-UCSD Birds-200-2011 Dataset, 2011",
-    names=("CUB", "CUB200"),
+    aliases=("CUB", "CUB200"),
 )
 class Cub200(Benchmark):
     """11,788 birds of 200 kinds; classes 1-100 train (5,864 images), 101-200 are held out (5,924).

@@ -33,7 +33,9 @@ class Arrays:
     split: str | None
 
 
-@SOURCES.add("idx", title="idx files (MNIST family)", family="own", names=("MNIST", "EMNIST", "FashionMNIST", "KMNIST"))
+@SOURCES.add(
+    "idx", title="idx files (MNIST family)", family="own", aliases=("MNIST", "EMNIST", "FashionMNIST", "KMNIST")
+)
 class IdxFiles:
     """A folder with `...images-idx3-ubyte` beside `...labels-idx1-ubyte`, each also with `.gz`.
 

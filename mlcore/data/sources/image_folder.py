@@ -28,7 +28,7 @@ OFFICIAL_SPLIT = Knob(
 
 
 @SOURCES.add(
-    "image_folder", title="Folder of images", family="own", names=("ImageFolder",), traits=(SourceTrait.ANYTHING,)
+    "image_folder", title="Folder of images", family="own", aliases=("ImageFolder",), traits=(SourceTrait.ANYTHING,)
 )
 class ImageFolder:
     """A folder per class with its images in it, which may lie in folders of their own.

@@ -20,7 +20,7 @@ SPLITS = "Inat_dataset_splits"
     title="iNaturalist 2018",
     family="benchmark",
     paper="Brown et al., Smooth-AP, ECCV 2020, arXiv:2007.12163 (the split); Van Horn et al., CVPR 2018 (the images)",
-    names=("INaturalist2018", "iNat"),
+    aliases=("INaturalist2018", "iNat"),
 )
 class INaturalist2018(Benchmark):
     """461,939 photos of 8,142 species: 325,846 of 5,690 train, 136,093 of 2,452 others are held out.

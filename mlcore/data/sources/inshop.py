@@ -22,7 +22,7 @@ SIDES = ("train", "query", "gallery")
     title="In-Shop",
     family="benchmark",
     paper="Liu et al., DeepFashion: Powering Robust Clothes Recognition and Retrieval, CVPR 2016",
-    names=("DeepFashion In-shop Clothes Retrieval", "InShop"),
+    aliases=("DeepFashion In-shop Clothes Retrieval", "InShop"),
 )
 class InShop(Benchmark):
     """52,712 photos of 7,982 pieces of clothing: 25,882 of 3,997 train; of 3,985 others 14,218 ask among 12,612.

@@ -17,7 +17,7 @@ from mlcore.declare import Knob
     title="Stanford Online Products",
     family="benchmark",
     paper="Oh Song et al., Deep Metric Learning via Lifted Structured Feature Embedding, CVPR 2016",
-    names=("SOP", "StanfordOnlineProducts"),
+    aliases=("SOP", "StanfordOnlineProducts"),
 )
 class StanfordOnlineProducts(Benchmark):
     """120,053 photos of 22,634 products of 12 kinds; 59,551 of 11,318 train, 60,502 of 11,316 are held out.

@@ -153,7 +153,7 @@ class TableOfFiles:
     "table",
     title="Table of files",
     family="own",
-    names=("CSV", "Parquet", "OML dataframe"),
+    aliases=("CSV", "Parquet", "OML dataframe"),
     traits=(SourceTrait.ANYTHING,),
 )
 class FileTable(TableOfFiles):

@@ -33,7 +33,7 @@ from mlcore.data.sources.vectors_parquet import (
 from mlcore.declare import Knob
 
 
-@SOURCES.add("vectors", title="Feature vectors", family="own", names=("NPZ", "embeddings", "descriptors"))
+@SOURCES.add("vectors", title="Feature vectors", family="own", aliases=("NPZ", "embeddings", "descriptors"))
 class FeatureVectors:
     """Vectors that some network made, with their labels: a head is trained on them as they are.
 

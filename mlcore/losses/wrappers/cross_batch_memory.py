@@ -21,7 +21,7 @@ from mlcore.tuples import Pairs, Triplets, all_pairs, as_tuples, to_pairs, to_tr
     family="wrapper",
     formula=r"L\big(\text{batch},\ \text{last } M \text{ embeddings}\big)",
     paper="Wang et al., CVPR 2020, arXiv:1912.06798, algorithm 1",
-    names=("CrossBatchMemory (pytorch-metric-learning)", "XBM", "memory queue"),
+    aliases=("CrossBatchMemory (pytorch-metric-learning)", "XBM", "memory queue"),
     traits=(WrapperTrait.IN_A_RUN,),
 )
 class CrossBatchMemory(nn.Module):

@@ -23,7 +23,7 @@ EFFICIENT = Knob("Each process takes only its own batch as anchors.")
     title="Distributed loss",
     family="wrapper",
     formula=r"L\big([x_1,\dots,x_W]\big)",
-    names=("DistributedLossWrapper (pytorch-metric-learning)", "all_gather"),
+    aliases=("DistributedLossWrapper (pytorch-metric-learning)", "all_gather"),
 )
 class DistributedLossWrapper(nn.Module):
     """Gives a loss the embeddings of all processes, as if one process had the joined batch.
@@ -106,7 +106,7 @@ class DistributedLossWrapper(nn.Module):
     title="Distributed miner",
     family="wrapper",
     formula=r"\text{mine}\big([x_1,\dots,x_W]\big)",
-    names=("DistributedMinerWrapper (pytorch-metric-learning)",),
+    aliases=("DistributedMinerWrapper (pytorch-metric-learning)",),
 )
 class DistributedMinerWrapper(nn.Module):
     """Mines in the joined batch of all processes, for a loss in a DistributedLossWrapper.

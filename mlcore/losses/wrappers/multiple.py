@@ -16,7 +16,7 @@ from mlcore.losses.wrappers.registry import WRAPPERS
     title="Multiple losses",
     family="wrapper",
     formula=r"\sum_i w_i L_i",
-    names=("MultipleLosses (pytorch-metric-learning)", "weighted sum"),
+    aliases=("MultipleLosses (pytorch-metric-learning)", "weighted sum"),
 )
 class MultipleLosses(nn.Module):
     """Adds losses, each times its weight and each with the tuples of its own miner.

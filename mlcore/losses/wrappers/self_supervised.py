@@ -17,7 +17,7 @@ from mlcore.losses.wrappers.registry import WRAPPERS
     family="wrapper",
     formula=r"L\big([z, z', \dots],\ [1..B, 1..B, \dots]\big)",
     paper="Chen et al., ICML 2020, arXiv:2002.05709, algorithm 1 (for the NT-Xent loss)",
-    names=("SelfSupervisedLoss (pytorch-metric-learning)",),
+    aliases=("SelfSupervisedLoss (pytorch-metric-learning)",),
 )
 class SelfSupervisedLoss(nn.Module):
     """Takes two or more views of the same samples; views of one sample are positives, all else is negative.

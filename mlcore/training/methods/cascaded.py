@@ -27,7 +27,7 @@ from mlcore.tuples import Pairs, Triplets, all_pairs
         r"T_{k+1}=\text{the hardest } \lceil h\,|T_k|\rceil \text{ of } T_k \text{ in } z^{(k)}"
     ),
     paper="Yuan, Yang and Zhang, ICCV 2017, arXiv:1611.05720, figure 2",
-    names=("CascadedEmbeddings (pytorch-metric-learning)", "hard-aware deeply cascaded embedding"),
+    aliases=("CascadedEmbeddings (pytorch-metric-learning)", "hard-aware deeply cascaded embedding"),
     traits=(MethodTrait.SLICES,),
 )
 class CascadedEmbeddings(TrainingMethod):

@@ -35,7 +35,7 @@ from mlcore.tuples import Triplets, label_masks
         r"+\lambda_2\big[D(f(\tilde x),z_a)^2-D(z_p,z_a)^2-\alpha\big]_+,\quad \tilde x=G(x_a,x_p,x_n)"
     ),
     paper="Duan et al., CVPR 2018, Deep Adversarial Metric Learning",
-    names=("DeepAdversarialMetricLearning (pytorch-metric-learning)", "DAML", "synthetic hard negatives"),
+    aliases=("DeepAdversarialMetricLearning (pytorch-metric-learning)", "DAML", "synthetic hard negatives"),
 )
 class DeepAdversarialMetricLearning(TrainingMethod):
     """Trains a generator of synthetic negatives against the embedding, and the embedding on what it makes.

@@ -34,7 +34,7 @@ CHUNK = 512
     family="training method",
     formula=r"L\big(z,\,t;\ f_{\mathrm{text}}(t),\,t\big)",
     paper="Radford et al., ICML 2021, arXiv:2103.00020; texts that come twice: Yang et al., 2022, arXiv:2204.03610",
-    names=("CLIP", "SigLIP", "LiT", "two towers", "contrastive language-image pre-training"),
+    aliases=("CLIP", "SigLIP", "LiT", "two towers", "contrastive language-image pre-training"),
     traits=(MethodTrait.TEXTS, MethodTrait.NO_PROXIES),
 )
 class ImageText(TrainingMethod):

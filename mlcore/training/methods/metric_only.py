@@ -13,7 +13,7 @@ from mlcore.traits import MethodTrait
     family="training method",
     formula=r"L(z, y)",
     paper="No paper of its own; Musgrave et al., 2020, arXiv:2008.09164",
-    names=("MetricLossOnly (pytorch-metric-learning)",),
+    aliases=("MetricLossOnly (pytorch-metric-learning)",),
     traits=(MethodTrait.CLASS_SHARES,),
 )
 class MetricLossOnly(TrainingMethod):

@@ -25,7 +25,7 @@ from mlcore.traits import MethodTrait
     family="training method",
     formula=r"L(z,\,y;\ z',\,y)",
     paper="No paper of its own; Musgrave et al., 2020, arXiv:2008.09164",
-    names=("TwoStreamMetricLoss (pytorch-metric-learning)", "two towers", "cross-modal"),
+    aliases=("TwoStreamMetricLoss (pytorch-metric-learning)", "two towers", "cross-modal"),
     traits=(MethodTrait.TWO_VIEWS, MethodTrait.NO_PROXIES),
 )
 class TwoStreamMetricLoss(TrainingMethod):

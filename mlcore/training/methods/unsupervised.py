@@ -29,7 +29,10 @@ from mlcore.traits import MethodTrait
     family="training method",
     formula=r"L\big([z, z'],\ [1..B,\ 1..B]\big)",
     paper="Ye et al., CVPR 2019, arXiv:1904.03436",
-    names=("UnsupervisedEmbeddingsUsingAugmentations (pytorch-metric-learning before 1.0)", "instance discrimination"),
+    aliases=(
+        "UnsupervisedEmbeddingsUsingAugmentations (pytorch-metric-learning before 1.0)",
+        "instance discrimination",
+    ),
     traits=(MethodTrait.TWO_VIEWS, MethodTrait.OWN_LABELS, MethodTrait.NO_PROXIES),
 )
 class UnsupervisedEmbeddingsUsingAugmentations(TrainingMethod):

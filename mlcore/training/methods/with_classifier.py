@@ -18,7 +18,7 @@ from mlcore.training.methods.registry import METHODS
     family="training method",
     formula=r"L(z,y)+\lambda\,\mathrm{CE}_{\epsilon}(Wz+b,\,y)",
     paper="Sun et al., NeurIPS 2014, arXiv:1406.4773, eq. 3 (identification and verification together)",
-    names=("TrainWithClassifier (pytorch-metric-learning)", "joint identification and verification"),
+    aliases=("TrainWithClassifier (pytorch-metric-learning)", "joint identification and verification"),
 )
 class TrainWithClassifier(TrainingMethod):
     """Adds the cross-entropy of a linear classifier on the embeddings to the metric loss.

@@ -126,7 +126,7 @@ def titles(asked: str) -> tuple[list[str], bool]:
 
 @pytest.mark.parametrize("spec", LOSSES.values(), ids=LOSSES.keys())
 def test_every_loss_is_found_by_each_of_its_names_and_by_its_paper(spec):
-    for asked in (spec.title, spec.title.upper(), spec.key, spec.load().__name__, *spec.names, spec.paper):
+    for asked in (spec.title, spec.title.upper(), spec.key, spec.load().__name__, *spec.aliases, spec.paper):
         found, exact = titles(asked)
         assert exact, asked
         assert spec.title in found, asked

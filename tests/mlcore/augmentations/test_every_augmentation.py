@@ -66,7 +66,7 @@ def test_pixels_are_not_written_to(spec):
 
 def test_text_says_what_to_expect(spec):
     assert spec.title
-    assert "What to expect" in spec.text
+    assert "What to expect" in spec.description
     assert all(param.knob.text.endswith(".") for param in spec.params)
 
 

@@ -115,7 +115,7 @@ def test_train_and_eval_return_the_network_and_set_its_mode(spec):
 
 def test_title_text_and_a_sentence_for_every_knob_are_there(spec):
     assert spec.title
-    assert spec.text.splitlines()[0].endswith(".")
+    assert spec.description.splitlines()[0].endswith(".")
     assert all(param.knob.text.endswith(".") for param in spec.params)
 
 

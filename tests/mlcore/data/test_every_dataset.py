@@ -52,7 +52,7 @@ def test_origin_and_licence_are_sentences(spec):
 
 def test_first_line_of_its_text_says_how_many_images_of_what_size(spec):
     table = load(spec.key)
-    line = spec.text.splitlines()[0]
+    line = spec.description.splitlines()[0]
     assert f"{table.image_size[0]} x {table.image_size[1]} px" in line
     assert str(len(table.class_names)) in line
     assert ("grey" if table.channels == 1 else "colour") in line

@@ -143,5 +143,5 @@ def test_the_hook_sees_the_results_and_testers_are_declared():
     seen = []
     tester = GlobalEmbeddingSpaceTester(end_of_testing_hook=lambda tester: seen.append(tester.all_accuracies))
     assert tester.test(SETS, 1, nn.Identity()) is seen[0]
-    assert all("What to expect: " in spec.text for spec in TESTERS.values())
+    assert all("What to expect: " in spec.description for spec in TESTERS.values())
     assert np.isfinite(seen[0]["val"]["ami_level0"])

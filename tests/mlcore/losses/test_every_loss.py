@@ -249,7 +249,7 @@ def test_misspelt_argument_is_refused_with_the_nearest_name(spec):
 def test_declaration_tells_formula_paper_and_what_to_expect(spec):
     assert spec.formula
     assert spec.paper
-    first, *rest = spec.text.split("\n\n")
+    first, *rest = spec.description.split("\n\n")
     assert first.replace("\n", " ").endswith(".")
     assert any(section.startswith("What to expect: ") for section in rest)
     assert spec.family in ("proxy", "pair", "triplet", "list", "views")

@@ -76,7 +76,7 @@ def test_length_of_the_embeddings_is_irrelevant(spec):
 
 def test_declaration_tells_paper_formula_and_what_to_expect(spec):
     assert spec.paper
-    assert any(section.startswith("What to expect: ") for section in spec.text.split("\n\n"))
+    assert any(section.startswith("What to expect: ") for section in spec.description.split("\n\n"))
     assert all(param.knob.symbol in spec.formula for param in spec.params)
 
 

@@ -81,4 +81,4 @@ def test_it_is_declared_apart_from_the_miners_of_tuples():
     spec = SUBSET_MINERS["maximum_loss"]
     assert spec.sizes == ("loss",)
     assert [param.name for param in spec.params] == ["output_batch_size", "num_trials", "seed"]
-    assert "What to expect: " in spec.text
+    assert "What to expect: " in spec.description

@@ -80,4 +80,4 @@ def test_labels_that_are_not_one_whole_number_per_row_are_refused(spec, labels):
 
 
 def test_declaration_says_what_to_expect(spec):
-    assert any(section.startswith("What to expect: ") for section in spec.text.split("\n\n"))
+    assert any(section.startswith("What to expect: ") for section in spec.description.split("\n\n"))

@@ -62,4 +62,4 @@ def test_an_embed_of_another_size_is_refused():
 def test_it_is_declared_apart_since_it_needs_the_model():
     spec = SAMPLERS["tuples_to_weights"]
     assert spec.sizes == ("labels", "batch_size", "embed", "miner")
-    assert "What to expect: " in spec.text
+    assert "What to expect: " in spec.description

@@ -290,7 +290,7 @@ def test_declaration_tells_formula_paper_and_what_to_expect(spec):
     assert spec.formula
     assert spec.paper
     assert spec.family == "training method"
-    assert any(section.startswith("What to expect: ") for section in spec.text.split("\n\n"))
+    assert any(section.startswith("What to expect: ") for section in spec.description.split("\n\n"))
     assert all(param.knob.symbol in spec.formula for param in spec.params)
     assert set(spec.sizes) <= {"make_loss", "miner", "num_classes", "embedding_size", "feature_size", "image_texts"}
 
@@ -300,8 +300,8 @@ def test_class_has_the_name_of_pytorch_metric_learnings_trainer(spec):
     if MethodTrait.TEXTS in spec.traits:
         assert not hasattr(pytorch_metric_learning.trainers, name)
         return
-    assert any(known.startswith(name) for known in spec.names)
-    assert "before" in spec.names[0] or hasattr(pytorch_metric_learning.trainers, name)
+    assert any(known.startswith(name) for known in spec.aliases)
+    assert "before" in spec.aliases[0] or hasattr(pytorch_metric_learning.trainers, name)
 
 
 def test_a_method_that_says_so_trains_on_shares_of_classes(spec):
