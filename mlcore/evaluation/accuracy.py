@@ -74,15 +74,15 @@ class AccuracyCalculator:
         if (reference is None) != (reference_labels is None):
             raise ValueError("AccuracyCalculator: reference and reference_labels go together; got one of them.")
         rows, labels = as_array(query), as_array(query_labels)
-        gallery, gallery_labels = (None, labels) if reference is None else map(as_array, (reference, reference_labels))
         names = [name for name in self.names if name in chosen(include, exclude)]
         metrics = {name: names_elsewhere()[name] for name in names}
         alone = reference is None
+        gallery, gallery_labels = (rows, labels) if alone else (as_array(reference), as_array(reference_labels))
         itself = np.arange(len(rows)) if alone or ref_includes_query else None
         side = Side(
             rows,
             labels,
-            search_gallery(rows, labels, rows if alone else gallery, gallery_labels, itself),
+            search_gallery(rows, labels, gallery, gallery_labels, itself),
             depth=self.depth(gallery_labels, within=alone or ref_includes_query),
             normalize=False,
             whole_gallery=True,
@@ -91,7 +91,7 @@ class AccuracyCalculator:
         return {name: self.told(side, metric, values[metric.key]) for name, metric in metrics.items()}
 
     def depth(self, gallery_labels: np.ndarray, *, within: bool) -> int | None:
-        if self.k != "max_bin_count":
+        if not isinstance(self.k, str):
             return self.k
         return max(1, int(np.unique(gallery_labels, return_counts=True)[1].max()) - within)
 

@@ -56,7 +56,9 @@ def trustworthiness(high: np.ndarray, low: np.ndarray, k: int = 15) -> float:
         far[np.arange(len(rows)), rows] = -np.inf
         theirs = np.take_along_axis(far, neighbours[rows], axis=1)
         for row, values in zip(far, theirs, strict=True):
-            ranks = [np.count_nonzero(row < value) for value in values]  # the point itself counts, so the nearest is 1
+            ranks = [
+                int(np.count_nonzero(row < value)) for value in values
+            ]  # the point itself counts, so the nearest is 1
             beyond += sum(rank - k for rank in ranks if rank > k)
     return 1.0 - beyond * 2.0 / (count * k * (2.0 * count - 3.0 * k - 1.0))
 

@@ -38,7 +38,7 @@ def spread(values: Sequence[float | None]) -> Spread:
         raise ValueError(f"spread: values must be finite; got {list(values)}.")
     if len(there) < len(values):
         return Spread(None, None, list(values))
-    return Spread(statistics.fmean(there), statistics.stdev(there) if len(there) > 1 else None, there)
+    return Spread(statistics.fmean(there), statistics.stdev(there) if len(there) > 1 else None, [*there])
 
 
 def spread_of(records: Sequence[Mapping[str, Any]]) -> dict[str, Spread]:

@@ -79,7 +79,9 @@ def rank(
     prepare = unit_rows if normalize else finite_rows
     queries = prepare(queries, "rank", "queries")
     labels = whole_labels(labels, len(queries), "rank")
-    if gallery is None:
+    if gallery is None or gallery_labels is None:
+        if gallery is not None or gallery_labels is not None:
+            raise ValueError("rank: gallery and gallery_labels go together; got one of them.")
         gallery, gallery_labels, itself = queries, labels, np.arange(len(queries))
     else:
         gallery = prepare(gallery, "rank", "gallery")

@@ -97,7 +97,7 @@ class GlobalEmbeddingSpaceTester:
 
     def test(
         self,
-        dataset_dict: Mapping[str, Dataset],
+        dataset_dict: Mapping[str, Dataset[Any]],
         epoch: int,
         trunk_model: nn.Module,
         embedder_model: nn.Module | None = None,
@@ -109,7 +109,7 @@ class GlobalEmbeddingSpaceTester:
         needed = dict.fromkeys(name for query, references in splits for name in (query, *references))
         embedded = {name: self.embed(dataset_dict[name], trunk_model, embedder_model, collate_fn) for name in needed}
         if self.pca is not None:
-            embedded = self.reduced(embedded)
+            embedded = self.reduced(embedded, self.pca)
         self.all_accuracies = {
             query: {"epoch": epoch, **self.measure_split(embedded, query, references)} for query, references in splits
         }
@@ -119,7 +119,7 @@ class GlobalEmbeddingSpaceTester:
 
     def get_all_embeddings(
         self,
-        dataset: Dataset,
+        dataset: Dataset[Any],
         trunk_model: nn.Module,
         embedder_model: nn.Module | None = None,
         collate_fn: Callable[..., Any] | None = None,
@@ -130,7 +130,7 @@ class GlobalEmbeddingSpaceTester:
 
     @torch.no_grad()
     def embed(
-        self, dataset: Dataset, trunk: nn.Module, embedder: nn.Module | None, collate_fn: Callable[..., Any] | None
+        self, dataset: Dataset[Any], trunk: nn.Module, embedder: nn.Module | None, collate_fn: Callable[..., Any] | None
     ) -> Embedded:
         models = [model for model in (trunk, embedder) if model is not None]
         training = [[module for module in model.modules() if module.training] for model in models]
@@ -160,10 +160,10 @@ class GlobalEmbeddingSpaceTester:
         features = trunk(batch)
         return features if self.use_trunk_output or embedder is None else embedder(features)
 
-    def reduced(self, embedded: dict[str, Embedded]) -> dict[str, Embedded]:
+    def reduced(self, embedded: dict[str, Embedded], columns: int) -> dict[str, Embedded]:
         """Every split in the principal components of all of them."""
         everything = [rows for split in embedded.values() for rows in (split.embeddings, split.others)]
-        reduce = fit_pca(np.concatenate([rows for rows in everything if rows is not None]), self.pca)
+        reduce = fit_pca(np.concatenate([rows for rows in everything if rows is not None]), columns)
         return {
             name: Embedded(
                 reduce(split.embeddings), split.labels, None if split.others is None else reduce(split.others)
@@ -171,7 +171,9 @@ class GlobalEmbeddingSpaceTester:
             for name, split in embedded.items()
         }
 
-    def checked_splits(self, datasets: Mapping[str, Dataset], splits: Splits | None) -> list[tuple[str, list[str]]]:
+    def checked_splits(
+        self, datasets: Mapping[str, Dataset[Any]], splits: Splits | None
+    ) -> list[tuple[str, list[str]]]:
         chosen = [(name, [name]) for name in datasets] if splits is None else [(q, list(refs)) for q, refs in splits]
         queries = [query for query, _ in chosen]
         if len(set(queries)) < len(queries):
@@ -315,7 +317,9 @@ class GlobalTwoStreamEmbeddingSpaceTester(GlobalEmbeddingSpaceTester):
     Raises: ValueError as the global tester, and for data without a second stream.
     """
 
-    def checked_splits(self, datasets: Mapping[str, Dataset], splits: Splits | None) -> list[tuple[str, list[str]]]:
+    def checked_splits(
+        self, datasets: Mapping[str, Dataset[Any]], splits: Splits | None
+    ) -> list[tuple[str, list[str]]]:
         chosen = super().checked_splits(datasets, splits)
         for query, references in chosen:
             if references != [query]:
@@ -327,12 +331,11 @@ class GlobalTwoStreamEmbeddingSpaceTester(GlobalEmbeddingSpaceTester):
 
     def measure_split(self, embedded: dict[str, Embedded], query: str, references: list[str]) -> dict[str, Any]:
         split = embedded[query]
-        if split.others is None:
+        others = split.others
+        if others is None:
             raise ValueError("global_two_stream: data must come as (anchor, other, label); got one stream.")
         nowhere = np.full(len(split.labels), -1)
-        return self.by_level(
-            split.labels, lambda level: self.at_level(level, split, split.others, split.labels, nowhere)
-        )
+        return self.by_level(split.labels, lambda level: self.at_level(level, split, others, split.labels, nowhere))
 
 
 def mean_of(values: Sequence[float | None]) -> float | None:

@@ -97,6 +97,7 @@ def test_duplicates_of_a_query_stay_and_lone_queries_are_counted():
     [
         ({"ks": ()}, "ks and depth"),
         ({"depth": 0}, "ks and depth"),
+        ({"gallery": np.ones((5, 2))}, "go together"),
         ({"gallery": np.ones((5, 3)), "gallery_labels": np.ones(5, int)}, "must have 2 columns"),
         ({"gallery": np.ones((5, 2)), "gallery_labels": np.ones(5, int), "itself": np.full(4, 5)}, "itself must be"),
     ],
