@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
-KINDS = ("fixed", "angle", "cosine", "distance")
+AngleKind = Literal["proxies", "pairs"]
+MarginKind = Literal["fixed", "angle", "cosine", "distance"]
 
 
 @dataclass(frozen=True)
@@ -20,15 +22,15 @@ class MarginLine:
     """
 
     text: str
-    between: str
-    kind: str
+    between: AngleKind
+    kind: MarginKind
     value: float
 
     def __post_init__(self) -> None:
-        if self.between not in ("proxies", "pairs"):
+        if self.between not in get_args(AngleKind):
             raise ValueError(f"MarginLine: between must be 'proxies' or 'pairs'; got {self.between!r}.")
-        if self.kind not in KINDS:
-            raise ValueError(f"MarginLine: kind must be one of {', '.join(KINDS)}; got {self.kind!r}.")
+        if self.kind not in get_args(MarginKind):
+            raise ValueError(f"MarginLine: kind must be one of {', '.join(get_args(MarginKind))}; got {self.kind!r}.")
 
     def place(self, median_angle: float) -> float:
         """The line's angle in radians, in [0, pi], given the median angle (radians)."""

@@ -25,7 +25,7 @@ from app.shared.data_split import HELD_OUT_HELP, SEED_HELP, SHARE_HELP, show_spl
 from app.shared.draft import LESSON, WIDGET, Draft
 from app.shared.lessons import LESSONS, find_lesson
 from app.shared.stored_widgets import one_of, value_widget
-from app.shared.text import count, plain
+from app.shared.text import count, look_up_words, plain
 from app.widgets.tiles import Row, Tile, atlas_carrier, image_tiles
 from mlcore.catalogue import parts
 from mlcore.data import ImageTable, load
@@ -126,12 +126,13 @@ def lesson_choice(draft: Draft) -> None:
     """A lesson's settings instead of the present ones."""
     titles = {"": "Begin with a lesson"} | {item.key: item.title for item in LESSONS}
     before = draft.get(LESSON) or ""
-    chosen = one_of("lab.lesson", "Lesson", list(titles), before, words=titles.get)
-    if chosen and chosen != before:
-        draft.replace(find_lesson(chosen).settings)
+    chosen = one_of("lab.lesson", "Lesson", list(titles), before, words=look_up_words(titles))
+    found = find_lesson(chosen)
+    if found is not None and chosen != before:
+        draft.replace(found.settings)
     draft.set(LESSON, chosen or None)
-    if chosen:
-        st.caption(f"{find_lesson(chosen).text}  \n*{find_lesson(chosen).look}*")
+    if found is not None:
+        st.caption(f"{found.text}  \n*{found.look}*")
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -176,7 +177,7 @@ def split_choice(draft: Draft, table: ImageTable) -> None:
     if draft.get("dataset.split") not in options:
         draft.set("dataset.split", "class")
     by = choice_setting(draft, "dataset.split", "Held out", options, help=HELD_OUT_HELP)
-    if by == "fold":
+    if by == "fold" and table.folds is not None:
         number_setting(draft, "dataset.fold", "Fold that is held out", 0, int(table.folds.max()))
     elif by != "official":
         left, right = st.columns(2)
@@ -373,7 +374,8 @@ def schedule_knob(draft: Draft, param: Param) -> None:
     """A widget for one of the chosen schedule's knobs, which is a setting of the optimizer."""
     name, knob = f"optimizer.{param.name}", param.knob
     if knob.none:
-        low, high, label = int(knob.low), int(knob.high), f"Set {knob_label(param, None).lower()}"
+        low, high = (int(bound) for bound in (knob.low, knob.high) if bound is not None)
+        label = f"Set {knob_label(param, None).lower()}"
         optional_number_setting(
             draft, name, label, low, high, LENGTH_TO_BEGIN_WITH, help=f"{knob.text} Off: {knob.none}."
         )

@@ -15,6 +15,7 @@ from app.shared.stored_widgets import SESSION
 from app.shared.text import clock, count
 from app.shared.view import view_run
 from mlcore.data import load
+from mlcore.margins import MarginLine
 from mlcore.runs.checkpoints import with_teacher
 from mlcore.runs.folder import RunFolder, RunNotFound
 from mlcore.runs.records import MarginLineRecord
@@ -33,7 +34,7 @@ SEEN_UNTRAINED = ("dataset", "backbone", "head", "watch", "seed", "deterministic
 def start(stage: LabServer, specs: list[RunSpec]) -> None:
     """Queue the runs and show the first. Pressed twice, each is one run; several say that they belong together."""
     nonce = st.session_state.setdefault(NONCE, uuid.uuid4().hex)
-    note = f"{len(specs)} losses, {datetime.now():%d %b %H:%M:%S}" if len(specs) > 1 else None
+    note = f"{len(specs)} losses, {datetime.now():%d %b %H:%M:%S}" if len(specs) > 1 else ""
     runs = [stage.runs.create(spec, nonce=f"{nonce}-{number}") for number, spec in enumerate(specs)]
     for run in runs if note else ():
         run.set_label(note=note, started_together=note)
@@ -152,12 +153,11 @@ def draft_margin_lines(spec: RunSpec) -> list[MarginLineRecord]:
     """The margin lines of the loss that is being set up; none while torch is still being imported."""
     if not torch_is_ready():
         return []
-    import dataclasses
-
     from mlcore.losses import LOSSES
 
     loss = LOSSES[spec.loss.key].build({"num_classes": 2, "embedding_size": 2}, **spec.loss.params)
-    return [dataclasses.asdict(line) for line in loss.margin_lines()] if hasattr(loss, "margin_lines") else []
+    lines: tuple[MarginLine, ...] = loss.margin_lines() if hasattr(loss, "margin_lines") else ()
+    return [MarginLineRecord(text=line.text, between=line.between, kind=line.kind, value=line.value) for line in lines]
 
 
 def draft_or_fault(draft: Draft) -> tuple[RunSpec | None, str]:

@@ -22,9 +22,9 @@ from app.widgets.chart import chart
 from app.widgets.map import MapEvents, MapFrame, live_map
 from app.widgets.tiles import Row, Tile, image_tiles
 from mlcore.evaluation.metrics import METRICS, PRIMARY, Family, Metric
-from mlcore.margins import MarginLine
+from mlcore.margins import AngleKind, MarginLine
 from mlcore.runs.history import FrozenHistory, is_idle
-from mlcore.runs.records import SIDES, AngleKind, EvaluatedRecord, MarginLineRecord, SideName, StepRecord
+from mlcore.runs.records import SIDES, EvaluatedRecord, MarginLineRecord, SideName, StepRecord
 
 MAP_NAMES = {TRUE2: "head", TRUE3: "head"}
 ANGLE_CHOICES: dict[tuple[SideName, AngleKind], str] = {

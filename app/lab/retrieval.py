@@ -43,8 +43,8 @@ def query_places(
     Where queries search a gallery, the gallery has no neighbours and is not asked for.
     """
     if how in ("pinned", "selected"):
-        places = [place for sample_id in chosen if (place := sample.place(sample_id)) is not None]
-        return np.array(places[:ROWS], dtype=int)
+        given = [place for sample_id in chosen if (place := sample.place(sample_id)) is not None]
+        return np.array(given[:ROWS], dtype=int)
     asking = neighbours[:, 0] >= 0
     places = np.flatnonzero((sample.held_out if side == "held_out" else ~sample.held_out) & asking)
     if how == "random":

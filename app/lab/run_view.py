@@ -25,7 +25,7 @@ from app.lab.word_search import words_panel
 from app.server import LabServer, history
 from app.shared.error_guard import guard_errors
 from app.shared.stored_widgets import act_button, one_of_few
-from app.shared.text import plain
+from app.shared.text import look_up_words, plain
 from app.shared.view import PLAYING, View
 from app.widgets.scrubber import scrubber
 from app.widgets.tiles import atlas_carrier
@@ -155,7 +155,7 @@ def show_step(
     methods = methods_for(first["embeddings"].shape[1])
     method = view.method if view.method in methods else methods[0]
     live = view.step is None
-    wanted = live_step(past, method) if live else nearest_step(past, view.step)
+    wanted = live_step(past, method) if view.step is None else nearest_step(past, view.step)
     step, now, others = read_nearest_snapshot(past, wanted, len(sample.ids))
     told = dict.fromkeys([*faults, *others])
     if told:
@@ -206,7 +206,7 @@ def method_choice(methods: list[str], method: str) -> dict[str, Any]:
         "Map",
         methods,
         method,
-        words=METHODS.get,
+        words=look_up_words(METHODS),
         label_visibility="collapsed",
         help="UMAP keeps neighbours, PCA keeps distances. 2-D and 3-D are the embeddings themselves.",
     )
@@ -222,7 +222,12 @@ def query_choice(view: View) -> dict[str, Any]:
     left, right = st.columns([0.7, 0.3], vertical_alignment="center")
     with left:
         queries = one_of_few(
-            "lab.queries", "Queries", list(QUERIES), view.queries, words=QUERIES.get, label_visibility="collapsed"
+            "lab.queries",
+            "Queries",
+            list(QUERIES),
+            view.queries,
+            words=look_up_words(QUERIES),
+            label_visibility="collapsed",
         )
     with right:
         side = one_of_few(
@@ -230,7 +235,7 @@ def query_choice(view: View) -> dict[str, Any]:
             "Of",
             list(SIDES),
             view.side,
-            words=SIDES.get,
+            words=look_up_words(SIDES),
             label_visibility="collapsed",
             help="Each image is searched among the watched images of its own side.",
         )

@@ -97,7 +97,7 @@ def read_nearest_snapshot(
 
     Raises: ValueError if no snapshot is whole.
     """
-    faults = []
+    faults: list[str] = []
     for at in sorted(history.snapshots, key=lambda known: (abs(known - step), known)):
         try:
             return at, read_snapshot(history, at, count), faults
@@ -133,10 +133,8 @@ def methods_for(size: int) -> list[str]:
     return [UMAP, PCA, PCA3]
 
 
-def live_step(history: FrozenHistory, method: str) -> int | None:
-    """The newest step that this method can show; for UMAP the newest that is laid out, if any is."""
-    if not history.snapshots:
-        return None
+def live_step(history: FrozenHistory, method: str) -> int:
+    """The newest step of a run with pictures that this method can show; for UMAP one that is laid out, if any is."""
     newest = next(reversed(history.snapshots))
     if method != UMAP:
         return newest

@@ -8,7 +8,7 @@ from app.server import lab_server
 from app.shared.controls import choice_setting, number_setting, switch_setting
 from app.shared.draft import WIDGET, Draft
 from app.shared.stored_widgets import one_of, one_of_few
-from app.shared.text import share
+from app.shared.text import look_up_words, share
 from mlcore.catalogue import parts
 from mlcore.evaluation.metrics import METRICS, PRIMARY
 from mlcore.runs.checkpoints import last_sha256
@@ -29,7 +29,7 @@ def teacher_choice(draft: Draft) -> None:
     """Who teaches, how both are compared, and whether the loss has a say beside it."""
     present = "run" if draft.get("teacher.run") else "backbone" if draft.get("teacher.backbone") else "none"
     kind = one_of_few(
-        f"{WIDGET}teacher.kind", "Teacher", list(KINDS), present, words=KINDS.get, width="stretch", help=HELP
+        f"{WIDGET}teacher.kind", "Teacher", list(KINDS), present, words=look_up_words(KINDS), width="stretch", help=HELP
     )
     if kind != present:
         forget(draft)
@@ -65,7 +65,7 @@ def a_backbone(draft: Draft) -> bool:
 
 def chosen(draft: Draft, name: str, label: str, titles: dict[str, str]) -> bool:
     kept = draft.get(name) if draft.get(name) in titles else next(iter(titles), None)
-    found = one_of(f"{WIDGET}{name}", label, list(titles), kept, words=titles.get)
+    found = one_of(f"{WIDGET}{name}", label, list(titles), kept, words=look_up_words(titles))
     if found != draft.get(name):
         forget(draft)
     draft.set(name, found)

@@ -131,13 +131,21 @@ def input_format(row: dict[str, Any], draft: Draft) -> InputFormat:
     return InputFormat(as_side(size), 1 if grey else 3, (), (), **own)
 
 
+def known_network(name: str) -> dict[str, Any]:
+    """The row of a listed network. Raises: ValueError for another name."""
+    row = described(name)
+    if row is None:
+        raise ValueError(f"timm: there is no model '{name}'. Choose another.")
+    return row
+
+
 def speed_of(name: str, draft: Draft) -> str:
     """'about 180', '176' where it was measured, '' where nothing is known."""
     known = speed()
     rows = network_list().loc[[name.partition(".")[0]]]
     if known is None:
         return ""
-    found = images_per_s(rows, known, size=input_format(described(name), draft).size).iloc[0]
+    found = images_per_s(rows, known, size=input_format(known_network(name), draft).size).iloc[0]
     return speed_words(found.images_per_s, found.measured)
 
 
@@ -236,7 +244,7 @@ def about_speed(known: Speed | None, draft: Draft) -> str:
 
 def use_or_measure(draft: Draft, name: str, known: Speed | None) -> None:
     """What is known of the picked network, which weights it starts from, and the way out with it."""
-    row = described(name)
+    row = known_network(name)
     if len(row["tags"]) > 1:
         tag = st.selectbox(
             "Which weights",
@@ -244,7 +252,7 @@ def use_or_measure(draft: Draft, name: str, known: Speed | None) -> None:
             key=f"lab.timm.tag.{name}",
             help="How they came about; the first are the usual ones.",
         )
-        row = described(f"{name}.{tag}") if tag != row["tags"][0] else row
+        row = known_network(f"{name}.{tag}") if tag != row["tags"][0] else row
     st.markdown(f"**{plain(row['name'])}**: {sentence(row, draft)}")
     wanted_now = row["name"] == draft.get(MODEL) and bool(draft.get(PRETRAINED))
     pretrained = st.toggle(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from mlcore.evaluation.metrics import Metric
 from mlcore.runs.states import RunState
 
-STATE_WORDS = {
+BadgeColour = Literal["gray", "blue", "orange", "green", "red"]
+STATE_WORDS: dict[RunState, tuple[str, BadgeColour, str]] = {
     RunState.DRAFT: ("draft", "gray", ":material/edit:"),
     RunState.QUEUED: ("waiting", "gray", ":material/hourglass_empty:"),
     RunState.STARTING: ("starting", "blue", ":material/hourglass_top:"),

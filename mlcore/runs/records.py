@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
+from mlcore.margins import AngleKind, MarginKind
+
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Number = int | FiniteFloat
 NamedNumbers = dict[str, Number | None]
@@ -33,7 +35,6 @@ class Angles(TypedDict):
 
 
 SideName = Literal["held_out", "train"]
-AngleKind = Literal["proxies", "pairs"]
 SIDES: tuple[SideName, ...] = ("held_out", "train")
 
 
@@ -45,7 +46,7 @@ class AnglesOfBoth(TypedDict):
 class MarginLineRecord(TypedDict):
     text: str
     between: AngleKind
-    kind: Literal["fixed", "angle", "cosine", "distance"]
+    kind: MarginKind
     value: FiniteFloat
 
 
