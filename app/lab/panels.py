@@ -65,7 +65,8 @@ def map_panel(
 ) -> MapEvents:
     """The live map with what is selected, picked and its neighbours lit."""
     place = sample.place(view.picked)
-    neighbours, notes = (), ()
+    neighbours: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
     if place is not None:
         found = arrays["neighbours"][place]
         kept = found[found >= 0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -62,7 +62,7 @@ def thinned(count: int, most: int = 200) -> np.ndarray:
 
 def step_figure(
     steps: Sequence[int],
-    series: dict[str, Sequence[float | None]],
+    series: Mapping[str, Sequence[float | None]],
     total: int,
     theme: str,
     *,
