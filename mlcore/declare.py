@@ -224,7 +224,7 @@ class Registry(Mapping[str, PartSpec]):
         Raises: ValueError for a trait that the room does not have, and a key that is there already.
         """
 
-        def declare(cls: type) -> type:
+        def declare(cls: type[Any]) -> type[Any]:
             for trait in traits:
                 if trait not in self.traits:
                     near = nearest_word(trait, self.traits) or " This room has none."
@@ -272,15 +272,16 @@ class Registry(Mapping[str, PartSpec]):
         return len(self._specs)
 
 
-def arguments_of(cls: type) -> tuple[inspect.Signature, dict[str, Any]]:
+def arguments_of(cls: type[Any]) -> tuple[inspect.Signature, dict[str, Any]]:
     """A constructor's signature and type hints; its `**` stands for the base's keyword-only arguments that are left.
 
     Left are those that it neither names nor lists in the class attribute `sets_itself`.
     """
     signature, hints = inspect.signature(cls.__init__), typing.get_type_hints(cls.__init__, include_extras=True)
     rest = [argument for argument in signature.parameters.values() if argument.kind is argument.VAR_KEYWORD]
-    if rest and cls.__base__ is not object:
-        above, hints_above = arguments_of(cls.__base__)
+    base = cls.__base__
+    if rest and base is not None and base is not object:
+        above, hints_above = arguments_of(base)
         if not any(argument.kind is argument.VAR_KEYWORD for argument in above.parameters.values()):
             inherited = [
                 argument
@@ -302,7 +303,7 @@ def read_params(
     for name, argument in list(signature.parameters.items())[1:]:
         if argument.kind in (argument.VAR_KEYWORD, argument.VAR_POSITIONAL):
             raise TypeError(f"{cls.__name__}: a declared part takes no * or ** arguments")
-        hint = hints.get(name)
+        hint: Any = hints.get(name)
         knobs = [extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, Knob)]
         if knobs:
             params.append(Param(name, kind_of(cls, name, hint.__origin__), argument.default, knobs[0]))
@@ -319,7 +320,7 @@ def kind_of(cls: type, name: str, hint: Any) -> str:
     return kinds[0]
 
 
-def checked_constructor(cls: type, spec: PartSpec, signature: inspect.Signature) -> Callable[..., None]:
+def checked_constructor(cls: type[Any], spec: PartSpec, signature: inspect.Signature) -> Callable[..., None]:
     """The class's `__init__`, refusing misspelt arguments and values outside their knob's range, with the cure."""
     init = cls.__init__
     params = {param.name: param for param in spec.params}
@@ -336,5 +337,5 @@ def checked_constructor(cls: type, spec: PartSpec, signature: inspect.Signature)
                 bound.arguments[name] = params[name].check(spec.key, value)
         init(*bound.args, **bound.kwargs)
 
-    checked.__signature__ = signature
+    checked.__signature__ = signature  # type: ignore[attr-defined]  # what `inspect` looks for
     return checked

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -27,14 +27,14 @@ class LengthOne(torch.autograd.Function):
     """Rows divided by their lengths, of which none counts as less than 1e-12."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, rows: Tensor) -> Tensor:
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
         ctx.lengths = lengths_of(rows)
         unit = rows / ctx.lengths
         ctx.save_for_backward(rows, unit)
         return unit
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, upstream: Tensor) -> Tensor:
+    def backward(ctx: Any, upstream: Tensor) -> Tensor:
         rows, unit = ctx.saved_tensors
         products = upstream * unit
         along = products.sum(dim=-1, keepdim=True)
@@ -136,7 +136,7 @@ class EuclideanMatrix(torch.autograd.Function):
     """(B, D) and (N, D) to (B, N) distances or their squares, whose gradients are products of matrices as well."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, query: Tensor, ref: Tensor, squared: bool) -> Tensor:
+    def forward(ctx: Any, query: Tensor, ref: Tensor, squared: bool) -> Tensor:
         mat = torch.cdist(query, ref)
         longest = torch.linalg.vector_norm(query, dim=1).max()
         if ref is not query:
@@ -149,7 +149,7 @@ class EuclideanMatrix(torch.autograd.Function):
         return mat
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, upstream: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         query, ref, mat = ctx.saved_tensors
         pulls = upstream if ctx.squared else upstream / mat.masked_fill(mat == 0, torch.inf)
         of_query = of_ref = None
@@ -288,7 +288,7 @@ class BatchedDistance(nn.Module):
                 self.iter_fn(mat, start, end)
         return torch.cat(blocks) if self.iter_fn is None else None
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         try:
             return super().__getattr__(name)
         except AttributeError:

@@ -26,7 +26,7 @@ class Sums(NamedTuple):
     """
 
     total: Tensor
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # hides the method of tuples, which nobody asks of a term
     above_zero: Tensor
     divisor: Tensor | None = None
 
@@ -336,4 +336,6 @@ class MultipleReducers(Reducer):
         return sum(values, (embeddings * 0.0).sum())
 
     def reducer_of(self, name: str) -> Reducer:
-        return dict(self.reducers.items()).get(name, self.default_reducer)
+        reducer = dict(self.reducers.items()).get(name, self.default_reducer)
+        assert isinstance(reducer, Reducer)
+        return reducer

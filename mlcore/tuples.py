@@ -124,8 +124,9 @@ def sample_weights(
     if indices_tuple is None:
         return like.new_ones(batch_size)
     tuples = as_tuples(indices_tuple)
+    columns: tuple[Tensor, ...] = tuple(tuples)
     if anchors_only:
-        tuples = tuples[:1] if isinstance(tuples, Triplets) else (tuples[0], tuples[2])
-    positions = torch.cat(tuple(tuples))
+        columns = tuples[:1] if isinstance(tuples, Triplets) else (tuples[0], tuples[2])
+    positions = torch.cat(columns)
     counts = torch.bincount(positions, minlength=batch_size).to(like.dtype)
     return counts / counts.max().clamp_min(1.0)

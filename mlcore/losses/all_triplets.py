@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -99,12 +101,12 @@ class KnownGradient(torch.autograd.Function):
     """A value whose gradient by `mat` was found together with it."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, mat: Tensor, slopes: Tensor, value: Tensor) -> Tensor:
+    def forward(ctx: Any, mat: Tensor, slopes: Tensor, value: Tensor) -> Tensor:
         ctx.save_for_backward(slopes)
         return value.clone()
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, upstream: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
         if torch.is_grad_enabled():
             raise RuntimeError(
                 "TripletMarginLoss: smooth_loss over all triplets has no second derivative. "

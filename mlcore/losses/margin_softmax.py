@@ -123,13 +123,13 @@ class CrossEntropyWithTarget(torch.autograd.Function):
     """Cross-entropy of logits that hold `target` at the labels already; their gradient there goes to `target`."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, logits: Tensor, target: Tensor, labels: Tensor) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, target: Tensor, labels: Tensor) -> Tensor:
         log_shares = logits.log_softmax(dim=1)
         ctx.save_for_backward(log_shares, labels)
         return -log_shares.gather(1, labels[:, None]).squeeze(1)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, upstream: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None]:
         if torch.is_grad_enabled():
             raise RuntimeError(
                 "The fused softmax over margins has no second derivative. Set needs_every_cosine = True on the loss: "

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 from mlcore.losses.inputs import PairInputs
 from mlcore.reducers import Items
@@ -56,7 +58,7 @@ class RanksBefore(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
+        ctx: Any,
         mat: Tensor,
         anchors: Tensor,
         positives: Tensor,
@@ -75,7 +77,7 @@ class RanksBefore(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, upstream: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         mat, anchors, positives, positive, negative = ctx.saved_tensors
         slopes = torch.zeros_like(mat)
         rows = zip(blocks(anchors, positives, mat.shape[1]), upstream.split(block_rows(mat.shape[1])), strict=False)

@@ -119,7 +119,7 @@ class SoftAssignment(torch.autograd.Function):
     """(B, K, S) to (B, S): the mean over K, weighted by the softmax over K."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, products: Tensor) -> Tensor:
+    def forward(ctx: Any, products: Tensor) -> Tensor:
         means = products.new_empty(products.shape[0], products.shape[2])
         for at in row_blocks(products):
             block = products[at]
@@ -128,7 +128,7 @@ class SoftAssignment(torch.autograd.Function):
         return means
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, upstream: Tensor) -> Tensor:
+    def backward(ctx: Any, upstream: Tensor) -> Tensor:
         if torch.is_grad_enabled():
             raise RuntimeError("SoftTripleLoss has no second derivative. Take the gradient without create_graph.")
         products, means = ctx.saved_tensors

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 from mlcore.declare import Knob
 from mlcore.losses.wrappers.cross_batch_memory import CrossBatchMemory
@@ -189,12 +189,12 @@ class Scaled(torch.autograd.Function):
     """The same rows; their gradient times a factor."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, rows: Tensor, factor: float) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, factor: float) -> Tensor:
         ctx.factor = factor
         return rows.view_as(rows)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, upstream: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
         return upstream * ctx.factor, None
 
 
@@ -202,7 +202,7 @@ class GatherAll(torch.autograd.Function):
     """Everyone's rows; backward, each rank's rows get the sum of all ranks' gradients (the mean, if not `for_ddp`)."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, rows: Tensor, for_ddp: bool) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, for_ddp: bool) -> Tensor:
         received = gathered_list(rows)
         ctx.begin = sum(len(theirs) for theirs in received[: dist.get_rank()])
         ctx.count, ctx.factor = len(rows), 1.0 if for_ddp else 1.0 / len(received)
@@ -210,7 +210,7 @@ class GatherAll(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, upstream: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
         total = upstream.contiguous().clone()
         dist.all_reduce(total)
         return total[ctx.begin : ctx.begin + ctx.count] * ctx.factor, None
