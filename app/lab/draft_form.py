@@ -367,7 +367,8 @@ def titles_of(room: Registry) -> dict[str, str]:
 def summary_of(room: Registry) -> str:
     """A line for each part of a room: what it does, and what to expect."""
     texts = {spec.title: spec.description.split("\n\n") for spec in room.values()}
-    return "\n".join(f"- **{title}**: {' '.join(f'{text[0]} {text[-1]}'.split())}" for title, text in texts.items())
+    lines = {title: f"{text[0]} {text[-1].removeprefix('What to expect: ')}" for title, text in texts.items()}
+    return "\n".join(f"- **{title}**: {' '.join(line.split())}" for title, line in lines.items())
 
 
 def schedule_knob(draft: Draft, param: Param) -> None:
