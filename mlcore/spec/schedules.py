@@ -11,7 +11,9 @@ SCHEDULES = Registry("schedule")
 STEP_PARTS = 3
 PLATEAU_WINDOWS = 10
 
-DropTo = Annotated[float, Knob("At each drop.", 1e-4, 1.0, log=True, title="Multiply the rates by")]
+DropTo = Annotated[
+    float, Knob("What the rates are multiplied by at each drop.", 1e-4, 1.0, log=True, title="Multiply the rates by")
+]
 
 
 class Schedule:
