@@ -200,11 +200,11 @@ def training_curve(steps: Sequence[StepRecord], total: int) -> None:
 def metric_help(now: EvaluatedRecord | None, metric: Metric) -> str:
     """What the metric of a tile is, and all the metrics of this evaluation, for whom the tiles are too few."""
     if now is None:
-        return metric.text
+        return metric.description
     held = now["held_out"]
     number = held.get("queries")
     asked = f"On all{f' {number:,}' if number is not None else ''} held-out images, each searched among the others."
-    lines = [metric.text, asked]
+    lines = [metric.description, asked]
     for other in METRICS.in_order(held):
         if held[other.key] is None and (other.expensive or other.family == Family.TEXTS):
             continue  # only the first and the last look have them, or none

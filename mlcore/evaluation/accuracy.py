@@ -16,7 +16,7 @@ from mlcore.evaluation.side import Side, search_gallery
 def names_elsewhere() -> dict[str, Metric]:
     """The metrics of embeddings by the name that pytorch-metric-learning gives them, or by their key."""
     metrics = METRICS.of(Family.RETRIEVAL, Family.CLUSTERS)
-    return {metric.names[0] if metric.names else metric.key: metric for metric in metrics}
+    return {metric.aliases[0] if metric.aliases else metric.key: metric for metric in metrics}
 
 
 class AccuracyCalculator:

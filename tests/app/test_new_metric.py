@@ -26,7 +26,7 @@ def metric():
         title="Mates ahead",
         short="Mates",
         family="retrieval",
-        text="How many of the nearest two samples are of the query's class.",
+        description="How many of the nearest two samples are of the query's class.",
         high=2.0,
         headline=True,
     )
@@ -84,7 +84,7 @@ def test_the_lab_has_a_tile_and_a_curve_of_it(runs):
     tile = next(tile for tile in page.metric if tile.label == "Mates ahead")
     assert tile.value == f"{history.evaluations[-1]['held_out']['mates_ahead']:.4g}"
     assert "Mates ahead: held out" in tile.proto.help
-    assert METRICS["mates_ahead"].text in tile.proto.help
+    assert METRICS["mates_ahead"].description in tile.proto.help
     (curve,) = page.selectbox
     assert curve.value == "map_at_r"
     assert "Mates ahead" in curve.options

@@ -11,9 +11,9 @@ from mlcore.evaluation.side import Side
     "nmi",
     title="NMI",
     family="clusters",
-    text="How much k-means clusters, as many as classes, tell of the classes; it flatters many small classes.",
+    description="How much k-means clusters, as many as classes, tell of the classes; it flatters many small classes.",
     paper="Manning, Raghavan, Schütze, Introduction to Information Retrieval, 2008, section 16.3",
-    names=("NMI",),
+    aliases=("NMI",),
     headline=True,
 )
 def nmi(side: Side) -> float | None:
@@ -24,9 +24,9 @@ def nmi(side: Side) -> float | None:
     "ami",
     title="AMI",
     family="clusters",
-    text="NMI less what chance gives: 0 for random clusters, however many classes there are.",
+    description="NMI less what chance gives: 0 for random clusters, however many classes there are.",
     paper="Vinh, Epps, Bailey, JMLR 2010",
-    names=("AMI",),
+    aliases=("AMI",),
     low=-1.0,
     expensive=True,
 )

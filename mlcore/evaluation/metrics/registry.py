@@ -29,9 +29,9 @@ class Metric:
     """A declared metric.
 
     `key` is what files and --json call it, and is never renamed. `title` is what people read, `short` the same where
-    there is little room, `text` one sentence that says what it is. `low` and `high` bound it (None: it has no bound).
+    there is little room, `description` one sentence. `low` and `high` bound it (None: it has no bound).
     An `expensive` one is measured at the first and the last look at a run only, a `headline` one has a tile in the Lab.
-    `names`: what other libraries call it.
+    `aliases`: what other libraries call it.
 
     `compute` takes a Side. Of the family retrieval it gives one number for each query of `side.asked`, so that there
     are means over queries, over classes and of each class; of the others a number. None where there is no answer.
@@ -40,11 +40,11 @@ class Metric:
     key: str
     title: str
     family: Family
-    text: str
+    description: str
     compute: Compute
     short: str
     paper: str = ""
-    names: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
     low: float | None = 0.0
     high: float | None = 1.0
     higher_is_better: bool = True
@@ -63,11 +63,13 @@ class MetricRegistry(Mapping[str, Metric]):
     def __init__(self) -> None:
         self._metrics: dict[str, Metric] = {}
 
-    def add(self, key: str, *, title: str, family: str, text: str, short: str = "", **more: Any) -> Callable[..., Any]:
+    def add(
+        self, key: str, *, title: str, family: str, description: str, short: str = "", **more: Any
+    ) -> Callable[..., Any]:
         """Function decorator: declare a function of a Side as the metric `key`; see Metric for the rest.
 
-        Raises: ValueError for a key that is taken or is no plain name, for an unknown family, and for a text that is
-        missing or no sentence.
+        Raises: ValueError for a key that is taken or is no plain name, for an unknown family, and for a description
+        that is missing or no sentence.
         """
         if key in self._metrics:
             raise ValueError(f"The metric '{key}' is declared twice. Give one of them another key.")
@@ -75,11 +77,13 @@ class MetricRegistry(Mapping[str, Metric]):
             raise ValueError(f"A metric's key must be letters, digits and '_', such as recall_at_1; got '{key}'.")
         if family not in list(Family):
             raise ValueError(f"{key}: there is no family '{family}'.{nearest_word(family, Family)}")
-        if not text.endswith("."):
-            raise ValueError(f"{key}: text must be a sentence that says what the metric is; got '{text}'.")
+        if not description.endswith("."):
+            raise ValueError(
+                f"{key}: description must be a sentence that says what the metric is; got '{description}'."
+            )
 
         def declare(compute: Compute) -> Compute:
-            metric = Metric(key, title, Family(family), text, compute, short or title, **more)
+            metric = Metric(key, title, Family(family), description, compute, short or title, **more)
             families = list(Family)
             by_family = sorted((*self._metrics.values(), metric), key=lambda one: families.index(one.family))
             self._metrics = {one.key: one for one in by_family}

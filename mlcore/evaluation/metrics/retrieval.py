@@ -19,7 +19,7 @@ def declare_recall(k: int) -> None:
         title=f"Recall@{k}",
         short=f"R@{k}",
         family="retrieval",
-        text=f"The share of queries {first} of their own class.",
+        description=f"The share of queries {first} of their own class.",
         paper=JEGOU,
         headline=k == 1,
     )
@@ -36,7 +36,7 @@ for _k in RECALLS:
     title="Precision@1",
     short="P@1",
     family="retrieval",
-    text="The share of queries whose nearest sample is of their own class, as Recall@1.",
+    description="The share of queries whose nearest sample is of their own class, as Recall@1.",
     paper=MUSGRAVE,
 )
 def precision_at_1(side: Side) -> np.ndarray:
@@ -47,7 +47,7 @@ def precision_at_1(side: Side) -> np.ndarray:
     "r_precision",
     title="R-precision",
     family="retrieval",
-    text="The share of the query's class among as many nearest samples as the class has others.",
+    description="The share of the query's class among as many nearest samples as the class has others.",
     paper=MUSGRAVE,
 )
 def r_precision(side: Side) -> np.ndarray:
@@ -58,10 +58,10 @@ def r_precision(side: Side) -> np.ndarray:
     "map_at_r",
     title="MAP@R",
     family="retrieval",
-    text="R-precision that also asks for the right order: precision at each hit, over as many ranks as the class has "
-    "others.",
+    description="R-precision that also asks for the right order: precision at each hit, over as many ranks as the "
+    "class has others.",
     paper=MUSGRAVE,
-    names=("mean_average_precision_at_r",),
+    aliases=("mean_average_precision_at_r",),
     headline=True,
 )
 def map_at_r(side: Side) -> np.ndarray:
@@ -72,9 +72,9 @@ def map_at_r(side: Side) -> np.ndarray:
     "map",
     title="MAP",
     family="retrieval",
-    text="Precision at each hit over the whole gallery, its mean.",
+    description="Precision at each hit over the whole gallery, its mean.",
     paper="Manning, Raghavan, Schütze, Introduction to Information Retrieval, 2008, section 8.4",
-    names=("mean_average_precision",),
+    aliases=("mean_average_precision",),
     expensive=True,
 )
 def mean_average_precision(side: Side) -> np.ndarray | None:
@@ -85,9 +85,9 @@ def mean_average_precision(side: Side) -> np.ndarray | None:
     "mrr",
     title="MRR",
     family="retrieval",
-    text="One over the rank of the first hit, its mean.",
+    description="One over the rank of the first hit, its mean.",
     paper="Voorhees, The TREC-8 question answering track report, 1999",
-    names=("mean_reciprocal_rank",),
+    aliases=("mean_reciprocal_rank",),
     expensive=True,
 )
 def mean_reciprocal_rank(side: Side) -> np.ndarray | None:

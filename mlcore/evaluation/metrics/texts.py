@@ -9,12 +9,14 @@ CLIP = "Radford et al., ICML 2021, arXiv:2103.00020"
 
 
 def declare_text_to_image(k: int) -> None:
+    place = "first" if k == 1 else f"among the first {k}"
+
     @METRICS.add(
         f"text_to_image_recall_at_{k}",
         title=f"Text to image, Recall@{k}",
         short=f"T>I R@{k}",
         family="texts",
-        text=f"The share of texts with an image of that very text {'first' if k == 1 else f'among the first {k}'}.",
+        description=f"The share of texts with an image of that very text {place}.",
         paper=CLIP,
     )
     def recall(side: Side) -> float | None:
@@ -30,7 +32,7 @@ for _k in (1, 5):
     title="Image to text, Recall@1",
     short="I>T R@1",
     family="texts",
-    text="The share of images whose nearest text is their own.",
+    description="The share of images whose nearest text is their own.",
     paper=CLIP,
 )
 def image_to_text(side: Side) -> float | None:

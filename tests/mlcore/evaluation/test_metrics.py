@@ -64,8 +64,8 @@ def test_where_nobody_can_be_wrong_there_is_no_value(labels):
 @pytest.mark.parametrize("key", METRICS)
 def test_every_metric_says_what_it_is_and_stays_in_its_bounds(key):
     metric = METRICS[key]
-    assert metric.text.endswith(".")
-    assert metric.text[0].isupper()
+    assert metric.description.endswith(".")
+    assert metric.description[0].isupper()
     assert 0 < len(metric.short) <= len(metric.title) <= 30
     assert metric.paper
     if metric.family != Family.TEXTS:
@@ -85,13 +85,13 @@ def test_runs_are_compared_by_a_metric_that_every_look_has():
         ({"key": "map_at_r"}, "declared twice"),
         ({"key": "hit rate"}, "letters, digits"),
         ({"family": "retreival"}, "Did you mean 'retrieval'"),
-        ({"text": ""}, "must be a sentence"),
+        ({"description": ""}, "must be a sentence"),
     ],
 )
 def test_a_declaration_that_does_not_fit_is_refused(given, message):
     registry = MetricRegistry()
-    registry.add("map_at_r", title="MAP@R", family="retrieval", text="A mean.")(len)
-    declaration = {"key": "hits", "title": "Hits", "family": "retrieval", "text": "A share."} | given
+    registry.add("map_at_r", title="MAP@R", family="retrieval", description="A mean.")(len)
+    declaration = {"key": "hits", "title": "Hits", "family": "retrieval", "description": "A share."} | given
     with pytest.raises(ValueError, match=message):
         registry.add(declaration.pop("key"), **declaration)
 
@@ -106,7 +106,7 @@ def test_a_declaration_that_does_not_fit_is_refused(given, message):
 )
 def test_a_value_of_another_kind_is_refused_by_name(family, value, message):
     registry = MetricRegistry()
-    registry.add("odd", title="Odd", family=family, text="Odd.")(lambda _: value)
+    registry.add("odd", title="Odd", family=family, description="Odd.")(lambda _: value)
     with pytest.raises(ValueError, match=f"'odd'.*{message}"):
         measure(Side(*sample()), registry.values())
 
