@@ -101,7 +101,7 @@ def to_triplets(indices_tuple: tuple[Tensor, ...]) -> Triplets:
     return Triplets(anchors[pair], positives[pair], by_anchor[start[anchors[pair]] + within])
 
 
-def tuple_masks(indices_tuple: tuple[Tensor, ...], shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def tuple_masks(indices_tuple: tuple[Tensor, ...], shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """(B, N) masks of the positive and the negative pairs in `indices_tuple`; a repeated pair counts once."""
     pairs = to_pairs(indices_tuple)
     positive = torch.zeros(shape, dtype=torch.bool, device=pairs.anchors.device)

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mlcore.data.transforms import Format, to_input
+from mlcore.data.transforms import to_input
 from mlcore.declare import Knob
+from mlcore.input_format import InputFormat
 
 BEFORE_CROP = 256 / 224  # the field's habit: resize to 256, crop 224
 GREY_VALUE = 127
@@ -33,7 +34,7 @@ Flip = Annotated[
 class Augmentation:
     """A way to render training images anew in every step. Each image of a batch is moved by its own amounts."""
 
-    def render(self, pixels: Tensor, input_format: Format, generator: torch.Generator) -> Tensor:
+    def render(self, pixels: Tensor, input_format: InputFormat, generator: torch.Generator) -> Tensor:
         """One random rendering of each image, for the backbone; everything random comes from `generator`.
 
         Shapes: pixels (B, H, W, C) uint8, C 1 or 3 -> (B, channels, h, w) float32, on the device of `pixels`.
@@ -64,7 +65,7 @@ class Pieces:
     erase: float = 0.0
     resized: bool = False
 
-    def render(self, pixels: Tensor, input_format: Format, generator: torch.Generator) -> Tensor:
+    def render(self, pixels: Tensor, input_format: InputFormat, generator: torch.Generator) -> Tensor:
         """As `Augmentation.render`, by torchvision's transforms, which are drawn for each image by itself."""
         if len(pixels) == 0:
             return to_input(pixels, input_format)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mlcore.augmentations.augmentation import Augmentation, Flip, Pieces
 from mlcore.augmentations.registry import AUGMENTATIONS
-from mlcore.data.transforms import Format
 from mlcore.declare import Knob
+from mlcore.input_format import InputFormat
 
 
 @AUGMENTATIONS.add("custom", title="Custom", family="custom", aliases=("torchvision.transforms.v2",))
@@ -47,5 +47,5 @@ class CustomAugmentation(Augmentation):
             erase=erase,
         )
 
-    def render(self, pixels: Tensor, input_format: Format, generator: torch.Generator) -> Tensor:
+    def render(self, pixels: Tensor, input_format: InputFormat, generator: torch.Generator) -> Tensor:
         return self.pieces.render(pixels, input_format, generator)

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from mlcore.augmentations.augmentation import Augmentation
 from mlcore.augmentations.registry import AUGMENTATIONS
-from mlcore.data.transforms import Format, to_input
+from mlcore.data.transforms import to_input
+from mlcore.input_format import InputFormat
 
 
 @AUGMENTATIONS.add("none", title="None", family="preset", aliases=("v2.Identity (torchvision)",))
@@ -20,5 +21,5 @@ class NoAugmentation(Augmentation):
     def __init__(self) -> None:
         pass
 
-    def render(self, pixels: Tensor, input_format: Format, generator: torch.Generator) -> Tensor:
+    def render(self, pixels: Tensor, input_format: InputFormat, generator: torch.Generator) -> Tensor:
         return to_input(pixels, input_format)

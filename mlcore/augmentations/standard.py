@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mlcore.augmentations.augmentation import Augmentation, Flip, Pieces
 from mlcore.augmentations.registry import AUGMENTATIONS
-from mlcore.data.transforms import Format
+from mlcore.input_format import InputFormat
 
 SMALLEST_CROP = 0.16
 
@@ -31,5 +31,5 @@ class StandardAugmentation(Augmentation):
     def __init__(self, *, flip: Flip = None) -> None:
         self.pieces = Pieces(crop=SMALLEST_CROP, flip=flip, resized=True)
 
-    def render(self, pixels: Tensor, input_format: Format, generator: torch.Generator) -> Tensor:
+    def render(self, pixels: Tensor, input_format: InputFormat, generator: torch.Generator) -> Tensor:
         return self.pieces.render(pixels, input_format, generator)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mlcore.augmentations.augmentation import Augmentation, Flip, Pieces
 from mlcore.augmentations.registry import AUGMENTATIONS
-from mlcore.data.transforms import Format
+from mlcore.input_format import InputFormat
 
 
 @AUGMENTATIONS.add(
@@ -44,5 +44,5 @@ class StrongAugmentation(Augmentation):
             erase=0.25,
         )
 
-    def render(self, pixels: Tensor, input_format: Format, generator: torch.Generator) -> Tensor:
+    def render(self, pixels: Tensor, input_format: InputFormat, generator: torch.Generator) -> Tensor:
         return self.pieces.render(pixels, input_format, generator)

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-class Format(Protocol):
-    """What is read from a backbone's `InputFormat`."""
-
-    size: tuple[int, int]
-    channels: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    interpolation: str
-    crop: float
-
+from mlcore.input_format import InputFormat
 
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma, as Pillow's "L"
 MAX_SHIFT = 0.1  # of the image's size
@@ -27,7 +16,7 @@ MAX_SCALE = 0.15
 MAX_TURN = math.radians(12)
 
 
-def to_input(pixels: Tensor, input_format: Format, *, rendered: bool = False) -> Tensor:
+def to_input(pixels: Tensor, input_format: InputFormat, *, rendered: bool = False) -> Tensor:
     """Resize (antialiased), crop the middle, turn grey to RGB or RGB to grey, scale to 0..1 and normalise.
 
     Shapes: pixels (B, H, W, C) uint8 with C 1 or 3 -> (B, channels, h, w) float32, on the device of `pixels`.
@@ -42,7 +31,7 @@ def to_input(pixels: Tensor, input_format: Format, *, rendered: bool = False) ->
     return (images - mean).div_(std)
 
 
-def fitted(images: Tensor, input_format: Format, rendered: bool) -> Tensor:
+def fitted(images: Tensor, input_format: InputFormat, rendered: bool) -> Tensor:
     """Images (B, C, H, W) of 0..1 in the input's size; `rendered` ones have been cropped already.
 
     A crop of the middle keeps the images' shape, without one they are pulled to the input's.

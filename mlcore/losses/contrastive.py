@@ -40,7 +40,7 @@ class ContrastiveLoss(nn.Module):
     used.
     """
 
-    fitting_distances = ("lp", "snr", "batched")
+    fitting_distances: tuple[str, ...] = ("lp", "snr", "batched")
 
     def __init__(
         self,

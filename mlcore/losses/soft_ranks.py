@@ -15,7 +15,7 @@ from mlcore.tuples import label_masks, tuple_masks
 BLOCK = 2**18  # entries of a block: a few of them stay in a processor's cache
 
 
-def list_masks(batch: PairInputs, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def list_masks(batch: PairInputs, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """(B, N) masks of positives and negatives: all that the labels allow, or those in a miner's tuples."""
     if batch.indices_tuple is None:
         return label_masks(batch.labels, batch.ref_labels)

@@ -30,7 +30,8 @@ class IdleSteps:
     """
 
     def __init__(self, total_steps: int) -> None:
-        self.recent: deque[str] = deque(maxlen=max(1, min(WINDOW, total_steps // 3)))
+        self.window = max(1, min(WINDOW, total_steps // 3))
+        self.recent: deque[str] = deque(maxlen=self.window)
         self.told: set[str] = set()
         self.idle = self.seen = 0
 
@@ -41,14 +42,15 @@ class IdleSteps:
         self.seen += 1
         self.idle += bool(cause)
         causes = Counter(filter(None, self.recent))
-        size = self.recent.maxlen
-        if len(self.recent) < size or causes.total() < NEARLY_ALL * size:
+        if len(self.recent) < self.window or causes.total() < NEARLY_ALL * self.window:
             return None
         cause, times = causes.most_common(1)[0]
         if cause in self.told:
             return None
         self.told.add(cause)
-        text = f"Step {done.step:,}: in {times} of the last {size} steps nothing was learned from the loss, since "
+        text = (
+            f"Step {done.step:,}: in {times} of the last {self.window} steps nothing was learned from the loss, since "
+        )
         return Warned(done.step, f"{text}{CAUSES[cause]}.", "idle")
 
     def sum_up(self, step: int) -> Warned | None:
