@@ -49,7 +49,8 @@ def get_ready() -> None:
     from mlcore.data import DATASETS, load
     from mlcore.training.device import default_threads
 
-    importlib.import_module("mlcore.training.loop")
+    for slow in ("mlcore.training.loop", "faiss"):
+        importlib.import_module(slow)
     torch.set_num_threads(default_threads())
     image = torch.zeros(4, 3, 16, 16)
     layer = torch.nn.Conv2d(3, 8, 3)

@@ -127,12 +127,12 @@ def lesson_choice(draft: Draft) -> None:
     titles = {"": "Begin with a lesson"} | {item.key: item.title for item in LESSONS}
     before = draft.get(LESSON) or ""
     chosen = one_of("lab.lesson", "Lesson", list(titles), before, words=look_up_words(titles))
-    found = find_lesson(chosen)
-    if found is not None and chosen != before:
-        draft.replace(found.settings)
+    lesson = find_lesson(chosen)
+    if lesson is not None and chosen != before:
+        draft.replace(lesson.settings)
     draft.set(LESSON, chosen or None)
-    if found is not None:
-        st.caption(f"{found.text}  \n*{found.look}*")
+    if lesson is not None:
+        st.caption(f"{lesson.text}  \n*{lesson.look}*")
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

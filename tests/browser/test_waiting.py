@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driving import WAIT_MS
+from page_driver import WAIT_MS
 from playwright.sync_api import Page, expect
 
 from mlcore.disk.process import take_lock
