@@ -325,6 +325,7 @@ def test_it_fits_into_340_pixels(open_demo: Callable[..., Page], scheme: str) ->
     for count in range(2, 6):
         add_snapshot(page, count)
     page.locator(".live").click()
+    expect_place(page, "step 80 live False")
     add_snapshot(page, 6)
     expect(page.locator(".live")).to_contain_text("· 1")
     assert page.locator(".live").evaluate("(button) => button.scrollWidth <= button.clientWidth")
