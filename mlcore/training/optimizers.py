@@ -16,6 +16,9 @@ Group = dict[str, Any]
 class OptimizerPart:
     """Makes a torch optimizer. The groups bring their own rates and weight decay."""
 
+    def __init__(self) -> None:
+        """No optimizer has knobs of its own: rates and decay are settings of the run."""
+
     def make(self, groups: list[Group]) -> torch.optim.Optimizer:
         raise NotImplementedError
 
@@ -38,9 +41,6 @@ class AdamW(OptimizerPart):
     What to expect: The usual choice; its rates need little tuning.
     """
 
-    def __init__(self) -> None:
-        pass
-
     def make(self, groups: list[Group]) -> torch.optim.Optimizer:
         return torch.optim.AdamW(groups, lr=0.0, fused=can_fuse(groups))
 
@@ -57,9 +57,6 @@ class Adam(OptimizerPart):
 
     What to expect: As AdamW, with a decay that is weaker where gradients are large.
     """
-
-    def __init__(self) -> None:
-        pass
 
     def make(self, groups: list[Group]) -> torch.optim.Optimizer:
         return torch.optim.Adam(groups, lr=0.0, fused=can_fuse(groups))
@@ -78,9 +75,6 @@ class RAdam(OptimizerPart):
     What to expect: Slow first steps; afterwards as AdamW, without a warm-up to set.
     """
 
-    def __init__(self) -> None:
-        pass
-
     def make(self, groups: list[Group]) -> torch.optim.Optimizer:
         return torch.optim.RAdam(groups, lr=0.0, decoupled_weight_decay=True)
 
@@ -98,9 +92,6 @@ class Lion(OptimizerPart):
     What to expect: It wants rates that are three to ten times lower than AdamW's.
     """
 
-    def __init__(self) -> None:
-        pass
-
     def make(self, groups: list[Group]) -> torch.optim.Optimizer:
         from timm.optim import Lion  # here, because it takes a second and few runs want it
 
@@ -113,9 +104,6 @@ class SGD(OptimizerPart):
 
     What to expect: It wants rates ten to a hundred times higher than AdamW's, and a schedule.
     """
-
-    def __init__(self) -> None:
-        pass
 
     def make(self, groups: list[Group]) -> torch.optim.Optimizer:
         return torch.optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True, fused=can_fuse(groups))
