@@ -3,7 +3,7 @@
     python benchmarks/defaults.py [--dataset KEY_OR_PATH ...] [--loss KEY ... | --loss all] [--seconds 60] [--seeds 1]
                                   [--backbone efficientnet_lite0] [--frozen] [--set SETTING=VALUE ...] [--json FILE]
 
-Each data set (one of the lab's own, or a folder, zip or table of yours) is trained with each loss from the command line
+Each data set (one of the lab's own, the key of a set you imported, or a folder, zip or table of yours) is trained with each loss from the command line
 as a newcomer would: a backbone, a loss, nothing else. "Before" are the untrained backbone's own features.
 `--frozen` keeps the backbone as it is, as the Data page's "Compare five losses" does. `--seconds 0` lets runs end by
 themselves. The table has a row for each loss and a column for each set; below it are the median and the worst.
@@ -78,7 +78,7 @@ def main() -> int:
     every = [key for key, part in parts("losses").items() if part.family != NEEDS_TWO_VIEWS]
     losses = every if options.loss == ["all"] else options.loss
     for path in options.dataset:
-        if path not in parts("datasets"):  # once, so that no run's time goes into it
+        if Path(path).exists():  # once, so that no run's time goes into it
             subprocess.run(
                 [sys.executable, "-m", "mlcore", "import", path], cwd=ROOT, env=child_environment(), check=True
             )
