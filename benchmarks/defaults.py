@@ -3,8 +3,9 @@
     python benchmarks/defaults.py [--dataset KEY_OR_PATH ...] [--loss KEY ... | --loss all] [--seconds 60] [--seeds 1]
                                   [--backbone efficientnet_lite0] [--frozen] [--set SETTING=VALUE ...] [--json FILE]
 
-Each data set (one of the lab's own, the key of a set you imported, or a folder, zip or table of yours) is trained with each loss from the command line
-as a newcomer would: a backbone, a loss, nothing else. "Before" are the untrained backbone's own features.
+Each data set (one of the lab's own, the key of a set you imported, or a folder, zip or table of yours) is trained with
+each loss from the command line as a newcomer would: a backbone, a loss, nothing else. "Before" are the untrained
+backbone's own features.
 `--frozen` keeps the backbone as it is, as the Data page's "Compare five losses" does. `--seconds 0` lets runs end by
 themselves. The table has a row for each loss and a column for each set; below it are the median and the worst.
 """
