@@ -59,7 +59,7 @@ class BundledComponent:
 
     def _carrier_code(self) -> str:
         return f"""{self.code}
-(globalThis.__labCode ??= {{}})[{json.dumps(self.version)}] = {{ show, css: {json.dumps(self.css)} }};
+(globalThis.__labCode ??= {{}})[{json.dumps(self.version)}] ??= {{ show, css: {json.dumps(self.css)} }};
 globalThis.dispatchEvent(new Event("lab-code"));
 export default function ({{ parentElement }}) {{
   const box = parentElement.host?.closest('[data-testid="stElementContainer"]');

@@ -96,7 +96,7 @@ def test_zoom_and_lasso_are_kept_while_the_run_goes_on_and_stop_keeps_everything
     open_lab(page, server.url, LONG)
     run = runs.open(press_start(page))
     wait_for_map(page, 150)
-    until(lambda: map_value(page, "map.frame.method") == "UMAP", 120)
+    until(lambda: map_value(page, "map.frame.run + map.frame.method") == f"{run.run_id}UMAP", 120)
     page.locator(".over").first.focus()
     page.keyboard.press("+")
     until(lambda: map_value(page, "map.move === null"))

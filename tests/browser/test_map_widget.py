@@ -430,8 +430,12 @@ def test_on_a_phone_the_legend_folds_below_and_the_page_still_scrolls(open_map: 
     expect(page.get_by_text(f"picked {row * 3 + 5} ")).to_be_visible()
 
 
-def test_a_map_that_goes_cleans_up_and_can_come_back(open_map: Callable[..., Page]) -> None:
+def test_a_map_that_goes_cleans_up_and_comes_back_with_the_view_it_had(open_map: Callable[..., Page]) -> None:
     page = open_map("step=60")
+    page.locator(CANVAS).focus()
+    page.keyboard.press("+")
+    still(page)
+    pose = js(page, "map.camera.pose()")
     gone = page.locator(CANVAS).evaluate_handle("canvas => canvas.labMap")
     page.get_by_text("Map", exact=True).click()
     expect(page.locator(CANVAS)).to_have_count(0)
@@ -439,6 +443,9 @@ def test_a_map_that_goes_cleans_up_and_can_come_back(open_map: Callable[..., Pag
     page.get_by_text("Map", exact=True).click()
     still(page)
     assert painted(page) > 5000
+    assert js(page, "map.camera.pose()") == pose
+    next_step(page)
+    assert js(page, "[map.follow, map.camera.pose()]") == [False, pose]
 
 
 def test_an_update_sends_less_than_30_kb(open_map: Callable[..., Page], url: str) -> None:

@@ -3,6 +3,7 @@
 
 const GLIDE = 500; // milliseconds that points take to their new places
 const maps = new WeakMap(); // parentElement -> LiveMap
+const poses = new Map(); // space -> {pose, follow} when it was last shown: a map that is built again, or left and come back to, has its view
 
 export default function (message) {
   const parent = message.parentElement;
@@ -19,7 +20,6 @@ class LiveMap {
     this.parent = parent;
     this.frame = null;
     this.camera = new Camera();
-    this.poses = new Map(); // space -> {pose, follow} when it was left
     this.follow = true;
     this.shared = { lasso: new Shared([]), picked: new Shared(null), hidden: new Shared([]) };
     this.view = { selected: new Set(), picked: null, hidden: new Set(), lit: null, fresh: null };
@@ -65,7 +65,7 @@ class LiveMap {
     const from = first ? null : this.presentPlaces();
     const changedSpace = first || old.space !== frame.space;
     const screen = changedSpace && !first ? this.camera.project(from, new Float32Array(from.length)) : null;
-    if (changedSpace && !first) this.poses.set(old.space, { pose: this.camera.pose(), follow: this.follow });
+    if (changedSpace) this.keepPose();
     this.frame = frame;
     this.to = joined(frame.positions, frame.proxies);
     this.fitScale = null;
@@ -88,14 +88,18 @@ class LiveMap {
     this.restyle();
   }
 
+  keepPose() {
+    if (this.frame) poses.set(this.frame.space, { pose: this.move?.to ?? this.camera.pose(), follow: this.follow });
+  }
+
   // Where the camera goes for a new frame: kept within a space, remembered for each, fitted when the space is new.
   poseFor(frame, changedSpace) {
-    const known = changedSpace ? this.poses.get(frame.space) : null;
+    const known = changedSpace ? poses.get(frame.space) : null;
     if (known && !known.follow) {
       this.follow = false;
       return known.pose;
     }
-    if (changedSpace && !this.follow && this.poses.size) this.follow = frame.camera === "follow";
+    if (changedSpace && !this.follow) this.follow = frame.camera === "follow";
     return changedSpace || this.follow ? this.fitPose() : this.camera.pose();
   }
 
@@ -434,6 +438,7 @@ class LiveMap {
   }
 
   destroy() {
+    this.keepPose();
     cancelAnimationFrame(this.asked);
     this.stopListening();
     this.sizes.disconnect();
