@@ -251,7 +251,7 @@ class Registry(Mapping[str, PartSpec]):
                 one_of=one_of,
             )
             self._specs[key] = spec
-            cls.__init__ = checked_constructor(cls, spec, signature)
+            wrap_constructor(cls, lambda init: checked_constructor(init, spec, signature))
             return cls
 
         return declare
@@ -320,13 +320,22 @@ def kind_of(cls: type, name: str, hint: Any) -> str:
     return kinds[0]
 
 
-def checked_constructor(cls: type[Any], spec: PartSpec, signature: inspect.Signature) -> Callable[..., None]:
-    """The class's `__init__`, refusing misspelt arguments and values outside their knob's range, with the cure."""
-    init = cls.__init__
+def wrap_constructor(cls: type[Any], wrap: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
+    cls.__init__ = wrap(cls.__init__)
+
+
+def with_signature(function: Callable[..., None], signature: inspect.Signature) -> Callable[..., None]:
+    """The function, which tells `inspect` another signature than its own."""
+    function.__signature__ = signature  # type: ignore[attr-defined]  # what `inspect` looks for
+    return function
+
+
+def checked_constructor(init: Callable[..., None], spec: PartSpec, signature: inspect.Signature) -> Callable[..., None]:
+    """A class's `__init__`, refusing misspelt arguments and values outside their knob's range, with the cure."""
     params = {param.name: param for param in spec.params}
 
     @functools.wraps(init)
-    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+    def checked(self: object, *args: object, **kwargs: object) -> None:
         for name in kwargs:
             if name not in signature.parameters:
                 known = [known for known in signature.parameters if known != "self"]
@@ -337,5 +346,4 @@ def checked_constructor(cls: type[Any], spec: PartSpec, signature: inspect.Signa
                 bound.arguments[name] = params[name].check(spec.key, value)
         init(*bound.args, **bound.kwargs)
 
-    checked.__signature__ = signature  # type: ignore[attr-defined]  # what `inspect` looks for
-    return checked
+    return with_signature(checked, signature)
