@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mlcore.declare import PartSpec
+from mlcore.margins import DrawsMargins, MarginLine
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -220,7 +221,7 @@ def margin(spec: PartSpec, values: Mapping[str, Any], moving: Moving, fixed: flo
     return Margin((), (max(met, default=0.0), fixed))
 
 
-def unmet(lines: tuple[Any, ...], own: np.ndarray, other: np.ndarray) -> np.ndarray:
+def unmet(lines: tuple[MarginLine, ...], own: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Where a margin is not met by the angles (degrees) to the own and the nearest other.
 
     Of fixed lines the first is for the own, the last for others; any other line is where the nearest other must lie
@@ -242,8 +243,9 @@ def build_loss(spec: PartSpec, values: Mapping[str, Any], **sizes: int) -> nn.Mo
 
 def warm_up(loss: nn.Module) -> nn.Module:
     """The loss as it is late in training, whatever grows or falls with the steps, and with nothing drawn or tracked."""
-    if getattr(loss, "steps", None) is not None:
-        loss.steps.fill_(LATE)
+    steps = getattr(loss, "steps", None)
+    if steps is not None:
+        steps.fill_(LATE)
     return loss.eval()
 
 
@@ -251,8 +253,16 @@ def place_proxies(loss: nn.Module, degrees: np.ndarray) -> None:
     """Put the proxies, all sub-centres of a class together, in these directions of the plane."""
     import torch
 
-    places = torch.from_numpy(in_plane(degrees))
-    loss.proxies.copy_(places if loss.proxies.ndim == 2 else places[:, None])
+    places, proxies = torch.from_numpy(in_plane(degrees)), proxies_of(loss)
+    proxies.copy_(places if proxies.ndim == 2 else places[:, None])
+
+
+def proxies_of(loss: nn.Module) -> Tensor:
+    """(C, D) or (C, K, D): those of a loss that compares with proxies."""
+    import torch
+
+    assert isinstance(loss.proxies, torch.Tensor)
+    return loss.proxies
 
 
 def built_to_items(spec: PartSpec, values: Mapping[str, Any], **sizes: int) -> nn.Module:
@@ -272,13 +282,13 @@ def alone(spec: PartSpec, values: Mapping[str, Any], loss: nn.Module, samples: T
     """
     import torch
 
-    classes, width = loss.proxies.shape[0], loss.proxies.shape[-1]
-    items = built_to_items(spec, values, num_classes=classes, embedding_size=width)
+    shape = proxies_of(loss).shape
+    items = built_to_items(spec, values, num_classes=shape[0], embedding_size=shape[-1])
     items.load_state_dict(loss.state_dict())
     items.train(loss.training)
     parts = items(samples, labels)
     if all(part.shape == labels.shape for part in parts.values()):
-        together = sum(parts.values())
+        together = torch.stack(list(parts.values())).sum(dim=0)
         probes = range(0, len(samples), max(1, len(samples) // 4))
         single = torch.stack([loss(samples[at : at + 1], labels[at : at + 1]) for at in probes])
         if torch.allclose(together[list(probes)], single):
@@ -294,7 +304,9 @@ def one_by_one(spec: PartSpec, values: Mapping[str, Any], positive: Tensor, nega
     """
     positives, negatives = along(positive, 3, 1), along(negative, 3, 2)
     if keep_apart(spec, values):
-        return in_blocks(built_to_items(spec, values), positives, negatives)
+        together = in_blocks(built_to_items(spec, values), positives, negatives)
+        if together is not None:
+            return together
     return in_turn(build_loss(spec, values), positives, negatives)
 
 
@@ -330,17 +342,17 @@ def in_blocks(items: Callable[..., dict[str, Tensor]], positives: Tensor, negati
         parts = items(anchors, own, Pairs(own, own, own, others), torch.cat([p, n]), torch.cat([own, others]))
         if any(part.numel() not in (1, count) for part in parts.values()):
             return None
-        each.append(sum(part.reshape(-1).expand(count) for part in parts.values()))
+        each.append(torch.stack([part.reshape(-1).expand(count) for part in parts.values()]).sum(dim=0))
     return torch.cat(each)
 
 
-def margin_lines(loss: nn.Module, between: str) -> tuple[Any, ...]:
-    if not hasattr(loss, "margin_lines"):
+def margin_lines(loss: nn.Module, between: str) -> tuple[MarginLine, ...]:
+    if not isinstance(loss, DrawsMargins):
         return ()
     return tuple(line for line in loss.margin_lines() if line.between == between)
 
 
-def along(angles: Any, width: int, axis: int) -> Tensor:
+def along(angles: Tensor | np.ndarray | list[float], width: int, axis: int) -> Tensor:
     """(N, width) unit vectors, each turned by its angle (radians) from the first axis towards another."""
     import torch
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, TypedDict
+from typing import Annotated, Protocol, TypedDict, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -95,6 +95,13 @@ class ShareBatch(ClassColumns):
 
 
 ProxyBatch = LabelBatch | ShareBatch
+
+
+@runtime_checkable
+class ScoresClasses(Protocol):
+    """A loss that can tell the class of a new embedding: (B, D) to (B, C), large for likely classes."""
+
+    def get_logits(self, embeddings: Tensor) -> Tensor: ...
 
 
 class ProxyOptionsButSubCenters(TypedDict, total=False):

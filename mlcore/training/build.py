@@ -138,5 +138,6 @@ def build_sampler(spec: RunSpec, rows: TrainingRows, embed: Embed, miner: Miner 
 def pictured(loss: nn.Module) -> nn.Module:
     """The loss whose proxies and margins are drawn: what a wrapper wraps, and the first of several."""
     if isinstance(loss, MultipleLosses):
-        return pictured(loss.losses[0])
-    return pictured(loss.loss) if isinstance(getattr(loss, "loss", None), nn.Module) else loss
+        return pictured(loss.members()[0])
+    inner = getattr(loss, "loss", None)
+    return pictured(inner) if isinstance(inner, nn.Module) else loss

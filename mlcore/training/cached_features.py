@@ -6,8 +6,9 @@ import contextlib
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from importlib.metadata import PackageNotFoundError, version
+from typing import IO
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ COMPUTING = "Computing the frozen backbone's features"
 WAITING = "Waiting for another run that computes the same features"
 
 Compute = Callable[[np.ndarray], np.ndarray]
+Features = Generator[Event, None, np.ndarray | None]  # yields what there is to tell, returns (rows, columns) float32
 
 
 def wanted_features(table: ImageTable, choice: BackboneChoice, model: Embedder, device: torch.device) -> Wanted:
@@ -65,9 +67,7 @@ def weights_digest(model: Embedder) -> str:
     return digest.hexdigest()
 
 
-def kept_features(
-    wanted: Wanted, title: str, compute: Compute, stopped: Callable[[], bool], step: int = 0
-) -> Iterator[Event]:
+def kept_features(wanted: Wanted, title: str, compute: Compute, stopped: Callable[[], bool], step: int = 0) -> Features:
     """Yields what there is to tell, and returns (rows, columns) float32, mapped from the disk; None if stopped.
 
     Of two that want the same, one computes and the other waits. What was stopped or killed goes on where it was. Where
@@ -97,7 +97,7 @@ def kept_features(
         return (yield from written(wanted, title, compute, stopped, step))
 
 
-def waited_for(wanted: Wanted, stopped: Callable[[], bool], step: int) -> Iterator[Event]:
+def waited_for(wanted: Wanted, stopped: Callable[[], bool], step: int) -> Generator[Event, None, IO[bytes] | None]:
     """Returns the lock of these features, or None if stopped while another had it.
 
     Raises: TimeoutError if whoever has it does not get on.
@@ -115,7 +115,7 @@ def waited_for(wanted: Wanted, stopped: Callable[[], bool], step: int) -> Iterat
     return lock
 
 
-def written(wanted: Wanted, title: str, compute: Compute, stopped: Callable[[], bool], step: int) -> Iterator[Event]:
+def written(wanted: Wanted, title: str, compute: Compute, stopped: Callable[[], bool], step: int) -> Features:
     """Compute and keep them, holding their lock. Where there is no room, the rest is held in memory."""
     with contextlib.suppress(DamagedFeatures):
         if (found := open_kept(wanted)) is not None:
@@ -145,7 +145,7 @@ def written(wanted: Wanted, title: str, compute: Compute, stopped: Callable[[], 
 
 def computed(
     wanted: Wanted, compute: Compute, stopped: Callable[[], bool], step: int, before: np.ndarray | None = None
-) -> Iterator[Event]:
+) -> Features:
     """Returns them computed and held in memory, after the rows `before` that are there; None if stopped."""
     features = np.empty((wanted.rows, wanted.columns), np.float32)
     done = 0 if before is None else len(before)

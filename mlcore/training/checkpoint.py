@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +76,7 @@ def unpack(data: bytes, parts: CheckpointState, spec_sha256: str) -> tuple[int, 
     return int(facts["step"]), float(facts.get("seconds", 0.0))
 
 
-def unpack_modules(data: bytes, modules: dict[str, nn.Module], spec_sha256: str) -> int:
+def unpack_modules(data: bytes, modules: Mapping[str, nn.Module], spec_sha256: str) -> int:
     """Restore these modules alone; returns the step. ValueError if the file is not this run's."""
     check_owner(data, spec_sha256)
     tensors = load(data)

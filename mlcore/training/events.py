@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from mlcore.margins import LineRecord
+
 
 @dataclass(frozen=True)
 class Event:
@@ -95,7 +97,7 @@ class Evaluated(Event):
     train: dict[str, float | int | None]
     backbone: dict[str, float | int | None] | None
     angles: dict[str, Any]
-    margin_lines: list[dict[str, Any]]
+    margin_lines: list[LineRecord]
 
 
 @dataclass(frozen=True)

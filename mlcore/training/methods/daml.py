@@ -229,7 +229,7 @@ def minds_negatives(loss: nn.Module, embedding_size: int) -> bool:
     Not asked of losses with proxies or for two views. The loss is asked in evaluation mode, so that nothing in it
     changes.
     """
-    if not takes_reference(loss) or getattr(loss, "compares_views", "") or embedding_size < 2:
+    if not takes_reference(loss) or bool(getattr(loss, "compares_views", "")) or embedding_size < 2:
         return False
     anchor, positive = torch.eye(2, embedding_size)[:, None]
     here, there = torch.zeros(1, dtype=torch.long), torch.ones(1, dtype=torch.long)

@@ -76,7 +76,7 @@ class TrainingMethod(nn.Module):
         check(self, features, labels)
         embeddings = self.embed(head, features)
         if not all(bool(torch.isfinite(view).all()) for view in embeddings):
-            return Outcome(torch.nan * sum(view.sum() for view in embeddings), None, {}, embeddings)
+            return Outcome(torch.nan * torch.stack([view.sum() for view in embeddings]).sum(), None, {}, embeddings)
         places = None if rows is None else torch.as_tensor(rows, device=labels.device)
         outcome = self.outcome(MethodBatch(head, features, embeddings, labels, places))
         return replace(outcome, embeddings=embeddings)
