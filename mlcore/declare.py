@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+KnobValue = bool | int | float | str | None
 KINDS = {float: "float", int: "int", bool: "bool", str: "str"}
 
 
@@ -54,7 +55,7 @@ class Param:
 
     name: str
     kind: str
-    default: Any
+    default: KnobValue
     knob: Knob
 
     @property
@@ -62,7 +63,7 @@ class Param:
         """What it is called before people: the knob's title, else its name in words."""
         return self.knob.title or self.name.replace("_", " ").capitalize()
 
-    def check(self, owner: str, value: Any) -> Any:
+    def check(self, owner: str, value: object) -> KnobValue:
         """Return `value` in the argument's own type, or raise ValueError that says what it must be."""
         if value is None and self.knob.none:
             return None
@@ -90,12 +91,12 @@ class Param:
             return f"{noun}, at most {knob.high:g}{unit}"
         return noun + unit
 
-    def _typed(self, value: Any) -> Any:
+    def _typed(self, value: object) -> KnobValue:
         if self.kind == "bool":
             return value if isinstance(value, bool) else {"true": True, "false": False}.get(str(value).lower())
         if self.kind == "str":
             return value if isinstance(value, str) else None
-        if isinstance(value, bool):
+        if isinstance(value, bool) or not isinstance(value, str | typing.SupportsFloat | typing.SupportsIndex):
             return None
         try:
             number = float(value)
@@ -105,24 +106,22 @@ class Param:
             return None
         return int(number) if self.kind == "int" else number
 
-    def _inside(self, value: Any) -> bool:
+    def _inside(self, value: KnobValue) -> bool:
         knob = self.knob
         if knob.choices:
             return value in knob.choices
         if self.kind in ("bool", "str"):
             return True
+        assert isinstance(value, int | float)
         return (knob.low is None or value >= knob.low) and (knob.high is None or value <= knob.high)
 
-    def _cure(self, value: Any) -> str:
+    def _cure(self, value: object) -> str:
         if self.knob.choices:
             return nearest_word(str(value), self.knob.choices)
-        looks_like_degrees = (
-            self.knob.unit == "rad"
-            and isinstance(value, int | float)
-            and self.knob.high is not None
-            and self.knob.high < value <= 180
-        )
-        return f" If that is degrees, pass {math.radians(value):.3f}." if looks_like_degrees else ""
+        high = self.knob.high
+        if self.knob.unit != "rad" or high is None or not isinstance(value, int | float) or not high < value <= 180:
+            return ""
+        return f" If that is degrees, pass {math.radians(value):.3f}."
 
 
 @dataclass(frozen=True)
@@ -150,16 +149,16 @@ class PartSpec:
     takes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     one_of: tuple[str, ...] = ()
 
-    def defaults(self) -> dict[str, Any]:
+    def defaults(self) -> dict[str, KnobValue]:
         return {param.name: param.default for param in self.params}
 
-    def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def check(self, values: Mapping[str, object]) -> dict[str, KnobValue]:
         """Every argument's value, with defaults for those not given; ValueError for an unknown name or a bad value."""
         params = {param.name: param for param in self.params}
         for name in values:
             if name not in params:
                 raise ValueError(f"{self.key}: there is no '{name}'.{nearest_word(name, params)}")
-        given = self.defaults() | dict(values)
+        given: dict[str, object] = {**self.defaults(), **values}
         if self.one_of and all(given[name] is None for name in self.one_of):
             raise ValueError(f"{self.key}: {' or '.join(self.one_of)} must be set, or more of them; got none.")
         return {name: params[name].check(self.key, value) for name, value in given.items()}
@@ -170,13 +169,13 @@ class PartSpec:
         return getattr(importlib.import_module(module), name)
 
     def build(
-        self, sizes: Mapping[str, Any] | None = None, parts: Mapping[str, Any] | None = None, /, **values: Any
+        self, sizes: Mapping[str, object] | None = None, parts: Mapping[str, object] | None = None, /, **values: object
     ) -> Any:
         """Construct the part from `values`, taking from `sizes` what its constructor asks for, and all of `parts`."""
         checked = self.check(values)
         return self.load()(**self.supplied(sizes or {}, checked), **(parts or {}), **checked)
 
-    def supplied(self, sizes: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    def supplied(self, sizes: Mapping[str, object], values: Mapping[str, KnobValue]) -> dict[str, object]:
         """What of `sizes` the constructor takes with these checked `values`."""
         needed = [param.knob.needs for param in self.params if param.knob.needs and values[param.name]]
         return {name: sizes[name] for name in (*self.sizes, *needed) if name in sizes}
@@ -296,23 +295,23 @@ def arguments_of(cls: type[Any]) -> tuple[inspect.Signature, dict[str, Any]]:
 
 
 def read_params(
-    cls: type, signature: inspect.Signature, hints: Mapping[str, Any]
+    cls: type, signature: inspect.Signature, hints: Mapping[str, object]
 ) -> tuple[tuple[Param, ...], tuple[str, ...]]:
     """The knobbed arguments of a constructor, and the names of the required ones that carry no knob."""
     params, sizes = [], []
     for name, argument in list(signature.parameters.items())[1:]:
         if argument.kind in (argument.VAR_KEYWORD, argument.VAR_POSITIONAL):
             raise TypeError(f"{cls.__name__}: a declared part takes no * or ** arguments")
-        hint: Any = hints.get(name)
+        hint = hints.get(name)
         knobs = [extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, Knob)]
         if knobs:
-            params.append(Param(name, kind_of(cls, name, hint.__origin__), argument.default, knobs[0]))
+            params.append(Param(name, kind_of(cls, name, typing.get_args(hint)[0]), argument.default, knobs[0]))
         elif argument.default is argument.empty:
             sizes.append(name)
     return tuple(params), tuple(sizes)
 
 
-def kind_of(cls: type, name: str, hint: Any) -> str:
+def kind_of(cls: type, name: str, hint: object) -> str:
     """'float', 'int', 'bool' or 'str' for a type or `type | None`."""
     kinds = [KINDS[option] for option in (typing.get_args(hint) or (hint,)) if option in KINDS]
     if len(kinds) != 1:
