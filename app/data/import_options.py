@@ -93,10 +93,11 @@ def option_widget(param: Param, spec: PartSpec, examples: dict[str, str]) -> Any
     if knob.choices:
         return st.selectbox(param.title, knob.choices, key=key, help=knob.text)
     if param.kind == "bool":
-        return st.toggle(param.title, param.default, key=key, help=knob.text)
+        return st.toggle(param.title, param.default is True, key=key, help=knob.text)
     if param.kind == "int":
         low, high = (None if bound is None else int(bound) for bound in (knob.low, knob.high))
-        return st.number_input(param.title, low, high, param.default, key=key, help=knob.text)
+        start = param.default if isinstance(param.default, int) else None
+        return st.number_input(param.title, low, high, start, key=key, help=knob.text)
     typed = st.text_input(param.title, key=key, help=knob.text, placeholder=knob.none, max_chars=1000)
     return typed.strip() or param.default
 
