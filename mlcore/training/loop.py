@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +94,7 @@ class Trainer:
         """End after the present step; what was evaluated so far is kept."""
         self.stopping = True
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event, None, None]:
         """Prepare, train, finish."""
         prepared = self.prepared
         yield prepared.started(self.step if self.to_restore is None else checkpoints.step_of(self.to_restore))
