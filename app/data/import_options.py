@@ -4,8 +4,8 @@ otherwise. The options are those that the source declares."""
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -64,7 +64,7 @@ def chosen_source(keys: list[str]) -> str:
     )
 
 
-def source_widgets(spec: PartSpec, path: str, *, without: tuple[str, ...]) -> dict[str, Any]:
+def source_widgets(spec: PartSpec, path: str, *, without: tuple[str, ...]) -> dict[str, object]:
     """A widget for each option that a source declares, the rare ones folded away; their values."""
     params = [param for param in spec.params if param.name not in without]
     examples = names_by_code_page(path, stamp_of(path)) if any(p.name == "name_encoding" for p in params) else {}
@@ -80,7 +80,7 @@ def source_widgets(spec: PartSpec, path: str, *, without: tuple[str, ...]) -> di
     return values
 
 
-def option_widget(param: Param, spec: PartSpec, examples: dict[str, str]) -> Any:
+def option_widget(param: Param, spec: PartSpec, examples: dict[str, str]) -> object:
     key, knob = f"data.option.{spec.key}.{param.name}", param.knob
     if param.name == "name_encoding":
         return st.selectbox(
@@ -102,7 +102,7 @@ def option_widget(param: Param, spec: PartSpec, examples: dict[str, str]) -> Any
     return typed.strip() or param.default
 
 
-def show_look(path: str, spec: PartSpec, values: dict[str, Any]) -> None:
+def show_look(path: str, spec: PartSpec, values: Mapping[str, object]) -> None:
     """What the import would read, before it does."""
     if spec.key in WITHOUT_A_LOOK:
         return
@@ -131,7 +131,7 @@ def show_look(path: str, spec: PartSpec, values: dict[str, Any]) -> None:
 
 
 @st.cache_data(max_entries=32, ttl=20, show_spinner="Looking at what is there …")
-def cached_look(path: str, stamp: str, source: str, values: tuple[tuple[str, Any], ...]) -> LookedAt:
+def cached_look(path: str, stamp: str, source: str, values: tuple[tuple[str, object], ...]) -> LookedAt:
     return look_at_path(path, source, dict(values), seconds=LOOK_S)
 
 
@@ -173,7 +173,7 @@ def stored_size() -> list[str]:
     return ["--fit", fit or "crop", *(["--side", str(side)] if side else [])]
 
 
-def source_arguments(spec: PartSpec | None, keys: list[str], values: dict[str, Any]) -> list[str]:
+def source_arguments(spec: PartSpec | None, keys: list[str], values: Mapping[str, object]) -> list[str]:
     """What differs from what the import would do by itself."""
     if spec is None:
         return []
@@ -182,11 +182,11 @@ def source_arguments(spec: PartSpec | None, keys: list[str], values: dict[str, A
     return [*(["--source", spec.key] if spec.key != keys[0] else []), *arguments_of(changed)]
 
 
-def arguments_of(options: dict[str, Any]) -> list[str]:
+def arguments_of(options: Mapping[str, object]) -> list[str]:
     return [word for name, value in options.items() for word in ("--option", f"{name}={in_yaml(value)}")]
 
 
-def in_yaml(value: Any) -> str:
+def in_yaml(value: object) -> str:
     """A value as the command line reads it: words in quotes, so that 'null' and '1' stay words."""
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -148,7 +148,7 @@ def nearest_step(history: FrozenHistory, step: int) -> int:
 
 
 def find_picture(
-    history: FrozenHistory, step: int, arrays: dict[str, np.ndarray], method: str, projector: dict[str, Any]
+    history: FrozenHistory, step: int, arrays: dict[str, np.ndarray], method: str, projector: dict[str, object]
 ) -> Picture:
     """The map of `step`, whose arrays these are; while UMAP has none, the principal components and why."""
     labels = arrays.get("proxy_labels")
@@ -171,7 +171,7 @@ def find_picture(
     return Picture(step, drawn, dims, arrays["pca"][:, :dims], stars, labels, faith_of(history, drawn, step), message)
 
 
-def waiting_words(history: FrozenHistory, step: int, projector: dict[str, Any]) -> str:
+def waiting_words(history: FrozenHistory, step: int, projector: Mapping[str, object]) -> str:
     found = history.layouts.get((UMAP, step))
     if found is not None:
         return f"PCA: {found[1].get('failed', 'the UMAP of this step is damaged')}"

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -116,7 +116,7 @@ def compares_with(spec: PartSpec) -> Literal["proxies", "pairs", "nothing"]:
 
 
 @one_thread()
-def own_proxy_curve(spec: PartSpec, values: Mapping[str, Any], other: float) -> Curve:
+def own_proxy_curve(spec: PartSpec, values: Mapping[str, object], other: float) -> Curve:
     """One sample, its own proxy at each angle, one other proxy fixed `other` degrees from the sample."""
     import torch
     from torch.func import functional_call
@@ -133,7 +133,7 @@ def own_proxy_curve(spec: PartSpec, values: Mapping[str, Any], other: float) -> 
 
 
 @one_thread()
-def circle(spec: PartSpec, values: Mapping[str, Any], apart: float) -> Circle:
+def circle(spec: PartSpec, values: Mapping[str, object], apart: float) -> Circle:
     """Proxies A and B `apart` degrees from each other, C opposite their middle; samples in all directions."""
     import torch
 
@@ -154,7 +154,7 @@ def circle(spec: PartSpec, values: Mapping[str, Any], apart: float) -> Circle:
 
 
 @one_thread()
-def pair_curve(spec: PartSpec, values: Mapping[str, Any], moving: Moving, fixed: float) -> Curve:
+def pair_curve(spec: PartSpec, values: Mapping[str, object], moving: Moving, fixed: float) -> Curve:
     """One anchor with one positive and one negative: one of them at each angle, the other `fixed` degrees away."""
     import torch
 
@@ -165,7 +165,7 @@ def pair_curve(spec: PartSpec, values: Mapping[str, Any], moving: Moving, fixed:
 
 
 @one_thread()
-def pair_plane(spec: PartSpec, values: Mapping[str, Any]) -> Plane:
+def pair_plane(spec: PartSpec, values: Mapping[str, object]) -> Plane:
     """Loss, pull and push over the angles of one positive and one negative pair of an anchor."""
     import torch
 
@@ -179,7 +179,7 @@ def pair_plane(spec: PartSpec, values: Mapping[str, Any]) -> Plane:
 
 
 @one_thread()
-def batch_shares(spec: PartSpec, values: Mapping[str, Any]) -> Shares:
+def batch_shares(spec: PartSpec, values: Mapping[str, object]) -> Shares:
     """One anchor among positives and negatives at all angles, as the loss sees a batch: who is moved how much."""
     import torch
 
@@ -199,7 +199,7 @@ def batch_shares(spec: PartSpec, values: Mapping[str, Any]) -> Shares:
     return Shares(BATCH, *(side / max(np.abs(side).sum(), LEAST) for side in (pull, 0.0 - push)))
 
 
-def margin(spec: PartSpec, values: Mapping[str, Any], moving: Moving, fixed: float) -> Margin:
+def margin(spec: PartSpec, values: Mapping[str, object], moving: Moving, fixed: float) -> Margin:
     """The margin on the axis of the moving angle (degrees), the other one being `fixed`.
 
     The band is the gap that the margin demands between the angle to one's own and to others.
@@ -237,7 +237,7 @@ def unmet(lines: tuple[MarginLine, ...], own: np.ndarray, other: np.ndarray) -> 
     return missed
 
 
-def build_loss(spec: PartSpec, values: Mapping[str, Any], **sizes: int) -> nn.Module:
+def build_loss(spec: PartSpec, values: Mapping[str, object], **sizes: int) -> nn.Module:
     return spec.build({"num_classes": PICTURED_CLASSES, **sizes}, **values).double()
 
 
@@ -265,7 +265,7 @@ def proxies_of(loss: nn.Module) -> Tensor:
     return loss.proxies
 
 
-def built_to_items(spec: PartSpec, values: Mapping[str, Any], **sizes: int) -> nn.Module:
+def built_to_items(spec: PartSpec, values: Mapping[str, object], **sizes: int) -> nn.Module:
     """The loss giving its parts unreduced: one value per item instead of one number."""
     from mlcore.reducers import DoNothingReducer
 
@@ -274,7 +274,7 @@ def built_to_items(spec: PartSpec, values: Mapping[str, Any], **sizes: int) -> n
     return spec.load()(**supplied, **checked, reducer=DoNothingReducer()).double()
 
 
-def alone(spec: PartSpec, values: Mapping[str, Any], loss: nn.Module, samples: Tensor, labels: Tensor) -> Tensor:
+def alone(spec: PartSpec, values: Mapping[str, object], loss: nn.Module, samples: Tensor, labels: Tensor) -> Tensor:
     """(N,) loss of each sample in a batch of its own.
 
     In one call where the loss has a value per sample that does not depend on the others, which a few samples on their
@@ -296,7 +296,7 @@ def alone(spec: PartSpec, values: Mapping[str, Any], loss: nn.Module, samples: T
     return torch.stack([loss(samples[at : at + 1], labels[at : at + 1]) for at in range(len(samples))])
 
 
-def one_by_one(spec: PartSpec, values: Mapping[str, Any], positive: Tensor, negative: Tensor) -> Tensor:
+def one_by_one(spec: PartSpec, values: Mapping[str, object], positive: Tensor, negative: Tensor) -> Tensor:
     """(N,) loss of each pair of angles (radians): one anchor, one positive, one negative, and nothing else.
 
     In few calls where that gives the same, else one after the other. Positive and negative leave the anchor at right
@@ -310,7 +310,7 @@ def one_by_one(spec: PartSpec, values: Mapping[str, Any], positive: Tensor, nega
     return in_turn(build_loss(spec, values), positives, negatives)
 
 
-def keep_apart(spec: PartSpec, values: Mapping[str, Any]) -> bool:
+def keep_apart(spec: PartSpec, values: Mapping[str, object]) -> bool:
     """Whether a loss, given many such problems in one call as tuples, gives each the value that it has alone."""
     import torch
 

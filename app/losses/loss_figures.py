@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -66,7 +65,7 @@ def stand(figure: go.Figure, rows: Sequence[tuple[float, str, str, float]], them
         )
 
 
-def beside(at: float, text: str, *, left: bool) -> dict[str, Any]:
+def beside(at: float, text: str, *, left: bool) -> dict[str, object]:
     """A text next to an angle (degrees) of an axis, on its left or right."""
     return {
         "x": at,

@@ -6,7 +6,6 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +52,7 @@ def evaluate_run(
     pca: int | None = None,
     per_class: bool = False,
     untrained: bool = False,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Rebuild a run's model from its last checkpoint, embed a whole side of its split and measure everything.
 
     `tester` is a key of TESTERS or its short name. `reference` is what is searched: the side itself, both sides of the
@@ -145,7 +144,7 @@ def rebuild_run(run: RunFolder, checkpoint: bytes | None) -> tuple[Prepared, int
 
 def measure_side(
     prepared: Prepared, step: int, question: Question, per_class: bool
-) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:
+) -> tuple[dict[str, object], dict[int, dict[str, object]]]:
     """A side's metrics by name, and (if `per_class`) those of each of its classes by number."""
     check_fit(prepared, question)
     side = question.side
@@ -212,11 +211,11 @@ class Looking(nn.Module):
         return self.model.head(self.source.features(self.model, rows))
 
 
-def labelled(table: ImageTable) -> Callable[[list[Any]], tuple[Any, ...]]:
+def labelled(table: ImageTable) -> Callable[[list[object]], tuple[object, ...]]:
     """What makes of a batch of row numbers, or of pairs of them, the streams of rows and their labels (B, levels)."""
     levels = torch.from_numpy(table.label_levels)
 
-    def collated(rows: list[Any]) -> tuple[Any, ...]:
+    def collated(rows: list[object]) -> tuple[object, ...]:
         streams = np.ascontiguousarray(np.asarray(rows).reshape(len(rows), -1).T)
         return *streams, levels[torch.from_numpy(streams[0])]
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from mlcore.evaluation.mean_std import differing, gains, spread_of
 from mlcore.evaluation.metrics import METRICS
@@ -12,7 +11,7 @@ from mlcore.runs.history import History, trained_on
 from mlcore.runs.states import RunState
 
 
-def spread_of_runs(runs: Sequence[RunFolder]) -> dict[str, Any]:
+def spread_of_runs(runs: Sequence[RunFolder]) -> dict[str, object]:
     """How far the held-out metrics of runs lie apart that differ in their seed only.
 
     The answer is plain: `run_ids`, `seeds`, `step`, and for `no_training` (the backbone's own features), `before`
@@ -70,9 +69,9 @@ def check_alike(runs: Sequence[RunFolder]) -> None:
         raise ValueError(f"Each run must have a seed of its own; got {listed(seeds)}. One seed twice is one run.")
 
 
-def metrics_in(record: dict[str, Any]) -> dict[str, Any]:
+def metrics_in(record: Mapping[str, object]) -> dict[str, object]:
     return {metric.key: record[metric.key] for metric in METRICS.in_order(record)}
 
 
-def listed(values: Sequence[Any]) -> str:
+def listed(values: Sequence[object]) -> str:
     return ", ".join(map(str, values))

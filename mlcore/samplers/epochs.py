@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 def generator(epoch: int, seed: int) -> np.random.Generator:
@@ -12,7 +11,7 @@ def generator(epoch: int, seed: int) -> np.random.Generator:
     return np.random.default_rng([seed, epoch])
 
 
-def row_labels(owner: str, labels: Any) -> np.ndarray:
+def row_labels(owner: str, labels: ArrayLike) -> np.ndarray:
     """(N,) int64. Raises: ValueError unless there is one whole number per row, and at least one row."""
     array = np.asarray(labels)
     if array.ndim != 1 or len(array) == 0 or array.dtype.kind not in "iu":
