@@ -11,7 +11,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NotRequired, TypedDict, Unpack
 
 KnobValue = bool | int | float | str | None
 KINDS = {float: "float", int: "int", bool: "bool", str: "str"}
@@ -138,11 +138,11 @@ class PartSpec:
     title: str
     family: str
     description: str
-    formula: str
-    paper: str
     params: tuple[Param, ...]
     sizes: tuple[str, ...]
     target: str
+    formula: str = ""
+    paper: str = ""
     aliases: tuple[str, ...] = field(default=())
     unpictured: str = ""
     traits: tuple[str, ...] = ()
@@ -180,7 +180,7 @@ class PartSpec:
         needed = [param.knob.needs for param in self.params if param.knob.needs and values[param.name]]
         return {name: sizes[name] for name in (*self.sizes, *needed) if name in sizes}
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         return asdict(self)
 
     @staticmethod
@@ -195,6 +195,19 @@ class PartSpec:
         return PartSpec(**{**record, **sequences, "params": params, "takes": takes})
 
 
+class PartFacts(TypedDict):
+    """What a part says of itself beside its signature; see PartSpec."""
+
+    title: str
+    family: str
+    formula: NotRequired[str]
+    paper: NotRequired[str]
+    aliases: NotRequired[tuple[str, ...]]
+    unpictured: NotRequired[str]
+    traits: NotRequired[tuple[str, ...]]
+    one_of: NotRequired[tuple[str, ...]]
+
+
 class Registry(Mapping[str, PartSpec]):
     """The declared parts of one room, in the order of their import; `traits` are those that they may have."""
 
@@ -205,26 +218,14 @@ class Registry(Mapping[str, PartSpec]):
         self.traits = tuple(traits)
         self._specs: dict[str, PartSpec] = {spec.key: spec for spec in specs}
 
-    def add(
-        self,
-        key: str,
-        *,
-        title: str,
-        family: str,
-        formula: str = "",
-        paper: str = "",
-        aliases: tuple[str, ...] = (),
-        unpictured: str = "",
-        traits: tuple[str, ...] = (),
-        one_of: tuple[str, ...] = (),
-    ) -> Callable[[type], type]:
+    def add(self, key: str, **facts: Unpack[PartFacts]) -> Callable[[type], type]:
         """Class decorator: declare the class under `key`, and check its knobs whenever it is constructed.
 
         Raises: ValueError for a trait that the room does not have, and a key that is there already.
         """
 
-        def declare(cls: type[Any]) -> type[Any]:
-            for trait in traits:
+        def declare(cls: type) -> type:
+            for trait in facts.get("traits", ()):
                 if trait not in self.traits:
                     near = nearest_word(trait, self.traits) or " This room has none."
                     raise ValueError(f"{self.noun} '{key}': there is no trait '{trait}'.{near}")
@@ -232,22 +233,13 @@ class Registry(Mapping[str, PartSpec]):
                 raise ValueError(f"{self.noun} '{key}' is declared twice: {self._specs[key].target} and {cls}")
             signature, hints = arguments_of(cls)
             params, sizes = read_params(cls, signature, hints)
-            target = f"{cls.__module__}:{cls.__qualname__}"
-            description = inspect.getdoc(cls) or ""
             spec = PartSpec(
-                key,
-                title,
-                family,
-                description,
-                formula,
-                paper,
-                params,
-                sizes,
-                target,
-                aliases,
-                unpictured,
-                traits,
-                one_of=one_of,
+                key=key,
+                description=inspect.getdoc(cls) or "",
+                params=params,
+                sizes=sizes,
+                target=f"{cls.__module__}:{cls.__qualname__}",
+                **facts,
             )
             self._specs[key] = spec
             wrap_constructor(cls, lambda init: checked_constructor(init, spec, signature))
@@ -271,12 +263,13 @@ class Registry(Mapping[str, PartSpec]):
         return len(self._specs)
 
 
-def arguments_of(cls: type[Any]) -> tuple[inspect.Signature, dict[str, Any]]:
+def arguments_of(cls: type) -> tuple[inspect.Signature, dict[str, object]]:
     """A constructor's signature and type hints; its `**` stands for the base's keyword-only arguments that are left.
 
     Left are those that it neither names nor lists in the class attribute `sets_itself`.
     """
-    signature, hints = inspect.signature(cls.__init__), typing.get_type_hints(cls.__init__, include_extras=True)
+    init = constructor_of(cls)
+    signature, hints = inspect.signature(init), typing.get_type_hints(init, include_extras=True)
     rest = [argument for argument in signature.parameters.values() if argument.kind is argument.VAR_KEYWORD]
     base = cls.__base__
     if rest and base is not None and base is not object:
@@ -317,6 +310,10 @@ def kind_of(cls: type, name: str, hint: object) -> str:
     if len(kinds) != 1:
         raise TypeError(f"{cls.__name__}.{name}: a knob's type is float, int, bool or str, or one of them with None")
     return kinds[0]
+
+
+def constructor_of(cls: type[Any]) -> Callable[..., None]:
+    return cls.__init__
 
 
 def wrap_constructor(cls: type[Any], wrap: Callable[[Callable[..., None]], Callable[..., None]]) -> None:

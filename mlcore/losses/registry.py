@@ -14,11 +14,11 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from torch import Tensor, nn
 
-from mlcore.declare import PartSpec, Registry, with_signature, wrap_constructor
+from mlcore.declare import PartFacts, PartSpec, Registry, with_signature, wrap_constructor
 from mlcore.distances import DISTANCES
 from mlcore.reducers import REDUCERS, Reduced
 from mlcore.regularizers import REGULARIZERS
@@ -34,7 +34,9 @@ class LossRegistry(Registry):
     `renamed` maps what another library calls an argument to what it is called here: both names are taken.
     """
 
-    def add(self, key: str, *, renamed: Mapping[str, str] | None = None, **facts: Any) -> Callable[[type], type]:
+    def add(
+        self, key: str, *, renamed: Mapping[str, str] | None = None, **facts: Unpack[PartFacts]
+    ) -> Callable[[type], type]:
         declare_plain = super().add(key, **facts)
 
         def declare(cls: type) -> type:

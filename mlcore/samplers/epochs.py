@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import ArrayLike
+
+
+class Sampler(Protocol):
+    """Which rows each batch of an epoch is made of. `visits_everyone`: an epoch leaves no row out."""
+
+    visits_everyone: bool
+
+    def epoch(self, epoch: int, seed: int) -> np.ndarray:
+        """(batches, batch_size) positions into the training rows."""
+
+    def coverage(self) -> dict[str, int]:
+        """What an epoch visits, against all there is."""
 
 
 def generator(epoch: int, seed: int) -> np.random.Generator:

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from mlcore.declare import Knob
 from mlcore.losses.inputs import checked_embeddings, needed_labels, require_finite
 from mlcore.losses.wrappers.registry import WRAPPERS
-from mlcore.miners.own_copies import Miner, mine_others
+from mlcore.miners.own_copies import mine_others
 from mlcore.reducers import Reduced
 from mlcore.traits import WrapperTrait
-from mlcore.tuples import Pairs, Triplets, all_pairs, as_tuples, to_pairs, to_triplets
+from mlcore.tuples import Miner, Pairs, Triplets, all_pairs, as_tuples, to_pairs, to_triplets
 
 
 @WRAPPERS.add(

@@ -13,9 +13,9 @@ from mlcore.autograd import SavedTensors
 from mlcore.declare import Knob
 from mlcore.losses.wrappers.cross_batch_memory import CrossBatchMemory
 from mlcore.losses.wrappers.registry import WRAPPERS
-from mlcore.miners.own_copies import Miner, mine_others
+from mlcore.miners.own_copies import mine_others
 from mlcore.reducers import Reduced
-from mlcore.tuples import Pairs, all_pairs
+from mlcore.tuples import Miner, Pairs, all_pairs
 
 EFFICIENT = Knob("Each process takes only its own batch as anchors.")
 

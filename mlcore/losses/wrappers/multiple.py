@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from mlcore.losses.wrappers.cross_batch_memory import Miner
 from mlcore.losses.wrappers.registry import WRAPPERS
+from mlcore.tuples import Miner
 
 Key = int | str  # a loss's place in the list, or its name in the dict
 Value = TypeVar("Value")

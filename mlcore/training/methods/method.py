@@ -5,17 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mlcore.evaluation.side import SideTexts
-from mlcore.tuples import Pairs, Triplets, as_tuples
+from mlcore.tuples import Miner, Pairs, Triplets, as_tuples
 
 MakeLoss = Callable[[int], nn.Module]
-Miner = Callable[..., Any]
 EmbedTexts = Callable[[], Mapping[str, SideTexts]]
 
 
@@ -135,7 +134,7 @@ def check(method: TrainingMethod, features: tuple[Tensor, ...], labels: Tensor) 
         )
 
 
-def one_number(loss: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+def one_number(loss: nn.Module, *args: object, **kwargs: object) -> Tensor:
     """What the loss returns. Raises: ValueError if that is no single number."""
     value = loss(*args, **kwargs)
     if not isinstance(value, Tensor) or value.numel() != 1:
