@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import plotly.graph_objects as go
 import streamlit as st
 
@@ -12,7 +10,7 @@ from app.shared.palette import class_colours
 from app.shared.theme import current_theme
 from app.widgets.chart import chart
 from mlcore.catalogue import parts
-from mlcore.declare import PartSpec
+from mlcore.declare import KnobValue, PartSpec
 
 SAMPLES = ("A", "B", "C")
 SHADED = " Shaded: the gap that the margin demands."
@@ -32,7 +30,7 @@ def angle_slider(label: str, key: str, usual: int, *, help: str) -> float:
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def curve(key: str, values: dict[str, Any], moving: curves.Moving, fixed: float) -> curves.Curve:
+def curve(key: str, values: dict[str, KnobValue], moving: curves.Moving, fixed: float) -> curves.Curve:
     spec = parts("losses")[key]
     if moving == "own":
         return curves.own_proxy_curve(spec, values, fixed)
@@ -41,7 +39,7 @@ def curve(key: str, values: dict[str, Any], moving: curves.Moving, fixed: float)
 
 @st.cache_data(max_entries=128, show_spinner=False)
 def penalty(
-    key: str, values: dict[str, Any], moving: curves.Moving, fixed: float, shade: str
+    key: str, values: dict[str, KnobValue], moving: curves.Moving, fixed: float, shade: str
 ) -> tuple[go.Figure, bool]:
     """The picture, and whether a band is shaded in it."""
     spec = parts("losses")[key]
@@ -53,7 +51,7 @@ def penalty(
 
 
 @st.cache_data(max_entries=128, show_spinner=False)
-def sides(key: str, values: dict[str, Any], apart: float, label: int, shade: str) -> tuple[go.Figure, bool]:
+def sides(key: str, values: dict[str, KnobValue], apart: float, label: int, shade: str) -> tuple[go.Figure, bool]:
     """The picture, and whether anything is hatched in it."""
     found = curves.circle(parts("losses")[key], values, apart)
     figure = loss_figures.circle_figure(found, label, SAMPLES, class_colours(SAMPLES, shade), shade)
@@ -61,12 +59,12 @@ def sides(key: str, values: dict[str, Any], apart: float, label: int, shade: str
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def plane(key: str, values: dict[str, Any]) -> curves.Plane:
+def plane(key: str, values: dict[str, KnobValue]) -> curves.Plane:
     return curves.pair_plane(parts("losses")[key], values)
 
 
 @st.cache_data(max_entries=128, show_spinner=False)
-def pushes(key: str, values: dict[str, Any], which: str, here: tuple[float, float], shade: str) -> go.Figure:
+def pushes(key: str, values: dict[str, KnobValue], which: str, here: tuple[float, float], shade: str) -> go.Figure:
     found = plane(key, values)
     most = max(float(found.pull.max()), float(found.push.max())) or 1.0
     words = f"{which} (per rad)"
@@ -74,7 +72,7 @@ def pushes(key: str, values: dict[str, Any], which: str, here: tuple[float, floa
 
 
 @st.cache_data(max_entries=128, show_spinner=False)
-def shares(key: str, values: dict[str, Any], shade: str) -> go.Figure:
+def shares(key: str, values: dict[str, KnobValue], shade: str) -> go.Figure:
     return loss_figures.shares_figure(curves.batch_shares(parts("losses")[key], values), shade)
 
 
@@ -83,7 +81,7 @@ def show(figure: go.Figure, key: str, alt: str, look: str) -> None:
     st.caption(look)
 
 
-def proxy_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
+def proxy_pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
     left, right = st.columns(2, gap="medium")
     shade = current_theme()
     with left:
@@ -124,7 +122,7 @@ def proxy_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
         )
 
 
-def pair_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
+def pair_pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
     """One of three screens: an anchor with one pair that moves, with both, or a whole batch."""
     view = st.segmented_control(
         "Pictures",
@@ -145,7 +143,7 @@ def still_slider(which: str) -> float:
     )
 
 
-def moving_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
+def moving_pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
     pictures: tuple[tuple[curves.Moving, curves.Moving, str], ...] = (
         ("positive", "negative", "Rising to the right: a far positive costs. Flat: it is left alone."),
         ("negative", "positive", "Falling to the right: a near negative costs. Flat: it teaches nothing."),
@@ -162,7 +160,7 @@ def moving_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
             )
 
 
-def plane_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
+def plane_pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
     columns = st.columns(2, gap="medium")
     shown = (
         (
@@ -193,7 +191,7 @@ def plane_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
             )
 
 
-def batch_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
+def batch_pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
     every, one = st.columns([3, 2], gap="medium")
     with every:
         weight_pictures(spec, values)
@@ -209,13 +207,13 @@ def batch_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def weights(key: str, values: dict[str, Any], apart: float, shade: str) -> tuple[go.Figure, str] | None:
+def weights(key: str, values: dict[str, KnobValue], apart: float, shade: str) -> tuple[go.Figure, str] | None:
     """The picture and its sentence; None for a loss that gives single pairs no weight."""
     found = pair_weights.pair_weights(parts("losses")[key], values, apart)
     return None if found is None else (loss_figures.weights_figure(found, shade), pair_weights.summary(found))
 
 
-def weight_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
+def weight_pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
     """How hard the loss pulls on each pair of one batch."""
     shade = current_theme()
     if weights(spec.key, values, CLASSES_APART / 100, shade) is None:
