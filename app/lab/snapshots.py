@@ -12,7 +12,7 @@ import streamlit as st
 from mlcore.runs.attempt import Attempt
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import FrozenHistory
-from mlcore.runs.records import EvaluatedRecord
+from mlcore.runs.records import EvaluatedRecord, NamedNumbers
 
 UMAP, PCA, PCA3, TRUE2, TRUE3 = "umap-2d", "pca-2d", "pca-3d", "true-2d", "true-3d"
 SNAPSHOT = ("embeddings", "pca", "neighbours", "similarities")  # arrays of every snapshot, a row an image
@@ -55,7 +55,7 @@ class Picture:
     points: np.ndarray
     proxies: np.ndarray | None
     proxy_labels: np.ndarray | None
-    faith: dict[str, float] | None
+    faith: NamedNumbers | None
     message: str
 
 
@@ -111,7 +111,7 @@ def _arrays(_attempt: Attempt, path: str, file: str, sha256: str, folder: str) -
     return _attempt.read_arrays({"file": file, "sha256": sha256}, folder)
 
 
-def layout_of(history: FrozenHistory, step: int, count: int) -> tuple[np.ndarray, dict[str, float]] | None:
+def layout_of(history: FrozenHistory, step: int, count: int) -> tuple[np.ndarray, NamedNumbers] | None:
     """The UMAP of a step, (count, 2), with its faithfulness, or None if it is not made (or was damaged)."""
     found = history.layouts.get((UMAP, step))
     if found is None or "file" not in found[1]:
@@ -182,7 +182,7 @@ def waiting_words(history: FrozenHistory, step: int, projector: Mapping[str, obj
     return "PCA while UMAP lays out this step"
 
 
-def faith_of(history: FrozenHistory, method: str, step: int) -> dict[str, float] | None:
+def faith_of(history: FrozenHistory, method: str, step: int) -> NamedNumbers | None:
     found = history.layouts.get((method, step))
     return found[1].get("faith") if found else None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from mlcore.data import ImageTable, load
 from mlcore.runs.attempt import Attempt
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import History, trained_on
+from mlcore.runs.records import FileEntry
 from mlcore.spec.data_split import build_split
 from mlcore.spec.defaults import reads_texts
 from mlcore.spec.run_spec import RunSpec
@@ -181,7 +181,7 @@ class WordSearch:
 
 def answer(
     run: RunFolder, words: str, *, count: int = 10, side: str = "held_out", untrained: bool = False
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """What the words find, as plain values: `found` the nearest first, `unheard` the words of no training text.
 
     Raises: ValueError as `WordSearch` does, and for an untrained state whose picture is gone.
@@ -210,7 +210,7 @@ def texts_of(spec: RunSpec, table: ImageTable) -> Texts:
     return offered.taken(str(spec.method.params["texts"]))
 
 
-def checkpoints(run: RunFolder) -> list[tuple[Attempt, dict[str, Any]]]:
+def checkpoints(run: RunFolder) -> list[tuple[Attempt, FileEntry]]:
     """Every checkpoint of a run, the newest first."""
     return [(attempt, entry) for attempt in reversed(run.attempts()) for entry in reversed(attempt.checkpoints())]
 

@@ -8,7 +8,7 @@ counted. Fields that a later version adds are let through.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, NotRequired
+from typing import Annotated, Literal, NotRequired, TypeGuard
 
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
@@ -126,6 +126,16 @@ class RemovedFile(TypedDict):
     file: str
 
 
+class FileEntry(TypedDict, total=False):
+    """A line of an attempt's manifest: a StoredFile, a RemovedFile, or the step from which the attempt goes on."""
+
+    kind: str
+    step: Count
+    file: str
+    sha256: str
+    removed: bool
+
+
 class LayoutEntry(TypedDict):
     """One of a file with its faithfulness, the faithfulness alone, or the reason why there is none."""
 
@@ -208,13 +218,13 @@ def has_shape(record: object, shape: type) -> bool:
     return True
 
 
-def is_event(record: Mapping[str, object]) -> bool:
+def is_event(record: Mapping[str, object]) -> TypeGuard[EventRecord]:
     """Whether an event is whole; one of a kind that nothing reads need only say its step."""
     kind = record.get("kind")
     return isinstance(kind, str) and has_shape(record, EVENTS.get(kind, OtherRecord))
 
 
-def is_file_entry(record: Mapping[str, object]) -> bool:
+def is_file_entry(record: Mapping[str, object]) -> TypeGuard[FileEntry]:
     """Whether a line of an attempt's manifest is whole."""
     if "removed" in record:
         return has_shape(record, RemovedFile)
@@ -222,7 +232,7 @@ def is_file_entry(record: Mapping[str, object]) -> bool:
     return isinstance(kind, str) and (kind not in FILES or has_shape(record, FILES[kind]))
 
 
-def is_layout_entry(record: Mapping[str, object]) -> bool:
+def is_layout_entry(record: Mapping[str, object]) -> TypeGuard[LayoutEntry]:
     """Whether a line of the projector's manifest is whole."""
     if not has_shape(record, LayoutEntry):
         return False

@@ -57,7 +57,7 @@ class MapFrame:
     neighbour_notes: tuple[str, ...] = ()
     picked: int | None = None
     hidden_classes: tuple[int, ...] = ()
-    faith: dict[str, float] | None = None
+    faith: Mapping[str, float | None] | None = None
     message: str = ""
     theme: Literal["light", "dark"] = "light"
     camera: Literal["hold", "follow"] = "follow"
