@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from mlcore.data import ImageTable
 from mlcore.declare import nearest_word
+from mlcore.evaluation.mean_std import Figures
 from mlcore.evaluation.metrics import METRICS, PRIMARY
 from mlcore.evaluation.testers import TESTERS
 from mlcore.runs.checkpoints import last_checkpoint
@@ -43,6 +45,31 @@ class Question:
     pca: int | None
 
 
+OneClass = TypedDict(
+    "OneClass",
+    {"class": str, "images": int, "figures": Mapping[str, float], "untrained": Mapping[str, float] | None},
+)
+
+
+class Evaluation(TypedDict):
+    """What `evaluate_run` answers, as plain values."""
+
+    run_id: str
+    name: str
+    dataset: str
+    step: int
+    tester: str
+    reference: str
+    side: str
+    pca: int | None
+    images: int
+    classes: int
+    figures: Figures
+    untrained: Figures | None
+    no_training: Figures | None
+    per_class: list[OneClass] | None
+
+
 def evaluate_run(
     run: RunFolder,
     *,
@@ -52,7 +79,7 @@ def evaluate_run(
     pca: int | None = None,
     per_class: bool = False,
     untrained: bool = False,
-) -> dict[str, object]:
+) -> Evaluation:
     """Rebuild a run's model from its last checkpoint, embed a whole side of its split and measure everything.
 
     `tester` is a key of TESTERS or its short name. `reference` is what is searched: the side itself, both sides of the
@@ -82,9 +109,13 @@ def evaluate_run(
         before, found_before = measure_side(*rebuild_run(run, None), question, per_class) if untrained else (None, {})
     rows = rows_asking(prepared, question)
     sizes = np.bincount(prepared.table.labels[rows], minlength=len(prepared.table.class_names))
-    classes = [
-        {"class": prepared.table.class_names[number], "images": int(sizes[number]), "figures": metrics}
-        | {"untrained": found_before.get(number)}
+    classes: list[OneClass] = [
+        {
+            "class": prepared.table.class_names[number],
+            "images": int(sizes[number]),
+            "figures": metrics,
+            "untrained": found_before.get(number),
+        }
         for number, metrics in sorted(found.items(), key=lambda item: (item[1][PRIMARY], item[0]))
     ]
     return {
@@ -92,7 +123,10 @@ def evaluate_run(
         "name": run.title(),
         "dataset": prepared.table.key,
         "step": step,
-        **asdict(question),
+        "tester": question.tester,
+        "reference": question.reference,
+        "side": question.side,
+        "pca": question.pca,
         "images": len(rows),
         "classes": int((sizes > 0).sum()),
         "figures": named,
@@ -102,7 +136,7 @@ def evaluate_run(
     }
 
 
-def no_training(run: RunFolder, prepared: Prepared, question: Question) -> Mapping[str, float | None] | None:
+def no_training(run: RunFolder, prepared: Prepared, question: Question) -> Figures | None:
     """What the run's first look told of the backbone's own features, if it was asked the same question."""
     reference = "self" if prepared.split.queries is None else "gallery"
     usual = Question(SHORT_NAMES["global"], reference, "held_out", None)
@@ -144,7 +178,7 @@ def rebuild_run(run: RunFolder, checkpoint: bytes | None) -> tuple[Prepared, int
 
 def measure_side(
     prepared: Prepared, step: int, question: Question, per_class: bool
-) -> tuple[dict[str, object], dict[int, dict[str, object]]]:
+) -> tuple[Figures, dict[int, dict[str, float]]]:
     """A side's metrics by name, and (if `per_class`) those of each of its classes by number."""
     check_fit(prepared, question)
     side = question.side

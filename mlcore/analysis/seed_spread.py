@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
-from mlcore.evaluation.mean_std import differing, gains, spread_of
+from mlcore.evaluation.mean_std import Spread, differing, gains, spread_of
 from mlcore.evaluation.metrics import METRICS
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import History, trained_on
+from mlcore.runs.records import NamedNumbers
 from mlcore.runs.states import RunState
 
 
-def spread_of_runs(runs: Sequence[RunFolder]) -> dict[str, object]:
+class SpreadRecord(TypedDict):
+    mean: float | None
+    std: float | None
+    values: list[float | None]
+
+
+class SeedSpread(TypedDict):
+    """What `spread_of_runs` answers, as plain values."""
+
+    run_ids: list[str]
+    name: str
+    seeds: list[int]
+    step: int
+    no_training: dict[str, SpreadRecord]
+    before: dict[str, SpreadRecord]
+    after: dict[str, SpreadRecord]
+    gain: dict[str, SpreadRecord]
+
+
+def spread_of_runs(runs: Sequence[RunFolder]) -> SeedSpread:
     """How far the held-out metrics of runs lie apart that differ in their seed only.
 
     The answer is plain: `run_ids`, `seeds`, `step`, and for `no_training` (the backbone's own features), `before`
@@ -43,16 +64,15 @@ def spread_of_runs(runs: Sequence[RunFolder]) -> dict[str, object]:
         "name": runs[0].spec.changed({"name": ""}).title(),
         "seeds": [run.spec.seed for run in runs],
         "step": steps[0],
-        **{
-            when: {name: found._asdict() for name, found in spread_of(records).items()}
-            for when, records in (
-                ("no_training", none),
-                ("before", before),
-                ("after", after),
-                ("gain", gains(after, before)),
-            )
-        },
+        "no_training": plain(spread_of(none)),
+        "before": plain(spread_of(before)),
+        "after": plain(spread_of(after)),
+        "gain": plain(spread_of(gains(after, before))),
     }
+
+
+def plain(spreads: Mapping[str, Spread]) -> dict[str, SpreadRecord]:
+    return {name: {"mean": one.mean, "std": one.std, "values": one.values} for name, one in spreads.items()}
 
 
 def check_alike(runs: Sequence[RunFolder]) -> None:
@@ -69,7 +89,7 @@ def check_alike(runs: Sequence[RunFolder]) -> None:
         raise ValueError(f"Each run must have a seed of its own; got {listed(seeds)}. One seed twice is one run.")
 
 
-def metrics_in(record: Mapping[str, object]) -> dict[str, object]:
+def metrics_in(record: NamedNumbers) -> NamedNumbers:
     return {metric.key: record[metric.key] for metric in METRICS.in_order(record)}
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -39,6 +40,16 @@ class Hit:
     class_name: str
     image_name: str
     text: str
+
+    def record(self) -> HitRecord:
+        return {
+            "row": self.row,
+            "place": self.place,
+            "similarity": self.similarity,
+            "class_name": self.class_name,
+            "image_name": self.image_name,
+            "text": self.text,
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,9 +190,29 @@ class WordSearch:
         return None
 
 
-def answer(
-    run: RunFolder, words: str, *, count: int = 10, side: str = "held_out", untrained: bool = False
-) -> dict[str, object]:
+class HitRecord(TypedDict):
+    row: int
+    place: int
+    similarity: float
+    class_name: str
+    image_name: str
+    text: str
+
+
+class Answer(TypedDict):
+    """What `answer` gives, as plain values."""
+
+    run_id: str
+    name: str
+    words: str
+    side: str
+    step: int
+    text_step: int
+    unheard: list[str]
+    found: list[HitRecord]
+
+
+def answer(run: RunFolder, words: str, *, count: int = 10, side: str = "held_out", untrained: bool = False) -> Answer:
     """What the words find, as plain values: `found` the nearest first, `unheard` the words of no training text.
 
     Raises: ValueError as `WordSearch` does, and for an untrained state whose picture is gone.
@@ -199,7 +230,7 @@ def answer(
         "step": moment.step,
         "text_step": moment.text_step,
         "unheard": search.unheard(words),
-        "found": [asdict(hit) for hit in found],
+        "found": [hit.record() for hit in found],
     }
 
 
