@@ -66,7 +66,7 @@ def fields_of(hint: object) -> Mapping[str, FieldInfo] | None:
     return None
 
 
-def kept_fields(section: str, record: dict[str, Any]) -> dict[str, object]:
+def kept_fields(section: str, record: Mapping[str, Any]) -> dict[str, object]:
     """What stays when a part is exchanged for another: everything but its key and its knobs."""
     dropped = {"key", "params", "fingerprint"}
     return {name: value for name, value in (record.get(section) or {}).items() if name not in dropped}
