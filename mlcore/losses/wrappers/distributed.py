@@ -116,6 +116,7 @@ class DistributedMinerWrapper(nn.Module):
     `efficient`, anchors are positions in the rank's own batch.
 
     Shapes: as the miner. With one process, or none, it is the plain miner.
+    Raises: ValueError for a reference without labels.
     """
 
     def __init__(self, miner: Miner, efficient: Annotated[bool, EFFICIENT] = False) -> None:
@@ -128,13 +129,17 @@ class DistributedMinerWrapper(nn.Module):
         self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor | None = None, ref_labels: Tensor | None = None
     ) -> tuple[Tensor, ...] | None:
         """Return the miner's tuples."""
-        reference = () if ref_emb is None else (ref_emb, ref_labels)
+        if ref_emb is not None and ref_labels is None:
+            raise ValueError(
+                "DistributedMinerWrapper: ref_labels must be given with ref_emb; got None. Pass one class number per row."
+            )
+        reference = () if ref_emb is None or ref_labels is None else (ref_emb, ref_labels)
         if world_size() == 1:
             return self.miner(embeddings, labels, *reference)
         if not self.efficient:
-            return self.miner(*(gathered_if_given(rows) for rows in (embeddings, labels, *reference)))
+            return self.miner(*(gathered(rows) for rows in (embeddings, labels, *reference)))
         if reference:
-            return self.miner(embeddings, labels, *(gathered_if_given(rows) for rows in reference))
+            return self.miner(embeddings, labels, *(gathered(rows) for rows in reference))
         own = own_places(len(labels), labels.device)
         return mine_others(self.miner, embeddings, labels, gathered(embeddings), gathered(labels), own)
 
