@@ -15,8 +15,8 @@ from mlcore.data import ImageTable
 from mlcore.declare import Registry
 from mlcore.distances import DISTANCES
 from mlcore.losses import LOSSES
-from mlcore.losses.wrappers.distributed import WRAPPERS
 from mlcore.losses.wrappers.multiple import MultipleLosses
+from mlcore.losses.wrappers.registry import WRAPPERS
 from mlcore.miners import MINERS, SUBSET_MINERS
 from mlcore.reducers import REDUCERS
 from mlcore.regularizers import REGULARIZERS

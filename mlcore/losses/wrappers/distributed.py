@@ -131,7 +131,7 @@ class DistributedMinerWrapper(nn.Module):
         """Return the miner's tuples."""
         if ref_emb is not None and ref_labels is None:
             raise ValueError(
-                "DistributedMinerWrapper: ref_labels must be given with ref_emb; got None. Pass one class number per row."
+                "DistributedMinerWrapper: ref_labels must be given with ref_emb; got None. Pass one class per row."
             )
         reference = () if ref_emb is None or ref_labels is None else (ref_emb, ref_labels)
         if world_size() == 1:

@@ -13,10 +13,10 @@ from mlcore.declare import Knob
 from mlcore.distances import Distance, LpDistance
 from mlcore.losses.inputs import outside_autocast
 from mlcore.losses.proxy_loss import ScoresClasses
-from mlcore.training.methods.method import MakeLoss, MethodBatch, Miner, Outcome, TrainingMethod, one_number, outcome_of
+from mlcore.training.methods.method import MakeLoss, MethodBatch, Outcome, TrainingMethod, one_number, outcome_of
 from mlcore.training.methods.registry import METHODS
 from mlcore.traits import MethodTrait
-from mlcore.tuples import Pairs, Triplets, all_pairs
+from mlcore.tuples import Miner, Pairs, Triplets, all_pairs
 
 
 @METHODS.add(

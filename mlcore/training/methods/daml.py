@@ -15,7 +15,6 @@ from mlcore.miners.draws import SEED
 from mlcore.training.methods.method import (
     MakeLoss,
     MethodBatch,
-    Miner,
     Outcome,
     TrainingMethod,
     one_number,
@@ -23,7 +22,7 @@ from mlcore.training.methods.method import (
     takes_reference,
 )
 from mlcore.training.methods.registry import METHODS
-from mlcore.tuples import Triplets, label_masks
+from mlcore.tuples import Miner, Triplets, label_masks
 
 
 @METHODS.add(

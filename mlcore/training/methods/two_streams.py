@@ -10,13 +10,13 @@ from mlcore.declare import Knob
 from mlcore.training.methods.method import (
     MakeLoss,
     MethodBatch,
-    Miner,
     Outcome,
     TrainingMethod,
     refuse_without_reference,
 )
 from mlcore.training.methods.registry import METHODS
 from mlcore.traits import MethodTrait
+from mlcore.tuples import Miner
 
 
 @METHODS.add(
