@@ -24,7 +24,7 @@ from app.shared.controls import (
 from app.shared.data_split import HELD_OUT_HELP, SEED_HELP, SHARE_HELP, show_split, split_choice_of, split_ways
 from app.shared.draft import LESSON, WIDGET, Draft
 from app.shared.lessons import LESSONS, find_lesson
-from app.shared.stored_widgets import one_of, value_widget
+from app.shared.stored_widgets import NumberLook, one_of, value_widget
 from app.shared.text import count, look_up_words, plain
 from app.widgets.tiles import Row, Tile, atlas_carrier, image_tiles
 from mlcore.catalogue import parts
@@ -389,7 +389,7 @@ def optimizer_choice(draft: Draft) -> None:
     number_setting(draft, "seed", "Seed", 0, 2**31 - 1, help="Of weights, batches and augmentation.")
     optimizers = parts("optimizers")
     list_setting(draft, "optimizer.name", "Optimiser", titles_of(optimizers), help=summary_of(optimizers))
-    rates = {"format": "%.2g", "step": None}
+    rates: NumberLook = {"format": "%.2g", "step": None}
     st.caption("Learning rates")
     if draft.get("backbone.freeze") != "everything":
         number_setting(draft, "optimizer.backbone_lr", "of the backbone", 0.0, 10.0, **rates)
