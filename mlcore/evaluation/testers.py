@@ -82,7 +82,7 @@ class GlobalEmbeddingSpaceTester:
         data_device: torch.device | str | None = None,
         data_and_label_getter: Callable[[Any], tuple[Tensor, ...]] | None = None,
         label_hierarchy_level: int | str | Sequence[int] = 0,
-        end_of_testing_hook: Callable[[GlobalEmbeddingSpaceTester], object] | None = None,
+        end_of_testing_hook: Callable[..., object] | None = None,
         *,
         ks: Sequence[int] = (1, 2, 4, 8),
         depth: Annotated[int | None, DEPTH] = None,
