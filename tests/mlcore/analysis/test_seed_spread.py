@@ -61,7 +61,7 @@ def test_spread_is_of_the_first_and_last_look_of_each_run(trained):
 
 def test_a_figure_of_the_end_alone_is_told_without_a_beginning():
     one = {"mean": 0.5, "std": 0.1, "values": [0.4, 0.6]}
-    nothing = {"before": {"nmi": one}, "after": {"nmi": one, "map": one}, "gain": {"nmi": one}}
+    nothing = {"no_training": {}, "before": {"nmi": one}, "after": {"nmi": one, "map": one}, "gain": {"nmi": one}}
     words = spread_in_words({"name": "Run", "seeds": [0, 1], "step": 3} | nothing)
     assert words.splitlines()[1].split() == ["metric", "before", "after", "change"]
     assert words.splitlines()[-1].split() == ["map", "-", "0.500", "±", "0.100", "-"]
