@@ -231,7 +231,7 @@ class Registry(Mapping[str, PartSpec]):
                     raise ValueError(f"{self.noun} '{key}': there is no trait '{trait}'.{near}")
             if key in self._specs:
                 raise ValueError(f"{self.noun} '{key}' is declared twice: {self._specs[key].target} and {cls}")
-            signature, hints = arguments_of(cls)
+            signature, hints = constructor_arguments(cls)
             params, sizes = read_params(cls, signature, hints)
             target = f"{cls.__module__}:{cls.__qualname__}"
             description = inspect.getdoc(cls) or ""
@@ -251,7 +251,7 @@ class Registry(Mapping[str, PartSpec]):
                 one_of=one_of,
             )
             self._specs[key] = spec
-            cls.__init__ = checked_constructor(cls, spec, signature)
+            cls.__init__ = checking_constructor(cls, spec, signature)
             return cls
 
         return declare
@@ -272,7 +272,7 @@ class Registry(Mapping[str, PartSpec]):
         return len(self._specs)
 
 
-def arguments_of(cls: type[Any]) -> tuple[inspect.Signature, dict[str, Any]]:
+def constructor_arguments(cls: type[Any]) -> tuple[inspect.Signature, dict[str, Any]]:
     """A constructor's signature and type hints; its `**` stands for the base's keyword-only arguments that are left.
 
     Left are those that it neither names nor lists in the class attribute `sets_itself`.
@@ -281,7 +281,7 @@ def arguments_of(cls: type[Any]) -> tuple[inspect.Signature, dict[str, Any]]:
     rest = [argument for argument in signature.parameters.values() if argument.kind is argument.VAR_KEYWORD]
     base = cls.__base__
     if rest and base is not None and base is not object:
-        above, hints_above = arguments_of(base)
+        above, hints_above = constructor_arguments(base)
         if not any(argument.kind is argument.VAR_KEYWORD for argument in above.parameters.values()):
             inherited = [
                 argument
@@ -306,13 +306,13 @@ def read_params(
         hint: Any = hints.get(name)
         knobs = [extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, Knob)]
         if knobs:
-            params.append(Param(name, kind_of(cls, name, hint.__origin__), argument.default, knobs[0]))
+            params.append(Param(name, parameter_kind(cls, name, hint.__origin__), argument.default, knobs[0]))
         elif argument.default is argument.empty:
             sizes.append(name)
     return tuple(params), tuple(sizes)
 
 
-def kind_of(cls: type, name: str, hint: Any) -> str:
+def parameter_kind(cls: type, name: str, hint: Any) -> str:
     """'float', 'int', 'bool' or 'str' for a type or `type | None`."""
     kinds = [KINDS[option] for option in (typing.get_args(hint) or (hint,)) if option in KINDS]
     if len(kinds) != 1:
@@ -320,7 +320,7 @@ def kind_of(cls: type, name: str, hint: Any) -> str:
     return kinds[0]
 
 
-def checked_constructor(cls: type[Any], spec: PartSpec, signature: inspect.Signature) -> Callable[..., None]:
+def checking_constructor(cls: type[Any], spec: PartSpec, signature: inspect.Signature) -> Callable[..., None]:
     """The class's `__init__`, refusing misspelt arguments and values outside their knob's range, with the cure."""
     init = cls.__init__
     params = {param.name: param for param in spec.params}

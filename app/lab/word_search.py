@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from app.server import torch_is_ready
-from app.shared.text import metric_value, plain
+from app.shared.text import escape_markdown, metric_value
 from app.widgets.tiles import Row, Strip, Tile, image_tiles
 from mlcore.evaluation.metrics import METRICS, Family
 from mlcore.runs.folder import RunFolder
@@ -44,13 +44,15 @@ def words_panel(
         return None
     state = f"{max(past.snapshots)} {run.state}"
     try:
-        found = findings(str(run.path), state, words, side)
+        found = cached_hits(str(run.path), state, words, side)
     except ValueError as error:
-        st.warning(plain(str(error), 400), icon=":material/search_off:")
+        st.warning(escape_markdown(str(error), 400), icon=":material/search_off:")
         return None
     if found["unheard"]:
-        st.caption(f"In no training text: {plain(', '.join(found['unheard']), 200)}. What comes back may be chance.")
-    row = Row("", "", (), tuple(strip(title, hits, words) for title, hits in found["strips"].items()))
+        st.caption(
+            f"In no training text: {escape_markdown(', '.join(found['unheard']), 200)}. What comes back may be chance."
+        )
+    row = Row("", "", (), tuple(hits_strip(title, hits, words) for title, hits in found["strips"].items()))
     pressed = image_tiles([row], atlas_key=atlas_key, key="lab.words_found", size=40)
     moment, hits = list(found["strips"].items())[-1]
     st.caption(f"{moment}: {nearest_texts(hits)}")
@@ -65,7 +67,7 @@ def warming_up() -> None:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def search_of(path: str, state: str) -> Any:
+def cached_word_search(path: str, state: str) -> Any:
     """The run's search, as its newest checkpoint has it in this state."""
     from mlcore.analysis.word_search import WordSearch
 
@@ -73,9 +75,9 @@ def search_of(path: str, state: str) -> Any:
 
 
 @st.cache_data(max_entries=64, show_spinner="Reading the words")
-def findings(path: str, state: str, words: str, side: str) -> dict[str, Any]:
+def cached_hits(path: str, state: str, words: str, side: str) -> dict[str, Any]:
     """`strips`: hits by title, the latest last; `unheard`: the words that no training text has."""
-    search = search_of(path, state)
+    search = cached_word_search(path, state)
     moments = {"Before training": search.before}
     if search.now is not None:
         moments[f"Step {search.now.step}"] = search.now
@@ -85,7 +87,7 @@ def findings(path: str, state: str, words: str, side: str) -> dict[str, Any]:
     return {"strips": strips, "unheard": search.unheard(words)}
 
 
-def strip(title: str, hits: list[Any], words: str) -> Strip:
+def hits_strip(title: str, hits: list[Any], words: str) -> Strip:
     """Hits as tiles; framed are those whose text, or class, has all the words."""
     asked = set(words.casefold().split())
     tiles = []
@@ -102,7 +104,7 @@ def nearest_texts(hits: list[Any]) -> str:
     best: dict[str, float] = {}
     for hit in hits:
         best.setdefault(hit.text or hit.class_name, hit.similarity)
-    told = [f"{plain(text, 60)} ({cosine:.2f})" for text, cosine in list(best.items())[:TOLD]]
+    told = [f"{escape_markdown(text, 60)} ({cosine:.2f})" for text, cosine in list(best.items())[:TOLD]]
     return " · ".join(told)
 
 

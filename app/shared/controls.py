@@ -8,11 +8,19 @@ from typing import Any
 
 import streamlit as st
 
-from app.shared.datasets import room_of
+from app.shared.datasets import section_registry
 from app.shared.draft import WIDGET, Draft
-from app.shared.stored_widgets import act_button, line_of_text, on_or_off, one_of, one_of_few, slid_number, typed_number
+from app.shared.stored_widgets import (
+    act_button,
+    line_of_text,
+    on_or_off,
+    slid_number,
+    stored_number_input,
+    stored_segments,
+    stored_selectbox,
+)
 from app.shared.text import look_up_words
-from mlcore.catalogue import parts
+from mlcore.catalogue import registry
 from mlcore.declare import Param, PartSpec
 from mlcore.spec.defaults import PART_ROOMS, WEIGHTED
 
@@ -25,12 +33,12 @@ def part_choice(
     draft: Draft, section: str, label: str, *, help: str | None = None, without: tuple[str, ...] = ()
 ) -> PartSpec:
     """A list of the parts of a room, but those that it is `without`; returns the chosen one."""
-    room = {name: part for name, part in room_of(section).items() if name not in without}
+    room = {name: part for name, part in section_registry(section).items() if name not in without}
     keys = sorted(room, key=lambda name: room[name].title.lower()) if len(room) > IN_ORDER else list(room)
     title = look_up_words({name: room[name].title for name in keys})
-    chosen = one_of(f"{WIDGET}{section}", label, keys, draft.get(section), words=title, help=help)
+    chosen = stored_selectbox(f"{WIDGET}{section}", label, keys, draft.get(section), words=title, help=help)
     draft.choose(section, chosen)
-    return room_of(section)[chosen]
+    return section_registry(section)[chosen]
 
 
 def optional_part(draft: Draft, section: str, label: str, without: str, keys: list[str], *, help: str) -> None:
@@ -38,14 +46,14 @@ def optional_part(draft: Draft, section: str, label: str, without: str, keys: li
 
     A part that does not fit any more is left out; where none fits, nothing is offered.
     """
-    room = parts(PART_ROOMS[section])
+    room = registry(PART_ROOMS[section])
     if draft.get(section) is not None and draft.get(section) not in keys:
         draft.choose(section, None)
     if not keys:
         return
     ordered = sorted(keys, key=lambda name: room[name].title.lower())
     titles = {LEFT_OUT: without} | {name: room[name].title for name in ordered}
-    chosen = one_of(
+    chosen = stored_selectbox(
         f"{WIDGET}{section}",
         label,
         list(titles),
@@ -105,7 +113,7 @@ def knob_widget(param: Param, value: Any, name: str) -> Any:
     if knob.none:
         return optional_widget(param, value, name)
     if knob.choices:
-        return one_of(name, knob_label(param, value), knob.choices, value, help=knob.text)
+        return stored_selectbox(name, knob_label(param, value), knob.choices, value, help=knob.text)
     if param.kind == "bool":
         return on_or_off(name, knob_label(param, value), value, help=knob.text)
     if param.kind == "str":
@@ -124,7 +132,7 @@ def number_widget(param: Param, value: float, name: str) -> float:
         return knob_label(param, shown)
 
     if low is None or high is None or knob.log:
-        return typed_number(name, label, low, high, kind(value), step=1 if kind is int else None, **options)
+        return stored_number_input(name, label, low, high, kind(value), step=1 if kind is int else None, **options)
     step = 1 if kind is int else nice_step((high - low) / SLIDER_STEPS)
     return slid_number(name, label, low, high, kind(value), step=step, **options)
 
@@ -160,7 +168,7 @@ def nice_step(rough: float) -> float:
 
 def choice_setting(draft: Draft, name: str, label: str, options: dict[Any, str], *, help: str | None = None) -> Any:
     """One of a few values of a setting, side by side."""
-    value = one_of_few(
+    value = stored_segments(
         f"{WIDGET}{name}",
         label,
         list(options),
@@ -175,7 +183,9 @@ def choice_setting(draft: Draft, name: str, label: str, options: dict[Any, str],
 
 def list_setting(draft: Draft, name: str, label: str, options: dict[Any, str], *, help: str | None = None) -> Any:
     """One of several values of a setting, in a list."""
-    value = one_of(f"{WIDGET}{name}", label, list(options), draft.get(name), words=look_up_words(options), help=help)
+    value = stored_selectbox(
+        f"{WIDGET}{name}", label, list(options), draft.get(name), words=look_up_words(options), help=help
+    )
     draft.set(name, value)
     return value
 
@@ -201,6 +211,6 @@ def optional_number_setting(
 
 def number_setting(draft: Draft, name: str, label: str, low: float, high: float, **options: Any) -> Any:
     """A number of the draft, typed in."""
-    value = typed_number(f"{WIDGET}{name}", label, low, high, type(low)(draft.get(name)), **options)
+    value = stored_number_input(f"{WIDGET}{name}", label, low, high, type(low)(draft.get(name)), **options)
     draft.set(name, value)
     return value

@@ -8,11 +8,11 @@ from typing import Any
 
 import streamlit as st
 
-from app.shared.datasets import image_sets, room_of
+from app.shared.datasets import image_sets, section_registry
 from app.shared.lessons import find_lesson
-from app.shared.text import plain
+from app.shared.text import escape_markdown
 from app.shared.url import sync_query_params, went_back
-from mlcore.catalogue import parts
+from mlcore.catalogue import registry
 from mlcore.declare import Param, PartSpec
 from mlcore.spec.defaults import PART_ROOMS, follow
 from mlcore.spec.run_spec import RunSpec
@@ -116,7 +116,9 @@ class Draft:
 
     @staticmethod
     def _part_of(section: str, key: str | None) -> PartSpec | None:
-        return None if key is None else image_sets().get(key) if section == "dataset" else room_of(section)[key]
+        return (
+            None if key is None else image_sets().get(key) if section == "dataset" else section_registry(section)[key]
+        )
 
     def _params_of(self, section: str, key: str | None) -> tuple[Param, ...]:
         part = self._part_of(section, key)
@@ -186,7 +188,7 @@ def draft_from_url() -> dict[str, Any]:
     try:
         return read_url()
     except ValueError as error:
-        st.toast(f"The link's settings cannot be used: {plain(str(error), 600)}", icon=":material/link_off:")
+        st.toast(f"The link's settings cannot be used: {escape_markdown(str(error), 600)}", icon=":material/link_off:")
         return default_settings()
 
 
@@ -200,7 +202,7 @@ def read_url() -> dict[str, Any]:
     }  # where "none" is one of them
     found = {name: text if name in words and text == "none" else parse_url_text(text) for name, text in found.items()}
     settings = RunSpec.read({}).changed(found or (chosen.settings if chosen else {})).settings()
-    others = [key for key in url.get(OTHERS_NAME, "").split(",") if key in parts("losses")]
+    others = [key for key in url.get(OTHERS_NAME, "").split(",") if key in registry("losses")]
     return settings | ({LESSON: chosen.key} if chosen else {}) | ({OTHERS: others} if others else {})
 
 

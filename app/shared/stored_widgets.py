@@ -63,7 +63,7 @@ def distinct_labels(options: Sequence[Any], words: Callable[[Any], str]) -> Call
     return lambda option: texts[option] if option in texts else words(option)
 
 
-def one_of(
+def stored_selectbox(
     name: str, label: str, options: Sequence[Any], kept: Any, *, words: Callable[[Any], str] = str, **more: Any
 ) -> Any:
     """A list with the kept value chosen; if it is not among the options, none is, and the list says so."""
@@ -79,7 +79,7 @@ def one_of(
     return value_widget(draw, name, kept)
 
 
-def one_of_few(
+def stored_segments(
     name: str, label: str, options: Sequence[Any], kept: Any, *, words: Callable[[Any], str] = str, **more: Any
 ) -> Any:
     """The same for a few options, side by side."""
@@ -94,7 +94,7 @@ def one_of_few(
     return value_widget(draw, name, kept)
 
 
-def several_of(
+def stored_multiselect(
     name: str,
     label: str,
     options: Sequence[Any],
@@ -124,7 +124,9 @@ def line_of_text(name: str, label: str, kept: str, **more: Any) -> str:
 Label = str | Callable[[float], str]  # of a number: also one that says the number in other words
 
 
-def typed_number(name: str, label: Label, low: float | None, high: float | None, kept: float, **more: Any) -> float:
+def stored_number_input(
+    name: str, label: Label, low: float | None, high: float | None, kept: float, **more: Any
+) -> float:
     """A number field. A kept value beyond its bounds is shown as it is: the bounds give way."""
     return _number(st.number_input, name, label, low, high, kept, more)
 

@@ -25,7 +25,7 @@ from typing import IO, Any, Self
 import numpy as np
 
 from mlcore.data.decoding import BOX_CUT, BRIGHTER, DAMAGED_EXIF, ON_BLACK, ONE_COLOUR, UNCOVERED
-from mlcore.data.fingerprint import arrays_of, fingerprint_of, stamp_of
+from mlcore.data.fingerprint import array_files, compute_fingerprint, set_stamp
 from mlcore.data.natural_order import natural_key
 from mlcore.data.sources.entries import Found, LeftOut
 from mlcore.disk.atomic import DiskFull, make_folders, read_json, replace_file, replace_json, sync_folder, write_all
@@ -91,7 +91,7 @@ class SetWriter:
         self._lock = lock
         self._pending: list[bytes] = []
         self._checkpointed = time.monotonic()
-        forget_shared(self.folder)
+        unlink_shared_arrays(self.folder)
         self._journal = os.open(self.folder / "journal.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         self._cut_journal()
         self.taken, self.left = self._counts()
@@ -186,7 +186,7 @@ class SetWriter:
         write_table(self.folder / "index.parquet", index)
         write_table(self.folder / "left_out.parquet", left)
         class_order = order_of_classes(index.label.unique().tolist())
-        fingerprint = fingerprint_of(self.folder, class_order)
+        fingerprint = compute_fingerprint(self.folder, class_order)
         record = {
             "schema": SCHEMA,
             "id": f"set-{fingerprint[:12]}",
@@ -196,7 +196,7 @@ class SetWriter:
             "side": self.side,
             "mode": "grey" if self.channels == 1 else "RGB",
             "fingerprint": fingerprint,
-            "stamp": stamp_of(self.folder),
+            "stamp": set_stamp(self.folder),
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
             "options": dict(options),
             "notes": [
@@ -254,7 +254,7 @@ class SetWriter:
             share_arrays(first, self.folder)
             told = f"{SAME_IMAGES} '{str(there.get('title', ''))[:60]}' ({first.name}); they are stored once."
             record["notes"] = [told, *record["notes"]]
-            record["stamp"] = stamp_of(self.folder)
+            record["stamp"] = set_stamp(self.folder)
         target = self.root / record["id"]
         for number in itertools.count(2):
             if not target.exists():
@@ -373,7 +373,7 @@ class SetWriter:
 
 
 @dataclass(frozen=True)
-class Unfinished:
+class UnfinishedImport:
     """An import that was begun and is no set yet: its folder, what it imports, and how much room it takes, in bytes.
 
     `path` is None where it is not known any more. `title`, `key`, `knobs` and `options` are those it was asked for,
@@ -390,15 +390,15 @@ class Unfinished:
     held: bool
 
 
-def unfinished(root: Path) -> list[Unfinished]:
+def list_unfinished(root: Path) -> list[UnfinishedImport]:
     """The imports under a data root that were begun and not ended, in the order of their folders' names."""
     return [begun for folder in sorted(root.glob(".import-*")) if (begun := look_at(folder)) is not None]
 
 
-def remove_unfinished(root: Path) -> list[Unfinished]:
+def remove_unfinished(root: Path) -> list[UnfinishedImport]:
     """Remove those that nobody is at; returns what was removed. To import such images again begins anew."""
     removed = []
-    for begun in unfinished(root):
+    for begun in list_unfinished(root):
         lock = free_lock(begun.folder)
         if lock is None:
             continue
@@ -409,7 +409,7 @@ def remove_unfinished(root: Path) -> list[Unfinished]:
     return removed
 
 
-def look_at(folder: Path) -> Unfinished | None:
+def look_at(folder: Path) -> UnfinishedImport | None:
     """None where it is gone meanwhile."""
     lock = free_lock(folder)
     if lock is not None:
@@ -420,7 +420,7 @@ def look_at(folder: Path) -> Unfinished | None:
         return None
     plan = {"path": None, "title": "", "key": "", "knobs": {}, "options": {}, **(read_json(folder / "plan.json") or {})}
     facts = {name: plan[name] for name in ("title", "key", "knobs", "options")}
-    return Unfinished(folder, plan["path"] or None, **facts, bytes=size, held=lock is None)
+    return UnfinishedImport(folder, plan["path"] or None, **facts, bytes=size, held=lock is None)
 
 
 def free_lock(folder: Path) -> IO[bytes] | None:
@@ -483,7 +483,7 @@ def renew_record(folder: Path, anew: Path, there: Mapping[str, Any], record: Map
 
 def share_arrays(first: Path, folder: Path) -> None:
     """Let a set's arrays be the files of another that has the same ones; where the disk knows no links, they stay."""
-    for path in arrays_of(folder):
+    for path in array_files(folder):
         temporary = path.with_suffix(".shared")
         with contextlib.suppress(OSError):
             os.link(first / path.name, temporary)
@@ -495,7 +495,7 @@ def order_of_classes(found: list[str]) -> str:
     return "found" if found == sorted(found, key=natural_key) else "natural"
 
 
-def forget_shared(folder: Path) -> None:
+def unlink_shared_arrays(folder: Path) -> None:
     """Of a set in the making, let go of arrays that are another set's, too: nobody is to write to those."""
     for path in (folder / "pixels.npy", folder / "vectors.npy"):
         if path.exists() and path.stat().st_nlink > 1:
@@ -509,7 +509,8 @@ def notes_on(index: Any, left: Any) -> list[str]:
     alone = sorted(counts[counts == 1].index, key=natural_key)
     if alone:
         notes.append(
-            f"{some(alone)} {'has' if len(alone) == 1 else 'have'} one image: nothing there can be found again."
+            f"{join_first_names(alone)} {'has' if len(alone) == 1 else 'have'} one image: "
+            "nothing there can be found again."
         )
     if len(counts) == 1:
         notes.append(f"There is one class, '{counts.index[0]}': nothing can be told apart.")
@@ -520,11 +521,11 @@ def notes_on(index: Any, left: Any) -> list[str]:
     folded = Counter(unicodedata.normalize("NFC", name).casefold() for name in counts.index)
     twins = sorted(name for name in counts.index if folded[unicodedata.normalize("NFC", name).casefold()] > 1)
     if twins:
-        notes.append(f"{some(twins)} differ by upper and lower case only, and are taken as different.")
+        notes.append(f"{join_first_names(twins)} differ by upper and lower case only, and are taken as different.")
     with_parent = index[["label", "parent"]].drop_duplicates()
     several = sorted(with_parent.label[with_parent.label.duplicated()].unique())
     if several and index.parent.notna().any():
-        notes.append(f"Parents are not used: {some(several)} must have one parent each.")
+        notes.append(f"Parents are not used: {join_first_names(several)} must have one parent each.")
     elif index.parent.notna().any() and index.parent.isna().any():
         notes.append("Parents are not used: some classes have none.")
     return notes
@@ -540,6 +541,6 @@ def notes_on_decoding(remarks: Mapping[str, Sequence[int]]) -> list[str]:
     return notes
 
 
-def some(names: list[str]) -> str:
+def join_first_names(names: list[str]) -> str:
     shown = ", ".join(f"'{name[:60]}'" for name in names[:SHOWN])
     return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown

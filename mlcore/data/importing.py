@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mlcore.data.decoders import Decoders
-from mlcore.data.decoding import Box, Decoded, Fit
+from mlcore.data.decoding import Box, DecodedImage, Fit
 from mlcore.data.image_set_writer import SetWriter, work_folder
-from mlcore.data.sources import SOURCES, Found, LeftOut, Reading, Source, readings_of, source_for
+from mlcore.data.sources import SOURCES, Found, LeftOut, Reading, Source, source_for, source_readings
 from mlcore.data.sources.refused_places import refusing_the_fruitless
-from mlcore.data.sources.safe_folder import allowed
+from mlcore.data.sources.safe_folder import resolve_allowed
 from mlcore.data.store import data_root, set_of_state
 from mlcore.disk.atomic import make_folders, read_json, replace_json
 
@@ -84,7 +84,7 @@ def import_path(
     of other options, the newest. See `import_set`.
     """
     key, opened_source = source_for(path, source, **(knobs or {}))
-    real = allowed(path)
+    real = resolve_allowed(path)
     made_from = {"key": key, "path": str(real), "knobs": SOURCES[key].check(knobs or {})}
     return import_set(
         opened_source,
@@ -135,9 +135,9 @@ def import_set(
     clock = Teller(progress, cancelled)
     options = {"side": side, "fit": fit}
     facts = {"key": "", "path": "", "knobs": {}, **(made_from or {})}
-    total, state = listed(source, [facts["key"], facts["knobs"], facts["path"]], clock)
+    total, state = count_and_digest(source, [facts["key"], facts["knobs"], facts["path"]], clock)
     facts["state"] = state
-    readings = readings_of(source)
+    readings = source_readings(source)
     if listener is not None and readings:
         listener(readings)
     there = set_of_state(root, state, None if as_it_is else options, None if any_title else title)
@@ -156,7 +156,7 @@ def import_set(
                 return there
             replace_json(writer.folder / "plan.json", facts | {"title": title, "options": options})
             writer.check_room((total - writer.done) * chosen**2 * writer.channels)
-            fill(writer, source, total, fit, decoders, clock, ask if total - writer.done > MANY else None)
+            fill_set(writer, source, total, fit, decoders, clock, ask if total - writer.done > MANY else None)
             (writer.folder / "plan.json").unlink(missing_ok=True)
             vectors_of = getattr(source, "vectors_of", None)
             options |= {"side": chosen, "asked_side": side}
@@ -166,7 +166,7 @@ def import_set(
     return folder
 
 
-def fill(
+def fill_set(
     writer: SetWriter, source: Source, total: int, fit: Fit, decoders: Decoders, clock: Teller, ask: Ask | None
 ) -> None:
     """Into the set what it does not have yet of the source; `ask` is told once how much that is."""
@@ -175,9 +175,9 @@ def fill(
     def tell() -> None:
         clock.tell(writer.done, total)
 
-    with contextlib.closing(outcomes(source, writer.done, writer.side, fit, decoders, tell)) as made:
+    with contextlib.closing(decode_in_order(source, writer.done, writer.side, fit, decoders, tell)) as made:
         for outcome in made:
-            settle(writer, outcome)
+            add_outcome(writer, outcome)
             tell()
             seconds_left = clock.seconds_left(writer.done, total)
             if ask is not None and seconds_left is not None and clock.seconds() >= MEASURED_S:
@@ -187,7 +187,7 @@ def fill(
                 clock.begin(writer.done)
 
 
-def settle(writer: SetWriter, outcome: tuple[Found, Decoded] | LeftOut) -> None:
+def add_outcome(writer: SetWriter, outcome: tuple[Found, DecodedImage] | LeftOut) -> None:
     if isinstance(outcome, LeftOut):
         writer.leave_out(outcome)
         return
@@ -202,7 +202,7 @@ def check_options(side: int | None, fit: str) -> None:
         raise ValueError(f"import: fit must be 'crop' or 'pad'; got {fit!r}.")
 
 
-def listed(source: Source, how: list[Any], clock: Teller) -> tuple[int, str]:
+def count_and_digest(source: Source, how: list[Any], clock: Teller) -> tuple[int, str]:
     """How many things a source names, and a digest of them all, which changes when one of its files does."""
     digest, total = hashlib.sha256(repr(how).encode()), 0
     for item in refusing_the_fruitless(source.find(), str(how[-1])):
@@ -234,9 +234,9 @@ def size_in_box(box: Box, size: tuple[int, int]) -> tuple[int, int]:
     return max(0, min(right, size[0]) - left), max(0, min(bottom, size[1]) - top)
 
 
-def outcomes(
+def decode_in_order(
     source: Source, skip: int, side: int, fit: Fit, decoders: Decoders, meanwhile: Callable[[], None]
-) -> Generator[tuple[Found, Decoded] | LeftOut, None, None]:
+) -> Generator[tuple[Found, DecodedImage] | LeftOut, None, None]:
     """Everything a source names after the first `skip`, decoded in a few processes, in the source's order.
 
     Threads read the files and wait for the decoders, which are closed at the end. At most a few batches are held at a
@@ -245,25 +245,25 @@ def outcomes(
     workers = decoders.count + READERS
     count = min(MOST_IN_BATCH, max(1, BATCH_BYTES // (3 * side**2)))
 
-    def decoded(images: Sequence[tuple[bytes, Box | None]]) -> list[Decoded | str]:
+    def decoded(images: Sequence[tuple[bytes, Box | None]]) -> list[DecodedImage | str]:
         return decoders.decode(images, side, fit)
 
     items = itertools.islice(source.find(), skip, None)
-    waiting: deque[Future[list[tuple[Found, Decoded] | LeftOut]]] = deque()
+    waiting: deque[Future[list[tuple[Found, DecodedImage] | LeftOut]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="import")
     try:
         while batch := list(itertools.islice(items, count)):
             waiting.append(pool.submit(read_batch, source, batch, decoded))
             if len(waiting) > workers + READERS:
-                yield from settled(waiting.popleft(), meanwhile)
+                yield from wait_for_result(waiting.popleft(), meanwhile)
         while waiting:
-            yield from settled(waiting.popleft(), meanwhile)
+            yield from wait_for_result(waiting.popleft(), meanwhile)
     finally:
         decoders.close()
         pool.shutdown(cancel_futures=True)
 
 
-def settled(future: Future[Made], meanwhile: Callable[[], None]) -> Made:
+def wait_for_result(future: Future[Made], meanwhile: Callable[[], None]) -> Made:
     while not future.done():
         wait([future], WAIT_S)
         meanwhile()

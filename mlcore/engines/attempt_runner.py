@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mlcore.disk.atomic import DiskFull, DiskReserve, sweep_temporaries
-from mlcore.disk.process import identity
+from mlcore.disk.process import process_identity
 from mlcore.evaluation.metrics import METRICS, PRIMARY
 from mlcore.runs.attempt import Attempt, AttemptWriter
 from mlcore.runs.folder import RunFolder, Runs
@@ -28,10 +28,10 @@ from mlcore.training.events import (
     Event,
     Finished,
     Progress,
+    SnapshotTaken,
     Started,
     StepDone,
     TrainingFault,
-    Watched,
 )
 
 WELL, FAILED, NOT_MINE, NO_ROOM = 0, 1, 3, 4  # exit codes
@@ -105,7 +105,7 @@ class Session:
         folder = self.run_folder
         try:
             self.status = folder.move(
-                RunState.STARTING, sync=False, started_utc=utc_now(), activity="Getting ready", **identity()
+                RunState.STARTING, sync=False, started_utc=utc_now(), activity="Getting ready", **process_identity()
             )
         except ValueError as error:
             raise Superseded(str(error)) from None
@@ -156,7 +156,7 @@ class Session:
         except (DiskFull, Superseded):
             raise
         except Exception as error:
-            code, text = explain(error)
+            code, text = explain_failure(error)
             log_traceback(self.attempt)
             self.write_error(code, text)
             return RunState.FAILED, code, text
@@ -180,7 +180,7 @@ class Session:
 
     def handle(self, event: Event) -> None:
         """An event's files first, then its line, then the status."""
-        if isinstance(event, Watched):
+        if isinstance(event, SnapshotTaken):
             self.writer.snapshot(event.step, event.arrays)
         elif isinstance(event, Checkpoint):
             self.writer.checkpoint(event.step, event.data)
@@ -207,11 +207,11 @@ class Session:
         self.put_status(state=RunState.RUNNING, activity="", step=trainer.step)
 
     def draw_thumbnails(self, table: Any, rows: Any) -> None:
-        from mlcore.data.thumbnails import MAX_SIDE, atlas
+        from mlcore.data.thumbnails import MAX_SIDE, draw_atlas
 
         if self.run_folder.atlas() is None:
             tile = max(8, min(48, max(table.image_size), MAX_SIDE // (int(len(rows) ** 0.5) + 1)))
-            pictures = atlas(table.pixels, tile, rows)
+            pictures = draw_atlas(table.pixels, tile, rows)
             facts = {name: getattr(pictures, name) for name in ("mime", "tile", "columns", "count", "key")}
             with contextlib.suppress(DiskFull):
                 self.run_folder.write_atlas(pictures.data, facts)
@@ -222,7 +222,7 @@ class Session:
         """The metrics of a look into those that the status shows."""
         self.curve = [*(point for point in self.curve if point[0] < step), [step, held_out[PRIMARY]]]
         untrained = backbone or self.metrics.get("no_training")
-        curve = thinned(self.curve, CURVE_POINTS)
+        curve = thin_points(self.curve, CURVE_POINTS)
         self.metrics = {"step": step, "held_out": held_out, "train": train, "curve": curve}
         self.metrics |= {"no_training": untrained} if untrained else {}
 
@@ -306,13 +306,13 @@ class Session:
 
     def last_checkpoint(self) -> tuple[bytes | None, Any]:
         """The newest checkpoint of an earlier attempt whose bytes are whole, and what was seen up to it."""
-        from mlcore.training.checkpoint import step_of
+        from mlcore.training.checkpoint import checkpoint_step
 
         for attempt in reversed(self.run_folder.attempts()[:-1]):
             for entry in reversed(attempt.checkpoints()):
                 try:
                     data = attempt.read_bytes(entry)
-                    return data, self.read_resume_point(step_of(data))
+                    return data, self.read_resume_point(checkpoint_step(data))
                 except ValueError as error:
                     self.write({"kind": "warning", "step": 0, "text": str(error)})
         return None, None
@@ -406,13 +406,13 @@ def log_traceback(attempt: Attempt) -> None:
         traceback.print_exc(file=log)
 
 
-def thinned(points: list[Any], most: int) -> list[Any]:
+def thin_points(points: list[Any], most: int) -> list[Any]:
     """At most about `most` of the points, evenly spread, with the first and the last."""
     stride = -(-len(points) // most)
     return points[:-1:stride] + points[-1:] if stride > 1 else points
 
 
-def explain(error: BaseException) -> tuple[str, str]:
+def explain_failure(error: BaseException) -> tuple[str, str]:
     """A stable code and a sentence for a failure of the machine or of ours."""
     text = str(error)
     if "out of memory" in text.lower() or "can't allocate memory" in text or isinstance(error, MemoryError):

@@ -28,7 +28,7 @@ Splits = Sequence[tuple[str, Sequence[str]]]
 Results = dict[str, dict[str, Any]]
 
 
-class Embedded(NamedTuple):
+class EmbeddedSplit(NamedTuple):
     """A split's embeddings (N, D) and labels (N, levels); `others` are those of the second stream, where there is."""
 
     embeddings: np.ndarray
@@ -131,7 +131,7 @@ class GlobalEmbeddingSpaceTester:
     @torch.no_grad()
     def embed(
         self, dataset: Dataset[Any], trunk: nn.Module, embedder: nn.Module | None, collate_fn: Callable[..., Any] | None
-    ) -> Embedded:
+    ) -> EmbeddedSplit:
         models = [model for model in (trunk, embedder) if model is not None]
         training = [[module for module in model.modules() if module.training] for model in models]
         for model in models:
@@ -153,19 +153,19 @@ class GlobalEmbeddingSpaceTester:
         if not labels:
             raise ValueError(f"{type(self).__name__}: a split must not be empty. Leave it out.")
         joined = [torch.cat(stream).numpy() for stream in streams]
-        return Embedded(joined[0], torch.cat(labels).numpy(), joined[1] if len(joined) > 1 else None)
+        return EmbeddedSplit(joined[0], torch.cat(labels).numpy(), joined[1] if len(joined) > 1 else None)
 
     def through(self, batch: Any, trunk: nn.Module, embedder: nn.Module | None) -> Tensor:
         batch = batch if self.data_device is None else batch.to(self.data_device)
         features = trunk(batch)
         return features if self.use_trunk_output or embedder is None else embedder(features)
 
-    def reduced(self, embedded: dict[str, Embedded], columns: int) -> dict[str, Embedded]:
+    def reduced(self, embedded: dict[str, EmbeddedSplit], columns: int) -> dict[str, EmbeddedSplit]:
         """Every split in the principal components of all of them."""
         everything = [rows for split in embedded.values() for rows in (split.embeddings, split.others)]
         reduce = fit_pca(np.concatenate([rows for rows in everything if rows is not None]), columns)
         return {
-            name: Embedded(
+            name: EmbeddedSplit(
                 reduce(split.embeddings), split.labels, None if split.others is None else reduce(split.others)
             )
             for name, split in embedded.items()
@@ -195,7 +195,7 @@ class GlobalEmbeddingSpaceTester:
             raise ValueError(f"label_hierarchy_level: labels have levels 0 to {labels.shape[1] - 1}; got {asked}.")
         return list(levels)
 
-    def measure_split(self, embedded: dict[str, Embedded], query: str, references: list[str]) -> dict[str, Any]:
+    def measure_split(self, embedded: dict[str, EmbeddedSplit], query: str, references: list[str]) -> dict[str, Any]:
         """All metrics of one query split, named with their level."""
         queries = embedded[query]
         gallery = np.concatenate([embedded[name].embeddings for name in references])
@@ -214,11 +214,11 @@ class GlobalEmbeddingSpaceTester:
         named = {f"{name}_level{level}": value for level, values in found.items() for name, value in values.items()}
         if len(levels) > 1:
             names = [name for name in found[levels[0]] if name not in ("per_class", "queries", "lone_queries")]
-            named |= {f"AVERAGE_{name}": mean_of([found[level][name] for level in levels]) for name in names}
+            named |= {f"AVERAGE_{name}": mean_of_known([found[level][name] for level in levels]) for name in names}
         return named
 
     def at_level(
-        self, level: int, queries: Embedded, gallery: np.ndarray, gallery_labels: np.ndarray, itself: np.ndarray
+        self, level: int, queries: EmbeddedSplit, gallery: np.ndarray, gallery_labels: np.ndarray, itself: np.ndarray
     ) -> dict[str, Any]:
         return self.measure(queries.embeddings, queries.labels[:, level], gallery, gallery_labels[:, level], itself)
 
@@ -279,7 +279,7 @@ class WithSameParentLabelTester(GlobalEmbeddingSpaceTester):
         return levels
 
     def at_level(
-        self, level: int, queries: Embedded, gallery: np.ndarray, gallery_labels: np.ndarray, itself: np.ndarray
+        self, level: int, queries: EmbeddedSplit, gallery: np.ndarray, gallery_labels: np.ndarray, itself: np.ndarray
     ) -> dict[str, Any]:
         told: list[dict[str, Any]] = []
         for parent in np.unique(queries.labels[:, level + 1]):
@@ -290,7 +290,7 @@ class WithSameParentLabelTester(GlobalEmbeddingSpaceTester):
             rows, labels = queries.embeddings[asked], queries.labels[asked, level]
             told.append(self.measure(rows, labels, gallery[there], gallery_labels[there, level], place[itself[asked]]))
         merged: dict[str, Any] = {
-            name: mean_of([one[name] for one in told])
+            name: mean_of_known([one[name] for one in told])
             for name in told[0]
             if name not in ("per_class", "queries", "lone_queries")
         }
@@ -329,7 +329,7 @@ class GlobalTwoStreamEmbeddingSpaceTester(GlobalEmbeddingSpaceTester):
                 )
         return chosen
 
-    def measure_split(self, embedded: dict[str, Embedded], query: str, references: list[str]) -> dict[str, Any]:
+    def measure_split(self, embedded: dict[str, EmbeddedSplit], query: str, references: list[str]) -> dict[str, Any]:
         split = embedded[query]
         others = split.others
         if others is None:
@@ -338,7 +338,7 @@ class GlobalTwoStreamEmbeddingSpaceTester(GlobalEmbeddingSpaceTester):
         return self.by_level(split.labels, lambda level: self.at_level(level, split, others, split.labels, nowhere))
 
 
-def mean_of(values: Sequence[float | None]) -> float | None:
+def mean_of_known(values: Sequence[float | None]) -> float | None:
     """The mean of those that are there."""
     there = [value for value in values if value is not None]
     return float(np.mean(there)) if there else None

@@ -22,7 +22,7 @@ def list_masks(batch: PairInputs, shape: tuple[int, ...]) -> tuple[Tensor, Tenso
     return tuple_masks(batch.indices_tuple, shape)
 
 
-def near(distance: nn.Module, batch: PairInputs) -> Tensor:
+def to_similarity(distance: nn.Module, batch: PairInputs) -> Tensor:
     """(B, N): the similarities, or the distances turned round. Large always means alike."""
     mat = distance(batch.embeddings, batch.ref_emb)
     return mat if distance.is_inverted else -mat
@@ -48,7 +48,7 @@ def mean_by_anchor(values: Tensor, anchors: Tensor, how_many: Tensor) -> Tensor:
     return total / how_many.clamp_min(1)
 
 
-def items_of(losses: Tensor, listed: Tensor, labels: Tensor | None) -> Items:
+def anchor_items(losses: Tensor, listed: Tensor, labels: Tensor | None) -> Items:
     """The losses of the anchors in the mask (B,), and whose they are."""
     return Items(losses[listed], listed.nonzero()[:, 0], labels)
 
@@ -70,7 +70,7 @@ class RanksBefore(torch.autograd.Function):
         ctx.temperature = temperature
         pieces = [
             torch.stack([(lead * positive[a]).sum(dim=1) - 0.5, (lead * negative[a]).sum(dim=1)], dim=1)
-            for a, p in blocks(anchors, positives, mat.shape[1])
+            for a, p in pair_blocks(anchors, positives, mat.shape[1])
             for lead in (((mat[a] - mat[a, p][:, None]) / temperature).sigmoid_(),)
         ]
         return torch.cat(pieces) if pieces else mat.new_zeros((0, 2))
@@ -80,7 +80,9 @@ class RanksBefore(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         mat, anchors, positives, positive, negative = ctx.saved_tensors
         slopes = torch.zeros_like(mat)
-        rows = zip(blocks(anchors, positives, mat.shape[1]), upstream.split(block_rows(mat.shape[1])), strict=False)
+        rows = zip(
+            pair_blocks(anchors, positives, mat.shape[1]), upstream.split(block_rows(mat.shape[1])), strict=False
+        )
         for (a, p), given in rows:
             lead = ((mat[a] - mat[a, p][:, None]) / ctx.temperature).sigmoid_()
             slope = lead * (1.0 - lead) / ctx.temperature
@@ -94,7 +96,7 @@ def block_rows(width: int) -> int:
     return max(1, BLOCK // width)
 
 
-def blocks(anchors: Tensor, positives: Tensor, width: int) -> list[tuple[Tensor, Tensor]]:
+def pair_blocks(anchors: Tensor, positives: Tensor, width: int) -> list[tuple[Tensor, Tensor]]:
     if len(anchors) == 0:
         return []
     rows = block_rows(width)

@@ -17,7 +17,7 @@ from mlcore.disk.atomic import (
     make_folder,
     open_plain,
     open_private,
-    read_checked,
+    read_verified,
     sweep_temporaries,
 )
 from mlcore.runs.records import is_event, is_file_entry, is_layout_entry
@@ -79,11 +79,11 @@ class Attempt:
 
     def read_arrays(self, entry: dict[str, Any], folder: str = "") -> dict[str, np.ndarray]:
         """The arrays of a manifest entry; ValueError when the file is damaged."""
-        return arrays_of(read_checked(self.path / folder, entry), entry["file"])
+        return decode_arrays(read_verified(self.path / folder, entry), entry["file"])
 
     def read_bytes(self, entry: dict[str, Any]) -> bytes:
         """The bytes of a manifest entry; ValueError when they are not the ones that were written."""
-        return read_checked(self.path, entry)
+        return read_verified(self.path, entry)
 
     def checkpoints(self) -> list[dict[str, Any]]:
         """Manifest entries of the checkpoints that are there, oldest first."""
@@ -96,7 +96,7 @@ class Attempt:
         return list(kept.values())
 
 
-def arrays_of(data: bytes, name: str) -> dict[str, np.ndarray]:
+def decode_arrays(data: bytes, name: str) -> dict[str, np.ndarray]:
     """The arrays in the bytes of an NPZ file, or of an NPY file as "points"; ValueError when they are damaged."""
     try:
         loaded = np.load(io.BytesIO(data), allow_pickle=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mlcore.disk.atomic import read_json
-from mlcore.disk.process import boot_id, is_here, lives
+from mlcore.disk.process import boot_id, is_alive, is_here
 from mlcore.runs.attempt import Attempt
 from mlcore.runs.states import RunState
 from mlcore.runs.status import Status, utc_now
@@ -16,12 +16,12 @@ FAR_LOST_S = 120.0
 LIFE = {"pid": int, "boot_id": str, "host": str}  # what a claim must say to be of use
 
 
-def heard(root: Path, helper: str) -> dict[str, Any]:
+def read_helper_status(root: Path, helper: str) -> dict[str, Any]:
     """What a background process (projector, supervisor) last said of itself, with `alive` added."""
     record = read_json(root / f".{helper}.json")
     record = record if isinstance(record, dict) else {}
     named = {"host": "", "boot_id": "", **record}
-    return record | {"alive": is_here(named) and lives(named.get("pid"), named.get("pid_start"), named["boot_id"])}
+    return record | {"alive": is_here(named) and is_alive(named.get("pid"), named.get("pid_start"), named["boot_id"])}
 
 
 def true_status(run: Path, stored: Status) -> Status:
@@ -32,20 +32,23 @@ def true_status(run: Path, stored: Status) -> Status:
     """
     if stored.state.finished or stored.state == RunState.DRAFT:
         return stored
-    named = claimant(run, stored.attempt) if stored.state == RunState.QUEUED else named_in(stored)
+    named = read_claimant(run, stored.attempt) if stored.state == RunState.QUEUED else process_in_status(stored)
     if named is None or named["pid"] is None or not is_here(named):
         return stored
-    if lives(named["pid"], named["pid_start"], named["boot_id"]) or heard(run.parent, "supervisor")["alive"]:
+    if (
+        is_alive(named["pid"], named["pid_start"], named["boot_id"])
+        or read_helper_status(run.parent, "supervisor")["alive"]
+    ):
         return stored
     return stored.model_copy(update=unseen_end(named["boot_id"]))
 
 
-def named_in(stored: Status) -> dict[str, Any]:
+def process_in_status(stored: Status) -> dict[str, Any]:
     """The process that a status names, as `identity` would."""
     return stored.model_dump(include={"pid", "pid_start", "boot_id", "pid_space", "host"})
 
 
-def claimant(run: Path, attempt: int) -> dict[str, Any] | None:
+def read_claimant(run: Path, attempt: int) -> dict[str, Any] | None:
     """The process that has made this attempt its own; None if nobody has, or it does not say who."""
     record = read_json(run / "attempts" / f"{attempt:03d}" / "claim.json")
     if not isinstance(record, dict) or not all(isinstance(record.get(name), kind) for name, kind in LIFE.items()):
@@ -58,7 +61,7 @@ def machine_elsewhere(run: Path, stored: Status) -> str:
     """The other machine (or container) on which a run goes on or was begun, by name; "" if it is this one or none."""
     if stored.state.finished or stored.state == RunState.DRAFT:
         return ""
-    named = claimant(run, stored.attempt) if stored.state == RunState.QUEUED else named_in(stored)
+    named = read_claimant(run, stored.attempt) if stored.state == RunState.QUEUED else process_in_status(stored)
     return "" if named is None or is_here(named) else named["host"] or "unknown"
 
 
@@ -72,7 +75,7 @@ def unseen_end(boot: str) -> dict[str, Any]:
     code, text = "worker_gone", "The worker process is gone and left no word. It can be resumed."
     if boot not in ("", boot_id()):
         code, text = "machine_restarted", "The machine was restarted while the run was going on. It can be resumed."
-    return ended(RunState.LOST, code, text)
+    return ending_changes(RunState.LOST, code, text)
 
 
 def unheard_end(machine: str, silent_s: float) -> dict[str, Any]:
@@ -81,10 +84,10 @@ def unheard_end(machine: str, silent_s: float) -> dict[str, Any]:
         f"It was going on on another machine, {machine}; nothing was heard of it for {silent_s:.0f} s. "
         "It can be resumed here."
     )
-    return ended(RunState.LOST, "unheard", text)
+    return ending_changes(RunState.LOST, "unheard", text)
 
 
-def ended(state: RunState, code: str, text: str) -> dict[str, Any]:
+def ending_changes(state: RunState, code: str, text: str) -> dict[str, Any]:
     """The changes to a status that end a run, written by somebody else than its worker."""
     words = {"reason_code": code, "reason_text": text, "ended_utc": utc_now()}
     return {"state": state, "paused": False, "activity": "", **words}

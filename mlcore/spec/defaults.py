@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlcore.catalogue import parts
-from mlcore.spec.sections import BackboneChoice, HeadChoice, OptimizerChoice, Part
+from mlcore.catalogue import registry
+from mlcore.spec.sections import BackboneChoice, HeadChoice, OptimizerChoice, PartChoice
 from mlcore.traits import BackboneTrait, MethodTrait
 
 VECTORS = "vectors"  # the backbone of sets of feature vectors, and of no others
@@ -84,7 +84,7 @@ def follow_backbone(before: Mapping[str, Any], change: Mapping[str, Any]) -> dic
     usual_before = usual_with_backbone(was)
     kept = {name: before[name] for name, value in usual_before.items() if before.get(name, value) != value}
     followed = usual_with_backbone(now, kept | {name: change[name] for name in usual_before if name in change})
-    room = parts("backbones")
+    room = registry("backbones")
     if now["key"] in room and BackboneTrait.FEATURE_MAP not in room[now["key"]].traits:
         followed["backbone.pooling"] = "own"
     return {name: value for name, value in followed.items() if before.get(name) != value}
@@ -95,8 +95,8 @@ def chosen_backbone(before: Mapping[str, Any], change: Mapping[str, Any]) -> dic
     choice = change.get("backbone", before.get("backbone"))
     key = key_in(choice)
     params = dict((choice.get("params") or {}) if isinstance(choice, dict) else {})
-    if key in parts("backbones"):
-        params = parts("backbones")[key].defaults() | params
+    if key in registry("backbones"):
+        params = registry("backbones")[key].defaults() | params
     if key == key_in(before.get("backbone")) and "backbone.pretrained" in before:
         params["pretrained"] = before["backbone.pretrained"]
     if "backbone.pretrained" in change:
@@ -106,7 +106,7 @@ def chosen_backbone(before: Mapping[str, Any], change: Mapping[str, Any]) -> dic
 
 def follow_method(before: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """Two views of an image want an augmentation."""
-    methods = parts("methods")
+    methods = registry("methods")
     was, now = key_in(before.get("method")), key_in(change.get("method"))
     if was not in methods or now not in methods or vectors_in(before, change):
         return {}
@@ -165,7 +165,7 @@ def usual_with_backbone(backbone: dict[str, Any], kept: Mapping[str, Any] | None
     }
 
 
-def usual_key(section: str, record: Mapping[str, Any], usual: Part | None = None) -> str | None:
+def usual_key(section: str, record: Mapping[str, Any], usual: PartChoice | None = None) -> str | None:
     """The part that is taken where none is named. Proxies and texts want plain batches, other losses m per class."""
     if section == "sampler":
         shuffles = learns_proxies(key_in(record["loss"])) or reads_texts(key_in(record.get("method")))
@@ -179,14 +179,14 @@ def usual_key(section: str, record: Mapping[str, Any], usual: Part | None = None
 
 def key_in(choice: Any) -> str:
     """The key of a part as it may stand in a record: its name, its record, or nothing."""
-    if isinstance(choice, Part):
+    if isinstance(choice, PartChoice):
         return choice.key
     return str((choice.get("key") if isinstance(choice, dict) else choice) or "")
 
 
 def holds_vectors(dataset_key: str) -> bool | None:
     """Whether a data set is one of feature vectors; None where it is not here, or images at a path."""
-    if not dataset_key or dataset_key in parts("datasets"):
+    if not dataset_key or dataset_key in registry("datasets"):
         return False
     from mlcore.data.store import SET_ID, data_root, read_facts
 
@@ -194,23 +194,23 @@ def holds_vectors(dataset_key: str) -> bool | None:
         facts = read_facts(data_root() / dataset_key)
         return facts.has_vectors if facts else None
     from mlcore.data.sources import FeatureVectors
-    from mlcore.data.sources.safe_folder import allowed
+    from mlcore.data.sources.safe_folder import resolve_allowed
 
     try:
-        return FeatureVectors.takes(allowed(dataset_key)) or None
+        return FeatureVectors.takes(resolve_allowed(dataset_key)) or None
     except ValueError:
         return None
 
 
 def reads_texts(method_key: str) -> bool:
     """Whether a training method compares images with texts; what is no method does not."""
-    room = parts("methods")
+    room = registry("methods")
     return method_key in room and MethodTrait.TEXTS in room[method_key].traits
 
 
 def usual_augment(method_key: str) -> str:
     """Two views of an image are the same without augmentation."""
-    return "light" if MethodTrait.TWO_VIEWS in parts("methods")[method_key].traits else "none"
+    return "light" if MethodTrait.TWO_VIEWS in registry("methods")[method_key].traits else "none"
 
 
 def with_fitting_defaults(record: dict[str, Any]) -> dict[str, Any]:
@@ -238,4 +238,4 @@ def with_fitting_defaults(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def learns_proxies(loss_key: str) -> bool:
-    return parts("losses")[loss_key].family == "proxy"
+    return registry("losses")[loss_key].family == "proxy"

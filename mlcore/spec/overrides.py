@@ -14,7 +14,7 @@ from mlcore.spec.defaults import OPTIONAL, PART_ROOMS
 NOT_SETTINGS = ("dataset.fingerprint", "teacher.sha256")  # what a run notes of its data and its teacher
 
 
-def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
+def flatten_record(record: Mapping[str, Any]) -> dict[str, Any]:
     """Every setting of a whole record under its dotted name; a part's own name is its key."""
     flat: dict[str, Any] = {}
     for section, choice in record.items():
@@ -43,7 +43,7 @@ def apply_settings(model: type[BaseModel], record: dict[str, Any], settings: dic
             exchanged = section in PART_ROOMS and not isinstance(value, dict) and not left_out
             changed[section] = {"key": value} | kept_fields(section, changed) if exchanged else value
             continue
-        fields = getattr(model_of(model.model_fields[section].annotation), "model_fields", None)
+        fields = getattr(inner_type(model.model_fields[section].annotation), "model_fields", None)
         if fields is None:
             raise ValueError(f"There is no setting '{path}': {section} has no parts. Write {section}={value!r}.")
         choice = changed[section] = changed.get(section) or {}
@@ -56,7 +56,7 @@ def apply_settings(model: type[BaseModel], record: dict[str, Any], settings: dic
     return changed
 
 
-def model_of(hint: Any) -> Any:
+def inner_type(hint: Any) -> Any:
     """A field's type without the None of an optional one."""
     models = [option for option in get_args(hint) if hasattr(option, "model_fields")]
     return models[0] if models else hint
@@ -75,7 +75,7 @@ def fault_sentence(model: type[BaseModel], fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         known: Any = model
         for step in fault["loc"][:-1]:
-            known = model_of(known.model_fields[step].annotation)
+            known = inner_type(known.model_fields[step].annotation)
         return f"There is no setting '{place}'.{nearest_word(str(fault['loc'][-1]), known.model_fields)}"
     if not place:
         return message

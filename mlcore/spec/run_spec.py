@@ -9,11 +9,11 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, ValidationError, model_validator
 
-from mlcore.catalogue import parts
+from mlcore.catalogue import registry
 from mlcore.disk.plain_yaml import plain_yaml
 from mlcore.spec.compatibility import check_together
 from mlcore.spec.defaults import OPTIONAL, PART_ROOMS, follow, usual_key, with_fitting_defaults
-from mlcore.spec.overrides import NOT_SETTINGS, apply_settings, fault_sentence, flatten
+from mlcore.spec.overrides import NOT_SETTINGS, apply_settings, fault_sentence, flatten_record
 from mlcore.spec.sections import RunSections
 
 SCHEMA = 1
@@ -50,14 +50,16 @@ class RunSpec(RunSections):
             usual = cls.model_fields[section].default
             key = choice.get("key") or usual_key(section, filled, usual)
             if key is None:
-                raise ValueError(f"{section} is not chosen yet: name one with 'key'. Known: {', '.join(parts(room))}.")
+                raise ValueError(
+                    f"{section} is not chosen yet: name one with 'key'. Known: {', '.join(registry(room))}."
+                )
             given = choice.get("params") or {}
             if not isinstance(given, dict):
                 raise ValueError(f"{section}.params must be a record of values; got {given!r}")
             if section == "dataset" and (own := own_images(str(key), given)):
                 filled[section] = {**choice, "key": own, "params": {}}
                 continue
-            spec = parts(room)[str(key)]
+            spec = registry(room)[str(key)]
             filled[section] = {**choice, "key": spec.key, "params": spec.check(given)}
         return with_fitting_defaults(filled)
 
@@ -90,21 +92,21 @@ class RunSpec(RunSections):
     def changed(self, settings: dict[str, Any]) -> RunSpec:
         """A copy with dotted settings changed ('loss.margin', 'optimizer.head_lr', 'loss' ...), and what follows."""
         record = self.model_dump(mode="json")
-        return RunSpec.read(apply_settings(RunSpec, record, follow(flatten(record), settings) | settings))
+        return RunSpec.read(apply_settings(RunSpec, record, follow(flatten_record(record), settings) | settings))
 
     def settings(self) -> dict[str, Any]:
         """Every setting that a person may choose, by its dotted name; a part's own name is its key."""
-        flat = flatten(self.model_dump(mode="json"))
+        flat = flatten_record(self.model_dump(mode="json"))
         return {name: value for name, value in flat.items() if name not in NOT_SETTINGS}
 
     def title(self) -> str:
         """The run's name, or one made from its parts."""
-        return self.name or f"{parts('losses')[self.loss.key].title} on {self.dataset.title()}"
+        return self.name or f"{registry('losses')[self.loss.key].title} on {self.dataset.title()}"
 
 
 def own_images(key: str, params: dict[str, Any]) -> str | None:
     """The id of an imported set or the absolute path that a data set's key means, if it is no declared one."""
-    if key in parts("datasets"):
+    if key in registry("datasets"):
         return None
     from mlcore.data.store import own_key
 

@@ -32,7 +32,7 @@ class TextEncoder(nn.Module):
                 return end.value
 
 
-def begin(module: nn.Module, seed: int) -> None:
+def initialize_weights(module: nn.Module, seed: int) -> None:
     """Weights at the start, from a generator of their own: a run's text side can be made again without its images.
 
     Vectors of pieces begin short and there are no offsets, so that pieces no training text has weigh next to nothing.

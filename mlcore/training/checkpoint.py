@@ -26,7 +26,7 @@ class CheckpointState:
     plan: Tensor | None = None
 
 
-def pack(
+def pack_checkpoint(
     parts: CheckpointState, step: int, spec_sha256: str, seconds: float = 0.0, *, first_look_told: bool = True
 ) -> bytes:
     """The state after `step` steps and so many seconds: weights, buffers, optimizer, and torch's random state.
@@ -56,8 +56,8 @@ def pack(
     return save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, facts)
 
 
-def unpack(data: bytes, parts: CheckpointState, spec_sha256: str) -> tuple[int, float]:
-    """Restore what `pack` saved; returns the step and the seconds. ValueError if the file is not this run's."""
+def unpack_checkpoint(data: bytes, parts: CheckpointState, spec_sha256: str) -> tuple[int, float]:
+    """Restore what `pack_checkpoint` saved; returns the step and the seconds. ValueError for another run's file."""
     unpack_modules(data, parts.modules, spec_sha256)
     facts, tensors = read_facts(data), load(data)
     state: dict[int, dict[str, Any]] = {
@@ -76,13 +76,13 @@ def unpack(data: bytes, parts: CheckpointState, spec_sha256: str) -> tuple[int, 
 
 
 def unpack_modules(data: bytes, modules: dict[str, nn.Module], spec_sha256: str) -> int:
-    """Restore these modules alone; returns the step. ValueError if the file is not this run's."""
+    """Restore these modules alone; returns the step. ValueError if the file is not the run's."""
     check_owner(data, spec_sha256)
     tensors = load(data)
     for name, module in modules.items():
         own = {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
         module.load_state_dict(own, strict=True)
-    return step_of(data)
+    return checkpoint_step(data)
 
 
 def check_owner(data: bytes, spec_sha256: str) -> None:
@@ -91,7 +91,7 @@ def check_owner(data: bytes, spec_sha256: str) -> None:
         raise ValueError("the checkpoint belongs to a run with other settings, so it cannot be resumed from.")
 
 
-def step_of(data: bytes) -> int:
+def checkpoint_step(data: bytes) -> int:
     return int(read_facts(data)["step"])
 
 

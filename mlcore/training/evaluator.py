@@ -17,13 +17,13 @@ from torch import nn
 
 from mlcore.data import ImageTable, Split
 from mlcore.evaluation.geometry import angle_histograms
-from mlcore.evaluation.metrics import METRICS, Family, means_of, measure
+from mlcore.evaluation.metrics import METRICS, Family, mean_values, measure
 from mlcore.evaluation.retrieval import nearest
 from mlcore.evaluation.side import Side, SideTexts, search_gallery
 from mlcore.projection import pca
 from mlcore.training.embedder import Embedder
-from mlcore.training.events import Evaluated, Event, Warned, Watched
-from mlcore.training.feature_source import FeatureSource, Source, chunks
+from mlcore.training.events import Evaluated, Event, SnapshotTaken, Warned
+from mlcore.training.feature_source import FeatureSource, Source, row_chunks
 from mlcore.training.methods import EmbedTexts
 
 REST = 6.0
@@ -128,7 +128,7 @@ class Evaluator:
         assert not self.busy, "the evaluator looks at one model at a time"
         self.embedded = 0
         frozen = copy.deepcopy(model.head if isinstance(self.source, FeatureSource) else model).eval()
-        proxies = proxies_of(loss, model.embedding_size)
+        proxies = read_proxies(loss, model.embedding_size)
         lines = [dataclasses.asdict(line) for line in loss.margin_lines()] if hasattr(loss, "margin_lines") else []
         work = (step, frozen, proxies, lines, whole, embed_texts)
         self._thread = threading.Thread(target=self._work, args=work, name="evaluator", daemon=True)
@@ -170,7 +170,7 @@ class Evaluator:
                 text = f"The embeddings of step {step} hold numbers that are not finite, so there is no picture of it."
                 self._events.put(Warned(step, text))
                 return
-            self._events.put(Watched(step, self._picture(embeddings, proxies)))
+            self._events.put(SnapshotTaken(step, self._picture(embeddings, proxies)))
             texts = embed_texts() if embed_texts else {}
             self._events.put(self._metrics(step, features, embeddings, proxies, lines, start, whole, texts))
         except Cancelled:
@@ -190,7 +190,7 @@ class Evaluator:
         there = self.source.table if isinstance(self.source, FeatureSource) else None
         head: nn.Module = model if there is not None else model.head
         kept, found = there, None
-        for rows in chunks(len(self.table)):
+        for rows in row_chunks(len(self.table)):
             if self._cancelled.is_set():
                 raise Cancelled
             features = self.source.features(model, rows)
@@ -225,14 +225,14 @@ class Evaluator:
                 neighbours[asking, :k] = searched[found]
                 similarities[asking, :k] = cosines
         arrays = {
-            "embeddings": half(watched),
+            "embeddings": to_float16(watched),
             "pca": layout[: len(watched)],
             "neighbours": neighbours,
             "similarities": similarities,
         }
         if proxies is not None:
             arrays |= {
-                "proxies": half(proxies),
+                "proxies": to_float16(proxies),
                 "proxy_pca": layout[len(watched) :],
                 "proxy_labels": self.train_classes,
             }
@@ -265,7 +265,7 @@ class Evaluator:
             if self._cancelled.is_set():
                 raise Cancelled
             side = self._side(name, embeddings, texts.get(name))
-            scores[name] = means_of(side, measure(side, metrics))
+            scores[name] = mean_values(side, measure(side, metrics))
             angles[name] = angle_histograms(
                 side.embeddings, side.labels, proxies, self.train_classes, max_points=HISTOGRAM_POINTS
             )
@@ -274,7 +274,7 @@ class Evaluator:
             raw = scores["held_out"]
             if features is not None:
                 side = self._side("held_out", features)
-                raw = means_of(side, measure(side, METRICS.of(Family.RETRIEVAL, expensive=False)))
+                raw = mean_values(side, measure(side, METRICS.of(Family.RETRIEVAL, expensive=False)))
         seconds = time.perf_counter() - start
         return Evaluated(step, seconds, scores["held_out"], scores["train"], raw, angles, lines)
 
@@ -289,7 +289,7 @@ class Evaluator:
         return Side(embeddings[rows], labels[rows], search, texts)
 
 
-def half(rows: np.ndarray) -> np.ndarray:
+def to_float16(rows: np.ndarray) -> np.ndarray:
     """Rows (N, D) as float16; one that is too long or too short for that comes out with length one.
 
     Maps and searches look at directions only, and those must survive whatever a learning rate does to the lengths.
@@ -299,7 +299,7 @@ def half(rows: np.ndarray) -> np.ndarray:
     return (rows / np.where(fits, 1.0, np.maximum(lengths, np.finfo(np.float64).tiny))).astype(np.float16)
 
 
-def proxies_of(loss: nn.Module | None, embedding_size: int) -> np.ndarray | None:
+def read_proxies(loss: nn.Module | None, embedding_size: int) -> np.ndarray | None:
     """The loss's proxies (C, D) float32 on the CPU, if it has one per class that is as long as an embedding."""
     proxies = getattr(loss, "proxies", None)
     if proxies is None or proxies.ndim != 2 or proxies.shape[1] != embedding_size:

@@ -11,7 +11,7 @@ from page_widgets import widget
 from pages_words import words
 
 from app.data.step_forms import FORMS
-from mlcore.catalogue import parts
+from mlcore.catalogue import registry
 from mlcore.data import importing
 from mlcore.data.importing import import_path
 from mlcore.runs.states import RunState
@@ -174,7 +174,7 @@ def test_augmentation_mixing_head_and_optimiser_are_offered_from_what_is_declare
     shown = {item.key: item for item in [*test.selectbox, *test.button_group]}
     assert set(shown["lab.set.augment"].options) >= {"None", "Light", "Standard retrieval", "Strong", "Custom"}
     for name, room in (("name", "optimizers"), ("schedule", "schedules")):
-        assert list(shown[f"lab.set.optimizer.{name}"].options) == [spec.title for spec in parts(room).values()]
+        assert list(shown[f"lab.set.optimizer.{name}"].options) == [spec.title for spec in registry(room).values()]
     shown["lab.set.augment"].set_value("custom").run()
     shown["lab.set.optimizer.name"].set_value("lion").run()
     shown["lab.set.backbone.pooling"].set_value("gem").run()
@@ -302,7 +302,7 @@ def test_the_data_page_offers_to_go_on_with_an_import_that_was_not_ended(open_pa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(importing, "settle", stopped)
+        patch.setattr(importing, "add_outcome", stopped)
         with pytest.raises(KeyboardInterrupt):
             import_path(folder, title="Shop")
     page = open_page("data")

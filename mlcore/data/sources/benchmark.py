@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from mlcore.data.sources.entries import Found, LeftOut
-from mlcore.data.sources.safe_folder import Root, checked_name
+from mlcore.data.sources.safe_folder import Root, check_name
 
 LIST_LIMIT = 64 * 2**20  # bytes of a benchmark's own list of images
 
@@ -105,10 +105,10 @@ class Benchmark(ABC):
         return int(text)
 
 
-def usable(found: Found) -> Found | LeftOut:
+def check_entry_name(found: Found) -> Found | LeftOut:
     """The image, or why its name cannot be used."""
     try:
-        checked_name(found.file)
+        check_name(found.file)
     except ValueError as error:
         return LeftOut(found.file, str(error))
     return found

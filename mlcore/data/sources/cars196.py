@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from mlcore.data.sources.benchmark import Benchmark, usable
+from mlcore.data.sources.benchmark import Benchmark, check_entry_name
 from mlcore.data.sources.entries import Found, LeftOut
 from mlcore.data.sources.matlab import read_mat
 from mlcore.data.sources.registry import SOURCES
@@ -93,7 +93,7 @@ class Cars196(Benchmark):
                 raise ValueError(f"{file}: an annotation must have a name and whole numbers. Unpack it again.")
             number, box = int(number), [int(corner) for corner in box]
             label, side = names.get(number, f"class {number:03}"), "train" if number <= TRAINED else "test"
-            yield usable(Found(f"{folder}{name}", label, split=side, box=tuple(box) if self.boxes else None))
+            yield check_entry_name(Found(f"{folder}{name}", label, split=side, box=tuple(box) if self.boxes else None))
 
     def names(self, file: str) -> dict[int, str]:
         """Class names by their numbers, which start at 1; none where there is no file."""

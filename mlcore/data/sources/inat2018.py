@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-from mlcore.data.sources.benchmark import Benchmark, usable
+from mlcore.data.sources.benchmark import Benchmark, check_entry_name
 from mlcore.data.sources.entries import Found, LeftOut
 from mlcore.data.sources.registry import SOURCES
 from mlcore.declare import Knob
@@ -62,4 +62,4 @@ class INaturalist2018(Benchmark):
                         f"{list_file}, line {number}: must name a photo in its species' folder, such as "
                         f"train_val2018/Aves/2761/a.jpg; got '{file[:60]}'."
                     )
-                yield usable(Found(file, "/".join(parts[-3:-1]), parent=parts[-3], split=side))
+                yield check_entry_name(Found(file, "/".join(parts[-3:-1]), parent=parts[-3], split=side))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-from mlcore.data.sources.benchmark import Benchmark, usable
+from mlcore.data.sources.benchmark import Benchmark, check_entry_name
 from mlcore.data.sources.entries import Found, LeftOut
 from mlcore.data.sources.registry import SOURCES
 from mlcore.declare import Knob
@@ -60,4 +60,4 @@ class InShop(Benchmark):
             if side not in SIDES:
                 raise ValueError(f"{list_file}: a photo is for {', '.join(SIDES)}; {file[:80]} is for '{side[:20]}'.")
             parent = parents.setdefault(piece, "/".join(file.split("/")[1:-2]))
-            yield usable(Found(f"{above}{file}", piece, parent=parent or None, split=side))
+            yield check_entry_name(Found(f"{above}{file}", piece, parent=parent or None, split=side))

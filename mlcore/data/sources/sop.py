@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Annotated
 
-from mlcore.data.sources.benchmark import Benchmark, usable
+from mlcore.data.sources.benchmark import Benchmark, check_entry_name
 from mlcore.data.sources.entries import Found, LeftOut
 from mlcore.data.sources.registry import SOURCES
 from mlcore.declare import Knob
@@ -47,4 +47,6 @@ class StanfordOnlineProducts(Benchmark):
             list_file = f"Ebay_{side}.txt"
             for _, product, _, file in self.fields(list_file, 4, skip=1):
                 label = str(self.number(list_file, product))
-                yield usable(Found(file, label, parent=file.partition("/")[0].removesuffix("_final"), split=side))
+                yield check_entry_name(
+                    Found(file, label, parent=file.partition("/")[0].removesuffix("_final"), split=side)
+                )

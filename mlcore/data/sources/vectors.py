@@ -17,7 +17,7 @@ from PIL import Image
 
 from mlcore.data.sources.entries import Found, LeftOut
 from mlcore.data.sources.registry import SOURCES
-from mlcore.data.sources.safe_folder import allowed, checked_name
+from mlcore.data.sources.safe_folder import check_name, resolve_allowed
 from mlcore.data.sources.split_names import SIDES as SPLITS
 from mlcore.data.sources.vector_table import (
     PART,
@@ -54,7 +54,7 @@ class FeatureVectors:
         vectors: Annotated[str | None, Knob("Array or column of the vectors.", none="seen by its name")] = None,
         labels: Annotated[str | None, Knob("Array or column of the labels.", none="seen by its name")] = None,
     ) -> None:
-        self.path = allowed(path)
+        self.path = resolve_allowed(path)
         self.asked = {"vectors": vectors, "labels": labels}
         if not self.path.is_file():
             raise ValueError(f"{path}: must be a file of vectors that is there. Check its name.")
@@ -91,7 +91,8 @@ class FeatureVectors:
         counts = Counter(names)
         found = [f"{name} (row {row})" if counts[name] > 1 else name for row, name in enumerate(names)]
         return [
-            f"vector {row:0{digits}d}" if not names[row] or not usable(name) else name for row, name in enumerate(found)
+            f"vector {row:0{digits}d}" if not names[row] or not is_usable_name(name) else name
+            for row, name in enumerate(found)
         ]
 
     @cached_property
@@ -154,9 +155,9 @@ class FeatureVectors:
             yield self.table.vectors[[self.rows[file] for file in files[start : start + PART]]]
 
 
-def usable(name: str) -> bool:
+def is_usable_name(name: str) -> bool:
     try:
-        checked_name(name)
+        check_name(name)
     except ValueError:
         return False
     return True

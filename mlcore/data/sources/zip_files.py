@@ -15,11 +15,11 @@ from pathlib import Path
 
 from mlcore.data.natural_order import path_key
 from mlcore.data.sources.entries import LeftOut, Reading
-from mlcore.data.sources.safe_folder import FILE_LIMIT, NO_LINK, allowed, checked_name, hidden, printable
+from mlcore.data.sources.safe_folder import FILE_LIMIT, NO_LINK, check_name, is_hidden, make_printable, resolve_allowed
 from mlcore.data.sources.zip_names import (
     CODE_PAGES,
     LOOKED_AT,
-    decoded,
+    decode_name,
     fitting_code_pages,
     guess_code_page,
     raw_name,
@@ -54,7 +54,7 @@ class PackedFiles:
     """
 
     def __init__(self, path: str | os.PathLike[str], name_encoding: str = AUTO) -> None:
-        self.path = allowed(path)
+        self.path = resolve_allowed(path)
         check_list(self.path)
         try:
             self.archive = zipfile.ZipFile(self.path)
@@ -84,7 +84,7 @@ class PackedFiles:
         """How the names are read whose writing is not stated."""
         if name_encoding == AUTO or not self.unstated:
             return guess_code_page(self.unstated)
-        if decoded(b"\n".join(self.unstated), name_encoding) is None:
+        if decode_name(b"\n".join(self.unstated), name_encoding) is None:
             fitting = ", ".join(fitting_code_pages(self.unstated))
             raise ValueError(f"{self.path.name}: its names are not written in {name_encoding}. They may be: {fitting}.")
         return name_encoding
@@ -99,9 +99,9 @@ class PackedFiles:
             if not name:
                 continue
             try:
-                checked_name(name.rstrip("/"))
+                check_name(name.rstrip("/"))
             except ValueError as error:
-                shown = printable(name)[:80]
+                shown = make_printable(name)[:80]
                 raise ValueError(f"{self.path.name}: is refused, because of its entry {shown!r}: {error}") from None
             if entries.setdefault(name, entry) is not entry:
                 self.repeated.add(name)
@@ -141,7 +141,7 @@ class PackedFiles:
         """Every file's name, in the order of names; what cannot be used as `LeftOut`. Hidden files are passed over."""
         yield from (LeftOut(name, "The archive names it twice; its first is taken.") for name in sorted(self.repeated))
         for name in sorted(self.entries, key=path_key):
-            if not name.endswith("/") and not any(map(hidden, name.split("/"))):
+            if not name.endswith("/") and not any(map(is_hidden, name.split("/"))):
                 yield self.usable(name)
 
     def usable(self, name: str, limit: int | None = None) -> str | LeftOut:
@@ -250,14 +250,14 @@ def check_list(path: Path) -> None:
     if not path.is_file():
         raise ValueError(f"{path}: must be a zip archive that is there. Check its name.")
     try:
-        entries, length = stated_list(path)
+        entries, length = read_stated_size(path)
     except (struct.error, OverflowError, ValueError, OSError):
         raise ValueError(f"{path.name}: is no zip archive, or is cut off.") from None
     if entries > ENTRY_LIMIT or length > LIST_LIMIT:
         raise ValueError(f"{path.name}: lists {entries} entries; at most {ENTRY_LIMIT} are read. Divide it.")
 
 
-def stated_list(path: Path) -> tuple[int, int]:
+def read_stated_size(path: Path) -> tuple[int, int]:
     """How many entries the archive says it has, and how many bytes the list of them."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)

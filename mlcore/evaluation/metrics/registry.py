@@ -150,7 +150,7 @@ def check_value(metric: Metric, value: Value, asked: int) -> None:
         raise ValueError(f"The metric '{metric.key}' gave a number that is not finite. Give None for no answer.")
 
 
-def means_of(side: Side, values: Mapping[str, Value]) -> dict[str, float | int | None]:
+def mean_values(side: Side, values: Mapping[str, Value]) -> dict[str, float | int | None]:
     """What is told of a side: means over queries, with how many were asked.
 
     Means are None where nothing was asked, or where whatever the embeddings, nothing wrong could have been found.

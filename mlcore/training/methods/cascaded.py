@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from mlcore.declare import Knob
 from mlcore.distances import Distance, LpDistance
 from mlcore.losses.inputs import outside_autocast
-from mlcore.training.methods.method import MakeLoss, MethodBatch, Miner, Outcome, TrainingMethod, one_number, outcome_of
+from mlcore.training.methods.method import (
+    MakeLoss,
+    MethodBatch,
+    Miner,
+    Outcome,
+    TrainingMethod,
+    one_number,
+    sum_outcome,
+)
 from mlcore.training.methods.registry import METHODS
 from mlcore.traits import MethodTrait
 from mlcore.tuples import Pairs, Triplets, all_pairs
@@ -83,7 +91,7 @@ class CascadedEmbeddings(TrainingMethod):
             shares[f"stage {stage}"] = one_number(loss, rows, batch.labels, tuples)
             if stage < len(slices):
                 tuples = self.survivors(rows.detach(), batch.labels, tuples, loss)
-        return outcome_of(shares, mined)
+        return sum_outcome(shares, mined)
 
     @outside_autocast
     @torch.no_grad()

@@ -116,7 +116,7 @@ class TrainingMethod(nn.Module):
         """The loss of queries against answers alone, rows of both labelled alike."""
         tuples = self.mine(queries, labels, answers, labels)
         value = one_number(self.loss, queries, labels, tuples, ref_emb=answers, ref_labels=labels)
-        return outcome_of({"metric": value}, tuples)
+        return sum_outcome({"metric": value}, tuples)
 
 
 def check(method: TrainingMethod, features: tuple[Tensor, ...], labels: Tensor) -> None:
@@ -146,7 +146,7 @@ def one_number(loss: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
     return value.reshape(())
 
 
-def outcome_of(shares: Mapping[str, Tensor], tuples: Pairs | Triplets | None) -> Outcome:
+def sum_outcome(shares: Mapping[str, Tensor], tuples: Pairs | Triplets | None) -> Outcome:
     """The sum of the shares, with each told by name where there are several."""
     values = list(shares.values())
     told = torch.stack([value.detach().float() for value in values]).tolist() if len(values) > 1 else []

@@ -10,7 +10,7 @@ import pytest
 import mlcore.analysis.word_search as search_room
 from mlcore import __main__ as cli
 from mlcore.analysis.evaluate_run import evaluate_run
-from mlcore.analysis.word_search import WordSearch, answer
+from mlcore.analysis.word_search import WordSearch, search_words
 from mlcore.engines.attempt_runner import run_folder
 from mlcore.runs.folder import Runs
 from mlcore.runs.history import History
@@ -153,7 +153,7 @@ def test_on_the_command_line(run, root, capsys):
     assert result["unheard"] == ["big", "unicorn"]
     assert set(result["found"][0]) == {"row", "place", "similarity", "class_name", "image_name", "text"}
     assert cli.main(["find", "words", " ", "--runs", str(root)]) == 2
-    assert answer(run, "3")["step"] == 60
+    assert search_words(run, "3")["step"] == 60
 
 
 def test_the_end_of_a_run_tells_how_texts_find_images(root, capsys):

@@ -19,7 +19,7 @@ from PIL import Image
 
 from mlcore.data import image_set_writer, importing
 from mlcore.data.decoders import Decoders
-from mlcore.data.fingerprint import fingerprint_of
+from mlcore.data.fingerprint import compute_fingerprint
 from mlcore.data.importing import ImportStopped, import_path, import_set
 from mlcore.data.sources import Found, ImageFolder, LeftOut, source_for
 from mlcore.data.store import all_sets, delete_set, open_set, read_facts, read_index, read_left_out, read_set
@@ -360,8 +360,8 @@ def test_who_only_looks_whether_an_import_goes_on_does_not_stop_it(root, monkeyp
     looking = [take_lock(folder / "lock")]
     monkeypatch.setattr(image_set_writer.time, "sleep", lambda _: looking.pop().close())
     with image_set_writer.SetWriter(root, "name", 8):
-        assert [begun.held for begun in image_set_writer.unfinished(root)] == [True]
-    assert [begun.held for begun in image_set_writer.unfinished(root)] == [False]
+        assert [begun.held for begun in image_set_writer.list_unfinished(root)] == [True]
+    assert [begun.held for begun in image_set_writer.list_unfinished(root)] == [False]
 
 
 def test_an_import_whose_folder_is_removed_while_it_waits_makes_it_anew(root, monkeypatch):
@@ -555,7 +555,7 @@ def test_classes_are_numbered_naturally_and_sets_of_before_keep_their_order(tmp_
     assert table.class_names == ("1", "2", "10", "11")
     assert table.labels.tolist() == [3, 1, 2, 0]
     record = read_json(folder / "set.json")
-    before = {**record, "fingerprint": fingerprint_of(folder)}
+    before = {**record, "fingerprint": compute_fingerprint(folder)}
     del before["class_order"], before["one_colour"]
     replace_json(folder / "set.json", before)
     read_set.cache_clear()

@@ -27,7 +27,7 @@ from mlcore.data.store import (
     read_set,
     rename_set,
 )
-from mlcore.data.thumbnails import atlas
+from mlcore.data.thumbnails import draw_atlas
 from mlcore.spec.run_spec import RunSpec
 from mlcore.training.events import TrainingFault
 from mlcore.training.loop import Trainer
@@ -267,7 +267,7 @@ def test_thumbnails_of_some_rows_are_those_of_the_rows(own):
     pixels = open_set(import_path(own).name).pixels
     rows = np.array([40, 3, 7])
     for tile in (24, 10):
-        assert atlas(pixels, tile, rows).data == atlas(np.array(pixels[rows]), tile).data
+        assert draw_atlas(pixels, tile, rows).data == draw_atlas(np.array(pixels[rows]), tile).data
 
 
 def test_what_was_left_out_is_kept(own):

@@ -12,7 +12,7 @@ import pytest
 from patience import PATIENCE_S, until
 
 from mlcore.engines import attempt_runner
-from mlcore.engines.attempt_runner import Clock, Session, explain, run_folder, thinned
+from mlcore.engines.attempt_runner import Clock, Session, explain_failure, run_folder, thin_points
 from mlcore.runs.folder import Runs
 from mlcore.runs.history import History
 from mlcore.runs.states import RunState
@@ -313,15 +313,15 @@ def test_an_endless_log_is_begun_anew(runs, spec):
 
 def test_a_curve_is_thinned_evenly_and_keeps_its_ends():
     points = [[step, 0.0] for step in range(101)]
-    kept = thinned(points, 40)
+    kept = thin_points(points, 40)
     assert len(kept) <= 42
     assert kept[0] == [0, 0.0]
     assert kept[-1] == [100, 0.0]
-    assert thinned(points[:40], 40) == points[:40]
+    assert thin_points(points[:40], 40) == points[:40]
 
 
 def test_an_error_without_words_is_still_named():
-    assert explain(KeyError())[1].startswith("KeyError: no message")
+    assert explain_failure(KeyError())[1].startswith("KeyError: no message")
 
 
 def test_the_clock_does_not_run_while_it_is_stopped(monkeypatch):

@@ -14,7 +14,7 @@ import pytest
 from patience import PATIENCE_S, until
 from ulid import ULID
 
-from mlcore.disk.process import boot_id, host, pid_space, start_time
+from mlcore.disk.process import boot_id, host_name, pid_space, start_time
 from mlcore.engines import supervisor as module
 from mlcore.engines.attempt_runner import FAILED, NO_ROOM, NOT_MINE, Session, Superseded
 from mlcore.engines.supervisor import Supervisor
@@ -42,7 +42,7 @@ def process():
 
 
 def named(pid, boot=None):
-    return {"pid": pid, "pid_start": start_time(pid), "boot_id": boot or boot_id(), "host": host()}
+    return {"pid": pid, "pid_start": start_time(pid), "boot_id": boot or boot_id(), "host": host_name()}
 
 
 def going(run, pid, **changes):
@@ -167,7 +167,7 @@ def test_a_worker_that_was_taken_for_dead_elsewhere_does_not_write_the_run_s_sta
 def test_a_machine_that_was_renamed_knows_its_own_runs(runs, quick_spec, supervisor, process, monkeypatch):
     alive = going(runs.create(quick_spec), process().pid, pid_space=pid_space())
     dead = going(runs.create(quick_spec), dead_pid(), pid_space=pid_space())
-    monkeypatch.setattr("mlcore.disk.process.host", lambda: "renamed")
+    monkeypatch.setattr("mlcore.disk.process.host_name", lambda: "renamed")
     supervisor.tick(0.0)
     assert [run.stored_status().state for run in (alive, dead)] == [RunState.RUNNING, RunState.LOST]
 

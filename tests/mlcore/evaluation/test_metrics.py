@@ -15,7 +15,7 @@ import pytest
 import mlcore
 from mlcore.environment import child_environment
 from mlcore.evaluation import ami, evaluate_retrieval, nmi, rank, side
-from mlcore.evaluation.metrics import METRICS, PRIMARY, Family, means_of, measure
+from mlcore.evaluation.metrics import METRICS, PRIMARY, Family, mean_values, measure
 from mlcore.evaluation.metrics.registry import MetricRegistry
 from mlcore.evaluation.side import Side, search_gallery
 
@@ -27,7 +27,7 @@ def sample(count: int = 60) -> tuple[np.ndarray, np.ndarray]:
 
 
 def told(one: Side) -> dict[str, float | int | None]:
-    return means_of(one, measure(one, METRICS.values()))
+    return mean_values(one, measure(one, METRICS.values()))
 
 
 def test_metrics_of_a_side_are_those_of_the_functions_that_define_them():

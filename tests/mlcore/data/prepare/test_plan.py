@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from mlcore.data.prepare import STEPS, Plan, complete
+from mlcore.data.prepare import STEPS, Plan, complete_index
 
 RECORD = {
     "steps": [
@@ -29,7 +29,7 @@ PREVIOUS = {"split_official": ["split_samples"], "query_gallery": ["split_sample
 
 def toy(count=200):
     generator = np.random.default_rng(0)
-    return complete(
+    return complete_index(
         pd.DataFrame(
             {
                 "file": [f"{n}.png" for n in range(count)],

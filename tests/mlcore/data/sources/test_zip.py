@@ -14,7 +14,7 @@ from image_files import archive, image_bytes, snapshot
 
 from mlcore.data.sources import Found, LeftOut, ZipArchive, source_for
 from mlcore.data.sources import zip_files as zips
-from mlcore.data.sources.safe_folder import checked_name
+from mlcore.data.sources.safe_folder import check_name
 
 GOOD = {"cat/1.png": image_bytes(), "dog/1.png": image_bytes()}
 EVIL = [
@@ -92,7 +92,7 @@ def test_an_archive_with_a_name_that_leads_out_is_refused_as_a_whole(tmp_path, n
 @given(st.text(max_size=40))
 def test_no_name_that_passes_leads_out(name):
     try:
-        checked_name(name)
+        check_name(name)
     except ValueError:
         return
     parts = name.split("/")
