@@ -27,7 +27,7 @@ MOST_SLOTS = 1024
 class LabServer:
     runs: Runs
     supervisor: Supervisor
-    onlookers: PreviewViewers = field(default_factory=PreviewViewers)
+    preview_viewers: PreviewViewers = field(default_factory=PreviewViewers)
 
 
 @st.cache_resource(show_spinner=False)

@@ -66,13 +66,13 @@ def open_preview(stage: LabServer, spec: RunSpec) -> RunFolder | None:
         run = stage.runs.create(bare, purpose="preview", nonce=nonce)
     if request_preview(run):
         stage.supervisor.wake()
-    onlookers = stage.onlookers
-    onlookers.look(session_name(), run.run_id)
+    preview_viewers = stage.preview_viewers
+    preview_viewers.add(session_name(), run.run_id)
     before = st.session_state.get(PREVIEW)
     if before != run.run_id:
         stage.supervisor.wake()
         st.session_state[PREVIEW] = run.run_id
-        if before is not None and onlookers.leave(session_name(), before):
+        if before is not None and preview_viewers.remove(session_name(), before):
             give_up(stage, before)
     return run
 
@@ -88,7 +88,7 @@ def request_preview(run: RunFolder) -> bool:
     One that was stopped when nobody wanted it goes on. One that failed is tried once by every session that asks for it.
     """
     if not run.state.finished:
-        run.withdraw("cancel")
+        run.withdraw_request("cancel")
         return False
     tried = st.session_state.setdefault(TRIED, set())
     failed = run.state in (RunState.FAILED, RunState.LOST)

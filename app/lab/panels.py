@@ -138,9 +138,9 @@ def metric_curve(evaluations: Sequence[EvaluatedRecord], total: int, shown: int 
     """A metric over the run, the one by which runs are compared unless another is chosen."""
     told = Counter(
         metric.key
-        for look in evaluations
+        for evaluation in evaluations
         for metric in METRICS.values()
-        if any(look[side].get(metric.key) is not None for side in SIDES)
+        if any(evaluation[side].get(metric.key) is not None for side in SIDES)
     )
     offered = [key for key in METRICS if told[key] > 1]
     if not offered:
@@ -207,7 +207,7 @@ def metric_help(now: EvaluatedRecord | None, metric: Metric) -> str:
     lines = [metric.description, asked]
     for other in METRICS.in_order(held):
         if held[other.key] is None and (other.expensive or other.family == Family.TEXTS):
-            continue  # only the first and the last look have them, or none
+            continue  # only the first and the last evaluation have them, or none
         values = [metric_value(other, now[side].get(other.key)) for side in SIDES]
         lines.append(f"{escape_markdown(other.title, 60)}: held out {values[0]}, training {values[1]}")
     return "  \n".join(lines)

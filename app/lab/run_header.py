@@ -100,7 +100,7 @@ def show_problem(stage: LabServer, run: RunFolder, past: FrozenHistory) -> None:
                 st.code(end, language=None)
     elif status.reason_code == "terminated":
         st.warning(escape_markdown(status.reason_text, 600), icon=":material/power_settings_new:")
-    elif words := silent_words(run.elsewhere(), stage.supervisor.silent_for(run.run_id)):
+    elif words := silent_words(run.other_machine(), stage.supervisor.silent_for(run.run_id)):
         st.warning(words, icon=":material/hearing_disabled:")
     if past.faults:
         st.warning(
@@ -135,7 +135,7 @@ def run_buttons(stage: LabServer, run: RunFolder, spec: RunSpec, status: Status)
         if run.asked("pause"):
             act_button(
                 "Resume",
-                on_click=run.withdraw,
+                on_click=run.withdraw_request,
                 args=("pause",),
                 key=f"lab.unpause.{run.run_id}",
                 icon=":material/play_arrow:",

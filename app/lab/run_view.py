@@ -102,7 +102,7 @@ def live_picture(
     past = read_history(run)
     preview = record.purpose == "preview"
     if preview:
-        stage.onlookers.look(session_name(), run.run_id)
+        stage.preview_viewers.add(session_name(), run.run_id)
         if run.state == RunState.CANCELLED:  # somebody else gave it up: ask for it again
             st.rerun()
     # Always the same containers in the same order: what comes or goes in one must not make the browser rebuild the map.
@@ -260,7 +260,7 @@ def picked_panel(sample: WatchSample, view: View) -> None:
     with right:
         act_button(
             "Unpin" if pinned else "Pin as query",
-            on_click=lambda: view.but(**wanted),
+            on_click=lambda: view.with_changes(**wanted),
             key=f"lab.{'unpin' if pinned else 'pin'}.{view.picked}",
             icon=":material/keep_off:" if pinned else ":material/keep:",
             type="tertiary",
@@ -287,5 +287,5 @@ def apply_widget_events(view: View, chosen: dict[str, Any], events: Any, moved: 
         if wanted != view.step:
             changes["step"] = wanted
     if changes:
-        view.but(**changes)
+        view.with_changes(**changes)
         st.rerun(scope="fragment")

@@ -68,23 +68,23 @@ def harm_sentence(evaluations: Sequence[EvaluatedRecord], whom: str, advice: str
 
 def advice_sentence(evaluations: Sequence[EvaluatedRecord], *, frozen: bool) -> str:
     """What to do about a run that did harm: more steps only where they still helped at its end."""
-    looks = held_out_scores(evaluations)
-    (_, start), *_, (end, after) = looks
-    step, peak = max(looks, key=lambda look: look[1])
+    scored = held_out_scores(evaluations)
+    (_, start), *_, (end, after) = scored
+    step, peak = max(scored, key=lambda at_and_score: at_and_score[1])
     if peak > max(start, after) + NOISE:
         return f"At step {step:,} it was {format_share(peak)}: take fewer steps, or lower the learning rates."
     if not frozen:
         return "Freeze the backbone, or lower its learning rate."
     if after < start - NOISE:
         return "Lower the learning rates, or take fewer steps."
-    halfway = next(score for at, score in looks if 2 * at >= end)
+    halfway = next(score for at, score in scored if 2 * at >= end)
     more = ", or more steps: it was still rising" if after > halfway + NOISE else ""
     return f"Try a larger embedding or a residual head{more}."
 
 
 def held_out_scores(evaluations: Sequence[EvaluatedRecord]) -> list[tuple[int, float]]:
-    """The step and the held-out score of every look that has one."""
-    found = [(look["step"], look["held_out"].get(PRIMARY)) for look in evaluations]
+    """The step and the held-out score of every evaluation that has one."""
+    found = [(each["step"], each["held_out"].get(PRIMARY)) for each in evaluations]
     return [(step, score) for step, score in found if score is not None]
 
 

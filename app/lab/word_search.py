@@ -17,7 +17,7 @@ from mlcore.runs.records import EvaluatedRecord
 
 SHOWN = 12
 TOLD = 6
-CHECK_EVERY = 0.5  # seconds between looks whether torch is there
+CHECK_EVERY = 0.5  # seconds between checks whether torch is there
 
 
 def words_panel(
@@ -84,7 +84,7 @@ def cached_hits(path: str, state: str, words: str, side: str) -> dict[str, Any]:
     strips = {
         title: search.find(words, count=SHOWN, side=side, moment=moment) for title, moment in moments.items() if moment
     }
-    return {"strips": strips, "unheard": search.unheard(words)}
+    return {"strips": strips, "unheard": search.find_unknown_words(words)}
 
 
 def hits_strip(title: str, hits: list[Any], words: str) -> Strip:
@@ -114,7 +114,7 @@ def metrics_in_words(first: EvaluatedRecord | None, now: EvaluatedRecord | None)
         return ""
     parts = []
     for metric in METRICS.of(Family.TEXTS):
-        before, value = (metric_value(metric, look["held_out"].get(metric.key)) for look in (first, now))
+        before, value = (metric_value(metric, each["held_out"].get(metric.key)) for each in (first, now))
         if now["held_out"].get(metric.key) is not None:
             parts.append(f"{metric.title} {f'{before} → {value}' if now is not first else value}")
     return f"Held out: {'; '.join(parts)}." if parts else ""

@@ -112,7 +112,7 @@ class WordSearch:
             raise ValueError("The run has no checkpoint yet, and so no trained text side. It keeps one at its looks.")
         return self.now
 
-    def unheard(self, words: str) -> list[str]:
+    def find_unknown_words(self, words: str) -> list[str]:
         """Those of the typed words that stand in no training text; [] where the texts are not at hand."""
         if not self.heard:
             return []
@@ -198,7 +198,7 @@ def search_words(
         "side": side,
         "step": moment.step,
         "text_step": moment.text_step,
-        "unheard": search.unheard(words),
+        "unheard": search.find_unknown_words(words),
         "found": [asdict(hit) for hit in found],
     }
 

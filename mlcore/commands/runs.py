@@ -110,12 +110,12 @@ def stop_run(options: argparse.Namespace) -> int:
         raise ValueError(f"{run.title()} is {run.state}; there is nothing to stop.")
     run.stop()
     alone = not Runs(options.runs).read_helper_status("supervisor")["alive"]
-    if alone and (machine := run.elsewhere()):
+    if alone and (machine := run.other_machine()):
         print(
             f"mlcore: {run.title()} is of another machine, {machine}; listening for {FAR_SILENT_S:.0f} s.",
             file=sys.stderr,
         )
-        if not run.listen(FAR_SILENT_S):
+        if not run.wait_for_sign_of_life(FAR_SILENT_S):
             run.take_over(FAR_SILENT_S)
     elif alone and run.state == RunState.QUEUED:
         run.move(RunState.CANCELLED, reason_code="stopped", reason_text="Stopped before it began.")
@@ -160,7 +160,7 @@ def run_row(run: RunFolder) -> dict[str, Any]:
 
 
 def run_summary(run: RunFolder, history: History) -> dict[str, Any]:
-    """A row, with the metrics before training, after it, and at every look in between.
+    """A row, with the metrics before training, after it, and at every evaluation in between.
 
     `no_training`: of the backbone's own features, without a head.
     """

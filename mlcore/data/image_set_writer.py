@@ -27,7 +27,7 @@ import numpy as np
 from mlcore.data.decoding import BOX_CUT, BRIGHTER, DAMAGED_EXIF, ON_BLACK, ONE_COLOUR, UNCOVERED
 from mlcore.data.fingerprint import array_files, compute_fingerprint, set_stamp
 from mlcore.data.natural_order import natural_key
-from mlcore.data.sources.entries import Found, LeftOut
+from mlcore.data.sources.entries import ImageEntry, SkippedEntry
 from mlcore.disk.atomic import DiskFull, make_folders, read_json, replace_file, replace_json, sync_folder, write_all
 from mlcore.disk.process import take_lock
 
@@ -110,7 +110,7 @@ class SetWriter:
 
     def add(
         self,
-        found: Found,
+        found: ImageEntry,
         pixels: np.ndarray,
         width: int,
         height: int,
@@ -133,7 +133,7 @@ class SetWriter:
         self._note([TAKEN, self.taken, *facts, text, width, height, mode, look, *remarks])
         self.taken += 1
 
-    def leave_out(self, left: LeftOut) -> None:
+    def leave_out(self, left: SkippedEntry) -> None:
         self._note([LEFT, left.file[:4096], left.reason[:TEXT_LIMIT]])
         self.left += 1
 
@@ -392,7 +392,7 @@ class UnfinishedImport:
 
 def list_unfinished(root: Path) -> list[UnfinishedImport]:
     """The imports under a data root that were begun and not ended, in the order of their folders' names."""
-    return [begun for folder in sorted(root.glob(".import-*")) if (begun := look_at(folder)) is not None]
+    return [begun for folder in sorted(root.glob(".import-*")) if (begun := read_unfinished(folder)) is not None]
 
 
 def remove_unfinished(root: Path) -> list[UnfinishedImport]:
@@ -409,7 +409,7 @@ def remove_unfinished(root: Path) -> list[UnfinishedImport]:
     return removed
 
 
-def look_at(folder: Path) -> UnfinishedImport | None:
+def read_unfinished(folder: Path) -> UnfinishedImport | None:
     """None where it is gone meanwhile."""
     lock = free_lock(folder)
     if lock is not None:

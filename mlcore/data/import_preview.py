@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlcore.data.sources import Found, Reading, source_for, source_readings
+from mlcore.data.sources import ImageEntry, Reading, source_for, source_readings
 from mlcore.data.sources.safe_folder import Root, TooLong
 
 NAMES = 200_000
@@ -56,7 +56,7 @@ def look_at_path(
             if until is not None and number % CHECK_EVERY == 0 and time.monotonic() > until:
                 complete = False
                 break
-            if isinstance(item, Found):
+            if isinstance(item, ImageEntry):
                 classes[item.label] += 1
                 sides[item.split or ""] += 1
             else:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from mlcore.data.decoders import Decoders
 from mlcore.data.decoding import Box, DecodedImage, Fit
 from mlcore.data.image_set_writer import SetWriter, work_folder
-from mlcore.data.sources import SOURCES, Found, LeftOut, Reading, Source, source_for, source_readings
+from mlcore.data.sources import SOURCES, ImageEntry, Reading, SkippedEntry, Source, source_for, source_readings
 from mlcore.data.sources.refused_places import refusing_the_fruitless
 from mlcore.data.sources.safe_folder import resolve_allowed
 from mlcore.data.store import data_root, set_of_state
@@ -132,7 +132,7 @@ def import_set(
     is being imported by another process, or no decoder can be started; DiskFull before the disk is full.
     """
     check_options(side, fit)
-    clock = Teller(progress, cancelled)
+    clock = ProgressReporter(progress, cancelled)
     options = {"side": side, "fit": fit}
     facts = {"key": "", "path": "", "knobs": {}, **(made_from or {})}
     total, state = count_and_digest(source, [facts["key"], facts["knobs"], facts["path"]], clock)
@@ -167,7 +167,13 @@ def import_set(
 
 
 def fill_set(
-    writer: SetWriter, source: Source, total: int, fit: Fit, decoders: Decoders, clock: Teller, ask: Ask | None
+    writer: SetWriter,
+    source: Source,
+    total: int,
+    fit: Fit,
+    decoders: Decoders,
+    clock: ProgressReporter,
+    ask: Ask | None,
 ) -> None:
     """Into the set what it does not have yet of the source; `ask` is told once how much that is."""
     clock.begin(writer.done)
@@ -187,8 +193,8 @@ def fill_set(
                 clock.begin(writer.done)
 
 
-def add_outcome(writer: SetWriter, outcome: tuple[Found, DecodedImage] | LeftOut) -> None:
-    if isinstance(outcome, LeftOut):
+def add_outcome(writer: SetWriter, outcome: tuple[ImageEntry, DecodedImage] | SkippedEntry) -> None:
+    if isinstance(outcome, SkippedEntry):
         writer.leave_out(outcome)
         return
     found, image = outcome
@@ -202,11 +208,11 @@ def check_options(side: int | None, fit: str) -> None:
         raise ValueError(f"import: fit must be 'crop' or 'pad'; got {fit!r}.")
 
 
-def count_and_digest(source: Source, how: list[Any], clock: Teller) -> tuple[int, str]:
+def count_and_digest(source: Source, how: list[Any], clock: ProgressReporter) -> tuple[int, str]:
     """How many things a source names, and a digest of them all, which changes when one of its files does."""
     digest, total = hashlib.sha256(repr(how).encode()), 0
     for item in refusing_the_fruitless(source.find(), str(how[-1])):
-        stamp = source.stamp(item.file) if isinstance(item, Found) else ""
+        stamp = source.stamp(item.file) if isinstance(item, ImageEntry) else ""
         digest.update(f"{item!r}{stamp}\n".encode(errors="surrogateescape"))
         total += 1
         clock.tell(total, None)
@@ -218,7 +224,7 @@ def fitting_side(source: Source, fit: Fit, total: int, decoders: Decoders) -> in
     looked_at = list(itertools.islice(source.find(), 0, None, max(1, total // LOOK_AT)))
     sides = []
     for outcome in read_batch(source, looked_at, decoders.sizes):
-        if isinstance(outcome, LeftOut):
+        if isinstance(outcome, SkippedEntry):
             continue
         found, size = outcome
         if found.box is not None:
@@ -236,7 +242,7 @@ def size_in_box(box: Box, size: tuple[int, int]) -> tuple[int, int]:
 
 def decode_in_order(
     source: Source, skip: int, side: int, fit: Fit, decoders: Decoders, meanwhile: Callable[[], None]
-) -> Generator[tuple[Found, DecodedImage] | LeftOut, None, None]:
+) -> Generator[tuple[ImageEntry, DecodedImage] | SkippedEntry, None, None]:
     """Everything a source names after the first `skip`, decoded in a few processes, in the source's order.
 
     Threads read the files and wait for the decoders, which are closed at the end. At most a few batches are held at a
@@ -249,7 +255,7 @@ def decode_in_order(
         return decoders.decode(images, side, fit)
 
     items = itertools.islice(source.find(), skip, None)
-    waiting: deque[Future[list[tuple[Found, DecodedImage] | LeftOut]]] = deque()
+    waiting: deque[Future[list[tuple[ImageEntry, DecodedImage] | SkippedEntry]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="import")
     try:
         while batch := list(itertools.islice(items, count)):
@@ -272,25 +278,25 @@ def wait_for_result(future: Future[Made], meanwhile: Callable[[], None]) -> Made
 
 def read_batch(
     source: Source,
-    batch: Sequence[Found | LeftOut],
+    batch: Sequence[ImageEntry | SkippedEntry],
     ask: Callable[[Sequence[tuple[bytes, Box | None]]], list[Made | str]],
-) -> list[tuple[Found, Made] | LeftOut]:
+) -> list[tuple[ImageEntry, Made] | SkippedEntry]:
     """Each image with what `ask` makes of its bytes, given a few megabytes at a time, or why it is left out."""
-    outcomes: dict[int, tuple[Found, Made] | LeftOut] = {}
-    waiting: list[tuple[int, Found, bytes]] = []
+    outcomes: dict[int, tuple[ImageEntry, Made] | SkippedEntry] = {}
+    waiting: list[tuple[int, ImageEntry, bytes]] = []
 
     def ask_now() -> None:
         answers = ask([(data, found.box) for _, found, data in waiting])
         for (place, found, _), answer in zip(waiting, answers, strict=True):
-            outcomes[place] = LeftOut(found.file, answer) if isinstance(answer, str) else (found, answer)
+            outcomes[place] = SkippedEntry(found.file, answer) if isinstance(answer, str) else (found, answer)
         waiting.clear()
 
     for place, item in enumerate(batch):
-        if isinstance(item, LeftOut):
+        if isinstance(item, SkippedEntry):
             outcomes[place] = item
             continue
         read = read_one(source, item)
-        if isinstance(read, LeftOut):
+        if isinstance(read, SkippedEntry):
             outcomes[place] = read
             continue
         waiting.append((place, item, read))
@@ -301,14 +307,14 @@ def read_batch(
     return [outcomes[place] for place in range(len(batch))]
 
 
-def read_one(source: Source, found: Found) -> bytes | LeftOut:
+def read_one(source: Source, found: ImageEntry) -> bytes | SkippedEntry:
     """The bytes of an image, or why it is left out."""
     try:
         return source.open(found.file)
     except ValueError as error:
-        return LeftOut(found.file, str(error))
+        return SkippedEntry(found.file, str(error))
     except MemoryError:
-        return LeftOut(found.file, "It takes more memory than there is.")
+        return SkippedEntry(found.file, "It takes more memory than there is.")
 
 
 def forget_older(root: Path, facts: Mapping[str, Any], name: str) -> None:
@@ -320,7 +326,7 @@ def forget_older(root: Path, facts: Mapping[str, Any], name: str) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-class Teller:
+class ProgressReporter:
     """Says how far an import is and asks whether to go on, a few times a second."""
 
     def __init__(self, progress: Progress | None, cancelled: Cancelled | None) -> None:

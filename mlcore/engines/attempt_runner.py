@@ -246,7 +246,7 @@ class Session:
         if self.must_stop():
             if not trainer.stopping:
                 trainer.stop()
-                folder.withdraw("pause")
+                folder.withdraw_request("pause")
                 self.put_status(state=RunState.CANCELLING)
             return
         if not folder.asked("pause"):

@@ -266,7 +266,7 @@ class Supervisor:
         heartbeat = self.feel(run, signs_of_life(run.path, status), now)
         silent = now - heartbeat.moved
         if silent > FAR_LOST_S or (silent > FAR_SILENT_S and run.asked("cancel")):
-            self.mark_ended(run, unheard_end(run.elsewhere(), silent))
+            self.mark_ended(run, unheard_end(run.other_machine(), silent))
 
     def feel(self, run: RunFolder, signs: object, now: float) -> HeartbeatWatch:
         """The run's heartbeat, with what is seen of it now."""

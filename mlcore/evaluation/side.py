@@ -15,7 +15,7 @@ from mlcore.evaluation.retrieval import can_be_wrong, nearest, quick_ranking
 
 MOST_RANKED = 5000  # queries: two seconds of one core; twice as many take four times as long
 RECALLS = (1, 2, 4, 8)
-QUICK_DEPTH = 8  # the deepest recall that is told at every look
+QUICK_DEPTH = 8  # the deepest recall that is told at every evaluation
 MOST_ASKED = 2000  # texts, or images, that search for each other
 TEXT_DEPTH = 5
 

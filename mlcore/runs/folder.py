@@ -353,7 +353,7 @@ class RunFolder:
     def asked(self, request: ControlRequest) -> bool:
         return (self.path / "control" / request).exists()
 
-    def withdraw(self, request: ControlRequest) -> None:
+    def withdraw_request(self, request: ControlRequest) -> None:
         (self.path / "control" / request).unlink(missing_ok=True)
 
     def stop(self) -> None:
@@ -370,21 +370,21 @@ class RunFolder:
             raise ValueError(
                 f"{self.title()} is {self.going_words()}; only a stopped, failed or lost run can be resumed."
             )
-        self.withdraw("cancel")
-        self.withdraw("pause")
+        self.withdraw_request("cancel")
+        self.withdraw_request("pause")
         number = next_number(self.path.parent)
         self.move(state, next_attempt=True, number=number, queued_utc=utc_now(), **changes)
 
-    def elsewhere(self) -> str:
+    def other_machine(self) -> str:
         """The name of the other machine on which the run goes on, as it says; "" if it is this one or it does not."""
         return machine_elsewhere(self.path, self.stored_status())
 
     def going_words(self) -> str:
         """'running', or 'running on another machine, NAME'."""
-        machine = self.elsewhere()
+        machine = self.other_machine()
         return f"{self.state} on another machine, {machine}" if machine else str(self.state)
 
-    def listen(self, seconds: float, wait: Callable[[float], None] = time.sleep) -> bool:
+    def wait_for_sign_of_life(self, seconds: float, wait: Callable[[float], None] = time.sleep) -> bool:
         """Whether the run shows a sign of life before so many seconds are over, by our own clock."""
         before, deadline = signs_of_life(self.path, self.stored_status()), time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -395,7 +395,7 @@ class RunFolder:
 
     def take_over(self, silent_s: float) -> None:
         """End a run of another machine of which nothing is heard; should that one go on, it finds its run ended."""
-        self.move(**unheard_end(self.elsewhere(), silent_s))
+        self.move(**unheard_end(self.other_machine(), silent_s))
 
     def begin_attempt(self) -> Attempt:
         """Claim the status's attempt; FileExistsError if another process was first.

@@ -79,7 +79,7 @@ class Status(Loose):
     @classmethod
     def _has_shape(cls, metrics: dict[str, Any]) -> dict[str, Any]:
         if not has_shape(metrics, StatusMetrics):
-            raise ValueError("the metrics are not what a look at a run measures")
+            raise ValueError("the metrics are not what an evaluation of a run measures")
         return metrics
 
 

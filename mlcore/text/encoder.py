@@ -18,13 +18,13 @@ class TextEncoder(nn.Module):
     Shapes: T texts -> (T, P) from `prepare`; (B, P) -> embeddings (B, embedding_size).
     """
 
-    def preparing(self, texts: Sequence[str]) -> Preparing:
+    def prepare_in_parts(self, texts: Sequence[str]) -> Preparing:
         """`prepare` bit by bit: yields how many texts of how many are done, returns the tensor."""
         raise NotImplementedError
 
     def prepare(self, texts: Sequence[str]) -> Tensor:
         """What `forward` takes of these texts (T, P)."""
-        work = self.preparing(texts)
+        work = self.prepare_in_parts(texts)
         while True:
             try:
                 next(work)

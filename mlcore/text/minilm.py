@@ -58,7 +58,7 @@ class MiniLM(TextEncoder):
         self.layer = nn.Linear(SIZE, embedding_size)
         initialize_weights(self, seed)
 
-    def preparing(self, texts: Sequence[str]) -> Preparing:
+    def prepare_in_parts(self, texts: Sequence[str]) -> Preparing:
         """Sentence embeddings (T, 384), from the cache folder if they are there."""
         kept = kept_file(texts)
         found = read_kept(kept, texts)

@@ -55,7 +55,7 @@ class SmallTextTower(TextEncoder):
         self.layers = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, embedding_size))
         initialize_weights(self, seed)
 
-    def preparing(self, texts: Sequence[str]) -> Preparing:
+    def prepare_in_parts(self, texts: Sequence[str]) -> Preparing:
         yield from ()
         found = [
             [1 + zlib.crc32(piece.encode()) % self.buckets for piece in split_into_subwords(text)] for text in texts

@@ -32,7 +32,7 @@ WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
-class Found:
+class ModelSearch:
     """The rows of `network_list` that a search has found, and what might have been meant where it found nothing."""
 
     rows: pd.DataFrame
@@ -166,7 +166,7 @@ def search(
     pretrained: bool = False,
     here: bool = False,
     max_parameters: float | None = None,
-) -> Found:
+) -> ModelSearch:
     """The networks that have every word in their name, family or tags; the best fit first, then the smallest.
 
     `pretrained`: with published weights; `here`: with weights in the local cache; `max_parameters`: millions.
@@ -185,7 +185,7 @@ def search(
     if max_parameters is not None:
         fits &= listed.parameters_m <= max_parameters
     rows = listed[fits]
-    return Found(rows.loc[order_by_match(rows, wanted)], nearly)
+    return ModelSearch(rows.loc[order_by_match(rows, wanted)], nearly)
 
 
 def order_by_match(rows: pd.DataFrame, wanted: list[str]) -> list[str]:

@@ -27,11 +27,11 @@ class CheckpointState:
 
 
 def pack_checkpoint(
-    parts: CheckpointState, step: int, spec_sha256: str, seconds: float = 0.0, *, first_look_told: bool = True
+    parts: CheckpointState, step: int, spec_sha256: str, seconds: float = 0.0, *, start_evaluated: bool = True
 ) -> bytes:
     """The state after `step` steps and so many seconds: weights, buffers, optimizer, and torch's random state.
 
-    `first_look_told`: whether the run's look at step 0 was over by then.
+    `start_evaluated`: whether the run's evaluation of step 0 was over by then.
     """
     tensors: dict[str, Tensor] = {"rng": torch.get_rng_state()}
     for name, module in parts.modules.items():
@@ -51,7 +51,7 @@ def pack_checkpoint(
         "seconds": repr(seconds),
         "spec_sha256": spec_sha256,
         "scalars": json.dumps(scalars),
-        "first_look_told": str(first_look_told),
+        "first_look_told": str(start_evaluated),
     }
     return save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, facts)
 
@@ -95,8 +95,8 @@ def checkpoint_step(data: bytes) -> int:
     return int(read_facts(data)["step"])
 
 
-def first_look_told(data: bytes) -> bool:
-    """Whether the look at step 0 was over when the checkpoint was made; one of before this was noted says so."""
+def start_was_evaluated(data: bytes) -> bool:
+    """Whether the evaluation of step 0 was over when the checkpoint was made; one of before this was noted says so."""
     return read_facts(data).get("first_look_told", "True") == "True"
 
 

@@ -78,7 +78,7 @@ def spread_over_classes(rows: np.ndarray, labels: np.ndarray, count: int, genera
 class Evaluator:
     """Looks at one copy of the model at a time; what it saw comes out of `seen`, oldest first.
 
-    `last_pca` is the principal components' map of the look before (W [+ C], 3), to which the next one is turned.
+    `last_pca` is the principal components' map of the evaluation before (W [+ C], 3), to which the next one is turned.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Evaluator:
 
     @property
     def may_evaluate(self) -> bool:
-        """Whether the last look is over for six times as long as it took: evaluating may take a seventh of a core."""
+        """Whether the last one is over for six times as long as it took: evaluating may take a seventh of a core."""
         return not self.busy and time.perf_counter() - self._ended >= REST * self._took
 
     def evaluate(
@@ -120,12 +120,12 @@ class Evaluator:
         whole: bool = False,
         embed_texts: EmbedTexts | None = None,
     ) -> None:
-        """Begin to evaluate the model as it is now. The look before this one must be over.
+        """Begin to evaluate the model as it is now. The one before must be over.
 
         `loss`: whose proxies and margins are drawn, None for none; `whole`: also the expensive metrics; `embed_texts`:
         where the training method reads texts, what they are to it now (see `TrainingMethod.embed_texts`).
         """
-        assert not self.busy, "the evaluator looks at one model at a time"
+        assert not self.busy, "one model is evaluated at a time"
         self.embedded = 0
         frozen = copy.deepcopy(model.head if isinstance(self.source, FeatureSource) else model).eval()
         proxies = read_proxies(loss, model.embedding_size)
@@ -135,7 +135,7 @@ class Evaluator:
         self._thread.start()
 
     def wait(self, patience_s: float | None = None) -> None:
-        """Wait for the end of the look, or until the patience is at its end."""
+        """Wait for the end of the evaluation, or until the patience is at its end."""
         if self._thread is not None:
             self._thread.join(patience_s)
 

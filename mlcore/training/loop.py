@@ -84,7 +84,7 @@ class Trainer:
         self.restored = resume_from is None
         if resume_from is not None:
             checkpoints.check_owner(resume_from, self.digest)
-            self.start_is_told = checkpoints.first_look_told(resume_from)
+            self.start_is_told = checkpoints.start_was_evaluated(resume_from)
             if self.start_is_told:
                 self.restore(resume_from)
 
@@ -197,7 +197,7 @@ class Trainer:
         if self.step > 0 and (always or self.saving.allows()):
             with self.saving:
                 state, told = self.prepared.state, self.start_is_told
-                data = checkpoints.pack_checkpoint(state, self.step, self.digest, self.pace.total, first_look_told=told)
+                data = checkpoints.pack_checkpoint(state, self.step, self.digest, self.pace.total, start_evaluated=told)
                 yield Checkpoint(self.step, data)
 
     def restore(self, checkpoint: bytes) -> None:

@@ -287,14 +287,14 @@ def test_name_and_note_that_are_written_at_once_are_both_kept(runs, quick_spec):
 
 def test_nobody_looks_once_all_have_left_or_gone():
     now = [0.0]
-    onlookers = PreviewViewers(lambda: now[0])
+    preview_viewers = PreviewViewers(lambda: now[0])
     for session in ("a", "b", "c"):
-        onlookers.look(session, "preview")
-    assert not onlookers.leave("a", "preview")
+        preview_viewers.add(session, "preview")
+    assert not preview_viewers.remove("a", "preview")
     now[0] = FORGOTTEN_S + 1
-    onlookers.look("b", "preview")
-    assert onlookers.leave("b", "preview")
-    assert onlookers.leave("b", "preview")
+    preview_viewers.add("b", "preview")
+    assert preview_viewers.remove("b", "preview")
+    assert preview_viewers.remove("b", "preview")
 
 
 @pytest.fixture

@@ -274,7 +274,7 @@ def test_a_silent_run_of_another_machine_is_taken_over_by_stop_and_then_resumed(
 def test_a_run_that_lives_on_another_machine_is_asked_to_stop_and_not_taken_over(call, root, monkeypatch):
     run = run_of_elsewhere(root)
     writer = run.attempts()[0].writer()
-    monkeypatch.setattr("mlcore.runs.folder.RunFolder.listen.__defaults__", (lambda _: writer.beat(),))
+    monkeypatch.setattr("mlcore.runs.folder.RunFolder.wait_for_sign_of_life.__defaults__", (lambda _: writer.beat(),))
     assert call("stop", run.run_id)[0] == 0
     assert run.asked("cancel")
     assert run.stored_status().state == RunState.RUNNING

@@ -137,7 +137,7 @@ def test_a_run_outlives_its_server_and_is_adopted_by_the_next(runs, spec):
         server.kill()
         server.wait()
         until(lambda: successor.in_charge)
-        run.withdraw("pause")
+        run.withdraw_request("pause")
         until(lambda: run.stored_status().state.finished)
         assert run.state == RunState.DONE
         assert run.stored_status().pid == worker

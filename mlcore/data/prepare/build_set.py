@@ -12,7 +12,7 @@ import pandas as pd
 
 from mlcore.data.image_set_writer import SetWriter
 from mlcore.data.prepare.plan import Plan
-from mlcore.data.sources.entries import Found
+from mlcore.data.sources.entries import ImageEntry
 from mlcore.data.store import SetFacts, data_root, read_facts, set_of_state
 from mlcore.disk.atomic import make_folders
 
@@ -65,7 +65,7 @@ def derive_set(
         for number, (name, row, file, label, parent, split, fold, text, width, height, mode, look) in enumerate(rows):
             if number < writer.done:
                 continue
-            found = Found(
+            found = ImageEntry(
                 file,
                 label,
                 parent=parent or None,

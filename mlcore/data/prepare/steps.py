@@ -53,7 +53,7 @@ class Step(BaseModel, ABC):
     def change(self, index: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         """The index after the step, and what was done, in words."""
 
-    def applied(self, index: pd.DataFrame) -> tuple[pd.DataFrame, Effect]:
+    def apply_to(self, index: pd.DataFrame) -> tuple[pd.DataFrame, Effect]:
         """The index after the step and its effect; `index` itself is not changed.
 
         Raises: ValueError if the step cannot be done on this index, or no image would be left.

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from mlcore.data.sources.benchmark import Benchmark
 from mlcore.data.sources.cars196 import Cars196
 from mlcore.data.sources.cub200 import Cub200
-from mlcore.data.sources.entries import Found, LeftOut, Reading
+from mlcore.data.sources.entries import ImageEntry, Reading, SkippedEntry
 from mlcore.data.sources.idx import IdxFiles
 from mlcore.data.sources.image_folder import ImageFolder
 from mlcore.data.sources.inat2018 import INaturalist2018
@@ -57,7 +57,7 @@ class Source(Protocol):
     when the file does, and is cheap. A source that guesses has `describe`, which gives each guess as a `Reading`.
     """
 
-    def find(self) -> Iterator[Found | LeftOut]: ...
+    def find(self) -> Iterator[ImageEntry | SkippedEntry]: ...
 
     def open(self, file: str) -> bytes: ...
 

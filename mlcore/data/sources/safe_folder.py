@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from pathlib import Path, PurePosixPath
 
 from mlcore.data.natural_order import natural_key
-from mlcore.data.sources.entries import LeftOut, Reading
+from mlcore.data.sources.entries import Reading, SkippedEntry
 
 FILE_LIMIT = 20 * 2**20  # bytes of one image file, as it stands or as it comes out of an archive
 DEPTH_LIMIT = 32
@@ -91,9 +91,9 @@ class Root:
         for folder in (self.given, self.path):
             with contextlib.suppress(ValueError):
                 file = str(PurePosixPath(file).relative_to(folder)) if file.startswith("/") else file
-        return file if file.isascii() or os.path.lexists(self.path / file) else self.spelled(file)
+        return file if file.isascii() or os.path.lexists(self.path / file) else self.find_spelling(file)
 
-    def spelled(self, file: str) -> str:
+    def find_spelling(self, file: str) -> str:
         """The name of a file that is there and whose name differs in how its accents are written; else the name."""
         below = ""
         for name in file.split("/"):
@@ -110,8 +110,8 @@ class Root:
         """Nothing is guessed of names on the disk."""
         return []
 
-    def files(self, below: str = "", depth: int = 0) -> Iterator[str | LeftOut]:
-        """Every plain file's name, in the order of names; links and other oddities as `LeftOut`.
+    def files(self, below: str = "", depth: int = 0) -> Iterator[str | SkippedEntry]:
+        """Every plain file's name, in the order of names; links and other oddities as `SkippedEntry`.
 
         Hidden files (a dot before the name, `__MACOSX`, Thumbs.db) are what systems leave behind: they are passed over.
         """
@@ -122,18 +122,18 @@ class Root:
             if is_hidden(entry.name):
                 continue
             if not is_text(name):
-                yield LeftOut(make_printable(name), "Its name is not valid Unicode. Rename it.")
+                yield SkippedEntry(make_printable(name), "Its name is not valid Unicode. Rename it.")
             elif entry.is_symlink():
-                yield LeftOut(name, NO_LINK)
+                yield SkippedEntry(name, NO_LINK)
             elif entry.is_dir(follow_symlinks=False):
                 if depth == DEPTH_LIMIT:
-                    yield LeftOut(name, f"It lies more than {DEPTH_LIMIT} folders deep.")
+                    yield SkippedEntry(name, f"It lies more than {DEPTH_LIMIT} folders deep.")
                 else:
                     yield from self.files(f"{name}/", depth + 1)
             elif entry.is_file(follow_symlinks=False):
                 yield name
             else:
-                yield LeftOut(name, "It is not a plain file.")
+                yield SkippedEntry(name, "It is not a plain file.")
 
     def entries(self, below: str = "") -> list[os.DirEntry[str]]:
         """What stands in a folder, in the natural order of names; nothing where it cannot be listed."""

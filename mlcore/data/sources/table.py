@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from mlcore.data.sources.entries import Found, LeftOut, Reading
+from mlcore.data.sources.entries import ImageEntry, Reading, SkippedEntry
 from mlcore.data.sources.registry import SOURCES
 from mlcore.data.sources.safe_folder import Root, check_name, make_printable, not_an_image, resolve_allowed, same_name
 from mlcore.data.sources.split_names import SIDES
@@ -100,7 +100,7 @@ class TableOfFiles:
             if self.asked[name] is None and self.called[name] != name
         ] + self.images.describe_names()
 
-    def find(self) -> Iterator[Found | LeftOut]:
+    def find(self) -> Iterator[ImageEntry | SkippedEntry]:
         beside: dict[str, Row] = {}
         for table in self.joined:
             for _, row in self.rows(table):
@@ -122,25 +122,27 @@ class TableOfFiles:
         file = row.get("file", "").replace("\\", "/").removeprefix("./")
         return self.images.name_below(file)
 
-    def found(self, where: str, file: str, row: Row, seen: dict[int, str]) -> Found | LeftOut:
+    def found(self, where: str, file: str, row: Row, seen: dict[int, str]) -> ImageEntry | SkippedEntry:
         """What a row says, or why it cannot be used."""
         try:
             check_name(file)
             box, fold, split = read_box(row), read_fold(row), read_split(row)
         except ValueError as error:
             cure = " Name that folder: --option root=FOLDER" if file.startswith("/") else ""
-            return LeftOut(make_printable(file) or where, f"{where}: {error}{cure}")
+            return SkippedEntry(make_printable(file) or where, f"{where}: {error}{cure}")
         if not row.get("label"):
-            return LeftOut(file, f"{where}: it has no label. Every image needs a class.")
+            return SkippedEntry(file, f"{where}: it has no label. Every image needs a class.")
         if reason := not_an_image(file):
-            return LeftOut(file, f"{where}: {reason}")
+            return SkippedEntry(file, f"{where}: {reason}")
         twin = hash((same_name(file), box))
         if twin in seen:
             same = normalize_name(seen[twin]) == normalize_name(file)
-            return LeftOut(file, f"{where}: the table names {'it' if same else 'a name that differs by case'} before.")
+            return SkippedEntry(
+                file, f"{where}: the table names {'it' if same else 'a name that differs by case'} before."
+            )
         seen[twin] = file
         label, parent = normalize_name(row["label"]), normalize_name(row.get("parent", ""))
-        return Found(file, label, parent or None, split, fold, box, row.get("text") or None)
+        return ImageEntry(file, label, parent or None, split, fold, box, row.get("text") or None)
 
     def open(self, file: str) -> bytes:
         return self.images.open(file)

@@ -15,7 +15,7 @@ from typing import Annotated
 import numpy as np
 from PIL import Image
 
-from mlcore.data.sources.entries import Found, LeftOut
+from mlcore.data.sources.entries import ImageEntry, SkippedEntry
 from mlcore.data.sources.registry import SOURCES
 from mlcore.data.sources.safe_folder import check_name, resolve_allowed
 from mlcore.data.sources.split_names import SIDES as SPLITS
@@ -112,7 +112,7 @@ class FeatureVectors:
         """Of the square that has room for all numbers of a vector, or for the first 256."""
         return min(SIDES[1], max(SIDES[0], math.ceil(math.sqrt(self.table.vectors.shape[1]))))
 
-    def find(self) -> Iterator[Found | LeftOut]:
+    def find(self) -> Iterator[ImageEntry | SkippedEntry]:
         table = self.table
         for row, file in enumerate(self.files):
             told = {name: words[row] for name, words in table.extras.items()}
@@ -127,10 +127,10 @@ class FeatureVectors:
             if not reason and fold and not fold.lstrip("-").isdigit():
                 reason = f"Its fold must be a whole number; got '{fold[:40]}'."
             if reason:
-                yield LeftOut(file, reason)
+                yield SkippedEntry(file, reason)
                 continue
             number = int(fold) if fold and int(fold) >= 0 else None
-            yield Found(file, table.labels[row], told.get("parent") or None, SPLITS.get(split), number)
+            yield ImageEntry(file, table.labels[row], told.get("parent") or None, SPLITS.get(split), number)
 
     def open(self, file: str) -> bytes:
         """A PNG of the vector's numbers, at most the first 256 of them, grey where they are the set's mean."""

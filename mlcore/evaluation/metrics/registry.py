@@ -30,7 +30,8 @@ class Metric:
 
     `key` is what files and --json call it, and is never renamed. `title` is what people read, `short` the same where
     there is little room, `description` one sentence. `low` and `high` bound it (None: it has no bound).
-    An `expensive` one is measured at the first and the last look at a run only, a `headline` one has a tile in the Lab.
+    An `expensive` one is measured at the first and the last evaluation of a run only; a `headline` one has a tile in
+    the Lab.
     `aliases`: what other libraries call it.
 
     `compute` takes a Side. Of the family retrieval it gives one number for each query of `side.asked`, so that there

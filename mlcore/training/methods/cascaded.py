@@ -90,12 +90,12 @@ class CascadedEmbeddings(TrainingMethod):
         for stage, (loss, rows) in enumerate(zip(self.losses(), slices, strict=True), start=1):
             shares[f"stage {stage}"] = one_number(loss, rows, batch.labels, tuples)
             if stage < len(slices):
-                tuples = self.survivors(rows.detach(), batch.labels, tuples, loss)
+                tuples = self.hardest_tuples(rows.detach(), batch.labels, tuples, loss)
         return sum_outcome(shares, mined)
 
     @outside_autocast
     @torch.no_grad()
-    def survivors(
+    def hardest_tuples(
         self, rows: Tensor, labels: Tensor, tuples: Pairs | Triplets | None, loss: nn.Module
     ) -> Pairs | Triplets:
         """The hardest of `tuples` (of all pairs where None) by a stage's rows (B, d) and its loss."""

@@ -129,11 +129,13 @@ class DeepAdversarialMetricLearning(TrainingMethod):
             triplets = draw_triplets(batch.labels, self.g_triplets_per_anchor, step_generator(self.seed, step))
             negatives = self.generator(batch.features[0].detach(), triplets)  # (T, F)
             if measures:
-                shares["synthetic"] = self.synth_weight * self.against(batch, negatives.detach(), triplets)
+                shares["synthetic"] = self.synth_weight * self.loss_with_synthetic_negatives(
+                    batch, negatives.detach(), triplets
+                )
             shares |= self.objectives(batch, negatives, triplets)
         return sum_outcome(shares, tuples)
 
-    def against(self, batch: MethodBatch, negatives: Tensor, triplets: Triplets) -> Tensor:
+    def loss_with_synthetic_negatives(self, batch: MethodBatch, negatives: Tensor, triplets: Triplets) -> Tensor:
         """The loss of the batch against synthetic negatives (T, F), features without a graph."""
         embeddings, labels = batch.embeddings[0], batch.labels
         reference = torch.cat([embeddings, batch.head(negatives)])

@@ -112,7 +112,7 @@ class TrainingMethod(nn.Module):
         tuples = self.miner(embeddings.detach(), labels, *reference)
         return None if tuples is None else as_tuples(tuples)
 
-    def across(self, queries: Tensor, answers: Tensor, labels: Tensor) -> Outcome:
+    def loss_across(self, queries: Tensor, answers: Tensor, labels: Tensor) -> Outcome:
         """The loss of queries against answers alone, rows of both labelled alike."""
         tuples = self.mine(queries, labels, answers, labels)
         value = one_number(self.loss, queries, labels, tuples, ref_emb=answers, ref_labels=labels)

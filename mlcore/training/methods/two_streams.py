@@ -69,4 +69,4 @@ class TwoStreamMetricLoss(TrainingMethod):
         return head(queries), head(answers) if self.second_head is None else self.second_head(answers)
 
     def outcome(self, batch: MethodBatch) -> Outcome:
-        return self.across(*batch.embeddings, batch.labels)
+        return self.loss_across(*batch.embeddings, batch.labels)

@@ -76,7 +76,7 @@ class UnsupervisedEmbeddingsUsingAugmentations(TrainingMethod):
         if self.training:
             self.seen += len(one)
         if not self.joined:
-            return self.across(one, other, images)
+            return self.loss_across(one, other, images)
         embeddings, labels = torch.cat([one, other]), images.repeat(2)
         tuples = self.mine(embeddings, labels)
         return sum_outcome({"metric": one_number(self.loss, embeddings, labels, tuples)}, tuples)

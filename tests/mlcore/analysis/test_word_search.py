@@ -97,7 +97,7 @@ def test_before_training_the_tower_is_the_one_that_training_began_with(run):
 def test_words_of_no_training_text_are_told(run):
     search = WordSearch(run)
     known = search.texts.names[0]
-    assert search.unheard(f"{known} unicorn Unicorn") == ["unicorn"]
+    assert search.find_unknown_words(f"{known} unicorn Unicorn") == ["unicorn"]
 
 
 def test_without_its_data_it_still_finds_by_class_names(run, monkeypatch):
@@ -108,7 +108,7 @@ def test_without_its_data_it_still_finds_by_class_names(run, monkeypatch):
     search = WordSearch(run)
     assert len(search.find("3")) == 12
     assert search.find("3")[0].text == ""
-    assert search.unheard("unicorn") == []
+    assert search.find_unknown_words("unicorn") == []
 
 
 def test_what_cannot_be_asked_is_a_sentence(run, root):

@@ -153,7 +153,7 @@ def test_a_paused_run_waits_tells_so_and_does_not_count_the_time(runs, spec):
         until(lambda: time.monotonic() - paused[0] > 1.0)
         assert history(run).steps[-1]["step"] == first
         assert run.stored_status().seconds == before
-        run.withdraw("pause")
+        run.withdraw_request("pause")
 
     helper = threading.Thread(target=let_go_on)
     helper.start()

@@ -129,11 +129,11 @@ def test_a_silent_run_of_another_machine_can_be_stopped_here_and_is_lost_in_time
     assert (stopped.stored_status().state, stopped.stored_status().reason_code) == (RunState.LOST, "unheard")
     assert "another machine, lab-2; nothing was heard of it for 41 s" in stopped.stored_status().reason_text
     assert left.stored_status().state == RunState.RUNNING
-    assert left.elsewhere() == "lab-2"
+    assert left.other_machine() == "lab-2"
     supervisor.tick(module.FAR_LOST_S + 1)
     assert (left.stored_status().state, left.stored_status().reason_code) == (RunState.LOST, "unheard")
     left.resume()
-    assert (left.stored_status().state, left.stored_status().attempt, left.elsewhere()) == (RunState.QUEUED, 2, "")
+    assert (left.stored_status().state, left.stored_status().attempt, left.other_machine()) == (RunState.QUEUED, 2, "")
 
 
 @pytest.mark.parametrize("sign", ["heartbeat", "status"])
@@ -175,7 +175,7 @@ def test_a_machine_that_was_renamed_knows_its_own_runs(runs, quick_spec, supervi
 def test_a_container_on_this_machine_is_another_machine(runs, quick_spec, supervisor):
     run = going(runs.create(quick_spec), dead_pid(), host="box", pid_space="pid:[1]")
     supervisor.tick(0.0)
-    assert (run.stored_status().state, run.elsewhere()) == (RunState.RUNNING, "box")
+    assert (run.stored_status().state, run.other_machine()) == (RunState.RUNNING, "box")
 
 
 def claimed(run, claim):

@@ -59,8 +59,8 @@ def test_what_was_computed_is_kept_and_what_is_damaged_is_computed_again(monkeyp
 
     monkeypatch.setattr(minilm, "sentence_embeddings", counted)
     tower, texts = MiniLM(8), ["kept one", "kept two"]
-    assert list(tower.preparing(texts)) == [(2, 2)]
-    assert list(tower.preparing(texts)) == []
+    assert list(tower.prepare_in_parts(texts)) == [(2, 2)]
+    assert list(tower.prepare_in_parts(texts)) == []
     assert torch.equal(tower.prepare(texts), torch.ones(2, minilm.SIZE))
     kept_file(texts).write_bytes(b"cut off")
     tower.prepare(texts)

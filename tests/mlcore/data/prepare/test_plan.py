@@ -71,14 +71,14 @@ def test_undo_is_as_if_the_last_step_had_never_been():
     index, plan = toy(), Plan.read(RECORD)
     before, after = toy(), Plan()
     for step in plan.steps:
-        after = after.then(step)
-        pd.testing.assert_frame_equal(after.undone().apply(index)[0], before)
+        after = after.with_steps(step)
+        pd.testing.assert_frame_equal(after.without_last_step().apply(index)[0], before)
         before = after.apply(index)[0]
     assert after == plan
     pd.testing.assert_frame_equal(index, toy())
     while plan.steps:
-        plan = plan.undone()
-    assert plan.undone() == Plan()
+        plan = plan.without_last_step()
+    assert plan.without_last_step() == Plan()
     assert plan.effects(index) == []
 
 
