@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import uuid
 from datetime import datetime
 
@@ -44,7 +46,19 @@ def start(stage: LabServer, specs: list[RunSpec]) -> None:
 
 
 def with_fingerprint(spec: RunSpec) -> RunSpec:
-    return spec.changed({"dataset.fingerprint": load(spec.dataset.key, **spec.dataset.params).fingerprint})
+    found = load(spec.dataset.key, **spec.dataset.params).fingerprint
+    return spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"fingerprint": found})})
+
+
+@functools.lru_cache(maxsize=64)
+def preview_spec(sections: str) -> RunSpec:
+    """A run of no steps with these sections of a spec's JSON, which are all that matters before training."""
+    record = json.loads(sections)
+    keeps = record["backbone"]["freeze"] == "everything" and record["head"]["kind"] != "none"  # features for later runs
+    record["backbone"] |= {"freeze": "everything" if keeps else "nothing"}
+    record["watch"] |= {"evaluate_every": None}
+    plain = {"budget": {"steps": 0}, "loss": "contrastive", "sampler": {"key": "shuffle", "batch_size": 2}}
+    return RunSpec.read(record | plain)
 
 
 def open_preview(stage: LabServer, spec: RunSpec) -> RunFolder | None:
@@ -52,12 +66,7 @@ def open_preview(stage: LabServer, spec: RunSpec) -> RunFolder | None:
 
     None where it is not there and nothing can be written.
     """
-    settings = spec.model_dump(mode="json", include=set(SEEN_UNTRAINED))
-    settings |= {"budget": {"steps": 0}, "loss": "contrastive", "sampler": {"key": "shuffle", "batch_size": 2}}
-    keeps = spec.backbone.freeze == "everything" and spec.head.kind != "none"  # features for the runs to come
-    settings["backbone"] |= {"freeze": "everything" if keeps else "nothing"}
-    settings["watch"] |= {"evaluate_every": None}
-    bare = with_fingerprint(RunSpec.read(settings))
+    bare = with_fingerprint(preview_spec(spec.model_dump_json(include=set(SEEN_UNTRAINED))))
     nonce = f"preview-{bare.digest()[:40]}"
     run, blocked = stage.runs.made(nonce), stage.runs.write_fault()
     if blocked:

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from mlcore.catalogue import registry
 from mlcore.declare import nearest_word
 from mlcore.spec.defaults import OPTIONAL, PART_ROOMS
 
@@ -54,6 +55,22 @@ def apply_settings(model: type[BaseModel], record: dict[str, Any], settings: dic
         else:
             raise ValueError(f"There is no setting '{path}'.{nearest_word(name, fields)}")
     return changed
+
+
+def with_declared_defaults(model: type[BaseModel], record: Mapping[str, Any]) -> dict[str, Any]:
+    """A `model`'s record in which every section and every known part has all its fields; nothing is checked."""
+    filled = dict(record)
+    for section, field in model.model_fields.items():
+        choice = filled.get(section)
+        if not isinstance(choice, dict):
+            continue
+        fields = inner_type(field.annotation).model_fields
+        defaults = {name: known.get_default() for name, known in fields.items() if not known.is_required()}
+        filled[section] = {**defaults, **choice}
+        room = registry(PART_ROOMS[section]) if section in PART_ROOMS else {}
+        if choice.get("key") in room:
+            filled[section]["params"] = room[choice["key"]].defaults() | (choice.get("params") or {})
+    return filled
 
 
 def inner_type(hint: Any) -> Any:

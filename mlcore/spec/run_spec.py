@@ -13,7 +13,7 @@ from mlcore.catalogue import registry
 from mlcore.disk.plain_yaml import plain_yaml
 from mlcore.spec.compatibility import check_together
 from mlcore.spec.defaults import OPTIONAL, PART_ROOMS, follow, usual_key, with_fitting_defaults
-from mlcore.spec.overrides import NOT_SETTINGS, apply_settings, fault_sentence, flatten_record
+from mlcore.spec.overrides import NOT_SETTINGS, apply_settings, fault_sentence, flatten_record, with_declared_defaults
 from mlcore.spec.sections import RunSections
 
 SCHEMA = 1
@@ -96,12 +96,25 @@ class RunSpec(RunSections):
 
     def settings(self) -> dict[str, Any]:
         """Every setting that a person may choose, by its dotted name; a part's own name is its key."""
-        flat = flatten_record(self.model_dump(mode="json"))
-        return {name: value for name, value in flat.items() if name not in NOT_SETTINGS}
+        return chosen_settings(self.model_dump(mode="json"))
+
+    def settings_with(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """What `changed(settings).settings()` gives, but nothing is checked: they need not make a run yet.
+
+        Raises: ValueError for a setting that there is not.
+        """
+        record = self.model_dump(mode="json")
+        changed = apply_settings(RunSpec, record, follow(flatten_record(record), settings) | settings)
+        return chosen_settings(with_declared_defaults(RunSpec, changed))
 
     def title(self) -> str:
         """The run's name, or one made from its parts."""
         return self.name or f"{registry('losses')[self.loss.key].title} on {self.dataset.title()}"
+
+
+def chosen_settings(record: dict[str, Any]) -> dict[str, Any]:
+    """The dotted settings of a whole record that a person may choose."""
+    return {name: value for name, value in flatten_record(record).items() if name not in NOT_SETTINGS}
 
 
 def own_images(key: str, params: dict[str, Any]) -> str | None:

@@ -108,6 +108,17 @@ def test_choosing_another_loss_keeps_the_knobs_of_the_first(open_page):
     assert test.session_state["lab.draft"]["sampler"] == "shuffle"
 
 
+def test_a_sliders_move_checks_the_settings_once(open_page, monkeypatch):
+    test = open_page("lab", **{"s.loss": "triplet_margin", "s.backbone": "efficientnet_lite0"})
+    checked = []
+    read = RunSpec.read.__func__
+    monkeypatch.setattr(RunSpec, "read", classmethod(lambda cls, record: checked.append(1) or read(cls, record)))
+    widget(test.slider, "lab.set.loss.triplet_margin.margin").set_value(0.3).run()
+    assert not test.exception
+    assert test.query_params["s.loss.margin"] in ("0.3", ["0.3"])
+    assert len(checked) == 1
+
+
 def test_a_pretrained_backbone_brings_its_own_settings(open_page):
     test = open_page("lab")
     widget(test.selectbox, "lab.set.backbone").select("efficientnet_lite0").run()
