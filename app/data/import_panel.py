@@ -12,8 +12,8 @@ from app.data.uploads import KINDS, release_upload, save_uploads, session_upload
 from app.shared.stored_widgets import act_button
 from app.shared.text import count, escape_markdown, format_bytes, format_duration, look_up_words
 from mlcore.commands.data import same_import
-from mlcore.data.image_set_writer import list_unfinished, remove_unfinished
 from mlcore.data.store import data_root
+from mlcore.data.unfinished_imports import list_unfinished, remove_unfinished
 
 ADDED = "data.added"
 MINE = "data.mine"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from mlcore.data.image_set_writer import list_unfinished
 from mlcore.data.store import UPLOADS, data_root
+from mlcore.data.unfinished_imports import list_unfinished
 
 LEFT_S = 24 * 3600.0
 

@@ -15,7 +15,6 @@ from typing import Any
 from tqdm import tqdm
 
 from mlcore.data.feature_cache import Kept, all_kept, features_root, remove_kept
-from mlcore.data.image_set_writer import UnfinishedImport, list_unfinished, remove_unfinished
 from mlcore.data.import_preview import LookedAt, look_at_path
 from mlcore.data.importing import Ahead, Progress, import_path
 from mlcore.data.progress_lines import ProgressLines
@@ -32,6 +31,7 @@ from mlcore.data.store import (
     read_left_out,
     rename_set,
 )
+from mlcore.data.unfinished_imports import UnfinishedImport, list_unfinished, remove_unfinished
 
 REASONS = 10
 NAMES = 100

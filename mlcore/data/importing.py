@@ -17,11 +17,12 @@ from typing import Any, TypeVar
 
 from mlcore.data.decoders import Decoders
 from mlcore.data.decoding import Box, DecodedImage, Fit
-from mlcore.data.image_set_writer import SetWriter, work_folder
+from mlcore.data.image_set_writer import SetWriter
 from mlcore.data.sources import SOURCES, ImageEntry, Reading, SkippedEntry, Source, source_for, source_readings
 from mlcore.data.sources.refused_places import refusing_the_fruitless
 from mlcore.data.sources.safe_folder import resolve_allowed
 from mlcore.data.store import data_root, set_of_state
+from mlcore.data.unfinished_imports import work_folder
 from mlcore.disk.atomic import make_folders, read_json, replace_json
 
 BATCH_BYTES = 4 * 2**20  # of pixels in a batch, and of the files that a decoder gets at once, but for a larger one

@@ -14,8 +14,8 @@ from mlcore.__main__ import main
 from mlcore.commands import data
 from mlcore.commands.data import UNANSWERED
 from mlcore.data import importing
-from mlcore.data.image_set_writer import list_unfinished
 from mlcore.data.store import all_sets, data_root
+from mlcore.data.unfinished_imports import list_unfinished
 from mlcore.disk.process import take_lock
 from mlcore.runs.folder import Runs
 

@@ -17,7 +17,7 @@ from image_files import STUB, archive, classes, image_bytes, picture, png_of_siz
 from patience import PATIENCE_S
 from PIL import Image
 
-from mlcore.data import image_set_writer, importing
+from mlcore.data import image_set_writer, importing, unfinished_imports
 from mlcore.data.decoders import Decoders
 from mlcore.data.fingerprint import compute_fingerprint
 from mlcore.data.importing import ImportStopped, import_path, import_set
@@ -283,7 +283,7 @@ def test_an_import_that_dies_at_its_end_goes_on(tmp_path, root, monkeypatch, nam
 
     with monkeypatch.context() as patch:
         patch.setattr(
-            *((pd.DataFrame, "to_parquet") if name == "index.parquet" else (image_set_writer, "fingerprint_of")), dies
+            *((pd.DataFrame, "to_parquet") if name == "index.parquet" else (image_set_writer, "compute_fingerprint")), dies
         )
         with pytest.raises(OSError, match="no room"):
             import_path(own, root=root)
@@ -358,10 +358,10 @@ def test_who_only_looks_whether_an_import_goes_on_does_not_stop_it(root, monkeyp
     folder = root / ".import-name"
     folder.mkdir(parents=True)
     looking = [take_lock(folder / "lock")]
-    monkeypatch.setattr(image_set_writer.time, "sleep", lambda _: looking.pop().close())
+    monkeypatch.setattr(unfinished_imports.time, "sleep", lambda _: looking.pop().close())
     with image_set_writer.SetWriter(root, "name", 8):
-        assert [begun.held for begun in image_set_writer.list_unfinished(root)] == [True]
-    assert [begun.held for begun in image_set_writer.list_unfinished(root)] == [False]
+        assert [begun.held for begun in unfinished_imports.list_unfinished(root)] == [True]
+    assert [begun.held for begun in unfinished_imports.list_unfinished(root)] == [False]
 
 
 def test_an_import_whose_folder_is_removed_while_it_waits_makes_it_anew(root, monkeypatch):
@@ -373,7 +373,7 @@ def test_an_import_whose_folder_is_removed_while_it_waits_makes_it_anew(root, mo
         shutil.rmtree(folder)
         lock.close()
 
-    monkeypatch.setattr(image_set_writer.time, "sleep", remove)
+    monkeypatch.setattr(unfinished_imports.time, "sleep", remove)
     with image_set_writer.SetWriter(root, "name", 8) as writer:
         assert (writer.folder / "journal.jsonl").exists()
 

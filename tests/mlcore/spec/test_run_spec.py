@@ -81,7 +81,13 @@ def test_dotted_settings_reach_parts_and_sections():
     assert (spec.head.embedding_size, spec.budget.steps, spec.seed) == (2, 7, 3)
 
 
-BESIDE = [{}, {"loss": "contrastive"}, {"backbone": "efficientnet_lite0"}, {"head.embedding_size": 32}, {"teacher.run": "abc"}]
+BESIDE = [
+    {},
+    {"loss": "contrastive"},
+    {"backbone": "efficientnet_lite0"},
+    {"head.embedding_size": 32},
+    {"teacher.run": "abc"},
+]
 
 
 @pytest.mark.parametrize("section", PART_ROOMS)
