@@ -1,4 +1,4 @@
-"""No text from outside reaches what reads Markdown but through `plain`: a walk over the calls of every page."""
+"""No text from outside reaches what reads Markdown but through `escape_markdown`: a walk over the calls of every page."""
 
 from __future__ import annotations
 

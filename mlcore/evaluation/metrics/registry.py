@@ -16,6 +16,9 @@ Value = np.ndarray | float | None
 Compute = Callable[[Side], Value]
 
 
+COUNTS = ("queries", "lone_queries")  # beside the metrics of a side: how many were asked, and how many could not be
+
+
 class Family(StrEnum):
     """What a metric looks at: what each query finds, the embeddings as a whole, or the texts beside images."""
 
@@ -56,6 +59,16 @@ class Metric:
     def is_share(self) -> bool:
         """Whether it is told as '.583': it lies between 0 or -1 and 1."""
         return self.high == 1.0 and self.low in (0.0, -1.0)
+
+
+def undeclared_metric(key: str) -> Metric:
+    """What stands for a metric that a run has and nothing here declares: it is shown by its key, as a plain number."""
+
+    def compute(side: Side) -> Value:
+        raise ValueError(f"The metric '{key}' is not declared here, so it cannot be measured.")
+
+    text = "A metric that is not declared here: a newer version or a notebook has measured it."
+    return Metric(key, f"{key} (not declared here)", Family.RETRIEVAL, text, compute, key, low=None, high=None)
 
 
 class MetricRegistry(Mapping[str, Metric]):
@@ -102,9 +115,13 @@ class MetricRegistry(Mapping[str, Metric]):
         return [metric for metric in self.values() if metric.family in wanted and expensive in (None, metric.expensive)]
 
     def in_order(self, keys: Iterable[str]) -> list[Metric]:
-        """The declared ones among `keys`, in the order of this registry; a run may know some that are no more."""
-        known = set(keys)
-        return [metric for metric in self.values() if metric.key in known]
+        """The metrics of a record by its `keys`: the declared ones in the order of this registry, then any others.
+
+        A run may have been measured where more were declared, by a newer version or a notebook.
+        """
+        wanted = [key for key in keys if key not in COUNTS]
+        declared = [metric for metric in self.values() if metric.key in set(wanted)]
+        return declared + [undeclared_metric(key) for key in wanted if key not in self]
 
     def __getitem__(self, key: str) -> Metric:
         try:
@@ -162,4 +179,4 @@ def mean_values(side: Side, values: Mapping[str, Value]) -> dict[str, float | in
             value = None
         told[key] = None if value is None else float(np.mean(value))
     asked = len(side.asked)
-    return told | {"queries": asked, "lone_queries": len(side.asking.labels) - asked}
+    return told | dict(zip(COUNTS, (asked, len(side.asking.labels) - asked), strict=True))

@@ -283,7 +283,8 @@ def test_an_import_that_dies_at_its_end_goes_on(tmp_path, root, monkeypatch, nam
 
     with monkeypatch.context() as patch:
         patch.setattr(
-            *((pd.DataFrame, "to_parquet") if name == "index.parquet" else (image_set_writer, "compute_fingerprint")), dies
+            *((pd.DataFrame, "to_parquet") if name == "index.parquet" else (image_set_writer, "compute_fingerprint")),
+            dies,
         )
         with pytest.raises(OSError, match="no room"):
             import_path(own, root=root)

@@ -278,6 +278,6 @@ def test_what_was_left_out_is_kept(own):
 def test_a_set_whose_record_goes_while_it_is_opened_is_told(tmp_path, monkeypatch):
     facts = SetFacts(tmp_path, "own-1", "Shop", {}, {}, 8, "RGB", "", "2026-01-01", {}, [])
     monkeypatch.setattr(store, "find_set", lambda text, root=None: facts)
-    monkeypatch.setattr(store, "stamp_of", lambda folder: "as it was")
+    monkeypatch.setattr(store, "set_stamp", lambda folder: "as it was")
     with pytest.raises(ValueError, match=r"Shop: cannot be read: its set\.json is gone"):
         store.open_set("Shop")

@@ -166,10 +166,10 @@ def test_the_example_of_a_metric_is_a_whole_file_that_is_found_by_itself(tmp_pat
         shutil.copy(package / name, copy)
     (copy / "evaluation" / "metrics" / "hit_rate.py").write_text(example)
     code = (
-        "import numpy as np; from mlcore.evaluation.metrics import METRICS, means_of, measure\n"
+        "import numpy as np; from mlcore.evaluation.metrics import METRICS, mean_values, measure\n"
         "from mlcore.evaluation.side import Side\n"
         "side = Side(np.eye(4), np.array([0, 0, 1, 1]))\n"
-        "found = means_of(side, measure(side, METRICS.values()))\n"
+        "found = mean_values(side, measure(side, METRICS.values()))\n"
         "print(found['hit_rate_at_16'], list(METRICS).index('hit_rate_at_16'))"
     )
     done = subprocess.run(
