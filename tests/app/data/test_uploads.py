@@ -114,7 +114,7 @@ def test_what_a_killed_server_left_goes_after_a_day_unless_it_is_needed(folders,
         os.utime(uploads_folder() / name, (0, time.time() - LEFT_S - 1))
     folders.hold(uploads_folder() / "held")
     begun = SimpleNamespace(path=str(uploads_folder() / "needed" / "a.zip"))
-    monkeypatch.setattr("app.data.upload_folders.unfinished", lambda root: [begun])
+    monkeypatch.setattr("app.data.upload_folders.list_unfinished", lambda root: [begun])
     folders.remove_left()
     assert sorted(path.name for path in uploads_folder().iterdir()) == ["held", "needed", "new"]
 

@@ -401,7 +401,7 @@ def test_a_run_whose_claimant_died_is_lost_and_its_slot_is_free(runs, quick_spec
     run, other = runs.create(quick_spec), runs.create(quick_spec)
     gone = named(dead_pid()) | {"pid_start": 1.0}
     with monkeypatch.context() as patch:
-        patch.setattr("mlcore.runs.folder.identity", lambda: gone)
+        patch.setattr("mlcore.runs.folder.process_identity", lambda: gone)
         run.begin_attempt()
     supervisor.tick(0.0)
     assert (run.stored_status().state, run.stored_status().reason_code) == (RunState.LOST, "worker_gone")
