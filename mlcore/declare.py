@@ -11,8 +11,9 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NotRequired, TypedDict, Unpack
 
+KnobValue = bool | int | float | str | None
 KINDS = {float: "float", int: "int", bool: "bool", str: "str"}
 
 
@@ -54,7 +55,7 @@ class Param:
 
     name: str
     kind: str
-    default: Any
+    default: KnobValue
     knob: Knob
 
     @property
@@ -62,7 +63,7 @@ class Param:
         """What it is called before people: the knob's title, else its name in words."""
         return self.knob.title or self.name.replace("_", " ").capitalize()
 
-    def check(self, owner: str, value: Any) -> Any:
+    def check(self, owner: str, value: object) -> KnobValue:
         """Return `value` in the argument's own type, or raise ValueError that says what it must be."""
         if value is None and self.knob.none:
             return None
@@ -90,12 +91,12 @@ class Param:
             return f"{noun}, at most {knob.high:g}{unit}"
         return noun + unit
 
-    def _typed(self, value: Any) -> Any:
+    def _typed(self, value: object) -> KnobValue:
         if self.kind == "bool":
             return value if isinstance(value, bool) else {"true": True, "false": False}.get(str(value).lower())
         if self.kind == "str":
             return value if isinstance(value, str) else None
-        if isinstance(value, bool):
+        if isinstance(value, bool) or not isinstance(value, str | typing.SupportsFloat | typing.SupportsIndex):
             return None
         try:
             number = float(value)
@@ -105,24 +106,22 @@ class Param:
             return None
         return int(number) if self.kind == "int" else number
 
-    def _inside(self, value: Any) -> bool:
+    def _inside(self, value: KnobValue) -> bool:
         knob = self.knob
         if knob.choices:
             return value in knob.choices
         if self.kind in ("bool", "str"):
             return True
+        assert isinstance(value, int | float)
         return (knob.low is None or value >= knob.low) and (knob.high is None or value <= knob.high)
 
-    def _cure(self, value: Any) -> str:
+    def _cure(self, value: object) -> str:
         if self.knob.choices:
             return nearest_word(str(value), self.knob.choices)
-        looks_like_degrees = (
-            self.knob.unit == "rad"
-            and isinstance(value, int | float)
-            and self.knob.high is not None
-            and self.knob.high < value <= 180
-        )
-        return f" If that is degrees, pass {math.radians(value):.3f}." if looks_like_degrees else ""
+        high = self.knob.high
+        if self.knob.unit != "rad" or high is None or not isinstance(value, int | float) or not high < value <= 180:
+            return ""
+        return f" If that is degrees, pass {math.radians(value):.3f}."
 
 
 @dataclass(frozen=True)
@@ -139,27 +138,27 @@ class PartSpec:
     title: str
     family: str
     description: str
-    formula: str
-    paper: str
     params: tuple[Param, ...]
     sizes: tuple[str, ...]
     target: str
+    formula: str = ""
+    paper: str = ""
     aliases: tuple[str, ...] = field(default=())
     unpictured: str = ""
     traits: tuple[str, ...] = ()
     takes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     one_of: tuple[str, ...] = ()
 
-    def defaults(self) -> dict[str, Any]:
+    def defaults(self) -> dict[str, KnobValue]:
         return {param.name: param.default for param in self.params}
 
-    def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def check(self, values: Mapping[str, object]) -> dict[str, KnobValue]:
         """Every argument's value, with defaults for those not given; ValueError for an unknown name or a bad value."""
         params = {param.name: param for param in self.params}
         for name in values:
             if name not in params:
                 raise ValueError(f"{self.key}: there is no '{name}'.{nearest_word(name, params)}")
-        given = self.defaults() | dict(values)
+        given: dict[str, object] = {**self.defaults(), **values}
         if self.one_of and all(given[name] is None for name in self.one_of):
             raise ValueError(f"{self.key}: {' or '.join(self.one_of)} must be set, or more of them; got none.")
         return {name: params[name].check(self.key, value) for name, value in given.items()}
@@ -170,18 +169,18 @@ class PartSpec:
         return getattr(importlib.import_module(module), name)
 
     def build(
-        self, sizes: Mapping[str, Any] | None = None, parts: Mapping[str, Any] | None = None, /, **values: Any
+        self, sizes: Mapping[str, object] | None = None, parts: Mapping[str, object] | None = None, /, **values: object
     ) -> Any:
         """Construct the part from `values`, taking from `sizes` what its constructor asks for, and all of `parts`."""
         checked = self.check(values)
         return self.load()(**self.supplied(sizes or {}, checked), **(parts or {}), **checked)
 
-    def supplied(self, sizes: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    def supplied(self, sizes: Mapping[str, object], values: Mapping[str, KnobValue]) -> dict[str, object]:
         """What of `sizes` the constructor takes with these checked `values`."""
         needed = [param.knob.needs for param in self.params if param.knob.needs and values[param.name]]
         return {name: sizes[name] for name in (*self.sizes, *needed) if name in sizes}
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         return asdict(self)
 
     @staticmethod
@@ -196,6 +195,19 @@ class PartSpec:
         return PartSpec(**{**record, **sequences, "params": params, "takes": takes})
 
 
+class PartFacts(TypedDict):
+    """What a part says of itself beside its signature; see PartSpec."""
+
+    title: str
+    family: str
+    formula: NotRequired[str]
+    paper: NotRequired[str]
+    aliases: NotRequired[tuple[str, ...]]
+    unpictured: NotRequired[str]
+    traits: NotRequired[tuple[str, ...]]
+    one_of: NotRequired[tuple[str, ...]]
+
+
 class Registry(Mapping[str, PartSpec]):
     """The declared parts of one room, in the order of their import; `traits` are those that they may have."""
 
@@ -206,26 +218,14 @@ class Registry(Mapping[str, PartSpec]):
         self.traits = tuple(traits)
         self._specs: dict[str, PartSpec] = {spec.key: spec for spec in specs}
 
-    def add(
-        self,
-        key: str,
-        *,
-        title: str,
-        family: str,
-        formula: str = "",
-        paper: str = "",
-        aliases: tuple[str, ...] = (),
-        unpictured: str = "",
-        traits: tuple[str, ...] = (),
-        one_of: tuple[str, ...] = (),
-    ) -> Callable[[type], type]:
+    def add(self, key: str, **facts: Unpack[PartFacts]) -> Callable[[type], type]:
         """Class decorator: declare the class under `key`, and check its knobs whenever it is constructed.
 
         Raises: ValueError for a trait that the room does not have, and a key that is there already.
         """
 
-        def declare(cls: type[Any]) -> type[Any]:
-            for trait in traits:
+        def declare(cls: type) -> type:
+            for trait in facts.get("traits", ()):
                 if trait not in self.traits:
                     near = nearest_word(trait, self.traits) or " This room has none."
                     raise ValueError(f"{self.noun} '{key}': there is no trait '{trait}'.{near}")
@@ -233,25 +233,16 @@ class Registry(Mapping[str, PartSpec]):
                 raise ValueError(f"{self.noun} '{key}' is declared twice: {self._specs[key].target} and {cls}")
             signature, hints = constructor_arguments(cls)
             params, sizes = read_params(cls, signature, hints)
-            target = f"{cls.__module__}:{cls.__qualname__}"
-            description = inspect.getdoc(cls) or ""
             spec = PartSpec(
-                key,
-                title,
-                family,
-                description,
-                formula,
-                paper,
-                params,
-                sizes,
-                target,
-                aliases,
-                unpictured,
-                traits,
-                one_of=one_of,
+                key=key,
+                description=inspect.getdoc(cls) or "",
+                params=params,
+                sizes=sizes,
+                target=f"{cls.__module__}:{cls.__qualname__}",
+                **facts,
             )
             self._specs[key] = spec
-            cls.__init__ = checking_constructor(cls, spec, signature)
+            wrap_constructor(cls, lambda init: checking_constructor(init, spec, signature))
             return cls
 
         return declare
@@ -272,12 +263,13 @@ class Registry(Mapping[str, PartSpec]):
         return len(self._specs)
 
 
-def constructor_arguments(cls: type[Any]) -> tuple[inspect.Signature, dict[str, Any]]:
+def constructor_arguments(cls: type) -> tuple[inspect.Signature, dict[str, object]]:
     """A constructor's signature and type hints; its `**` stands for the base's keyword-only arguments that are left.
 
     Left are those that it neither names nor lists in the class attribute `sets_itself`.
     """
-    signature, hints = inspect.signature(cls.__init__), typing.get_type_hints(cls.__init__, include_extras=True)
+    init = constructor_of(cls)
+    signature, hints = inspect.signature(init), typing.get_type_hints(init, include_extras=True)
     rest = [argument for argument in signature.parameters.values() if argument.kind is argument.VAR_KEYWORD]
     base = cls.__base__
     if rest and base is not None and base is not object:
@@ -296,23 +288,23 @@ def constructor_arguments(cls: type[Any]) -> tuple[inspect.Signature, dict[str, 
 
 
 def read_params(
-    cls: type, signature: inspect.Signature, hints: Mapping[str, Any]
+    cls: type, signature: inspect.Signature, hints: Mapping[str, object]
 ) -> tuple[tuple[Param, ...], tuple[str, ...]]:
     """The knobbed arguments of a constructor, and the names of the required ones that carry no knob."""
     params, sizes = [], []
     for name, argument in list(signature.parameters.items())[1:]:
         if argument.kind in (argument.VAR_KEYWORD, argument.VAR_POSITIONAL):
             raise TypeError(f"{cls.__name__}: a declared part takes no * or ** arguments")
-        hint: Any = hints.get(name)
+        hint = hints.get(name)
         knobs = [extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, Knob)]
         if knobs:
-            params.append(Param(name, parameter_kind(cls, name, hint.__origin__), argument.default, knobs[0]))
+            params.append(Param(name, parameter_kind(cls, name, typing.get_args(hint)[0]), argument.default, knobs[0]))
         elif argument.default is argument.empty:
             sizes.append(name)
     return tuple(params), tuple(sizes)
 
 
-def parameter_kind(cls: type, name: str, hint: Any) -> str:
+def parameter_kind(cls: type, name: str, hint: object) -> str:
     """'float', 'int', 'bool' or 'str' for a type or `type | None`."""
     kinds = [KINDS[option] for option in (typing.get_args(hint) or (hint,)) if option in KINDS]
     if len(kinds) != 1:
@@ -320,13 +312,28 @@ def parameter_kind(cls: type, name: str, hint: Any) -> str:
     return kinds[0]
 
 
-def checking_constructor(cls: type[Any], spec: PartSpec, signature: inspect.Signature) -> Callable[..., None]:
-    """The class's `__init__`, refusing misspelt arguments and values outside their knob's range, with the cure."""
-    init = cls.__init__
+def constructor_of(cls: type[Any]) -> Callable[..., None]:
+    return cls.__init__
+
+
+def wrap_constructor(cls: type[Any], wrap: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
+    cls.__init__ = wrap(cls.__init__)
+
+
+def with_signature(function: Callable[..., None], signature: inspect.Signature) -> Callable[..., None]:
+    """The function, which tells `inspect` another signature than its own."""
+    function.__signature__ = signature  # type: ignore[attr-defined]  # what `inspect` looks for
+    return function
+
+
+def checking_constructor(
+    init: Callable[..., None], spec: PartSpec, signature: inspect.Signature
+) -> Callable[..., None]:
+    """A class's `__init__`, refusing misspelt arguments and values outside their knob's range, with the cure."""
     params = {param.name: param for param in spec.params}
 
     @functools.wraps(init)
-    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+    def checked(self: object, *args: object, **kwargs: object) -> None:
         for name in kwargs:
             if name not in signature.parameters:
                 known = [known for known in signature.parameters if known != "self"]
@@ -337,5 +344,4 @@ def checking_constructor(cls: type[Any], spec: PartSpec, signature: inspect.Sign
                 bound.arguments[name] = params[name].check(spec.key, value)
         init(*bound.args, **bound.kwargs)
 
-    checked.__signature__ = signature  # type: ignore[attr-defined]  # what `inspect` looks for
-    return checked
+    return with_signature(checked, signature)

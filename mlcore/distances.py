@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol, overload
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mlcore.autograd import SavedTensors
 from mlcore.declare import Knob, Registry
 
 DISTANCES = Registry("distance")
@@ -23,18 +24,22 @@ def at_length_one(rows: Tensor) -> Tensor:
     return LengthOne.apply(rows)
 
 
+class LengthsContext(SavedTensors, Protocol):
+    lengths: Tensor
+
+
 class LengthOne(torch.autograd.Function):
     """Rows divided by their lengths, of which none counts as less than 1e-12."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:
+    def forward(ctx: LengthsContext, rows: Tensor) -> Tensor:
         ctx.lengths = row_lengths(rows)
         unit = rows / ctx.lengths
         ctx.save_for_backward(rows, unit)
         return unit
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> Tensor:
+    def backward(ctx: LengthsContext, upstream: Tensor) -> Tensor:
         rows, unit = ctx.saved_tensors
         products = upstream * unit
         along = products.sum(dim=-1, keepdim=True)
@@ -74,7 +79,11 @@ class Distance(nn.Module):
             return embeddings
         return at_length_one(embeddings) if self.p == 2 else F.normalize(embeddings, p=self.p)
 
-    def margin(self, x: Tensor, y: Tensor) -> Tensor:
+    @overload
+    def margin(self, x: Tensor, y: Tensor | float) -> Tensor: ...
+    @overload
+    def margin(self, x: float, y: Tensor) -> Tensor: ...
+    def margin(self, x: Tensor | float, y: Tensor | float) -> Tensor | float:
         """How much farther x is than y: positive when y means more alike."""
         return y - x if self.is_inverted else x - y
 
@@ -132,11 +141,15 @@ class LpDistance(Distance):
         return torch.linalg.vector_norm(query - ref, ord=self.p, dim=1)
 
 
+class EuclideanContext(SavedTensors, Protocol):
+    squared: bool
+
+
 class EuclideanMatrix(torch.autograd.Function):
     """(B, D) and (N, D) to (B, N) distances or their squares, whose gradients are products of matrices as well."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, ref: Tensor, squared: bool) -> Tensor:
+    def forward(ctx: EuclideanContext, query: Tensor, ref: Tensor, squared: bool) -> Tensor:
         mat = torch.cdist(query, ref)
         longest = torch.linalg.vector_norm(query, dim=1).max()
         if ref is not query:
@@ -149,7 +162,7 @@ class EuclideanMatrix(torch.autograd.Function):
         return mat
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: EuclideanContext, upstream: Tensor) -> tuple[Tensor | None, ...]:
         query, ref, mat = ctx.saved_tensors
         pulls = upstream if ctx.squared else upstream / mat.masked_fill(mat == 0, torch.inf)
         of_query = of_ref = None

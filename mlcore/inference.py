@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import faiss
 import numpy as np
@@ -193,7 +192,7 @@ class InferenceModel:
         match_finder: MatchFinder | None = None,
         normalize_embeddings: bool = True,
         knn_func: FaissIndex | None = None,
-        data_device: Any = None,
+        data_device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         self.trunk = trunk

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import asdict, dataclass
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 AngleKind = Literal["proxies", "pairs"]
 MarginKind = Literal["fixed", "angle", "cosine", "distance"]
+LineRecord = dict[str, str | float]  # the fields of a MarginLine by name
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class MarginLine:
         if self.kind not in get_args(MarginKind):
             raise ValueError(f"MarginLine: kind must be one of {', '.join(get_args(MarginKind))}; got {self.kind!r}.")
 
+    def record(self) -> LineRecord:
+        return asdict(self)
+
     def place(self, median_angle: float) -> float:
         """The line's angle in radians, in [0, pi], given the median angle (radians)."""
         if self.kind == "fixed":
@@ -43,6 +47,13 @@ class MarginLine:
         else:
             angle = angle_of_distance(2.0 * math.sin(median_angle / 2.0) + self.value)
         return min(max(angle, 0.0), math.pi)
+
+
+@runtime_checkable
+class DrawsMargins(Protocol):
+    """A loss that says where its margin lies."""
+
+    def margin_lines(self) -> tuple[MarginLine, ...]: ...
 
 
 def angle_of_cosine(cosine: float) -> float:

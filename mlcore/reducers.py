@@ -8,7 +8,7 @@ without items gives a zero that is still attached to the graph.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,7 @@ class Items(NamedTuple):
 
 
 LossTerm = Tensor | Items | Sums
+Reduced = Tensor | dict[str, Tensor | Sums]  # one number, or, where nothing is reduced, what each term is made of
 
 
 def row_items(losses: Tensor, labels: Tensor | None) -> Items:
@@ -71,7 +72,7 @@ class Reducer(nn.Module):
 
     needs_items = False
 
-    def forward(self, terms: dict[str, LossTerm], embeddings: Tensor) -> Any:
+    def forward(self, terms: dict[str, LossTerm], embeddings: Tensor) -> Reduced:
         value = sum(self.reduce_term(term, embeddings) for term in terms.values())
         if isinstance(value, Tensor) and value.requires_grad:
             return value

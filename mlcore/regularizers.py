@@ -5,14 +5,14 @@ A loss takes them as `embedding_regularizer=` and `weight_regularizer=` (losses/
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlcore.declare import Knob, Registry
-from mlcore.reducers import MeanReducer, Reducer
+from mlcore.reducers import MeanReducer, Reduced, Reducer
 from mlcore.traits import RegularizerTrait
 
 REGULARIZERS = Registry("regularizer", traits=RegularizerTrait)
@@ -27,7 +27,7 @@ class Regularizer(nn.Module):
         super().__init__()
         self.reducer = reducer or MeanReducer()
 
-    def forward(self, rows: Tensor) -> Any:
+    def forward(self, rows: Tensor) -> Reduced:
         """(N, D) embeddings or proxies, or (C, K, D) proxies with K centres per class, to a scalar.
 
         Raises: ValueError for another shape, or no rows.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -27,6 +28,9 @@ class Triplets(NamedTuple):
     anchors: Tensor
     positives: Tensor
     negatives: Tensor
+
+
+Miner = Callable[..., tuple[Tensor, ...] | None]  # of (embeddings, labels) and perhaps a reference with its labels
 
 
 def as_tuples(indices_tuple: tuple[Tensor, ...]) -> Pairs | Triplets:

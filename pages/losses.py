@@ -9,7 +9,7 @@ from app.losses.curves import compares_with
 from app.losses.pair_weights import weighs_pairs
 from app.server import torch_is_ready
 from app.shared.text import escape_markdown
-from mlcore.declare import PartSpec
+from mlcore.declare import KnobValue, PartSpec
 
 CHECK_EVERY = 0.5  # seconds between looks whether torch is there
 
@@ -24,7 +24,7 @@ def wait() -> None:
             st.skeleton(height=480)
 
 
-def show_pictures(spec: PartSpec, values: dict[str, object]) -> None:
+def show_pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
     draw = {"proxies": loss_pictures.proxy_pictures, "pairs": loss_pictures.pair_pictures}.get(compares_with(spec))
     if draw is None:
         whole = weighs_pairs(spec)

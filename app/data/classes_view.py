@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -57,7 +56,7 @@ def split_view(key: str, table: ImageTable) -> tuple[np.ndarray, bool]:
     settings, ways = shown_split(key, table), split_ways(table)
     by_column, one, two = st.columns(3, vertical_alignment="bottom")
 
-    def keep(name: str, widget: Callable[..., Any], label: str, *options: Any, **more: Any) -> None:
+    def keep(name: str, widget: Callable[..., object], label: str, *options: object, **more: object) -> None:
         settings[name] = widget(f"data.{name}.{key}", label, *options, settings[name], **more)
 
     with by_column:
@@ -81,7 +80,7 @@ def split_view(key: str, table: ImageTable) -> tuple[np.ndarray, bool]:
     return held_out, len(np.intersect1d(table.labels[parted.held_out], table.labels[parted.train])) == 0
 
 
-def shown_split(key: str, table: ImageTable) -> dict[str, Any]:
+def shown_split(key: str, table: ImageTable) -> dict[str, object]:
     """The settings of the split that the page shows for a set, kept in the session: at first the Lab's own where it has
     the same set, else the split that came with the images, else half of the classes."""
     name, draft, ways = f"data.held.{key}", Draft(), split_ways(table)

@@ -4,8 +4,8 @@ otherwise. The options are those that the source declares."""
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -64,7 +64,7 @@ def chosen_source(keys: list[str]) -> str:
     )
 
 
-def source_widgets(spec: PartSpec, path: str, *, without: tuple[str, ...]) -> dict[str, Any]:
+def source_widgets(spec: PartSpec, path: str, *, without: tuple[str, ...]) -> dict[str, object]:
     """A widget for each option that a source declares, the rare ones folded away; their values."""
     params = [param for param in spec.params if param.name not in without]
     examples = names_by_code_page(path, file_stamp(path)) if any(p.name == "name_encoding" for p in params) else {}
@@ -80,7 +80,7 @@ def source_widgets(spec: PartSpec, path: str, *, without: tuple[str, ...]) -> di
     return values
 
 
-def option_widget(param: Param, spec: PartSpec, examples: dict[str, str]) -> Any:
+def option_widget(param: Param, spec: PartSpec, examples: dict[str, str]) -> object:
     key, knob = f"data.option.{spec.key}.{param.name}", param.knob
     if param.name == "name_encoding":
         return st.selectbox(
@@ -93,15 +93,16 @@ def option_widget(param: Param, spec: PartSpec, examples: dict[str, str]) -> Any
     if knob.choices:
         return st.selectbox(param.title, knob.choices, key=key, help=knob.text)
     if param.kind == "bool":
-        return st.toggle(param.title, param.default, key=key, help=knob.text)
+        return st.toggle(param.title, param.default is True, key=key, help=knob.text)
     if param.kind == "int":
         low, high = (None if bound is None else int(bound) for bound in (knob.low, knob.high))
-        return st.number_input(param.title, low, high, param.default, key=key, help=knob.text)
+        start = param.default if isinstance(param.default, int) else None
+        return st.number_input(param.title, low, high, start, key=key, help=knob.text)
     typed = st.text_input(param.title, key=key, help=knob.text, placeholder=knob.none, max_chars=1000)
     return typed.strip() or param.default
 
 
-def show_look(path: str, spec: PartSpec, values: dict[str, Any]) -> None:
+def show_look(path: str, spec: PartSpec, values: Mapping[str, object]) -> None:
     """What the import would read, before it does."""
     if spec.key in WITHOUT_A_LOOK:
         return
@@ -132,7 +133,7 @@ def show_look(path: str, spec: PartSpec, values: dict[str, Any]) -> None:
 
 
 @st.cache_data(max_entries=32, ttl=20, show_spinner="Looking at what is there …")
-def cached_preview(path: str, stamp: str, source: str, values: tuple[tuple[str, Any], ...]) -> LookedAt:
+def cached_preview(path: str, stamp: str, source: str, values: tuple[tuple[str, object], ...]) -> LookedAt:
     return look_at_path(path, source, dict(values), seconds=LOOK_S)
 
 
@@ -174,7 +175,7 @@ def size_setting() -> list[str]:
     return ["--fit", fit or "crop", *(["--side", str(side)] if side else [])]
 
 
-def source_arguments(spec: PartSpec | None, keys: list[str], values: dict[str, Any]) -> list[str]:
+def source_arguments(spec: PartSpec | None, keys: list[str], values: Mapping[str, object]) -> list[str]:
     """What differs from what the import would do by itself."""
     if spec is None:
         return []
@@ -183,11 +184,11 @@ def source_arguments(spec: PartSpec | None, keys: list[str], values: dict[str, A
     return [*(["--source", spec.key] if spec.key != keys[0] else []), *import_arguments(changed)]
 
 
-def import_arguments(options: dict[str, Any]) -> list[str]:
+def import_arguments(options: Mapping[str, object]) -> list[str]:
     return [word for name, value in options.items() for word in ("--option", f"{name}={in_yaml(value)}")]
 
 
-def in_yaml(value: Any) -> str:
+def in_yaml(value: object) -> str:
     """A value as the command line reads it: words in quotes, so that 'null' and '1' stay words."""
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"

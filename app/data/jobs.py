@@ -15,7 +15,6 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -83,7 +82,7 @@ class Job:
                 return record["done"], record["total"], record["seconds_left"]
         return 0, None, None
 
-    def result(self) -> dict[str, Any] | None:
+    def result(self) -> dict[str, object] | None:
         """What it printed, once it has ended well."""
         if self.code != 0:
             return None

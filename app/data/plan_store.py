@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import streamlit as st
 
 from mlcore.data.store import data_root
 from mlcore.disk.atomic import make_folders, read_json, replace_json
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mlcore.data.prepare.statistics import Statistics
+    from mlcore.data.prepare.steps import Effect
+
+Step = dict[str, object]  # as a plan's file has it: the key of a step and its settings
+StoredPlan = TypedDict("StoredPlan", {"steps": list[Step], "with": list[str], "apart": bool})
 LATER = "data.undone"
 CHANGING = threading.Lock()
 
@@ -34,7 +41,7 @@ class Now:
     sources: Sources
     stamps: tuple[str, ...]
     plan: str
-    index: Any
+    index: pd.DataFrame
 
 
 class PlanInMaking:
@@ -48,14 +55,13 @@ class PlanInMaking:
         self.path = data_root() / ".plans" / f"{set_id}.json"
         self.record = self.stored()
 
-    def stored(self) -> dict[str, Any]:
-        plan: dict[str, Any] = {"steps": [], "with": [], "apart": False}
-        with contextlib.suppress(TypeError, AttributeError):
-            plan |= {name: value for name, value in (read_json(self.path) or {}).items() if name in plan}
-        return plan
+    def stored(self) -> StoredPlan:
+        record = read_json(self.path)
+        found = record if isinstance(record, dict) else {}
+        return {"steps": found.get("steps", []), "with": found.get("with", []), "apart": found.get("apart", False)}
 
     @property
-    def steps(self) -> list[dict[str, Any]]:
+    def steps(self) -> list[Step]:
         return self.record["steps"]
 
     @property
@@ -64,43 +70,46 @@ class PlanInMaking:
         return Sources((self.set_id, *(other for other in self.record["with"] if other in there)), self.record["apart"])
 
     @property
-    def later(self) -> list[dict[str, Any]]:
+    def later(self) -> list[Step]:
         """Steps that were undone, the last undone first."""
         return st.session_state.setdefault(f"{LATER}.{self.set_id}", [])
 
-    def add(self, step: dict[str, Any]) -> None:
-        if self.change(steps=[*self.steps, step]):
+    def add(self, step: Step) -> None:
+        if self.take_steps([*self.steps, step]):
             self.later.clear()
 
     def undo(self) -> None:
         if self.steps:
             *rest, last = self.steps
-            if self.change(steps=rest):
+            if self.take_steps(rest):
                 self.later.append(last)
 
     def redo(self) -> None:
-        if self.later and self.change(steps=[*self.steps, self.later[-1]]):
+        if self.later and self.take_steps([*self.steps, self.later[-1]]):
             self.later.pop()
 
     def clear(self) -> None:
         """All steps undone; they can be done again one by one."""
         steps = self.steps
-        if self.change(steps=[]):
+        if self.take_steps([]):
             self.later.extend(reversed(steps))
 
     def merge_with(self, others: list[str]) -> None:
-        self.change(**{"with": others})
+        self.write({**self.record, "with": others})
 
     def keep_apart(self, apart: bool) -> None:
-        self.change(apart=apart)
+        self.write({**self.record, "apart": apart})
 
-    def change(self, **changes: Any) -> bool:
-        """Write the plan with these changes; whether it was still the one that was shown."""
+    def take_steps(self, steps: list[Step]) -> bool:
+        return self.write({**self.record, "steps": steps})
+
+    def write(self, record: StoredPlan) -> bool:
+        """Write the plan as it is now; whether it was still the one that was shown."""
         with CHANGING:
             if self.stored() != self.record:
                 st.toast("This plan was changed in another tab. Look at it, and do it again.", icon=":material/info:")
                 return False
-            self.record = json.loads(json.dumps(self.record | changes))
+            self.record = json.loads(json.dumps(record))
             make_folders(self.path.parent)
             replace_json(self.path, self.record)
             return True
@@ -111,7 +120,7 @@ def forget_plan(set_id: str) -> None:
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the table of images …")
-def read_index(sources: Sources, stamps: tuple[str, ...]) -> Any:
+def read_index(sources: Sources, stamps: tuple[str, ...]) -> pd.DataFrame:
     """The index that the steps start from; `row` (and with several sets `set`) say which image of which set."""
     from mlcore.data.prepare import merge, read_index
 
@@ -122,7 +131,7 @@ def read_index(sources: Sources, stamps: tuple[str, ...]) -> Any:
 
 
 @st.cache_resource(max_entries=24, show_spinner="Looking at what the steps make of it …")
-def prepare_index(sources: Sources, stamps: tuple[str, ...], plan_json: str) -> tuple[Any, list[Any]]:
+def prepare_index(sources: Sources, stamps: tuple[str, ...], plan_json: str) -> tuple[pd.DataFrame, list[Effect]]:
     """The index after the steps, and each step's effect. Raises: ValueError naming the step that cannot be done."""
     from mlcore.data.prepare import Plan
 
@@ -131,7 +140,9 @@ def prepare_index(sources: Sources, stamps: tuple[str, ...], plan_json: str) -> 
 
 
 @st.cache_resource(max_entries=8, show_spinner="Comparing every image with every other …")
-def near_duplicate_table(sources: Sources, stamps: tuple[str, ...], plan_json: str, distance: int) -> Any:
+def near_duplicate_table(
+    sources: Sources, stamps: tuple[str, ...], plan_json: str, distance: int
+) -> tuple[pd.DataFrame, bool]:
     """The near-duplicates that are there after the steps, as a table to look at, and whether those are all."""
     from mlcore.data.prepare import near_duplicates
 
@@ -144,7 +155,7 @@ MOST_PAIRS = 20_000
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def plan_statistics(sources: Sources, stamps: tuple[str, ...], plan_json: str) -> Any:
+def plan_statistics(sources: Sources, stamps: tuple[str, ...], plan_json: str) -> Statistics:
     from mlcore.data.prepare import compute_statistics
 
     return compute_statistics(prepare_index(sources, stamps, plan_json)[0])

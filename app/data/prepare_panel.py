@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from app.data.import_panel import start_import
-from app.data.plan_store import Now, PlanInMaking, Sources, plan_statistics, prepare_index
+from app.data.plan_store import Now, PlanInMaking, Sources, Step, plan_statistics, prepare_index
 from app.data.step_forms import FORMS
 from app.shared.figures import count_figure
 from app.shared.stored_widgets import act_button, distinct_labels, stored_widget
@@ -18,6 +18,12 @@ from app.shared.theme import current_theme
 from app.widgets.chart.widget import chart
 from mlcore.data.store import SetFacts, all_sets, full_titles
 from mlcore.disk.atomic import make_folders, replace_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mlcore.data.prepare.statistics import Statistics
+    from mlcore.data.prepare.steps import Effect
 
 TABLE_KINDS = {"csv": "CSV", "parquet": "Parquet"}
 BY_HASH = ("duplicates",)  # steps that compare pictures: not for feature vectors
@@ -47,7 +53,7 @@ def set_stamps(sources: Sources) -> tuple[str, ...]:
     return tuple(by_id.get(set_id, "") for set_id in sources.ids)
 
 
-def plan_json(steps: list[dict[str, Any]]) -> str:
+def plan_json(steps: list[Step]) -> str:
     return json.dumps({"steps": steps})
 
 
@@ -114,14 +120,14 @@ def show_figures(sources: Sources, stamps: tuple[str, ...], making: PlanInMaking
     st.caption("  \n".join(["Images of each class, the largest class first.", *told]))
 
 
-def split_words(figures: Any) -> str:
-    if figures.widths is None:
+def split_words(figures: Statistics) -> str:
+    if figures.widths is None or figures.heights is None:
         return "–"
     smallest, largest = min(figures.widths[0], figures.heights[0]), max(figures.widths[2], figures.heights[2])
     return f"{smallest} to {largest} px" if smallest != largest else f"{smallest} px"
 
 
-def show_steps(making: PlanInMaking, effects: list[Any]) -> None:
+def show_steps(making: PlanInMaking, effects: list[Effect]) -> None:
     st.subheader("Steps", anchor=False)
     if not effects:
         st.caption("None yet. Nothing here changes the images: the steps make another set of them.")
@@ -173,7 +179,7 @@ def next_step(facts: SetFacts, making: PlanInMaking, now: Now) -> None:
         )
 
 
-def save(facts: SetFacts, making: PlanInMaking, sources: Sources, index: Any) -> None:
+def save(facts: SetFacts, making: PlanInMaking, sources: Sources, index: pd.DataFrame) -> None:
     """The prepared set as one to train on, or as a table for other tools."""
     st.subheader("Keep the result", anchor=False)
     changed = bool(making.steps) or len(sources.ids) > 1
@@ -210,7 +216,7 @@ def save(facts: SetFacts, making: PlanInMaking, sources: Sources, index: Any) ->
 
 
 @st.dialog("Save the table")
-def save_table(set_id: str, index: Any) -> None:
+def save_table(set_id: str, index: pd.DataFrame) -> None:
     """Writes first: a button that writes when it is pressed hands over nothing once the page has run again."""
     st.write(f"{count(len(index), 'image')}: file, label, parent, size, hash, split and fold of each.")
     kind = st.segmented_control(
@@ -239,7 +245,7 @@ def begin_save(making: PlanInMaking, sources: Sources, title: str) -> None:
     start_import(title, [*arguments, "--json", "--progress"])
 
 
-def table_bytes(index: Any, kind: str) -> bytes:
+def table_bytes(index: pd.DataFrame, kind: str) -> bytes:
     import tempfile
     from pathlib import Path
 
@@ -249,7 +255,7 @@ def table_bytes(index: Any, kind: str) -> bytes:
         return write_index(index, Path(folder) / f"table.{kind}").read_bytes()
 
 
-def plan_yaml(steps: list[dict[str, Any]]) -> bytes:
+def plan_yaml(steps: list[Step]) -> bytes:
     from mlcore.data.prepare import Plan
 
     return Plan.read({"steps": steps}).to_yaml().encode()

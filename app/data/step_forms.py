@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import streamlit as st
 
 from app.data.browse import pictures_at
-from app.data.plan_store import Now, near_duplicate_table, prepare_index
+from app.data.plan_store import Now, Step, near_duplicate_table, prepare_index
 from app.shared.stored_widgets import act_button
 from app.shared.text import count, look_up_words
 from app.widgets.tiles import Row, Tile, atlas_carrier, image_tiles
 from mlcore.data.natural_order import natural_key
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PAIRS_A_PAGE = 6
 PAIR_TILE = 112
 DROP_TILE = 64
 KINDS = {"within_class": "in one class", "across_classes": "across classes", "across_splits": "across the split"}
 MOST_OF_A_CLASS = 200
-Step = dict[str, Any]
 
 
 class Form(NamedTuple):
@@ -125,12 +127,12 @@ def files_dropped_by(now: Now, step: Step) -> set[str]:
     return set(before["file"]) - set(after["file"])
 
 
-def show_pairs(table: Any, now: Now, dropped: set[str], spare: set[str]) -> None:
+def show_pairs(table: pd.DataFrame, now: Now, dropped: set[str], spare: set[str]) -> None:
     """Some of the pairs, each side by side; a press on an image changes whether the person keeps it."""
     pages = -(-len(table) // PAIRS_A_PAGE)
     page = st.pagination(pages, key=f"data.pairs.page.{pages}") if pages > 1 else 1
     shown = table.iloc[(page - 1) * PAIRS_A_PAGE : page * PAIRS_A_PAGE]
-    files = [file for pair in shown.itertuples() for file in (pair.first_file, pair.second_file)]
+    files = [str(file) for pair in shown.itertuples() for file in (pair.first_file, pair.second_file)]
     pictures = pictures_at(find_rows(now, files), PAIR_TILE)
     atlas_carrier(pictures, key="data.pairs.atlas")
     for side, column in enumerate(st.columns(2)):

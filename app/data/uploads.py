@@ -9,10 +9,10 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from app.data.upload_folders import UploadFolders, upload_folders, uploads_folder
 from mlcore.data.sources.table_rows import SUFFIXES
@@ -39,7 +39,7 @@ class SessionUpload:
         self.ids: tuple[str, ...] = ()
         self.made: UploadedFiles | None = None
 
-    def take(self, sent: Sequence[Any]) -> UploadedFiles:
+    def take(self, sent: Sequence[UploadedFile]) -> UploadedFiles:
         """These files on the disk; those that it had before are let go. Raises: ValueError as `split_parts` does."""
         main, options = split_parts([plain_name(file.name) for file in sent])
         ids = tuple(file.file_id for file in sent)
@@ -63,7 +63,7 @@ def session_upload() -> SessionUpload:
     return SessionUpload(upload_folders())
 
 
-def save_uploads(sent: Sequence[Any]) -> UploadedFiles:
+def save_uploads(sent: Sequence[UploadedFile]) -> UploadedFiles:
     """The files that this session has sent, on the disk.
 
     Raises: ValueError if they are not files of one import.
@@ -89,7 +89,7 @@ def split_parts(names: Sequence[str]) -> tuple[str, dict[str, str]]:
     return main, options | ({"more": ",".join(more)} if more else {})
 
 
-def folder_for(sent: Sequence[Any]) -> Path:
+def folder_for(sent: Sequence[UploadedFile]) -> Path:
     """The folder of uploaded files, named by their contents: the same files sent again are the same import.
 
     They are read in parts: whatever asks for all of a file at once makes a copy in memory.
@@ -102,7 +102,7 @@ def folder_for(sent: Sequence[Any]) -> Path:
     return uploads_folder() / digest.hexdigest()[:16]
 
 
-def write_files(sent: Sequence[Any], folder: Path) -> None:
+def write_files(sent: Sequence[UploadedFile], folder: Path) -> None:
     """Write uploaded files into a folder, under names made plain. One that is there is whole, and may be in use."""
     make_folders(folder)
     for file in sent:
@@ -123,13 +123,13 @@ def plain_name(name: str) -> str:
     return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', stem)[:60].strip('-') or 'images'}{suffix}"
 
 
-def read_chunks(file: Any) -> Iterator[bytes]:
+def read_chunks(file: UploadedFile) -> Iterator[bytes]:
     file.seek(0)
     while part := file.read(PART_BYTES):
         yield part
 
 
-def release_upload(sent: Sequence[Any]) -> None:
+def release_upload(sent: Sequence[UploadedFile]) -> None:
     """Give back what holds uploaded files for this session, on the disk and in Streamlit's memory."""
     session_upload().let_go()
     context = get_script_run_ctx()

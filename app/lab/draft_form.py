@@ -24,7 +24,7 @@ from app.shared.controls import (
 from app.shared.data_split import HELD_OUT_HELP, SEED_HELP, SHARE_HELP, show_split, split_choice, split_ways
 from app.shared.draft import LESSON, WIDGET, Draft
 from app.shared.lessons import LESSONS, find_lesson
-from app.shared.stored_widgets import stored_selectbox, value_widget
+from app.shared.stored_widgets import NumberLook, stored_selectbox, value_widget
 from app.shared.text import count, escape_markdown, look_up_words
 from app.widgets.tiles import Row, Tile, atlas_carrier, image_tiles
 from mlcore.catalogue import registry
@@ -390,7 +390,7 @@ def optimizer_choice(draft: Draft) -> None:
     number_setting(draft, "seed", "Seed", 0, 2**31 - 1, help="Of weights, batches and augmentation.")
     optimizers = registry("optimizers")
     list_setting(draft, "optimizer.name", "Optimiser", part_titles(optimizers), help=part_summaries(optimizers))
-    rates = {"format": "%.2g", "step": None}
+    rates: NumberLook = {"format": "%.2g", "step": None}
     st.caption("Learning rates")
     if draft.get("backbone.freeze") != "everything":
         number_setting(draft, "optimizer.backbone_lr", "of the backbone", 0.0, 10.0, **rates)

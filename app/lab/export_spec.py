@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from app.shared.draft import needed_settings
 from mlcore.commands.words import section_option
 from mlcore.spec.defaults import PART_ROOMS
 from mlcore.spec.run_spec import RunSpec
 
 
-def differences_from_defaults(spec: RunSpec) -> dict[str, Any]:
+def differences_from_defaults(spec: RunSpec) -> dict[str, object]:
     """The settings in which a spec differs from the defaults of the parts that it names."""
     settings = spec.settings()
     return needed_settings(settings, {name: settings[name] for name in PART_ROOMS if settings[name] is not None})

@@ -17,7 +17,7 @@ from app.shared.palette import class_colours
 from app.shared.stored_widgets import stored_selectbox
 from app.shared.text import UNCHANGED, count, escape_markdown, format_share, metric_change, metric_value
 from app.shared.theme import current_theme
-from app.shared.view import View
+from app.shared.view import View, ViewChanges
 from app.widgets.chart import chart
 from app.widgets.map import MapEvents, MapFrame, live_map
 from app.widgets.tiles import Row, Tile, image_tiles
@@ -219,7 +219,7 @@ def angles_panel(
     lines: list[MarginLineRecord] | None,
     asked: str | None,
     key: str,
-) -> dict[str, Any]:
+) -> ViewChanges:
     """The distributions of angles with the loss's margin drawn in; `lines` as an evaluation stores them.
 
     `asked`: which angles the view asks for. Returns what the person changes of the view.

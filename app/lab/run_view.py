@@ -26,8 +26,9 @@ from app.server import LabServer, read_history
 from app.shared.error_guard import guard_errors
 from app.shared.stored_widgets import act_button, stored_segments
 from app.shared.text import escape_markdown, look_up_words
-from app.shared.view import PLAYING, View
-from app.widgets.scrubber import scrubber
+from app.shared.view import PLAYING, Queries, Side, View, ViewChanges
+from app.widgets.map import MapEvents
+from app.widgets.scrubber import ScrubberEvent, scrubber
 from app.widgets.tiles import atlas_carrier
 from app.widgets.tiles.atlas import StoredAtlas
 from mlcore.catalogue import registry
@@ -201,7 +202,7 @@ def show_step(
     apply_widget_events(view, chosen, events, moved, pressed)
 
 
-def method_choice(methods: list[str], method: str) -> dict[str, Any]:
+def method_choice(methods: list[str], method: str) -> ViewChanges:
     """The maps side by side; what the person changes of the view."""
     chosen = stored_segments(
         "lab.method",
@@ -215,11 +216,16 @@ def method_choice(methods: list[str], method: str) -> dict[str, Any]:
     return {"method": chosen} if chosen != method else {}
 
 
-QUERIES = {"hardest": "Hardest before training", "random": "Random", "pinned": "Pinned", "selected": "Selected"}
-SIDES = {"held_out": "Held out", "train": "Training"}
+QUERIES: dict[Queries, str] = {
+    "hardest": "Hardest before training",
+    "random": "Random",
+    "pinned": "Pinned",
+    "selected": "Selected",
+}
+SIDES: dict[Side, str] = {"held_out": "Held out", "train": "Training"}
 
 
-def query_choice(view: View) -> dict[str, Any]:
+def query_choice(view: View) -> ViewChanges:
     """Which images are searched for, and on which side; what the person changes of the view."""
     left, right = st.columns([0.7, 0.3], vertical_alignment="center")
     with left:
@@ -241,8 +247,12 @@ def query_choice(view: View) -> dict[str, Any]:
             label_visibility="collapsed",
             help="Each image is searched among the watched images of its own side.",
         )
-    wanted = {"queries": queries, "side": side}
-    return {name: value for name, value in wanted.items() if value != getattr(view, name)}
+    changes: ViewChanges = {}
+    if queries != view.queries:
+        changes["queries"] = queries
+    if side != view.side:
+        changes["side"] = side
+    return changes
 
 
 def picked_panel(sample: WatchSample, view: View) -> None:
@@ -256,7 +266,9 @@ def picked_panel(sample: WatchSample, view: View) -> None:
     left.caption(f"Picked: **{of_class}**, image {sample.ids[place]} ({side}). Lines lead to its nearest neighbours.")
     pinned = view.picked in view.pins
     others = tuple(pin for pin in view.pins if pin != view.picked)
-    wanted = {"pins": others} if pinned else {"pins": (*others, view.picked)[-6:], "queries": "pinned"}
+    wanted: ViewChanges = {"pins": others}
+    if not pinned and view.picked is not None:
+        wanted = {"pins": (*others, view.picked)[-6:], "queries": "pinned"}
     with right:
         act_button(
             "Unpin" if pinned else "Pin as query",
@@ -267,9 +279,11 @@ def picked_panel(sample: WatchSample, view: View) -> None:
         )
 
 
-def apply_widget_events(view: View, chosen: dict[str, Any], events: Any, moved: Any, pressed: int | None) -> None:
+def apply_widget_events(
+    view: View, chosen: ViewChanges, events: MapEvents, moved: ScrubberEvent, pressed: int | None
+) -> None:
     """Take over what the person did in the widgets, and draw again if it changes the picture."""
-    changes = dict(chosen)
+    changes: ViewChanges = {**chosen}
     if "picked" in events.changed and events.picked != view.picked:
         changes["picked"] = events.picked
     if pressed is not None and pressed != view.picked:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -12,7 +12,7 @@ import streamlit as st
 from mlcore.runs.attempt import Attempt
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import FrozenHistory
-from mlcore.runs.records import EvaluatedRecord
+from mlcore.runs.records import EvaluatedRecord, NamedNumbers
 
 UMAP, PCA, PCA3, TRUE2, TRUE3 = "umap-2d", "pca-2d", "pca-3d", "true-2d", "true-3d"
 SNAPSHOT = ("embeddings", "pca", "neighbours", "similarities")  # arrays of every snapshot, a row an image
@@ -55,7 +55,7 @@ class Picture:
     points: np.ndarray
     proxies: np.ndarray | None
     proxy_labels: np.ndarray | None
-    faith: dict[str, float] | None
+    faith: NamedNumbers | None
     message: str
 
 
@@ -111,7 +111,7 @@ def _arrays(_attempt: Attempt, path: str, file: str, sha256: str, folder: str) -
     return _attempt.read_arrays({"file": file, "sha256": sha256}, folder)
 
 
-def read_layout(history: FrozenHistory, step: int, count: int) -> tuple[np.ndarray, dict[str, float]] | None:
+def read_layout(history: FrozenHistory, step: int, count: int) -> tuple[np.ndarray, NamedNumbers] | None:
     """The UMAP of a step, (count, 2), with its faithfulness, or None if it is not made (or was damaged)."""
     found = history.layouts.get((UMAP, step))
     if found is None or "file" not in found[1]:
@@ -148,7 +148,7 @@ def nearest_step(history: FrozenHistory, step: int) -> int:
 
 
 def find_picture(
-    history: FrozenHistory, step: int, arrays: dict[str, np.ndarray], method: str, projector: dict[str, Any]
+    history: FrozenHistory, step: int, arrays: dict[str, np.ndarray], method: str, projector: dict[str, object]
 ) -> Picture:
     """The map of `step`, whose arrays these are; while UMAP has none, the principal components and why."""
     labels = arrays.get("proxy_labels")
@@ -180,7 +180,7 @@ def find_picture(
     )
 
 
-def waiting_words(history: FrozenHistory, step: int, projector: dict[str, Any]) -> str:
+def waiting_words(history: FrozenHistory, step: int, projector: Mapping[str, object]) -> str:
     found = history.layouts.get((UMAP, step))
     if found is not None:
         return f"PCA: {found[1].get('failed', 'the UMAP of this step is damaged')}"
@@ -191,7 +191,7 @@ def waiting_words(history: FrozenHistory, step: int, projector: dict[str, Any]) 
     return "PCA while UMAP lays out this step"
 
 
-def read_faithfulness(history: FrozenHistory, method: str, step: int) -> dict[str, float] | None:
+def read_faithfulness(history: FrozenHistory, method: str, step: int) -> NamedNumbers | None:
     found = history.layouts.get((method, step))
     return found[1].get("faith") if found else None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import streamlit as st
 
@@ -14,6 +14,9 @@ from mlcore.evaluation.metrics import METRICS, Family
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import FrozenHistory
 from mlcore.runs.records import EvaluatedRecord
+
+if TYPE_CHECKING:
+    from mlcore.analysis.word_search import Hit, WordSearch
 
 SHOWN = 12
 TOLD = 6
@@ -48,13 +51,13 @@ def words_panel(
     except ValueError as error:
         st.warning(escape_markdown(str(error), 400), icon=":material/search_off:")
         return None
-    if found["unheard"]:
+    if found.unheard:
         st.caption(
-            f"In no training text: {escape_markdown(', '.join(found['unheard']), 200)}. What comes back may be chance."
+            f"In no training text: {escape_markdown(', '.join(found.unheard), 200)}. What comes back may be chance."
         )
-    row = Row("", "", (), tuple(hits_strip(title, hits, words) for title, hits in found["strips"].items()))
+    row = Row("", "", (), tuple(hits_strip(title, hits, words) for title, hits in found.strips.items()))
     pressed = image_tiles([row], atlas_key=atlas_key, key="lab.words_found", size=40)
-    moment, hits = list(found["strips"].items())[-1]
+    moment, hits = list(found.strips.items())[-1]
     st.caption(f"{moment}: {nearest_texts(hits)}")
     return pressed
 
@@ -66,8 +69,15 @@ def warming_up() -> None:
     st.caption(":material/hourglass_top: Warming up (a few seconds, once)")
 
 
+class Findings(NamedTuple):
+    """`strips`: hits by title, the latest last; `unheard`: the words that no training text has."""
+
+    strips: dict[str, list[Hit]]
+    unheard: list[str]
+
+
 @st.cache_resource(max_entries=4, show_spinner=False)
-def cached_word_search(path: str, state: str) -> Any:
+def cached_word_search(path: str, state: str) -> WordSearch:
     """The run's search, as its newest checkpoint has it in this state."""
     from mlcore.analysis.word_search import WordSearch
 
@@ -75,8 +85,7 @@ def cached_word_search(path: str, state: str) -> Any:
 
 
 @st.cache_data(max_entries=64, show_spinner="Reading the words")
-def cached_hits(path: str, state: str, words: str, side: str) -> dict[str, Any]:
-    """`strips`: hits by title, the latest last; `unheard`: the words that no training text has."""
+def cached_hits(path: str, state: str, words: str, side: str) -> Findings:
     search = cached_word_search(path, state)
     moments = {"Before training": search.before}
     if search.now is not None:
@@ -84,10 +93,10 @@ def cached_hits(path: str, state: str, words: str, side: str) -> dict[str, Any]:
     strips = {
         title: search.find(words, count=SHOWN, side=side, moment=moment) for title, moment in moments.items() if moment
     }
-    return {"strips": strips, "unheard": search.find_unknown_words(words)}
+    return Findings(strips, search.find_unknown_words(words))
 
 
-def hits_strip(title: str, hits: list[Any], words: str) -> Strip:
+def hits_strip(title: str, hits: list[Hit], words: str) -> Strip:
     """Hits as tiles; framed are those whose text, or class, has all the words."""
     asked = set(words.casefold().split())
     tiles = []
@@ -99,7 +108,7 @@ def hits_strip(title: str, hits: list[Any], words: str) -> Strip:
     return Strip(title, tuple(tiles))
 
 
-def nearest_texts(hits: list[Any]) -> str:
+def nearest_texts(hits: list[Hit]) -> str:
     """The first few different texts of what was found, each with its best cosine."""
     best: dict[str, float] = {}
     for hit in hits:

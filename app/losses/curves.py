@@ -11,11 +11,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from mlcore.declare import PartSpec
+from mlcore.margins import DrawsMargins, MarginLine
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -115,7 +116,7 @@ def compares_with(spec: PartSpec) -> Literal["proxies", "pairs", "nothing"]:
 
 
 @one_thread()
-def own_proxy_curve(spec: PartSpec, values: Mapping[str, Any], other: float) -> Curve:
+def own_proxy_curve(spec: PartSpec, values: Mapping[str, object], other: float) -> Curve:
     """One sample, its own proxy at each angle, one other proxy fixed `other` degrees from the sample."""
     import torch
     from torch.func import functional_call
@@ -132,7 +133,7 @@ def own_proxy_curve(spec: PartSpec, values: Mapping[str, Any], other: float) -> 
 
 
 @one_thread()
-def proxy_circle(spec: PartSpec, values: Mapping[str, Any], apart: float) -> Circle:
+def proxy_circle(spec: PartSpec, values: Mapping[str, object], apart: float) -> Circle:
     """Proxies A and B `apart` degrees from each other, C opposite their middle; samples in all directions."""
     import torch
 
@@ -154,7 +155,7 @@ def proxy_circle(spec: PartSpec, values: Mapping[str, Any], apart: float) -> Cir
 
 
 @one_thread()
-def pair_curve(spec: PartSpec, values: Mapping[str, Any], moving: Moving, fixed: float) -> Curve:
+def pair_curve(spec: PartSpec, values: Mapping[str, object], moving: Moving, fixed: float) -> Curve:
     """One anchor with one positive and one negative: one of them at each angle, the other `fixed` degrees away."""
     import torch
 
@@ -165,7 +166,7 @@ def pair_curve(spec: PartSpec, values: Mapping[str, Any], moving: Moving, fixed:
 
 
 @one_thread()
-def pair_plane(spec: PartSpec, values: Mapping[str, Any]) -> Plane:
+def pair_plane(spec: PartSpec, values: Mapping[str, object]) -> Plane:
     """Loss, pull and push over the angles of one positive and one negative pair of an anchor."""
     import torch
 
@@ -179,7 +180,7 @@ def pair_plane(spec: PartSpec, values: Mapping[str, Any]) -> Plane:
 
 
 @one_thread()
-def batch_shares(spec: PartSpec, values: Mapping[str, Any]) -> Shares:
+def batch_shares(spec: PartSpec, values: Mapping[str, object]) -> Shares:
     """One anchor among positives and negatives at all angles, as the loss sees a batch: who is moved how much."""
     import torch
 
@@ -199,7 +200,7 @@ def batch_shares(spec: PartSpec, values: Mapping[str, Any]) -> Shares:
     return Shares(BATCH, *(side / max(np.abs(side).sum(), LEAST) for side in (pull, 0.0 - push)))
 
 
-def margin_on_axis(spec: PartSpec, values: Mapping[str, Any], moving: Moving, fixed: float) -> Margin:
+def margin_on_axis(spec: PartSpec, values: Mapping[str, object], moving: Moving, fixed: float) -> Margin:
     """The margin on the axis of the moving angle (degrees), the other one being `fixed`.
 
     The band is the gap that the margin demands between the angle to one's own and to others.
@@ -221,7 +222,7 @@ def margin_on_axis(spec: PartSpec, values: Mapping[str, Any], moving: Moving, fi
     return Margin((), (max(met, default=0.0), fixed))
 
 
-def margin_unmet(lines: tuple[Any, ...], own: np.ndarray, other: np.ndarray) -> np.ndarray:
+def margin_unmet(lines: tuple[MarginLine, ...], own: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Where a margin is not met by the angles (degrees) to the own and the nearest other.
 
     Of fixed lines the first is for the own, the last for others; any other line is where the nearest other must lie
@@ -237,14 +238,15 @@ def margin_unmet(lines: tuple[Any, ...], own: np.ndarray, other: np.ndarray) -> 
     return missed
 
 
-def build_loss(spec: PartSpec, values: Mapping[str, Any], **sizes: int) -> nn.Module:
+def build_loss(spec: PartSpec, values: Mapping[str, object], **sizes: int) -> nn.Module:
     return spec.build({"num_classes": PICTURED_CLASSES, **sizes}, **values).double()
 
 
 def warm_up(loss: nn.Module) -> nn.Module:
     """The loss as it is late in training, whatever grows or falls with the steps, and with nothing drawn or tracked."""
-    if getattr(loss, "steps", None) is not None:
-        loss.steps.fill_(LATE)
+    steps = getattr(loss, "steps", None)
+    if steps is not None:
+        steps.fill_(LATE)
     return loss.eval()
 
 
@@ -252,11 +254,19 @@ def place_proxies(loss: nn.Module, degrees: np.ndarray) -> None:
     """Put the proxies, all sub-centres of a class together, in these directions of the plane."""
     import torch
 
-    places = torch.from_numpy(in_plane(degrees))
-    loss.proxies.copy_(places if loss.proxies.ndim == 2 else places[:, None])
+    places, proxies = torch.from_numpy(in_plane(degrees)), proxies_of(loss)
+    proxies.copy_(places if proxies.ndim == 2 else places[:, None])
 
 
-def built_to_items(spec: PartSpec, values: Mapping[str, Any], **sizes: int) -> nn.Module:
+def proxies_of(loss: nn.Module) -> Tensor:
+    """(C, D) or (C, K, D): those of a loss that compares with proxies."""
+    import torch
+
+    assert isinstance(loss.proxies, torch.Tensor)
+    return loss.proxies
+
+
+def built_to_items(spec: PartSpec, values: Mapping[str, object], **sizes: int) -> nn.Module:
     """The loss giving its parts unreduced: one value per item instead of one number."""
     from mlcore.reducers import DoNothingReducer
 
@@ -266,7 +276,7 @@ def built_to_items(spec: PartSpec, values: Mapping[str, Any], **sizes: int) -> n
 
 
 def losses_one_by_one(
-    spec: PartSpec, values: Mapping[str, Any], loss: nn.Module, samples: Tensor, labels: Tensor
+    spec: PartSpec, values: Mapping[str, object], loss: nn.Module, samples: Tensor, labels: Tensor
 ) -> Tensor:
     """(N,) loss of each sample in a batch of its own.
 
@@ -275,13 +285,13 @@ def losses_one_by_one(
     """
     import torch
 
-    classes, width = loss.proxies.shape[0], loss.proxies.shape[-1]
-    items = built_to_items(spec, values, num_classes=classes, embedding_size=width)
+    shape = proxies_of(loss).shape
+    items = built_to_items(spec, values, num_classes=shape[0], embedding_size=shape[-1])
     items.load_state_dict(loss.state_dict())
     items.train(loss.training)
     parts = items(samples, labels)
     if all(part.shape == labels.shape for part in parts.values()):
-        together = sum(parts.values())
+        together = torch.stack(list(parts.values())).sum(dim=0)
         probes = range(0, len(samples), max(1, len(samples) // 4))
         single = torch.stack([loss(samples[at : at + 1], labels[at : at + 1]) for at in probes])
         if torch.allclose(together[list(probes)], single):
@@ -289,7 +299,7 @@ def losses_one_by_one(
     return torch.stack([loss(samples[at : at + 1], labels[at : at + 1]) for at in range(len(samples))])
 
 
-def one_by_one(spec: PartSpec, values: Mapping[str, Any], positive: Tensor, negative: Tensor) -> Tensor:
+def one_by_one(spec: PartSpec, values: Mapping[str, object], positive: Tensor, negative: Tensor) -> Tensor:
     """(N,) loss of each pair of angles (radians): one anchor, one positive, one negative, and nothing else.
 
     In few calls where that gives the same, else one after the other. Positive and negative leave the anchor at right
@@ -297,11 +307,13 @@ def one_by_one(spec: PartSpec, values: Mapping[str, Any], positive: Tensor, nega
     """
     positives, negatives = unit_vectors_at(positive, 3, 1), unit_vectors_at(negative, 3, 2)
     if keep_apart(spec, values):
-        return in_blocks(built_to_items(spec, values), positives, negatives)
+        together = in_blocks(built_to_items(spec, values), positives, negatives)
+        if together is not None:
+            return together
     return in_turn(build_loss(spec, values), positives, negatives)
 
 
-def keep_apart(spec: PartSpec, values: Mapping[str, Any]) -> bool:
+def keep_apart(spec: PartSpec, values: Mapping[str, object]) -> bool:
     """Whether a loss, given many such problems in one call as tuples, gives each the value that it has alone."""
     import torch
 
@@ -335,17 +347,17 @@ def in_blocks(items: Callable[..., dict[str, Tensor]], positives: Tensor, negati
         parts = items(anchors, own, Pairs(own, own, own, others), torch.cat([p, n]), torch.cat([own, others]))
         if any(part.numel() not in (1, count) for part in parts.values()):
             return None
-        each.append(sum(part.reshape(-1).expand(count) for part in parts.values()))
+        each.append(torch.stack([part.reshape(-1).expand(count) for part in parts.values()]).sum(dim=0))
     return torch.cat(each)
 
 
-def margin_lines(loss: nn.Module, between: str) -> tuple[Any, ...]:
-    if not hasattr(loss, "margin_lines"):
+def margin_lines(loss: nn.Module, between: str) -> tuple[MarginLine, ...]:
+    if not isinstance(loss, DrawsMargins):
         return ()
     return tuple(line for line in loss.margin_lines() if line.between == between)
 
 
-def unit_vectors_at(angles: Any, width: int, axis: int) -> Tensor:
+def unit_vectors_at(angles: Tensor | np.ndarray | list[float], width: int, axis: int) -> Tensor:
     """(N, width) unit vectors, each turned by its angle (radians) from the first axis towards another."""
     import torch
 

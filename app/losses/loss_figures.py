@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -70,7 +69,7 @@ def add_vertical_lines(figure: go.Figure, rows: Sequence[tuple[float, str, str, 
         )
 
 
-def text_beside_angle(at: float, text: str, *, left: bool) -> dict[str, Any]:
+def text_beside_angle(at: float, text: str, *, left: bool) -> dict[str, object]:
     """A text next to an angle (degrees) of an axis, on its left or right."""
     return {
         "x": at,

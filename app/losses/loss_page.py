@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from collections.abc import Mapping
 
 import streamlit as st
 
@@ -16,7 +16,7 @@ from app.shared.text import escape_markdown
 from app.shared.url import sync_query_params, went_back
 from app.shared.view import view_run
 from mlcore.catalogue import registry
-from mlcore.declare import Param, PartSpec
+from mlcore.declare import KnobValue, Param, PartSpec
 
 CHOSEN, PRESSED, VALUES, WRITTEN = "losses.chosen", "losses.pressed", "losses.values", "losses.written"
 KNOB = "k."  # a knob's value in the URL: ?loss=...&k.margin=0.3
@@ -124,7 +124,7 @@ def paper_line(spec: PartSpec) -> str:
     return " &nbsp;·&nbsp; ".join(filter(None, [paper, names]))
 
 
-def symbol_words(spec: PartSpec, values: dict[str, Any]) -> str:
+def symbol_words(spec: PartSpec, values: Mapping[str, KnobValue]) -> str:
     """Each letter of the formula: first the knobs with their values, then what is measured."""
     knobs = [
         f"${param.knob.symbol}$ {param.title[0].lower()}{param.title[1:]} "
@@ -140,7 +140,7 @@ def symbol_words(spec: PartSpec, values: dict[str, Any]) -> str:
     return " &nbsp;·&nbsp; ".join(knobs + measured)
 
 
-def setting_text(param: Param, setting: Any) -> str:
+def setting_text(param: Param, setting: KnobValue) -> str:
     """'0.5 rad (28.6 deg)', '0.35 (cosine)', '64'; the knob's own words for None."""
     if setting is None:
         return param.knob.none
@@ -151,7 +151,7 @@ def setting_text(param: Param, setting: Any) -> str:
     return f"{setting:g}" + (f" ({param.knob.unit})" if param.knob.unit else "")
 
 
-def knob_values(spec: PartSpec) -> dict[str, Any]:
+def knob_values(spec: PartSpec) -> dict[str, KnobValue]:
     """The knobs as widgets; their values come from the link, else from before, and go back into the URL."""
     kept = st.session_state.setdefault(VALUES, {})
     read_linked_values(spec, kept)
@@ -171,7 +171,7 @@ def knob_values(spec: PartSpec) -> dict[str, Any]:
     return values
 
 
-def read_linked_values(spec: PartSpec, kept: dict[str, Any]) -> None:
+def read_linked_values(spec: PartSpec, kept: dict[str, dict[str, KnobValue]]) -> None:
     """A link's values count once: when they are not what this page wrote itself."""
     linked = {name: words for name, words in st.query_params.items() if name.startswith(KNOB)}
     if not went_back() and (not linked or linked == st.session_state.get(WRITTEN)):
@@ -185,7 +185,7 @@ def read_linked_values(spec: PartSpec, kept: dict[str, Any]) -> None:
     kept[spec.key] = values
 
 
-def write_url(spec: PartSpec, values: dict[str, Any]) -> None:
+def write_url(spec: PartSpec, values: Mapping[str, KnobValue]) -> None:
     """What differs from the defaults stands in the URL."""
     usual = spec.defaults()
     wanted = {f"{KNOB}{name}": url_text(setting) for name, setting in values.items() if setting != usual[name]}
@@ -198,7 +198,7 @@ def reset_values(spec: PartSpec) -> None:
     st.session_state.get(VALUES, {}).pop(spec.key, None)
 
 
-def take_to_the_lab(spec: PartSpec, values: dict[str, Any]) -> None:
+def take_to_the_lab(spec: PartSpec, values: Mapping[str, KnobValue]) -> None:
     """Put the loss and its values into the Lab's draft, with what follows from the loss; everything else stays."""
     draft = Draft()
     draft.choose("loss", spec.key)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import plotly.graph_objects as go
 import streamlit as st
 
@@ -12,7 +10,7 @@ from app.shared.palette import class_colours
 from app.shared.theme import current_theme
 from app.widgets.chart import chart
 from mlcore.catalogue import registry
-from mlcore.declare import PartSpec
+from mlcore.declare import KnobValue, PartSpec
 
 SAMPLES = ("A", "B", "C")
 SHADED = " Shaded: the gap that the margin demands."
@@ -32,7 +30,7 @@ def angle_slider(label: str, key: str, usual: int, *, help: str) -> float:
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def cached_curve(key: str, values: dict[str, Any], moving: curves.Moving, fixed: float) -> curves.Curve:
+def cached_curve(key: str, values: dict[str, KnobValue], moving: curves.Moving, fixed: float) -> curves.Curve:
     spec = registry("losses")[key]
     if moving == "own":
         return curves.own_proxy_curve(spec, values, fixed)
@@ -41,7 +39,7 @@ def cached_curve(key: str, values: dict[str, Any], moving: curves.Moving, fixed:
 
 @st.cache_data(max_entries=128, show_spinner=False)
 def penalty_figure(
-    key: str, values: dict[str, Any], moving: curves.Moving, fixed: float, shade: str
+    key: str, values: dict[str, KnobValue], moving: curves.Moving, fixed: float, shade: str
 ) -> tuple[go.Figure, bool]:
     """The picture, and whether a band is shaded in it."""
     spec = registry("losses")[key]
@@ -53,7 +51,9 @@ def penalty_figure(
 
 
 @st.cache_data(max_entries=128, show_spinner=False)
-def circle_figure(key: str, values: dict[str, Any], apart: float, label: int, shade: str) -> tuple[go.Figure, bool]:
+def circle_figure(
+    key: str, values: dict[str, KnobValue], apart: float, label: int, shade: str
+) -> tuple[go.Figure, bool]:
     """The picture, and whether anything is hatched in it."""
     found = curves.proxy_circle(registry("losses")[key], values, apart)
     figure = loss_figures.circle_figure(found, label, SAMPLES, class_colours(SAMPLES, shade), shade)
@@ -61,12 +61,14 @@ def circle_figure(key: str, values: dict[str, Any], apart: float, label: int, sh
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def cached_plane(key: str, values: dict[str, Any]) -> curves.Plane:
+def cached_plane(key: str, values: dict[str, KnobValue]) -> curves.Plane:
     return curves.pair_plane(registry("losses")[key], values)
 
 
 @st.cache_data(max_entries=128, show_spinner=False)
-def gradient_figure(key: str, values: dict[str, Any], which: str, here: tuple[float, float], shade: str) -> go.Figure:
+def gradient_figure(
+    key: str, values: dict[str, KnobValue], which: str, here: tuple[float, float], shade: str
+) -> go.Figure:
     found = cached_plane(key, values)
     most = max(float(found.pull.max()), float(found.push.max())) or 1.0
     words = f"{which} (per rad)"
@@ -74,7 +76,7 @@ def gradient_figure(key: str, values: dict[str, Any], which: str, here: tuple[fl
 
 
 @st.cache_data(max_entries=128, show_spinner=False)
-def gradient_share_figure(key: str, values: dict[str, Any], shade: str) -> go.Figure:
+def gradient_share_figure(key: str, values: dict[str, KnobValue], shade: str) -> go.Figure:
     return loss_figures.shares_figure(curves.batch_shares(registry("losses")[key], values), shade)
 
 
@@ -83,7 +85,7 @@ def show(figure: go.Figure, key: str, alt: str, look: str) -> None:
     st.caption(look)
 
 
-def proxy_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
+def proxy_pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
     left, right = st.columns(2, gap="medium")
     shade = current_theme()
     with left:
@@ -124,7 +126,7 @@ def proxy_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
         )
 
 
-def pair_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
+def pair_pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
     """One of three screens: an anchor with one pair that moves, with both, or a whole batch."""
     view = st.segmented_control(
         "Pictures",
@@ -145,7 +147,7 @@ def still_slider(which: str) -> float:
     )
 
 
-def moving_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
+def moving_pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
     pictures: tuple[tuple[curves.Moving, curves.Moving, str], ...] = (
         ("positive", "negative", "Rising to the right: a far positive costs. Flat: it is left alone."),
         ("negative", "positive", "Falling to the right: a near negative costs. Flat: it teaches nothing."),
@@ -162,7 +164,7 @@ def moving_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
             )
 
 
-def plane_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
+def plane_pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
     columns = st.columns(2, gap="medium")
     shown = (
         (
@@ -193,7 +195,7 @@ def plane_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
             )
 
 
-def batch_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
+def batch_pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
     every, one = st.columns([3, 2], gap="medium")
     with every:
         weight_pictures(spec, values)
@@ -209,13 +211,15 @@ def batch_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def pair_weight_figure(key: str, values: dict[str, Any], apart: float, shade: str) -> tuple[go.Figure, str] | None:
+def pair_weight_figure(
+    key: str, values: dict[str, KnobValue], apart: float, shade: str
+) -> tuple[go.Figure, str] | None:
     """The picture and its sentence; None for a loss that gives single pairs no weight."""
     found = pair_weights.pair_weights(registry("losses")[key], values, apart)
     return None if found is None else (loss_figures.weights_figure(found, shade), pair_weights.summary_sentence(found))
 
 
-def weight_pictures(spec: PartSpec, values: dict[str, Any]) -> None:
+def weight_pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
     """How hard the loss pulls on each pair of one batch."""
     shade = current_theme()
     if pair_weight_figure(spec.key, values, CLASSES_APART / 100, shade) is None:

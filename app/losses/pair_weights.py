@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -62,7 +62,7 @@ def weighs_pairs(spec: PartSpec) -> bool:
 
 
 @one_thread()
-def pair_weights(spec: PartSpec, values: Mapping[str, Any], apart: float) -> PairWeights | None:
+def pair_weights(spec: PartSpec, values: Mapping[str, object], apart: float) -> PairWeights | None:
     """The weights in a fixed batch whose classes lie mixed (`apart` is 0) up to each in a heap of its own (1).
 
     None for a loss that looks at more than the similarity of two embeddings.

@@ -26,12 +26,15 @@ NO_TRAINING = "no-training-"
 DAMAGED = "spec.json is missing or damaged"
 
 
+Row = dict[str, object]  # by COLUMNS
+
+
 class RunsTable:
     """Rows by run id, with the version of the run that they were read from."""
 
     def __init__(self, runs: Runs) -> None:
         self.runs = runs
-        self._rows: dict[str, tuple[RunVersion, dict[str, Any] | None]] = {}
+        self._rows: dict[str, tuple[RunVersion, Row | None]] = {}
         self._lock = threading.Lock()
 
     def rows(self) -> pd.DataFrame:
@@ -45,7 +48,7 @@ class RunsTable:
         numbers = {name: pd.to_numeric(table[name]) for name in (SCORE, "change", "no training")}
         return table.assign(**numbers, started=pd.to_datetime(table["started"], utc=True))
 
-    def _row(self, run_id: str) -> dict[str, Any] | None:
+    def _row(self, run_id: str) -> Row | None:
         run = RunFolder(self.runs.root / run_id)
         version = run.version()
         known = self._rows.get(run_id)
@@ -55,7 +58,7 @@ class RunsTable:
         return known[1]
 
 
-def read_row(run: RunFolder) -> dict[str, Any] | None:
+def read_row(run: RunFolder) -> Row | None:
     """A run in one line; None for a preview. A damaged run has a row whose note says so."""
     if run.purpose == "preview":
         return None

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TypedDict, Unpack
 
 import streamlit as st
 
 from app.shared.datasets import section_registry
 from app.shared.draft import WIDGET, Draft
 from app.shared.stored_widgets import (
+    NumberLook,
+    Option,
     act_button,
     line_of_text,
     on_or_off,
@@ -21,12 +24,17 @@ from app.shared.stored_widgets import (
 )
 from app.shared.text import look_up_words
 from mlcore.catalogue import registry
-from mlcore.declare import Param, PartSpec
+from mlcore.declare import KnobValue, Param, PartSpec
 from mlcore.spec.defaults import PART_ROOMS, WEIGHTED
 
 SLIDER_STEPS = 200
 IN_ORDER = 12  # more parts than that are listed by title
 LEFT_OUT = ""
+
+
+class StepAndFormat(TypedDict, total=False):
+    step: float | None
+    format: str | None
 
 
 def part_choice(
@@ -91,7 +99,7 @@ def part_knobs(draft: Draft, section: str, spec: PartSpec, *, without: tuple[str
         )
 
 
-def knob_widgets(spec: PartSpec, values: dict[str, Any], prefix: str) -> dict[str, Any]:
+def knob_widgets(spec: PartSpec, values: Mapping[str, KnobValue], prefix: str) -> dict[str, KnobValue]:
     """A widget for every knob under the key `prefix.name`, the rare ones folded away; returns their values."""
     usual, rare = ([param for param in spec.params if param.knob.rare is wanted] for wanted in (False, True))
     found = {param.name: knob_widget(param, values[param.name], f"{prefix}.{param.name}") for param in usual}
@@ -107,18 +115,18 @@ def reset_knobs(draft: Draft, section: str, spec: PartSpec) -> None:
     draft.settings.pop(f"@{section}.{spec.key}", None)
 
 
-def knob_widget(param: Param, value: Any, name: str) -> Any:
+def knob_widget(param: Param, value: KnobValue, name: str) -> KnobValue:
     """The widget that fits a knob's kind and range; returns its value."""
     knob = param.knob
     if knob.none:
         return optional_widget(param, value, name)
     if knob.choices:
-        return stored_selectbox(name, knob_label(param, value), knob.choices, value, help=knob.text)
+        return stored_selectbox(name, knob_label(param, value), knob.choices, str(value), help=knob.text)
     if param.kind == "bool":
-        return on_or_off(name, knob_label(param, value), value, help=knob.text)
+        return on_or_off(name, knob_label(param, value), bool(value), help=knob.text)
     if param.kind == "str":
-        return line_of_text(name, knob_label(param, value), value, help=knob.text)
-    return number_widget(param, value, name)
+        return line_of_text(name, knob_label(param, value), str(value), help=knob.text)
+    return number_widget(param, number_of(value), name)
 
 
 def number_widget(param: Param, value: float, name: str) -> float:
@@ -126,28 +134,35 @@ def number_widget(param: Param, value: float, name: str) -> float:
     knob = param.knob
     kind = int if param.kind == "int" else float
     low, high = (None if bound is None else kind(bound) for bound in (knob.low, knob.high))
-    options: dict[str, Any] = {"help": knob.text, "format": number_format(param)}
+    options: NumberLook = {"help": knob.text, "format": number_format(param)}
 
     def label(shown: float) -> str:
         return knob_label(param, shown)
 
     if low is None or high is None or knob.log:
-        return stored_number_input(name, label, low, high, kind(value), step=1 if kind is int else None, **options)
-    step = 1 if kind is int else nice_step((high - low) / SLIDER_STEPS)
-    return slid_number(name, label, low, high, kind(value), step=step, **options)
+        options["step"] = 1 if kind is int else None
+        return stored_number_input(name, label, low, high, kind(value), **options)
+    options["step"] = 1 if kind is int else nice_step((high - low) / SLIDER_STEPS)
+    return slid_number(name, label, low, high, kind(value), **options)
 
 
-def optional_widget(param: Param, value: Any, name: str) -> Any:
+def optional_widget(param: Param, value: KnobValue, name: str) -> float | None:
     """A switch between None (in the knob's own words) and a value."""
     knob = param.knob
     label = f"Set {knob_label(param, None).lower()}"
     if not on_or_off(f"{name}.on", label, value is not None, help=f"{knob.text} Off: {knob.none}."):
         return None
     start = knob.low if knob.low is not None else 1
-    return number_widget(param, start if value is None else value, name)
+    return number_widget(param, start if value is None else number_of(value), name)
 
 
-def knob_label(param: Param, value: Any) -> str:
+def number_of(value: KnobValue) -> float:
+    """The value of a knob that is a number."""
+    assert value is not None
+    return float(value)
+
+
+def knob_label(param: Param, value: KnobValue) -> str:
     """'Margin (rad; 28.6 deg)', with the unit where there is one."""
     name = param.title
     unit = param.knob.unit
@@ -166,7 +181,9 @@ def nice_step(rough: float) -> float:
     return next(step * power for step in (1, 2, 5, 10) if step * power >= rough * 0.999)
 
 
-def choice_setting(draft: Draft, name: str, label: str, options: dict[Any, str], *, help: str | None = None) -> Any:
+def choice_setting(
+    draft: Draft, name: str, label: str, options: Mapping[Option, str], *, help: str | None = None
+) -> Option:
     """One of a few values of a setting, side by side."""
     value = stored_segments(
         f"{WIDGET}{name}",
@@ -181,7 +198,9 @@ def choice_setting(draft: Draft, name: str, label: str, options: dict[Any, str],
     return value
 
 
-def list_setting(draft: Draft, name: str, label: str, options: dict[Any, str], *, help: str | None = None) -> Any:
+def list_setting(
+    draft: Draft, name: str, label: str, options: Mapping[Option, str], *, help: str | None = None
+) -> Option:
     """One of several values of a setting, in a list."""
     value = stored_selectbox(
         f"{WIDGET}{name}", label, list(options), draft.get(name), words=look_up_words(options), help=help
@@ -198,7 +217,15 @@ def switch_setting(draft: Draft, name: str, label: str, *, help: str | None = No
 
 
 def optional_number_setting(
-    draft: Draft, name: str, label: str, low: float, high: float, start: float, *, help: str, **options: Any
+    draft: Draft,
+    name: str,
+    label: str,
+    low: float,
+    high: float,
+    start: float,
+    *,
+    help: str,
+    **options: Unpack[StepAndFormat],
 ) -> None:
     """A number of the draft that may be left out; `start` is what it is set to first."""
     if not on_or_off(f"{WIDGET}{name}.on", label, draft.get(name) is not None, help=help):
@@ -209,7 +236,9 @@ def optional_number_setting(
     number_setting(draft, name, label, low, high, label_visibility="collapsed", **options)
 
 
-def number_setting(draft: Draft, name: str, label: str, low: float, high: float, **options: Any) -> Any:
+def number_setting(
+    draft: Draft, name: str, label: str, low: float, high: float, **options: Unpack[NumberLook]
+) -> float:
     """A number of the draft, typed in."""
     value = stored_number_input(f"{WIDGET}{name}", label, low, high, type(low)(draft.get(name)), **options)
     draft.set(name, value)

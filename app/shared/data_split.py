@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import streamlit as st
@@ -29,7 +29,7 @@ def split_ways(table: ImageTable) -> dict[str, str]:
     return ways | ({"fold": "Fold"} if table.folds is not None else {})
 
 
-def split_choice(key: str, settings: dict[str, Any]) -> DataChoice:
+def split_choice(key: str, settings: Mapping[str, object]) -> DataChoice:
     """The choice of a spec that the dotted settings of a split make."""
     known = {name.removeprefix("dataset."): settings[name] for name in SPLIT_SETTINGS if settings.get(name) is not None}
     return DataChoice(key=key, **known)

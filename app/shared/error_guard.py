@@ -7,7 +7,6 @@ import functools
 import logging
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import streamlit as st
 
@@ -35,18 +34,18 @@ def guard_errors(draw: Callable[..., None]) -> Callable[..., None]:
     """A page's part that is drawn by itself, again and again, with the net under it."""
 
     @functools.wraps(draw)
-    def drawn(*arguments: Any, **named: Any) -> None:
+    def drawn(*arguments: object, **named: object) -> None:
         with report_unexpected_errors():
             draw(*arguments, **named)
 
     return drawn
 
 
-def report_errors(act: Callable[..., Any]) -> Callable[..., None]:
+def report_errors(act: Callable[..., object]) -> Callable[..., None]:
     """What a button does, as its callback: if it cannot be done, that is said in words and nothing else happens."""
 
     @functools.wraps(act)
-    def done(*arguments: Any, **named: Any) -> None:
+    def done(*arguments: object, **named: object) -> None:
         try:
             act(*arguments, **named)
         except (ValueError, OSError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -12,7 +11,7 @@ class Lesson:
     title: str
     text: str
     look: str
-    settings: dict[str, Any]
+    settings: dict[str, object]
 
 
 LESSONS = (

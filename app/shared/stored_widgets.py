@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, Protocol, TypedDict, TypeVar, Unpack
 
 import streamlit as st
 
@@ -23,38 +23,72 @@ SHARED_VALUES = "lab.agreed"
 SESSION = "lab.session"
 ACTED = "lab.acted"
 
+Value = TypeVar("Value")
+Option = TypeVar("Option", bound=Hashable)
+
 
 @dataclass
 class SharedValue:
     """What a widget and its keeper agreed on last, and how often the keeper was changed by another hand."""
 
-    value: Any
+    value: object
     changes: int = 0
 
 
-def value_widget(draw: Callable[[Any, str], Any], name: str, kept: Any, *, clearable: bool = False) -> Any:
+class Look(TypedDict, total=False):
+    """How a widget looks, in Streamlit's own words."""
+
+    help: str | None
+    disabled: bool
+    label_visibility: Literal["visible", "hidden", "collapsed"]
+
+
+class ListLook(Look, total=False):
+    placeholder: str
+
+
+class SeveralLook(ListLook, total=False):
+    max_selections: int
+
+
+class RowLook(Look, total=False):
+    width: Literal["content", "stretch"]
+
+
+class NumberLook(Look, total=False):
+    step: float | None
+    format: str | None
+
+
+class ButtonLook(TypedDict, total=False):
+    help: str | None
+    disabled: bool
+    type: Literal["primary", "secondary", "tertiary"]
+    icon: str | None
+    icon_position: Literal["left", "right"]
+    width: Literal["content", "stretch"]
+
+
+def value_widget(draw: Callable[[Value, str], Value | None], name: str, kept: Value) -> Value:
     """What the person has put into the widget `name`, else the `kept` value, which it is to show.
 
-    `draw(start, key)` makes the widget with that start and under that key, and returns its value. None from a widget
-    that is not `clearable` is no wish of a person: it stands for the kept value.
+    `draw(start, key)` makes the widget with that start and under that key, and returns its value. None is no wish of a
+    person: it stands for the kept value.
     """
     agreed = st.session_state.setdefault(SHARED_VALUES, {}).setdefault(name, SharedValue(kept))
     if agreed.value != kept:
         agreed.value, agreed.changes = kept, agreed.changes + 1
     key = f"{name}~{agreed.changes}" if agreed.changes else name
     start = st.session_state.get(key, kept)
-    if start is None and not clearable:
-        start = kept
-    value = draw(start, key)
-    if value is None and not clearable:
-        value = kept
+    chosen = draw(kept if start is None else start, key)
+    value = kept if chosen is None else chosen
     agreed.value = value
     return value
 
 
-def distinct_labels(options: Sequence[Any], words: Callable[[Any], str]) -> Callable[[Any], str]:
+def distinct_labels(options: Iterable[Option], words: Callable[[Option], str]) -> Callable[[Option], str]:
     """`words`, but never the same for two options: the browser names an option by its words alone."""
-    texts: dict[Any, str] = {}
+    texts: dict[Option, str] = {}
     seen: Counter[str] = Counter()
     for option in options:
         text = words(option)
@@ -64,12 +98,18 @@ def distinct_labels(options: Sequence[Any], words: Callable[[Any], str]) -> Call
 
 
 def stored_selectbox(
-    name: str, label: str, options: Sequence[Any], kept: Any, *, words: Callable[[Any], str] = str, **more: Any
-) -> Any:
+    name: str,
+    label: str,
+    options: Sequence[Option],
+    kept: Option,
+    *,
+    words: Callable[[Option], str] = str,
+    **more: Unpack[ListLook],
+) -> Option:
     """A list with the kept value chosen; if it is not among the options, none is, and the list says so."""
     words = distinct_labels(options, words)
 
-    def draw(start: Any, key: str) -> Any:
+    def draw(start: Option, key: str) -> Option | None:
         if start in options:
             return st.selectbox(label, options, list(options).index(start), format_func=words, key=key, **more)
         said = f"{one_line(str(start), 40)} is not offered here; choose"
@@ -80,11 +120,17 @@ def stored_selectbox(
 
 
 def stored_segments(
-    name: str, label: str, options: Sequence[Any], kept: Any, *, words: Callable[[Any], str] = str, **more: Any
-) -> Any:
+    name: str,
+    label: str,
+    options: Sequence[Option],
+    kept: Option,
+    *,
+    words: Callable[[Option], str] = str,
+    **more: Unpack[RowLook],
+) -> Option:
     """The same for a few options, side by side."""
 
-    def draw(start: Any, key: str) -> Any:
+    def draw(start: Option, key: str) -> Option | None:
         if start in options:
             return st.segmented_control(
                 label, options, format_func=words, default=start, key=key, required=True, **more
@@ -97,15 +143,15 @@ def stored_segments(
 def stored_multiselect(
     name: str,
     label: str,
-    options: Sequence[Any],
-    kept: Sequence[Any],
+    options: Sequence[Option],
+    kept: Sequence[Option],
     *,
-    words: Callable[[Any], str] = str,
-    **more: Any,
-) -> list[Any]:
+    words: Callable[[Option], str] = str,
+    **more: Unpack[SeveralLook],
+) -> list[Option]:
     """A list of which any number is chosen; what is not offered any more is let go."""
 
-    def draw(start: Sequence[Any], key: str) -> list[Any]:
+    def draw(start: Sequence[Option], key: str) -> list[Option]:
         return st.multiselect(
             label, options, [item for item in start if item in options], format_func=words, key=key, **more
         )
@@ -113,11 +159,11 @@ def stored_multiselect(
     return value_widget(draw, name, list(kept))
 
 
-def on_or_off(name: str, label: str, kept: bool, **more: Any) -> bool:
+def on_or_off(name: str, label: str, kept: bool, **more: Unpack[Look]) -> bool:
     return value_widget(lambda start, key: st.toggle(label, start, key=key, **more), name, bool(kept))
 
 
-def line_of_text(name: str, label: str, kept: str, **more: Any) -> str:
+def line_of_text(name: str, label: str, kept: str, **more: Unpack[Look]) -> str:
     return value_widget(lambda start, key: st.text_input(label, start, key=key, **more), name, kept)
 
 
@@ -125,13 +171,13 @@ Label = str | Callable[[float], str]  # of a number: also one that says the numb
 
 
 def stored_number_input(
-    name: str, label: Label, low: float | None, high: float | None, kept: float, **more: Any
+    name: str, label: Label, low: float | None, high: float | None, kept: float, **more: Unpack[NumberLook]
 ) -> float:
     """A number field. A kept value beyond its bounds is shown as it is: the bounds give way."""
     return _number(st.number_input, name, label, low, high, kept, more)
 
 
-def slid_number(name: str, label: Label, low: float, high: float, kept: float, **more: Any) -> float:
+def slid_number(name: str, label: Label, low: float, high: float, kept: float, **more: Unpack[NumberLook]) -> float:
     """A slider, in the same way."""
     return _number(st.slider, name, label, low, high, kept, more)
 
@@ -143,7 +189,7 @@ def _number(
     low: float | None,
     high: float | None,
     kept: float,
-    more: dict[str, Any],
+    more: NumberLook,
 ) -> float:
     def draw(start: float, key: str) -> float:
         bounds = None if low is None else min(low, start), None if high is None else max(high, start)
@@ -152,7 +198,15 @@ def _number(
     return value_widget(draw, name, kept)
 
 
-def stored_widget(draw: Callable[..., Any], name: str, stored: Any, store: Callable[[Any], object]) -> Any:
+class DrawStored(Protocol[Value]):
+    """Makes a widget that tells of a change."""
+
+    def __call__(
+        self, start: Value, /, *, key: str, on_change: Callable[..., None], args: tuple[object, ...]
+    ) -> Value | None: ...
+
+
+def stored_widget(draw: DrawStored[Value], name: str, stored: Value, store: Callable[[Value], object]) -> Value:
     """A value that lies on the disk, where several may write it: `store` is called when the person here changes it, and
     only then. What others write is shown. Returns the value that is shown.
 
@@ -161,13 +215,13 @@ def stored_widget(draw: Callable[..., Any], name: str, stored: Any, store: Calla
     """
     own = f"{name}.{st.session_state.setdefault(SESSION, uuid.uuid4().hex[:12])}"
 
-    def draw_stored(start: Any, key: str) -> Any:
+    def draw_stored(start: Value, key: str) -> Value | None:
         return draw(start, key=key, on_change=_store, args=(own, key, store))
 
     return value_widget(draw_stored, own, stored)
 
 
-def _store(name: str, key: str, store: Callable[[str], None]) -> None:
+def _store(name: str, key: str, store: Callable[[Value], object]) -> None:
     try:
         store(st.session_state[key])
     except (ValueError, OSError) as error:
@@ -177,7 +231,12 @@ def _store(name: str, key: str, store: Callable[[str], None]) -> None:
 
 
 def act_button(
-    label: str, *, key: str, on_click: Callable[..., object], args: tuple[Any, ...] = (), **more: Any
+    label: str,
+    *,
+    key: str,
+    on_click: Callable[..., object],
+    args: tuple[object, ...] = (),
+    **more: Unpack[ButtonLook],
 ) -> None:
     """A button that does `on_click(*args)`; if that cannot be done, it is said in words.
 
@@ -193,6 +252,6 @@ def act_button(
         acted.discard(key)
 
 
-def _act(key: str, act: Callable[..., object], args: tuple[Any, ...]) -> None:
+def _act(key: str, act: Callable[..., object], args: tuple[object, ...]) -> None:
     st.session_state.setdefault(ACTED, set()).add(key)
     report_errors(act)(*args)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 from mlcore.evaluation.metrics import Metric
 from mlcore.runs.states import RunState
@@ -48,6 +48,7 @@ def format_change(value: float | None, before: float | None) -> str:
     return f"{sign}{format_share(abs(difference))}" if difference else UNCHANGED
 
 
+Option = TypeVar("Option")
 UNCHANGED = "±.000"
 
 
@@ -89,9 +90,10 @@ def escape_markdown(text: str, most: int = 120) -> str:
     return JOINED.sub(rf"\g<0>{JOINER}", "".join(f"\\{letter}" if letter in MARKUP else letter for letter in cut))
 
 
-def look_up_words(texts: Mapping[Any, str]) -> Callable[[Any], str]:
+def look_up_words(texts: Mapping[Option, str]) -> Callable[[object], str]:
     """What gives an option its words, for a widget's `format_func`; one that is not there is said as it is."""
-    return lambda option: texts.get(option, str(option))
+    words = dict[object, str](texts.items())
+    return lambda option: words.get(option, str(option))
 
 
 def shows(letter: str) -> bool:

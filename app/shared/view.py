@@ -8,7 +8,7 @@ import dataclasses
 import time
 import zlib
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self, get_args
+from typing import Literal, Self, TypedDict, Unpack, get_args
 
 import streamlit as st
 
@@ -25,6 +25,24 @@ MOST_IN_LINK = 1500  # characters of a lasso
 Queries = Literal["hardest", "random", "pinned", "selected"]
 
 
+Side = Literal["held_out", "train"]
+
+
+class ViewChanges(TypedDict, total=False):
+    """Fields of a View that change together."""
+
+    run: str | None
+    step: int | None
+    method: str | None
+    queries: Queries
+    pins: tuple[int, ...]
+    picked: int | None
+    side: Side
+    hidden: tuple[int, ...]
+    angles: str | None
+    lasso: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class View:
     """`run` None: the untrained preview of what is being chosen. `step` None: live, the newest there is.
@@ -39,7 +57,7 @@ class View:
     queries: Queries = "hardest"
     pins: tuple[int, ...] = ()
     picked: int | None = None
-    side: Literal["held_out", "train"] = "held_out"
+    side: Side = "held_out"
     hidden: tuple[int, ...] = ()
     angles: str | None = None
     lasso: tuple[int, ...] = ()
@@ -109,7 +127,7 @@ class View:
         }
         sync_query_params({name: value for name, value in values.items() if value is not None}, NAMES.__contains__)
 
-    def with_changes(self, **changes: Any) -> Self:
+    def with_changes(self, **changes: Unpack[ViewChanges]) -> Self:
         """The view with changes, which count from the next `read` on: what a callback writes to the URL may be lost."""
         st.session_state[PENDING] = st.session_state.get(PENDING, {}) | changes
         return dataclasses.replace(self, **changes)
@@ -124,7 +142,7 @@ def record_page(title: str) -> None:
 
 def view_run(run: str | None) -> None:
     """Show this run from the next `View.read` on, live; None: the untrained preview of what is being chosen."""
-    View().with_changes(**dataclasses.asdict(View(run)))
+    st.session_state[PENDING] = dataclasses.asdict(View(run))
 
 
 def leave_runs(runs: list[str]) -> None:

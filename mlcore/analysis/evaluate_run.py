@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mlcore.data import ImageTable
 from mlcore.declare import nearest_word
+from mlcore.evaluation.mean_std import Figures
 from mlcore.evaluation.metrics import METRICS, PRIMARY
 from mlcore.evaluation.testers import TESTERS
 from mlcore.runs.checkpoints import last_checkpoint
@@ -44,6 +45,31 @@ class Question:
     pca: int | None
 
 
+OneClass = TypedDict(
+    "OneClass",
+    {"class": str, "images": int, "figures": Mapping[str, float], "untrained": Mapping[str, float] | None},
+)
+
+
+class Evaluation(TypedDict):
+    """What `evaluate_run` answers, as plain values."""
+
+    run_id: str
+    name: str
+    dataset: str
+    step: int
+    tester: str
+    reference: str
+    side: str
+    pca: int | None
+    images: int
+    classes: int
+    figures: Figures
+    untrained: Figures | None
+    no_training: Figures | None
+    per_class: list[OneClass] | None
+
+
 def evaluate_run(
     run: RunFolder,
     *,
@@ -53,7 +79,7 @@ def evaluate_run(
     pca: int | None = None,
     per_class: bool = False,
     untrained: bool = False,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Rebuild a run's model from its last checkpoint, embed a whole side of its split and measure everything.
 
     `tester` is a key of TESTERS or its short name. `reference` is what is searched: the side itself, both sides of the
@@ -83,9 +109,13 @@ def evaluate_run(
         before, found_before = measure_side(*rebuild_run(run, None), question, per_class) if untrained else (None, {})
     rows = rows_asking(prepared, question)
     sizes = np.bincount(prepared.table.labels[rows], minlength=len(prepared.table.class_names))
-    classes = [
-        {"class": prepared.table.class_names[number], "images": int(sizes[number]), "figures": metrics}
-        | {"untrained": found_before.get(number)}
+    classes: list[OneClass] = [
+        {
+            "class": prepared.table.class_names[number],
+            "images": int(sizes[number]),
+            "figures": metrics,
+            "untrained": found_before.get(number),
+        }
         for number, metrics in sorted(found.items(), key=lambda item: (item[1][PRIMARY], item[0]))
     ]
     return {
@@ -93,7 +123,10 @@ def evaluate_run(
         "name": run.title(),
         "dataset": prepared.table.key,
         "step": step,
-        **asdict(question),
+        "tester": question.tester,
+        "reference": question.reference,
+        "side": question.side,
+        "pca": question.pca,
         "images": len(rows),
         "classes": int((sizes > 0).sum()),
         "figures": named,
@@ -103,7 +136,7 @@ def evaluate_run(
     }
 
 
-def no_training(run: RunFolder, prepared: Prepared, question: Question) -> Mapping[str, float | None] | None:
+def no_training(run: RunFolder, prepared: Prepared, question: Question) -> Figures | None:
     """What the run's first look told of the backbone's own features, if it was asked the same question."""
     reference = "self" if prepared.split.queries is None else "gallery"
     usual = Question(SHORT_NAMES["global"], reference, "held_out", None)
@@ -145,7 +178,7 @@ def rebuild_run(run: RunFolder, checkpoint: bytes | None) -> tuple[Prepared, int
 
 def measure_side(
     prepared: Prepared, step: int, question: Question, per_class: bool
-) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:
+) -> tuple[Figures, dict[int, dict[str, float]]]:
     """A side's metrics by name, and (if `per_class`) those of each of its classes by number."""
     check_fit(prepared, question)
     side = question.side
@@ -212,11 +245,11 @@ class Looking(nn.Module):
         return self.model.head(self.source.features(self.model, rows))
 
 
-def make_collate(table: ImageTable) -> Callable[[list[Any]], tuple[Any, ...]]:
+def make_collate(table: ImageTable) -> Callable[[list[object]], tuple[object, ...]]:
     """What makes of a batch of row numbers, or of pairs of them, the streams of rows and their labels (B, levels)."""
     levels = torch.from_numpy(table.label_levels)
 
-    def collated(rows: list[Any]) -> tuple[Any, ...]:
+    def collated(rows: list[object]) -> tuple[object, ...]:
         streams = np.ascontiguousarray(np.asarray(rows).reshape(len(rows), -1).T)
         return *streams, levels[torch.from_numpy(streams[0])]
 

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
-from mlcore.evaluation.mean_std import differing_settings, gain_over_start, spread_by_metric
+from mlcore.evaluation.mean_std import Spread, differing_settings, gain_over_start, spread_by_metric
 from mlcore.evaluation.metrics import METRICS
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import History, training_fingerprint
+from mlcore.runs.records import NamedNumbers
 from mlcore.runs.states import RunState
 
 
-def spread_of_runs(runs: Sequence[RunFolder]) -> dict[str, Any]:
+class SpreadRecord(TypedDict):
+    mean: float | None
+    std: float | None
+    values: list[float | None]
+
+
+class SeedSpread(TypedDict):
+    """What `spread_of_runs` answers, as plain values."""
+
+    run_ids: list[str]
+    name: str
+    seeds: list[int]
+    step: int
+    no_training: dict[str, SpreadRecord]
+    before: dict[str, SpreadRecord]
+    after: dict[str, SpreadRecord]
+    gain: dict[str, SpreadRecord]
+
+
+def spread_of_runs(runs: Sequence[RunFolder]) -> SeedSpread:
     """How far the held-out metrics of runs lie apart that differ in their seed only.
 
     The answer is plain: `run_ids`, `seeds`, `step`, and for `no_training` (the backbone's own features), `before`
@@ -44,16 +64,15 @@ def spread_of_runs(runs: Sequence[RunFolder]) -> dict[str, Any]:
         "name": runs[0].spec.changed({"name": ""}).title(),
         "seeds": [run.spec.seed for run in runs],
         "step": steps[0],
-        **{
-            when: {name: found._asdict() for name, found in spread_by_metric(records).items()}
-            for when, records in (
-                ("no_training", none),
-                ("before", before),
-                ("after", after),
-                ("gain", gain_over_start(after, before)),
-            )
-        },
+        "no_training": plain(spread_by_metric(none)),
+        "before": plain(spread_by_metric(before)),
+        "after": plain(spread_by_metric(after)),
+        "gain": plain(spread_by_metric(gain_over_start(after, before))),
     }
+
+
+def plain(spreads: Mapping[str, Spread]) -> dict[str, SpreadRecord]:
+    return {name: {"mean": one.mean, "std": one.std, "values": one.values} for name, one in spreads.items()}
 
 
 def check_alike(runs: Sequence[RunFolder]) -> None:
@@ -70,9 +89,9 @@ def check_alike(runs: Sequence[RunFolder]) -> None:
         raise ValueError(f"Each run must have a seed of its own; got {join_values(seeds)}. One seed twice is one run.")
 
 
-def metrics_in(record: dict[str, Any]) -> dict[str, Any]:
+def metrics_in(record: NamedNumbers) -> NamedNumbers:
     return {metric.key: record[metric.key] for metric in METRICS.in_order(record)}
 
 
-def join_values(values: Sequence[Any]) -> str:
+def join_values(values: Sequence[object]) -> str:
     return ", ".join(map(str, values))

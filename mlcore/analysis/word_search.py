@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from mlcore.data import ImageTable, load
 from mlcore.runs.attempt import Attempt
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import History, training_fingerprint
+from mlcore.runs.records import FileEntry
 from mlcore.spec.data_split import build_split
 from mlcore.spec.defaults import reads_texts
 from mlcore.spec.run_spec import RunSpec
@@ -39,6 +40,16 @@ class Hit:
     class_name: str
     image_name: str
     text: str
+
+    def record(self) -> HitRecord:
+        return {
+            "row": self.row,
+            "place": self.place,
+            "similarity": self.similarity,
+            "class_name": self.class_name,
+            "image_name": self.image_name,
+            "text": self.text,
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,9 +190,31 @@ class WordSearch:
         return None
 
 
+class HitRecord(TypedDict):
+    row: int
+    place: int
+    similarity: float
+    class_name: str
+    image_name: str
+    text: str
+
+
+class Answer(TypedDict):
+    """What `search_words` gives, as plain values."""
+
+    run_id: str
+    name: str
+    words: str
+    side: str
+    step: int
+    text_step: int
+    unheard: list[str]
+    found: list[HitRecord]
+
+
 def search_words(
     run: RunFolder, words: str, *, count: int = 10, side: str = "held_out", untrained: bool = False
-) -> dict[str, Any]:
+) -> Answer:
     """What the words find, as plain values: `found` the nearest first, `unheard` the words of no training text.
 
     Raises: ValueError as `WordSearch` does, and for an untrained state whose picture is gone.
@@ -199,7 +232,7 @@ def search_words(
         "step": moment.step,
         "text_step": moment.text_step,
         "unheard": search.find_unknown_words(words),
-        "found": [asdict(hit) for hit in found],
+        "found": [hit.record() for hit in found],
     }
 
 
@@ -210,7 +243,7 @@ def load_texts(spec: RunSpec, table: ImageTable) -> Texts:
     return offered.taken(str(spec.method.params["texts"]))
 
 
-def list_checkpoints(run: RunFolder) -> list[tuple[Attempt, dict[str, Any]]]:
+def list_checkpoints(run: RunFolder) -> list[tuple[Attempt, FileEntry]]:
     """Every checkpoint of a run, the newest first."""
     return [(attempt, entry) for attempt in reversed(run.attempts()) for entry in reversed(attempt.checkpoints())]
 

@@ -13,6 +13,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from mlcore.backbones.backbone import MapBackbone
 from mlcore.backbones.registry import BACKBONES
 from mlcore.backbones.stages import create_network, weights_by_stage
 from mlcore.declare import Knob
@@ -45,7 +46,7 @@ OTHER_BLOCK = {
     paper="Tan and Le, ICML 2019, arXiv:1905.11946; Lite variant by the TensorFlow authors, 2020",
     traits=(BackboneTrait.FEATURE_MAP,),
 )
-class EfficientNetLite0(nn.Module):
+class EfficientNetLite0(MapBackbone):
     """A mobile network, pretrained on ImageNet's 1,000 classes; its weights come with the lab and need no download.
 
     Its features are the 1,280 averages of its last feature map. Photos want at least 96 px. It normalises over the

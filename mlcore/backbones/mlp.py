@@ -6,13 +6,14 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
+from mlcore.backbones.backbone import Backbone
 from mlcore.backbones.registry import BACKBONES
 from mlcore.declare import Knob
 from mlcore.input_format import InputFormat
 
 
 @BACKBONES.add("mlp", title="Two-layer perceptron", family="from scratch")
-class MLP(nn.Module):
+class MLP(Backbone):
     """Flatten the image, one hidden layer, features. Knows nothing of neighbouring pixels.
 
     Random weights from torch's global generator. For small images: its size grows with their area.

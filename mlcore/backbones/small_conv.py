@@ -6,6 +6,7 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
+from mlcore.backbones.backbone import MapBackbone
 from mlcore.backbones.registry import BACKBONES
 from mlcore.declare import Knob
 from mlcore.input_format import InputFormat
@@ -15,7 +16,7 @@ from mlcore.traits import BackboneTrait
 @BACKBONES.add(
     "small_conv", title="Small convolutional net", family="from scratch", traits=(BackboneTrait.FEATURE_MAP,)
 )
-class SmallConv(nn.Module):
+class SmallConv(MapBackbone):
     """Four 3 x 3 convolutions, each halving the image while it is larger than 4 px, then the average over the image.
 
     Group normalisation, not batch normalisation: it treats each image alone, so training and evaluation compute the

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from torch import Tensor, nn
 
+from mlcore.backbones.backbone import MapBackbone
 from mlcore.backbones.registry import BACKBONES
 from mlcore.backbones.stages import TimmNetwork, create_network, weights_by_stage
 from mlcore.declare import Knob, nearest_word
@@ -30,7 +31,7 @@ NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")  # an architecture and perhaps a
     paper="Wightman, PyTorch Image Models, 2019",
     traits=(BackboneTrait.FEATURE_MAP,),
 )
-class TimmModel(nn.Module):
+class TimmModel(MapBackbone):
     """Any of timm's networks by its name, such as resnet18, convnext_atto or vit_tiny_patch16_224.
 
     Random weights, from torch's global generator, unless `pretrained` is set; then they are taken from the local

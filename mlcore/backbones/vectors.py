@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from mlcore.backbones.backbone import Backbone
 from mlcore.backbones.registry import BACKBONES
 from mlcore.input_format import InputFormat
 from mlcore.traits import BackboneTrait
 
 
 @BACKBONES.add("vectors", title="The vectors as they are", family="none", traits=(BackboneTrait.VECTORS,))
-class Vectors(nn.Module):
+class Vectors(Backbone):
     """For a set of feature vectors, and for no other: they go to the head unchanged, and only the head trains.
 
     What to expect: "no training" is the vectors themselves. A head that gains little says that they are good already,

@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -102,7 +101,7 @@ def resolve_set_folders(paths: dict[str, Path]) -> dict[str, Path]:
 
 def read_plan(options: argparse.Namespace) -> Plan:
     """The plan in the file, and after it the steps that the options ask for."""
-    steps: list[dict[str, Any]] = []
+    steps: list[dict[str, object]] = []
     if options.plan is not None:
         try:
             steps += Plan.from_text(options.plan.read_text(encoding="utf-8")).model_dump()["steps"]
@@ -123,7 +122,7 @@ def read_plan(options: argparse.Namespace) -> Plan:
     return Plan.read({"steps": steps})
 
 
-def split_step(text: str, seed: int) -> dict[str, Any]:
+def split_step(text: str, seed: int) -> dict[str, object]:
     """'class:0.5' and its kin as a step; ValueError for anything else."""
     how, _, value = text.partition(":")
     try:
@@ -164,7 +163,7 @@ def duplicate_lines(found: NearDuplicates, index: pd.DataFrame, distance: int) -
 
 def plain_record(
     index: pd.DataFrame, done: pd.DataFrame, effects: list[Effect], found: NearDuplicates | None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """What was found and done as plain data."""
     duplicates = None
     if found is not None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from mlcore.evaluation.mean_std import Spread
+from mlcore.evaluation.mean_std import Figures, Spread
 from mlcore.evaluation.metrics import METRICS, PRIMARY, Metric
+
+if TYPE_CHECKING:
+    from mlcore.analysis.evaluate_run import Evaluation, OneClass
+    from mlcore.analysis.seed_spread import SeedSpread, SpreadRecord
+    from mlcore.analysis.word_search import Answer
 
 SEARCHED = {
     "self": "themselves",
@@ -16,7 +21,7 @@ SEARCHED = {
 }
 
 
-def evaluation_in_words(result: dict[str, Any]) -> str:
+def evaluation_in_words(result: Evaluation) -> str:
     """What `evaluate_run` gives: a metric a line, beside those of step 0 where there are any; then the classes."""
     reduced = f", {result['pca']} principal components" if result["pca"] else ""
     halves = "two_stream" in result["tester"]
@@ -44,38 +49,43 @@ def evaluation_in_words(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def primary_first(told: Mapping[str, Any]) -> list[Metric]:
+def primary_first(told: Figures) -> list[Metric]:
     """The declared metrics of a record, the one by which runs are compared first."""
     return sorted(METRICS.in_order(told), key=lambda metric: metric.key != PRIMARY)
 
 
-def no_training_in_words(told: Mapping[str, Any]) -> str:
+def no_training_in_words(told: Figures) -> str:
     """'no training: MAP@R 0.531, R@1 0.812 (the backbone's own features, held out)'; '' for no metrics."""
     values = {metric.short: told[metric.key] for metric in primary_first(told)}
     parts = [f"{word} {format_number(value)}" for word, value in values.items() if value is not None]
     return f"no training: {', '.join(parts)} (the backbone's own features, held out)" if parts else ""
 
 
-def class_row(one: dict[str, Any], columns: Sequence[Metric]) -> list[str]:
+def class_row(one: OneClass, columns: Sequence[Metric]) -> list[str]:
     cells = [one["class"], str(one["images"]), *(format_number(one["figures"][metric.key]) for metric in columns)]
     return cells if one["untrained"] is None else [*cells, format_number(one["untrained"][PRIMARY])]
 
 
-def spread_in_words(result: dict[str, Any]) -> str:
+def spread_in_words(result: SeedSpread) -> str:
     """What `spread_of_runs` gives: a metric a line, without and before training, after it, and what each run gained."""
     seeds = ", ".join(map(str, result["seeds"]))
     head = f"{result['name']}: seeds {seeds}, step {result['step']}, held out, mean ± standard deviation"
-    whens = {"no_training": "no training", "before": "before", "after": "after", "gain": "change"}
-    whens = {when: word for when, word in whens.items() if result.get(when)}
-    rows = [[name, *(spread_cell(result[when].get(name)) for when in whens)] for name in result["after"]]
-    return "\n".join([head, *align_columns([["metric", *whens.values()], *rows])])
+    columns = {
+        "no training": result["no_training"],
+        "before": result["before"],
+        "after": result["after"],
+        "change": result["gain"],
+    }
+    columns = {word: spreads for word, spreads in columns.items() if spreads}
+    rows = [[name, *(spread_cell(spreads.get(name)) for spreads in columns.values())] for name in result["after"]]
+    return "\n".join([head, *align_columns([["metric", *columns], *rows])])
 
 
-def spread_cell(record: dict[str, Any] | None) -> str:
+def spread_cell(record: SpreadRecord | None) -> str:
     return Spread(**record).in_words() if record else "-"
 
 
-def findings_in_words(result: dict[str, Any]) -> str:
+def findings_in_words(result: Answer) -> str:
     """What `mlcore.analysis.word_search.search_words` gives: an image a line, the nearest first."""
     among = {"held_out": "held-out", "train": "training", "all": "all"}[result["side"]]
     asked = f"{result['name']}: '{result['words']}' at step {result['step']}"

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlcore.data.sources.safe_folder import make_printable
 from mlcore.evaluation.metrics import METRICS, PRIMARY
@@ -17,6 +17,9 @@ from mlcore.runs.liveness import FAR_SILENT_S
 from mlcore.runs.states import RunState
 from mlcore.runs.trash import time_left_words
 from mlcore.runs.unreadable_folders import OddFolders
+
+if TYPE_CHECKING:
+    from mlcore.analysis.seed_spread import SeedSpread
 
 
 def show_runs(options: argparse.Namespace) -> int:
@@ -98,7 +101,7 @@ def show_spread(options: argparse.Namespace) -> int:
     return 0
 
 
-def tell_spread(result: dict[str, Any], *, as_json: bool) -> None:
+def tell_spread(result: SeedSpread, *, as_json: bool) -> None:
     from mlcore.commands.report import spread_in_words
 
     print(json.dumps(result, allow_nan=False) if as_json else spread_in_words(result))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mlcore.disk import plain_yaml
 
 
@@ -18,7 +16,7 @@ def split_assignment(text: str, option: str) -> tuple[str, str]:
     return name.strip(), value
 
 
-def plain_value(path: str, text: str, option: str = "--set") -> Any:
+def plain_value(path: str, text: str, option: str = "--set") -> object:
     """A number, a word, true, false or null, as YAML has them."""
     try:
         return plain_yaml.plain_value(text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 from mlcore.data.digits import Digits
 from mlcore.data.registry import DATASETS
@@ -15,7 +14,7 @@ from mlcore.data.table import ImageTable
 __all__ = ["DATASETS", "Digits", "Emoji", "Glyphs", "ImageTable", "Split", "load", "split"]
 
 
-def load(key: str, **params: Any) -> ImageTable:
+def load(key: str, **params: object) -> ImageTable:
     """The data set declared under `key`, read once and then shared (its arrays are read-only).
 
     A key may also be the id of an imported set, or a path to images, which are imported first if they are new.
@@ -39,5 +38,5 @@ def import_images(path: str) -> str:
 
 
 @lru_cache(maxsize=4)
-def read(key: str, values: tuple[tuple[str, Any], ...]) -> ImageTable:
+def read(key: str, values: tuple[tuple[str, object], ...]) -> ImageTable:
     return DATASETS[key].build(**dict(values)).read()

@@ -11,8 +11,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any, Self
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NotRequired, Self, TypedDict
 
 import numpy as np
 
@@ -33,7 +33,14 @@ MODE = re.compile("[A-Za-z0-9;]{1,16}")
 REASON_LIMIT = 1000
 
 Image = tuple[bytes, Box | None]
-Check = Callable[[Any], Any]
+
+
+class Request(TypedDict):
+    """What is asked of a decoder, of each of some images: to decode it to a square of `side`, or its size."""
+
+    do: Literal["decode", "size"]
+    side: NotRequired[int]
+    fit: NotRequired[Fit]
 
 
 class DecoderEnded(Exception):
@@ -87,7 +94,7 @@ class Decoders:
             self._gone(place)
             self._free.put(None)
 
-    def _ask(self, request: dict[str, Any], images: Sequence[Image]) -> list[Any]:
+    def _ask(self, request: Request, images: Sequence[Image]) -> list[Any]:
         child = self._free.get()
         try:
             if child is None or self.closed:
@@ -164,7 +171,7 @@ class Child:
             last = self.last_words()
             raise ValueError(f"import: the process that decodes images does not start: {last}") from None
 
-    def ask(self, request: dict[str, Any], images: Sequence[Image], limit_s: float) -> list[Any]:
+    def ask(self, request: Request, images: Sequence[Image], limit_s: float) -> list[Any]:
         """Raises: Ended. The process is of no use then."""
         stated = [(len(data), box) for data, box in images]
         try:
@@ -192,7 +199,7 @@ class Child:
         return DecodedImage(pixels.reshape(side, side, channels), width, height, mode, look, tuple(remarks))
 
     @contextlib.contextmanager
-    def at_most(self, seconds: float) -> Any:
+    def at_most(self, seconds: float) -> Iterator[None]:
         """End the process where this takes longer, so that whoever reads from it sees an end."""
         timer = threading.Timer(seconds, self.expire)
         timer.daemon = True
@@ -230,7 +237,7 @@ def check_size(fact: Any) -> tuple[int, int]:
     return width, height
 
 
-def widen_pipes(*pipes: Any) -> None:
+def widen_pipes(*pipes: io.FileIO) -> None:
     """Let more be under way, where the system can: fewer turns between two processes."""
     with contextlib.suppress(ImportError, AttributeError, OSError):
         import fcntl

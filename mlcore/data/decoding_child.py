@@ -12,6 +12,7 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def main() -> int:
             return 0
         with a_time_limit(asked["seconds"] + LATER_S):
             answers = [decode_request(data, asked, box) for data, (_, box) in zip(images, asked["images"], strict=True)]
-        parts = [reply.pixels for reply in answers if isinstance(reply, DecodedImage)]
+        parts = [reply.pixels.data for reply in answers if isinstance(reply, DecodedImage)]
         write_frame(pipe_out, [in_json(reply) for reply in answers], parts)
         pipe_out.flush()
 
@@ -63,7 +64,7 @@ def decode_request(data: bytes, asked: dict[str, Any], box: list[int] | None) ->
         return f"It cannot be read: {decoder_message(error)}."
 
 
-def in_json(reply: DecodedImage | tuple[int, int] | str) -> Any:
+def in_json(reply: DecodedImage | tuple[int, int] | str) -> list[object] | tuple[int, int] | str:
     if isinstance(reply, DecodedImage):
         channels = reply.pixels.shape[2]
         return [reply.width, reply.height, reply.mode, reply.hash, channels, list(reply.remarks)]
@@ -91,7 +92,7 @@ def limit_myself() -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def a_time_limit(seconds: float) -> Any:
+def a_time_limit(seconds: float) -> Iterator[None]:
     """The system ends this process after so long, whatever it does then: one that hangs sees no end of its input."""
     if not hasattr(signal, "setitimer"):
         yield

@@ -40,7 +40,7 @@ class DamagedFeatures(ValueError):
 class FeatureRequest:
     """Which features: `facts` is all that decides their numbers, as plain JSON; they are (rows, columns) float32."""
 
-    facts: Mapping[str, Any]
+    facts: Mapping[str, object]
     rows: int
     columns: int
 
@@ -190,7 +190,7 @@ class FeatureWriter:
         data = np.fromfile(self.path, "<f4", self.rows * self.wanted.columns, offset=HEAD)
         return data.reshape(self.rows, self.wanted.columns)
 
-    def finish(self, told: Mapping[str, Any]) -> None:
+    def finish(self, told: Mapping[str, object]) -> None:
         """Show the features, which must be whole; `told` goes beside what decides their numbers into `facts.json`."""
         if self.rows != self.wanted.rows:
             raise ValueError(f"features must be whole before they are shown; {self.rows} of {self.wanted.rows} rows.")

@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from mlcore.data.sources import ImageEntry, Reading, source_for, source_readings
 from mlcore.data.sources.safe_folder import Root, TooLong
@@ -34,7 +33,7 @@ class LookedAt:
 def look_at_path(
     path: str | os.PathLike[str],
     source: str | None = None,
-    knobs: Mapping[str, Any] | None = None,
+    knobs: Mapping[str, object] | None = None,
     *,
     seconds: float | None = None,
 ) -> LookedAt:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from mlcore.data.decoders import Decoders
 from mlcore.data.decoding import Box, DecodedImage, Fit
@@ -68,7 +68,7 @@ def import_path(
     path: str | os.PathLike[str],
     *,
     source: str | None = None,
-    knobs: Mapping[str, Any] | None = None,
+    knobs: Mapping[str, object] | None = None,
     title: str | None = None,
     root: Path | None = None,
     side: int | None = None,
@@ -110,7 +110,7 @@ def import_set(
     *,
     side: int | None = None,
     fit: Fit = "crop",
-    made_from: Mapping[str, Any] | None = None,
+    made_from: Mapping[str, object] | None = None,
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
     listener: Listener | None = None,
@@ -209,7 +209,7 @@ def check_options(side: int | None, fit: str) -> None:
         raise ValueError(f"import: fit must be 'crop' or 'pad'; got {fit!r}.")
 
 
-def count_and_digest(source: Source, how: list[Any], clock: ProgressReporter) -> tuple[int, str]:
+def count_and_digest(source: Source, how: list[object], clock: ProgressReporter) -> tuple[int, str]:
     """How many things a source names, and a digest of them all, which changes when one of its files does."""
     digest, total = hashlib.sha256(repr(how).encode()), 0
     for item in refusing_the_fruitless(source.find(), str(how[-1])):
@@ -318,7 +318,7 @@ def read_one(source: Source, found: ImageEntry) -> bytes | SkippedEntry:
         return SkippedEntry(found.file, "It takes more memory than there is.")
 
 
-def forget_older(root: Path, facts: Mapping[str, Any], name: str) -> None:
+def forget_older(root: Path, facts: Mapping[str, object], name: str) -> None:
     """Remove what was begun of the same source before its files changed."""
     for folder in root.glob(".import-*"):
         begun = read_json(folder / "plan.json")

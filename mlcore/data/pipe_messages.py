@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+Bytes = bytes | bytearray | memoryview
 HEAD_LIMIT = 2**20  # bytes of JSON in a frame
 LENGTH = 4  # bytes that say how long the JSON is
 
@@ -15,17 +16,17 @@ class Readable(Protocol):
 
 
 class Writable(Protocol):
-    def write(self, data: Any, /) -> int | None: ...
+    def write(self, data: memoryview, /) -> int | None: ...
 
 
-def write_frame(pipe: Writable, head: Any, parts: Iterable[Any] = ()) -> None:
+def write_frame(pipe: Writable, head: object, parts: Iterable[Bytes] = ()) -> None:
     """`head` says all that a reader must know of how many bytes are in `parts`."""
     text = json.dumps(head, separators=(",", ":")).encode()
     for data in (len(text).to_bytes(LENGTH), text, *parts):
         write_whole(pipe, data)
 
 
-def write_whole(pipe: Writable, data: Any) -> None:
+def write_whole(pipe: Writable, data: Bytes) -> None:
     left = memoryview(data).cast("B")
     while left:
         left = left[pipe.write(left) :]

@@ -31,6 +31,11 @@ class Split:
     queries: np.ndarray | None = None
     gallery: np.ndarray | None = None
 
+    @property
+    def search(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The rows that ask and those that are searched; None where every held-out row asks for the others."""
+        return None if self.queries is None or self.gallery is None else (self.queries, self.gallery)
+
 
 def split(
     labels: np.ndarray,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from mlcore.data.fingerprint import compute_fingerprint, set_stamp
 from mlcore.data.natural_order import natural_key
 from mlcore.data.table import ImageTable
 from mlcore.disk.atomic import read_json, replace_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SET_ID = re.compile(r"set-[0-9a-f]{12}")
 TITLE_LIMIT = 120
@@ -152,7 +155,7 @@ def find_set(text: str, root: Path | None = None) -> SetFacts:
     raise SetNotFound(f"There is no imported set '{wanted[:60]}' in {root or data_root()}. See: python -m mlcore data")
 
 
-def set_of_state(root: Path, state: str, options: Mapping[str, Any] | None, title: str | None = None) -> Path | None:
+def set_of_state(root: Path, state: str, options: Mapping[str, object] | None, title: str | None = None) -> Path | None:
     """The newest set that was made of a source in this very state, with these options asked for or (None) any, and
     under this title or (None) any."""
     for facts in all_sets(root):
@@ -219,13 +222,13 @@ def read_set(folder: Path, title: str, stamp: str) -> ImageTable:
     )
 
 
-def number_classes(labels: Any, order: str) -> tuple[np.ndarray, list[str]]:
+def number_classes(labels: pd.Series, order: str) -> tuple[np.ndarray, list[str]]:
     """(N,) each row's class number, and the classes' names: in their natural order, or (FOUND) as rows bring them.
 
     The latter is that of all sets of before, and stays: what runs held out of them depends on it.
     """
-    codes, names = labels.factorize()
-    names = list(map(str, names))
+    codes, found = labels.factorize()
+    names = list(map(str, found))
     if order == FOUND:
         return codes.astype(np.int64), names
     ordered = sorted(range(len(names)), key=lambda code: natural_key(names[code]))
@@ -244,14 +247,14 @@ def origin_sentence(facts: SetFacts) -> str:
     return f"Imported from {path or 'files'} on {day}."
 
 
-def read_index(folder: Path) -> Any:
+def read_index(folder: Path) -> pd.DataFrame:
     """A set's index as a pandas table: row, file, label, parent, split, fold, text, width, height, mode, hash."""
     import pandas as pd
 
     return pd.read_parquet(folder / "index.parquet")
 
 
-def read_left_out(folder: Path) -> Any:
+def read_left_out(folder: Path) -> pd.DataFrame:
     """What was left out and why, as a pandas table: file, reason."""
     import pandas as pd
 
@@ -274,7 +277,9 @@ def check_unchanged(folder: Path, facts: SetFacts, stamp: str) -> None:
         return  # on a disk that cannot be written, it is read again next time
 
 
-def parents_of_classes(index: Any, codes: np.ndarray, classes: int) -> tuple[np.ndarray | None, tuple[str, ...]]:
+def parents_of_classes(
+    index: pd.DataFrame, codes: np.ndarray, classes: int
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """Each class's parent number and the parents' names; None and () unless every class has exactly one."""
     if index.parent.isna().any():
         return None, ()

@@ -16,12 +16,13 @@ import signal
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Generic, TypeGuard, TypeVar
 
 import psutil
 
+Record = TypeVar("Record")
 LINE_LIMIT = 16 * 1024
 RESERVE_BYTES = 64 * 1024
 RECORD_LIMIT = 8 * 2**20
@@ -89,7 +90,7 @@ def replace_file(path: Path, data: bytes, *, sync: bool = True) -> None:
         sync_folder(path.parent)
 
 
-def replace_json(path: Path, record: Any, *, sync: bool = True) -> None:
+def replace_json(path: Path, record: object, *, sync: bool = True) -> None:
     replace_file(path, json.dumps(record, allow_nan=False, separators=(",", ":")).encode(), sync=sync)
 
 
@@ -162,7 +163,7 @@ class LineWriter:
         self._cut_torn_line()
         self._synced = time.monotonic()
 
-    def append(self, record: dict[str, Any]) -> None:
+    def append(self, record: Mapping[str, object]) -> None:
         line = json.dumps(record, allow_nan=False, separators=(",", ":")).encode() + b"\n"
         if len(line) > LINE_LIMIT:
             raise ValueError(f"{self.path.name}: a line must be at most {LINE_LIMIT} bytes; got {len(line)}")
@@ -195,21 +196,21 @@ class LineWriter:
             os.ftruncate(self.descriptor, end)
 
 
-class LineReader:
+class LineReader(Generic[Record]):
     """Reads the new whole lines of a growing file, from where it stopped; starts again if the file shrank.
 
     A line that is no record, or that `fits` refuses, is left out and counted in `left_out`. A file that is there and
     cannot be opened is told in `fault`.
     """
 
-    def __init__(self, path: Path, fits: Callable[[dict[str, Any]], bool] = lambda record: True) -> None:
+    def __init__(self, path: Path, fits: Callable[[dict[str, object]], TypeGuard[Record]]) -> None:
         self.path = path
         self.fits = fits
         self.offset = 0
         self.left_out = 0
         self.fault = ""
 
-    def read_new(self) -> Iterator[dict[str, Any]]:
+    def read_new(self) -> Iterator[Record]:
         try:
             with open_plain(self.path) as file:
                 if os.fstat(file.fileno()).st_size < self.offset:
@@ -242,7 +243,7 @@ class ManifestedFiles:
         self.folder = folder
         self.manifest = LineWriter(folder / "manifest.jsonl")
 
-    def add(self, name: str, data: bytes, **facts: Any) -> None:
+    def add(self, name: str, data: bytes, **facts: object) -> None:
         """`name` lies in the folder or one folder below. FileNotFoundError where the folder itself is gone by now."""
         path = self.folder / name
         make_folder(path.parent)
@@ -250,7 +251,7 @@ class ManifestedFiles:
         digest = hashlib.sha256(data).hexdigest()
         self.manifest.append({"file": name, "bytes": len(data), "sha256": digest, **facts})
 
-    def note(self, **facts: Any) -> None:
+    def note(self, **facts: object) -> None:
         """A manifest line about something that has no file of its own."""
         self.manifest.append(facts)
 
@@ -263,7 +264,7 @@ class ManifestedFiles:
         self.manifest.close()
 
 
-def read_verified(folder: Path, entry: dict[str, Any]) -> bytes:
+def read_verified(folder: Path, entry: Mapping[str, object]) -> bytes:
     """The bytes of a manifest entry, or ValueError when they are not the ones that were written."""
     name = str(entry["file"])
     path = folder / name

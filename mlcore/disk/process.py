@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, TypedDict
+from typing import IO, TypedDict
 
 import psutil
 
@@ -86,7 +86,7 @@ def process_identity() -> Identity:
     return {"pid": pid, "pid_start": started, "boot_id": boot_id(), "pid_space": pid_space(), "host": host_name()}
 
 
-def is_here(named: Mapping[str, Any]) -> bool:
+def is_here(named: Mapping[str, object]) -> bool:
     """Whether the process that an identity names was one of this machine, so that we can see whether it lives.
 
     A machine is known by its boot, whatever it is called now, and a container by its process numbers; after a restart

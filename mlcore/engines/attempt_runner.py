@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
@@ -19,9 +19,10 @@ from mlcore.evaluation.metrics import METRICS, PRIMARY
 from mlcore.runs.attempt import Attempt, AttemptWriter
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.history import History
-from mlcore.runs.records import NamedNumbers
+from mlcore.runs.liveness import ending_changes
+from mlcore.runs.records import CurvePoint, NamedNumbers, StatusMetrics
 from mlcore.runs.states import RunState, may_move
-from mlcore.runs.status import Status, utc_now
+from mlcore.runs.status import Status, StatusChanges, utc_now
 from mlcore.training.events import (
     Checkpoint,
     Evaluated,
@@ -33,6 +34,10 @@ from mlcore.training.events import (
     StepDone,
     TrainingFault,
 )
+
+if TYPE_CHECKING:
+    from mlcore.data import ImageTable
+    from mlcore.training.loop import ResumePoint, Trainer
 
 WELL, FAILED, NOT_MINE, NO_ROOM = 0, 1, 3, 4  # exit codes
 STATUS_EVERY_S = 0.4
@@ -82,8 +87,8 @@ class Session:
         self.on_event = on_event
         self.status: Status = run.stored_status()
         self.sequence = 0
-        self.metrics: dict[str, Any] = dict(self.status.metrics)
-        self.curve: list[list[Any]] = list(self.metrics.get("curve", []))
+        self.metrics: StatusMetrics = {**self.status.metrics}
+        self.curve: list[CurvePoint] = list(self.metrics.get("curve", []))
         self.clock = Clock(self.status.seconds)
         self.status_written = 0.0
         self.terminated = threading.Event()
@@ -161,7 +166,7 @@ class Session:
             self.write_error(code, text)
             return RunState.FAILED, code, text
 
-    def consume(self, trainer: Any) -> End:
+    def consume(self, trainer: Trainer) -> End:
         reason = "completed"
         with contextlib.closing(trainer.events()) as events:
             for event in events:
@@ -189,7 +194,7 @@ class Session:
         if self.on_event is not None:
             self.on_event(event)
 
-    def begin_running(self, trainer: Any) -> None:
+    def begin_running(self, trainer: Trainer) -> None:
         """The sample that is watched is written before the first snapshot, then the state is `running`."""
         table, sample = trainer.prepared.table, trainer.prepared.sample
         self.run_folder.write_watch(
@@ -203,10 +208,10 @@ class Session:
         )
         self.drawing = threading.Thread(target=self.draw_thumbnails, args=(table, sample.rows), name="thumbnails")
         self.drawing.start()
-        self.curve = [point for point in self.curve if point[0] <= trainer.step]
+        self.curve = points_before(self.curve, trainer.step + 1)
         self.put_status(state=RunState.RUNNING, activity="", step=trainer.step)
 
-    def draw_thumbnails(self, table: Any, rows: Any) -> None:
+    def draw_thumbnails(self, table: ImageTable, rows: np.ndarray) -> None:
         from mlcore.data.thumbnails import MAX_SIDE, draw_atlas
 
         if self.run_folder.atlas() is None:
@@ -220,15 +225,16 @@ class Session:
         self, step: int, held_out: NamedNumbers, train: NamedNumbers, backbone: NamedNumbers | None
     ) -> None:
         """The metrics of a look into those that the status shows."""
-        self.curve = [*(point for point in self.curve if point[0] < step), [step, held_out[PRIMARY]]]
+        self.curve = [*points_before(self.curve, step), [step, held_out[PRIMARY]]]
         untrained = backbone or self.metrics.get("no_training")
         curve = thin_points(self.curve, CURVE_POINTS)
         self.metrics = {"step": step, "held_out": held_out, "train": train, "curve": curve}
-        self.metrics |= {"no_training": untrained} if untrained else {}
+        if untrained:
+            self.metrics["no_training"] = untrained
 
     def update_status(self, event: Event) -> None:
         """Keep status.json true, at most a few times a second."""
-        changes: dict[str, Any] = {}
+        changes: StatusChanges = {}
         if isinstance(event, Evaluated):
             self.update_metrics(event.step, event.held_out, event.train, event.backbone)
             changes["activity"] = ""
@@ -240,7 +246,7 @@ class Session:
         if isinstance(event, Evaluated) or time.monotonic() - self.status_written > STATUS_EVERY_S:
             self.put_status()
 
-    def poll_control(self, trainer: Any) -> None:
+    def poll_control(self, trainer: Trainer) -> None:
         """Cancel and pause, as files in control/ ask; while paused, nothing is pulled from the training."""
         folder = self.run_folder
         if self.must_stop():
@@ -264,10 +270,10 @@ class Session:
     def must_stop(self) -> bool:
         return self.terminated.is_set() or self.run_folder.asked("cancel")
 
-    def write(self, record: dict[str, Any]) -> None:
+    def write(self, record: Mapping[str, object]) -> None:
         self.sequence += 1
         stamp = {"v": 1, "seq": self.sequence, "t": round(time.time(), 3), "attempt": self.attempt.number}
-        self.writer.event(stamp | record)
+        self.writer.event({**stamp, **record})
 
     def write_error(self, code: str, text: str) -> None:
         self.write({"kind": "error", "step": self.status.step, "code": code, "text": text[:4000]})
@@ -284,8 +290,7 @@ class Session:
     def write_final_status(self, end: End) -> int:
         """The status, after everything that it speaks of."""
         state, code, text = end
-        words = {"reason_code": code, "reason_text": text, "ended_utc": utc_now(), "paused": False, "activity": ""}
-        self.put_status(state=state, sync=True, **words)
+        self.put_status(**ending_changes(state, code, text), sync=True)
         return WELL if state == RunState.DONE or code == "stopped" else FAILED
 
     def no_room(self) -> End:
@@ -294,7 +299,7 @@ class Session:
         text = f"The disk under {root} is full ({free} MB free). Free some space, then resume."
         return RunState.FAILED, "disk_full", text
 
-    def put_status(self, *, sync: bool = False, **changes: Any) -> None:
+    def put_status(self, *, sync: bool = False, **changes: Unpack[StatusChanges]) -> None:
         """Write the status, unless it is no longer ours to write: another attempt has begun, or this one was ended."""
         stored = self.run_folder.stored_status()
         ours = stored.attempt == self.attempt.number and not stored.state.finished
@@ -304,7 +309,7 @@ class Session:
         update = {"metrics": self.metrics, "seconds": self.clock.seconds(), **changes}
         self.status = self.run_folder.write_status(self.status.model_copy(update=update), sync=sync)
 
-    def last_checkpoint(self) -> tuple[bytes | None, Any]:
+    def last_checkpoint(self) -> tuple[bytes | None, ResumePoint | None]:
         """The newest checkpoint of an earlier attempt whose bytes are whole, and what was seen up to it."""
         from mlcore.training.checkpoint import checkpoint_step
 
@@ -317,7 +322,7 @@ class Session:
                     self.write({"kind": "warning", "step": 0, "text": str(error)})
         return None, None
 
-    def read_resume_point(self, step: int) -> Any:
+    def read_resume_point(self, step: int) -> ResumePoint | None:
         """The last step, not after this one, that was both evaluated and pictured; None if there is none.
 
         What was measured up to this step is taken from the events, for a killed attempt may have left an older status.
@@ -340,7 +345,7 @@ class Session:
         return None
 
 
-def is_whole(told: Mapping[str, Any]) -> bool:
+def is_whole(told: NamedNumbers) -> bool:
     """Whether a look told the expensive metrics too; which there are may have changed since."""
     return any(metric.key in told for metric in METRICS.of(expensive=True))
 
@@ -406,7 +411,11 @@ def log_traceback(attempt: Attempt) -> None:
         traceback.print_exc(file=log)
 
 
-def thin_points(points: list[Any], most: int) -> list[Any]:
+def points_before(curve: list[CurvePoint], step: int) -> list[CurvePoint]:
+    return [point for point in curve if point[0] is not None and point[0] < step]
+
+
+def thin_points(points: list[CurvePoint], most: int) -> list[CurvePoint]:
     """At most about `most` of the points, evenly spread, with the first and the last."""
     stride = -(-len(points) // most)
     return points[:-1:stride] + points[-1:] if stride > 1 else points

@@ -16,7 +16,7 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO
 
 from mlcore.disk.atomic import DiskFull, sweep_temporaries
 from mlcore.disk.process import is_alive, is_here, process_identity, take_lock
@@ -27,6 +27,7 @@ from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.liveness import (
     FAR_LOST_S,
     FAR_SILENT_S,
+    Ended,
     ending_changes,
     process_in_status,
     read_claimant,
@@ -340,7 +341,7 @@ class Supervisor:
         self.tries[run.run_id, status.attempt] += 1
         return self.tries[run.run_id, status.attempt] < TRIES
 
-    def mark_ended(self, run: RunFolder, end: dict[str, Any]) -> None:
+    def mark_ended(self, run: RunFolder, end: Ended) -> None:
         """Write the end of a run whose worker can no longer do it, unless it did after all."""
         if not run.stored_status().state.finished:
             run.move(**end)

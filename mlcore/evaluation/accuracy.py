@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from mlcore.declare import nearest_word
@@ -55,10 +55,10 @@ class AccuracyCalculator:
 
     def get_accuracy(
         self,
-        query: Any,
-        query_labels: Any,
-        reference: Any = None,
-        reference_labels: Any = None,
+        query: Tensor | ArrayLike,
+        query_labels: Tensor | ArrayLike,
+        reference: Tensor | ArrayLike | None = None,
+        reference_labels: Tensor | ArrayLike | None = None,
         ref_includes_query: bool = False,
         include: Collection[str] = (),
         exclude: Collection[str] = (),
@@ -77,7 +77,9 @@ class AccuracyCalculator:
         names = [name for name in self.names if name in choose_metrics(include, exclude)]
         metrics = {name: names_elsewhere()[name] for name in names}
         alone = reference is None
-        gallery, gallery_labels = (rows, labels) if alone else (as_array(reference), as_array(reference_labels))
+        gallery, gallery_labels = rows, labels
+        if reference is not None and reference_labels is not None:
+            gallery, gallery_labels = as_array(reference), as_array(reference_labels)
         itself = np.arange(len(rows)) if alone or ref_includes_query else None
         side = Side(
             rows,
@@ -113,5 +115,5 @@ def choose_metrics(include: Collection[str], exclude: Collection[str]) -> list[s
     return [name for name in known if (name in include or not include) and name not in exclude]
 
 
-def as_array(values: Any) -> np.ndarray:
+def as_array(values: Tensor | ArrayLike) -> np.ndarray:
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)

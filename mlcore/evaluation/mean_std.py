@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+Figures = Mapping[str, float | int | None]
 MAY_DIFFER = ("seed", "name")
 
 
@@ -41,29 +42,27 @@ def mean_and_std(values: Sequence[float | None]) -> Spread:
     return Spread(statistics.fmean(there), statistics.stdev(there) if len(there) > 1 else None, [*there])
 
 
-def spread_by_metric(records: Sequence[Mapping[str, Any]]) -> dict[str, Spread]:
+def spread_by_metric(records: Sequence[Figures]) -> dict[str, Spread]:
     """The spread of every metric that all records have, by name, in the order of the first."""
     names = [name for name in records[0] if all(name in record for record in records)] if records else []
     return {name: mean_and_std([record[name] for record in records]) for name in names}
 
 
-def gain_over_start(
-    after: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]]
-) -> list[dict[str, float | None]]:
+def gain_over_start(after: Sequence[Figures], before: Sequence[Figures]) -> list[dict[str, float | None]]:
     """What each run has gained in each metric: of every record in `after`, less its own in `before`."""
     return [
-        {
-            name: None if late[name] is None or early[name] is None else late[name] - early[name]
-            for name in late
-            if name in early
-        }
+        {name: difference(value, early[name]) for name, value in late.items() if name in early}
         for late, early in zip(after, before, strict=True)
     ]
 
 
+def difference(late: float | None, early: float | None) -> float | None:
+    return None if late is None or early is None else late - early
+
+
 def differing_settings(
-    specs: Sequence[Mapping[str, Any]], may_differ: Sequence[str] = MAY_DIFFER
-) -> dict[str, list[Any]]:
+    specs: Sequence[Mapping[str, object]], may_differ: Sequence[str] = MAY_DIFFER
+) -> dict[str, list[object]]:
     """The settings in which runs differ though they should not: dotted name -> each run's value, None where absent.
 
     `specs` are nested plain records, such as `RunSpec.model_dump(mode="json")`. Where runs have different parts, the
@@ -76,7 +75,7 @@ def differing_settings(
     return {name: each for name, each in found.items() if f"{name.partition('.params.')[0]}.key" not in found}
 
 
-def flatten_record(record: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def flatten_record(record: Mapping[str, object], above: str = "") -> Iterator[tuple[str, object]]:
     """Every value of a nested record with its dotted name."""
     for name, value in record.items():
         if isinstance(value, Mapping):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from mlcore.declare import Knob, Registry
-from mlcore.evaluation.metrics import METRICS, Family, measure
+from mlcore.evaluation.metrics import METRICS, Family, Value, measure
 from mlcore.evaluation.ranking import fit_pca
 from mlcore.evaluation.side import RECALLS, Search, Side
 
@@ -25,7 +25,11 @@ DEPTH = Knob("How deep map and mrr look.", 1, 1_000_000, none="the whole gallery
 CLUSTERS = Knob("Also cluster, for NMI and AMI.")
 
 Splits = Sequence[tuple[str, Sequence[str]]]
-Results = dict[str, dict[str, Any]]
+Collate = Callable[[list[object]], object]
+Figure = float | int | None
+PerClass = dict[int, dict[str, float]]
+Results = dict[str, dict[str, Figure | PerClass]]
+COUNTS = ("queries", "lone_queries")
 
 
 class EmbeddedSplit(NamedTuple):
@@ -34,6 +38,13 @@ class EmbeddedSplit(NamedTuple):
     embeddings: np.ndarray
     labels: np.ndarray
     others: np.ndarray | None = None
+
+
+class Measured(NamedTuple):
+    """What is found at one level: figures by name, and where asked for, those of each class."""
+
+    figures: dict[str, Figure]
+    per_class: PerClass | None
 
 
 @TESTERS.add(
@@ -68,10 +79,10 @@ class GlobalEmbeddingSpaceTester:
         batch_size: Annotated[int, BATCH] = 32,
         dataloader_num_workers: Annotated[int, Knob("Processes that read the data.", 0, 64)] = 0,
         pca: Annotated[int | None, PCA] = None,
-        data_device: Any = None,
-        data_and_label_getter: Callable[[Any], tuple[Any, ...]] | None = None,
-        label_hierarchy_level: Any = 0,
-        end_of_testing_hook: Callable[[Any], None] | None = None,
+        data_device: torch.device | str | None = None,
+        data_and_label_getter: Callable[[Any], tuple[Tensor, ...]] | None = None,
+        label_hierarchy_level: int | str | Sequence[int] = 0,
+        end_of_testing_hook: Callable[..., object] | None = None,
         *,
         ks: Sequence[int] = (1, 2, 4, 8),
         depth: Annotated[int | None, DEPTH] = None,
@@ -97,12 +108,12 @@ class GlobalEmbeddingSpaceTester:
 
     def test(
         self,
-        dataset_dict: Mapping[str, Dataset[Any]],
+        dataset_dict: Mapping[str, Dataset[object]],
         epoch: int,
         trunk_model: nn.Module,
         embedder_model: nn.Module | None = None,
         splits_to_eval: Splits | None = None,
-        collate_fn: Callable[..., Any] | None = None,
+        collate_fn: Collate | None = None,
     ) -> Results:
         """Return the metrics of each query split, by name. Models come back in the mode they were in."""
         splits = self.checked_splits(dataset_dict, splits_to_eval)
@@ -119,10 +130,10 @@ class GlobalEmbeddingSpaceTester:
 
     def get_all_embeddings(
         self,
-        dataset: Dataset[Any],
+        dataset: Dataset[object],
         trunk_model: nn.Module,
         embedder_model: nn.Module | None = None,
-        collate_fn: Callable[..., Any] | None = None,
+        collate_fn: Collate | None = None,
     ) -> tuple[Tensor, Tensor]:
         """(N, D) embeddings, not normalised, and (N, levels) labels of a data set, on the CPU."""
         embedded = self.embed(dataset, trunk_model, embedder_model, collate_fn)
@@ -130,7 +141,7 @@ class GlobalEmbeddingSpaceTester:
 
     @torch.no_grad()
     def embed(
-        self, dataset: Dataset[Any], trunk: nn.Module, embedder: nn.Module | None, collate_fn: Callable[..., Any] | None
+        self, dataset: Dataset[object], trunk: nn.Module, embedder: nn.Module | None, collate_fn: Collate | None
     ) -> EmbeddedSplit:
         models = [model for model in (trunk, embedder) if model is not None]
         training = [[module for module in model.modules() if module.training] for model in models]
@@ -155,7 +166,7 @@ class GlobalEmbeddingSpaceTester:
         joined = [torch.cat(stream).numpy() for stream in streams]
         return EmbeddedSplit(joined[0], torch.cat(labels).numpy(), joined[1] if len(joined) > 1 else None)
 
-    def through(self, batch: Any, trunk: nn.Module, embedder: nn.Module | None) -> Tensor:
+    def through(self, batch: Tensor, trunk: nn.Module, embedder: nn.Module | None) -> Tensor:
         batch = batch if self.data_device is None else batch.to(self.data_device)
         features = trunk(batch)
         return features if self.use_trunk_output or embedder is None else embedder(features)
@@ -172,7 +183,7 @@ class GlobalEmbeddingSpaceTester:
         }
 
     def checked_splits(
-        self, datasets: Mapping[str, Dataset[Any]], splits: Splits | None
+        self, datasets: Mapping[str, Dataset[object]], splits: Splits | None
     ) -> list[tuple[str, list[str]]]:
         chosen = [(name, [name]) for name in datasets] if splits is None else [(q, list(refs)) for q, refs in splits]
         queries = [query for query, _ in chosen]
@@ -190,12 +201,17 @@ class GlobalEmbeddingSpaceTester:
     def levels(self, labels: np.ndarray) -> list[int]:
         """The columns of the labels that are asked for."""
         asked = self.label_hierarchy_level
-        levels = range(labels.shape[1]) if asked == "all" else [asked] if isinstance(asked, int) else list(asked)
+        if isinstance(asked, str) and asked != "all":
+            raise ValueError(f"label_hierarchy_level: must be a number, a list of them or 'all'; got {asked!r}.")
+        every = range(labels.shape[1])
+        levels = every if isinstance(asked, str) else [asked] if isinstance(asked, int) else asked
         if any(not 0 <= level < labels.shape[1] for level in levels):
             raise ValueError(f"label_hierarchy_level: labels have levels 0 to {labels.shape[1] - 1}; got {asked}.")
         return list(levels)
 
-    def measure_split(self, embedded: dict[str, EmbeddedSplit], query: str, references: list[str]) -> dict[str, Any]:
+    def measure_split(
+        self, embedded: dict[str, EmbeddedSplit], query: str, references: list[str]
+    ) -> dict[str, Figure | PerClass]:
         """All metrics of one query split, named with their level."""
         queries = embedded[query]
         gallery = np.concatenate([embedded[name].embeddings for name in references])
@@ -208,18 +224,21 @@ class GlobalEmbeddingSpaceTester:
             queries.labels, lambda level: self.at_level(level, queries, gallery, gallery_labels, itself)
         )
 
-    def by_level(self, labels: np.ndarray, at_level: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
+    def by_level(self, labels: np.ndarray, at_level: Callable[[int], Measured]) -> dict[str, Figure | PerClass]:
         levels = self.levels(labels)
         found = {level: at_level(level) for level in levels}
-        named = {f"{name}_level{level}": value for level, values in found.items() for name, value in values.items()}
+        named: dict[str, Figure | PerClass] = {}
+        for level, measured in found.items():
+            named |= {f"{name}_level{level}": value for name, value in measured.figures.items()}
+            named |= {} if measured.per_class is None else {f"per_class_level{level}": measured.per_class}
         if len(levels) > 1:
-            names = [name for name in found[levels[0]] if name not in ("per_class", "queries", "lone_queries")]
-            named |= {f"AVERAGE_{name}": mean_of_known([found[level][name] for level in levels]) for name in names}
+            average = mean_figures([measured.figures for measured in found.values()])
+            named |= {f"AVERAGE_{name}": value for name, value in average.items()}
         return named
 
     def at_level(
         self, level: int, queries: EmbeddedSplit, gallery: np.ndarray, gallery_labels: np.ndarray, itself: np.ndarray
-    ) -> dict[str, Any]:
+    ) -> Measured:
         return self.measure(queries.embeddings, queries.labels[:, level], gallery, gallery_labels[:, level], itself)
 
     def measure(
@@ -229,7 +248,7 @@ class GlobalEmbeddingSpaceTester:
         gallery: np.ndarray,
         gallery_labels: np.ndarray,
         itself: np.ndarray,
-    ) -> dict[str, Any]:
+    ) -> Measured:
         side = Side(
             queries,
             labels,
@@ -245,10 +264,11 @@ class GlobalEmbeddingSpaceTester:
             name: np.asarray(values) for name, values in found.items() if values is not None and name not in unasked
         }
         ranking = side.ranking._replace(metrics=of_queries)
-        values: dict[str, Any] = dict.fromkeys(name for name in found if name not in unasked)
-        values |= ranking.mean_of_classes() if self.avg_of_avgs else ranking.mean()
-        values |= {"per_class": ranking.per_class()} if self.per_class else {}
-        return values | (measure(side, METRICS.of(Family.CLUSTERS)) if self.with_clusters else {})
+        figures: dict[str, Figure] = dict.fromkeys(name for name in found if name not in unasked)
+        figures |= ranking.mean_of_classes() if self.avg_of_avgs else ranking.mean()
+        if self.with_clusters:
+            figures |= numbers_of(measure(side, METRICS.of(Family.CLUSTERS)))
+        return Measured(figures, ranking.per_class() if self.per_class else None)
 
 
 @TESTERS.add(
@@ -280,8 +300,8 @@ class WithSameParentLabelTester(GlobalEmbeddingSpaceTester):
 
     def at_level(
         self, level: int, queries: EmbeddedSplit, gallery: np.ndarray, gallery_labels: np.ndarray, itself: np.ndarray
-    ) -> dict[str, Any]:
-        told: list[dict[str, Any]] = []
+    ) -> Measured:
+        told: list[Measured] = []
         for parent in np.unique(queries.labels[:, level + 1]):
             asked = np.flatnonzero(queries.labels[:, level + 1] == parent)
             there = np.flatnonzero(gallery_labels[:, level + 1] == parent)
@@ -289,15 +309,10 @@ class WithSameParentLabelTester(GlobalEmbeddingSpaceTester):
             place[there] = np.arange(len(there))
             rows, labels = queries.embeddings[asked], queries.labels[asked, level]
             told.append(self.measure(rows, labels, gallery[there], gallery_labels[there, level], place[itself[asked]]))
-        merged: dict[str, Any] = {
-            name: mean_of_known([one[name] for one in told])
-            for name in told[0]
-            if name not in ("per_class", "queries", "lone_queries")
-        }
-        merged |= {name: sum(one[name] for one in told) for name in ("queries", "lone_queries")}
-        if self.per_class:
-            merged["per_class"] = {key: value for one in told for key, value in one["per_class"].items()}
-        return merged
+        figures = mean_figures([one.figures for one in told])
+        figures |= {name: sum(one.figures[name] or 0 for one in told) for name in COUNTS}
+        per_class = {key: value for one in told for key, value in (one.per_class or {}).items()}
+        return Measured(figures, per_class if self.per_class else None)
 
 
 @TESTERS.add(
@@ -318,7 +333,7 @@ class GlobalTwoStreamEmbeddingSpaceTester(GlobalEmbeddingSpaceTester):
     """
 
     def checked_splits(
-        self, datasets: Mapping[str, Dataset[Any]], splits: Splits | None
+        self, datasets: Mapping[str, Dataset[object]], splits: Splits | None
     ) -> list[tuple[str, list[str]]]:
         chosen = super().checked_splits(datasets, splits)
         for query, references in chosen:
@@ -329,13 +344,25 @@ class GlobalTwoStreamEmbeddingSpaceTester(GlobalEmbeddingSpaceTester):
                 )
         return chosen
 
-    def measure_split(self, embedded: dict[str, EmbeddedSplit], query: str, references: list[str]) -> dict[str, Any]:
+    def measure_split(
+        self, embedded: dict[str, EmbeddedSplit], query: str, references: list[str]
+    ) -> dict[str, Figure | PerClass]:
         split = embedded[query]
         others = split.others
         if others is None:
             raise ValueError("global_two_stream: data must come as (anchor, other, label); got one stream.")
         nowhere = np.full(len(split.labels), -1)
         return self.by_level(split.labels, lambda level: self.at_level(level, split, others, split.labels, nowhere))
+
+
+def mean_figures(several: Sequence[Mapping[str, Figure]]) -> dict[str, Figure]:
+    """The mean of each figure, counts left out."""
+    return {name: mean_of_known([one[name] for one in several]) for name in several[0] if name not in COUNTS}
+
+
+def numbers_of(values: Mapping[str, Value]) -> dict[str, Figure]:
+    """Metrics that are one number each."""
+    return {name: None if value is None else float(value) for name, value in values.items()}
 
 
 def mean_of_known(values: Sequence[float | None]) -> float | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from mlcore.distances import at_length_one
-from mlcore.losses.proxy_loss import ProxyBatch, ProxyLoss, auto_scale, nearest_products
+from mlcore.losses.proxy_loss import ProxyBatch, ProxyLoss, ProxyOptions, auto_scale, nearest_products
 from mlcore.losses.registry import LOSSES
 
 LEAST_SCALE = 1.0
@@ -44,8 +44,9 @@ class AdaCosLoss(ProxyLoss):
     """
 
     tracks_batches = "the scale follows every training batch"
+    scale: Tensor
 
-    def __init__(self, num_classes: int, embedding_size: int, **rest: Any) -> None:
+    def __init__(self, num_classes: int, embedding_size: int, **rest: Unpack[ProxyOptions]) -> None:
         super().__init__(num_classes, embedding_size, None, **rest)
         del self.scale
         self.register_buffer("scale", torch.tensor(auto_scale(num_classes)))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Unpack
 
 import torch
 from torch import Tensor
 
 from mlcore.declare import Knob
 from mlcore.losses.margin_softmax import MarginSoftmaxLoss, MarginWarmUp, add_angle
-from mlcore.losses.proxy_loss import ProxyBatch, Scale, TrainableScale
+from mlcore.losses.proxy_loss import ProxyBatch, ProxyOptions, Scale, TrainableScale
 from mlcore.losses.registry import LOSSES
 
 SHORTEST, LONGEST = 1e-3, 100.0
@@ -46,6 +46,9 @@ class AdaFaceLoss(MarginSoftmaxLoss):
     depends_on_length = "the margin depends on an embedding's length"
     tracks_batches = "mean and spread of the lengths follow every training batch"
     detached = "lengths pass no gradient"
+    steps: Tensor
+    mean_length: Tensor
+    spread: Tensor
 
     def __init__(
         self,
@@ -72,7 +75,7 @@ class AdaFaceLoss(MarginSoftmaxLoss):
         trainable_scale: TrainableScale = False,
         margin_warm_up_steps: MarginWarmUp = 0,
         class_margins: Tensor | None = None,
-        **rest: Any,
+        **rest: Unpack[ProxyOptions],
     ) -> None:
         super().__init__(
             num_classes, embedding_size, margin, scale, trainable_scale, margin_warm_up_steps, class_margins, **rest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Unpack
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from mlcore.declare import Knob
 from mlcore.losses.inputs import PairInputs
 from mlcore.losses.registry import LOSSES
-from mlcore.losses.triplet_margin import TripletMarginLoss
+from mlcore.losses.triplet_margin import TripletMarginLoss, TripletOptions
 from mlcore.reducers import Items, LossTerm, row_items
 from mlcore.tuples import Pairs, Triplets
 
@@ -47,7 +47,7 @@ class AdaptedTripletLoss(TripletMarginLoss):
         self,
         *,
         adaptation_weight: Annotated[float, Knob("Weight of the correction.", 0.0, 10.0, symbol=r"\lambda")] = 1.0,
-        **rest: Any,
+        **rest: Unpack[TripletOptions],
     ) -> None:
         super().__init__(**rest)
         self.adaptation_weight = adaptation_weight
@@ -56,9 +56,9 @@ class AdaptedTripletLoss(TripletMarginLoss):
         parts = super().loss_terms(batch)
         if batch.indices_tuple is None or self.adaptation_weight == 0:
             return parts
-        return parts | {"adaptation_loss": self.shifts(batch)}
+        return parts | {"adaptation_loss": self.shifts(batch, batch.indices_tuple)}
 
-    def shifts(self, batch: PairInputs) -> Items:
+    def shifts(self, batch: PairInputs, tuples: Pairs | Triplets) -> Items:
         """For each class with a chosen sample, the squared distance of the mean chosen one from the mean, weighted."""
         own = batch.ref_emb is None
         labels = batch.labels if own else batch.ref_labels
@@ -67,9 +67,9 @@ class AdaptedTripletLoss(TripletMarginLoss):
                 f"{type(self).__name__}: {'labels' if own else 'ref_labels'} must be given, also with an "
                 "indices_tuple; got None. Pass one class number per row."
             )
-        unit = self.distance.normalize(batch.embeddings if own else batch.ref_emb)
+        unit = self.distance.normalize(batch.reference())
         classes, of_class = labels.unique(return_inverse=True)
-        often = count_in_triplets(batch.indices_tuple, len(batch.embeddings), len(labels), own).to(unit.dtype)
+        often = count_in_triplets(tuples, len(batch.embeddings), len(labels), own).to(unit.dtype)
         counts = torch.stack([often, torch.ones_like(often)])  # (2, N): chosen, and all
         per_class = unit.new_zeros(2, len(classes)).index_add_(1, of_class, counts)
         weights = counts / per_class.clamp_min(1.0)[:, of_class]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mlcore.autograd import SavedTensors
 from mlcore.reducers import Sums
 
 BLOCK = 2**18  # entries of a block: a few of them stay in a processor's cache
@@ -65,7 +64,7 @@ def block_sums(
     anchors, positives = same.nonzero(as_tuple=True)
     with torch.no_grad():
         slopes = torch.zeros_like(mat)
-        ref_slopes = None if ref_mat is None else torch.zeros_like(ref_mat)
+        ref_slopes = mat.new_zeros(0) if ref_mat is None else torch.zeros_like(ref_mat)
         total = mat.new_zeros((), dtype=torch.float64)
         violating = torch.zeros((), dtype=torch.long, device=mat.device)
         rows = max(1, BLOCK // mat.shape[1])
@@ -101,12 +100,12 @@ class KnownGradient(torch.autograd.Function):
     """A value whose gradient by `mat` was found together with it."""
 
     @staticmethod
-    def forward(ctx: Any, mat: Tensor, slopes: Tensor, value: Tensor) -> Tensor:
+    def forward(ctx: SavedTensors, mat: Tensor, slopes: Tensor, value: Tensor) -> Tensor:
         ctx.save_for_backward(slopes)
         return value.clone()
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: SavedTensors, upstream: Tensor) -> tuple[Tensor, None, None]:
         if torch.is_grad_enabled():
             raise RuntimeError(
                 "TripletMarginLoss: smooth_loss over all triplets has no second derivative. "

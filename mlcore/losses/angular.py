@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from mlcore.declare import Knob
 from mlcore.distances import Distance
 from mlcore.losses.inputs import check_pairs, outside_autocast, require_unit_euclidean
 from mlcore.losses.registry import LOSSES
-from mlcore.reducers import Items, MeanReducer, Reducer
+from mlcore.reducers import Items, MeanReducer, Reduced, Reducer
 
 SINGLE_SPAN = 60.0  # exponents this far apart still add up in float32
 ALPHA = Knob("Largest angle at the negative.", 0.0, 1.4, unit="rad", symbol=r"\alpha", title="Angle")
@@ -68,7 +68,7 @@ class AngularLoss(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         """Return the mean loss over the positive pairs, a scalar."""
         batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         positive, negative = batch.masks()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 from torch import Tensor
 
 from mlcore.losses.margin_softmax import AngularMargin, MarginSoftmaxLoss, MarginWarmUp, add_angle
-from mlcore.losses.proxy_loss import ProxyBatch, Scale, TrainableScale
+from mlcore.losses.proxy_loss import ProxyBatch, ProxyOptions, Scale, TrainableScale
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
 
@@ -46,7 +46,7 @@ class ArcFaceLoss(MarginSoftmaxLoss):
         trainable_scale: TrainableScale = False,
         margin_warm_up_steps: MarginWarmUp = 0,
         class_margins: Tensor | None = None,
-        **rest: Any,
+        **rest: Unpack[ProxyOptions],
     ) -> None:
         super().__init__(
             num_classes, embedding_size, margin, scale, trainable_scale, margin_warm_up_steps, class_margins, **rest

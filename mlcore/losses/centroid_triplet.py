@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from mlcore.declare import Knob
 from mlcore.distances import Distance, LpDistance
 from mlcore.losses.inputs import PairInputs, check_labelled_pairs, outside_autocast
 from mlcore.losses.registry import LOSSES
-from mlcore.reducers import AvgNonZeroReducer, Items, Reducer
+from mlcore.reducers import AvgNonZeroReducer, Items, Reduced, Reducer
 
 
 @LOSSES.add(
@@ -63,15 +63,13 @@ class CentroidTripletLoss(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         """Return the mean over the triplets that still lose something, a scalar."""
         batch = check_labelled_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         own = batch.ref_emb is None
         unit = self.distance.normalize(batch.embeddings)
-        reference, of_reference = unit, batch.labels
-        if not own:
-            reference, of_reference = self.distance.normalize(batch.ref_emb), batch.ref_labels
-        classes, of_class = of_reference.unique(return_inverse=True)
+        reference = unit if batch.ref_emb is None else self.distance.normalize(batch.ref_emb)
+        classes, of_class = batch.needed_reference_labels().unique(return_inverse=True)
         sums = unit.new_zeros(len(classes), unit.shape[1]).index_add(0, of_class, reference)
         sizes = torch.bincount(of_class, minlength=len(classes)).to(unit.dtype)[:, None]
         to_means = self.far(self.distance.matrix(unit, sums / sizes))  # (B, C)
@@ -79,7 +77,7 @@ class CentroidTripletLoss(nn.Module):
             without = (sums[of_class] - unit) / (sizes[of_class] - 1.0).clamp_min(1.0)
             to_own = self.far(self.distance.rows(unit, without))
         else:
-            to_own = to_means[torch.arange(len(unit), device=unit.device), self.place(batch.labels, classes)]
+            to_own = to_means[torch.arange(len(unit), device=unit.device), self.place(batch.needed_labels(), classes)]
         anchors, others = self.compared(batch, of_class, len(classes)).nonzero(as_tuple=True)
         violation = to_own[anchors] - to_means[anchors, others] + self.margin
         losses = F.softplus(violation) if self.smooth_loss else F.relu(violation)

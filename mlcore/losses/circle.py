@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from mlcore.losses.inputs import check_pairs, outside_autocast, require_cosine
 from mlcore.losses.logsumexp import masked_logsumexp
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine, angle_of_cosine
-from mlcore.reducers import AvgNonZeroReducer, Reducer, row_items
+from mlcore.reducers import AvgNonZeroReducer, Reduced, Reducer, row_items
 
 
 @LOSSES.add(
@@ -73,7 +73,7 @@ class CircleLoss(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         """Return the mean over the anchors that lose something, a scalar."""
         batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)

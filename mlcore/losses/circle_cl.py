@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Unpack
 
 from torch import Tensor
 
 from mlcore.declare import Knob
 from mlcore.losses.margin_softmax import MarginSoftmaxLoss, MarginWarmUp
-from mlcore.losses.proxy_loss import ProxyBatch
+from mlcore.losses.proxy_loss import ProxyBatch, ProxyOptions
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
 
@@ -55,7 +55,7 @@ class CircleLossCL(MarginSoftmaxLoss):
         ] = 256.0,
         margin_warm_up_steps: MarginWarmUp = 0,
         class_margins: Tensor | None = None,
-        **rest: Any,
+        **rest: Unpack[ProxyOptions],
     ) -> None:
         super().__init__(num_classes, embedding_size, margin, gamma, False, margin_warm_up_steps, class_margins, **rest)
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from mlcore.declare import Knob
-from mlcore.distances import CosineSimilarity, Distance
+from mlcore.distances import Distance
 from mlcore.losses.inputs import outside_autocast, require_cosine
 from mlcore.losses.logsumexp import masked_logsumexp
 from mlcore.losses.registry import LOSSES
-from mlcore.losses.soft_ranks import anchor_items, list_masks, to_similarity
+from mlcore.losses.soft_ranks import anchor_items, to_similarity
 from mlcore.losses.two_view_inputs import check_views
-from mlcore.reducers import Items, MeanReducer, Reducer
+from mlcore.reducers import Items, MeanReducer, Reduced, Reducer
 
 LARGEST_SCALE = 100.0
 
@@ -61,7 +61,7 @@ class ClipLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.temperature = temperature
-        self.distance: CosineSimilarity = require_cosine(self, distance)
+        self.distance = require_cosine(self, distance)
         self.reducer = reducer or MeanReducer()
         self.logit_scale = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=learn_temperature)
 
@@ -73,11 +73,11 @@ class ClipLoss(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         """Return the mean of the two directions, a scalar."""
         batch = check_views(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         cosines = to_similarity(self.distance, batch)  # (B, N)
-        positive, negative = list_masks(batch, cosines.shape)
+        positive, negative = batch.masks()
         logits = self.scale().to(cosines.dtype) * cosines
         other_labels = batch.labels if batch.ref_emb is None else batch.ref_labels
         parts = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, TypedDict
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,8 +13,17 @@ from mlcore.distances import CosineSimilarity, Distance, LpDistance
 from mlcore.losses.inputs import check_pairs, outside_autocast
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine, angle_of_cosine, angle_of_distance
-from mlcore.reducers import AvgNonZeroReducer, Items, LossTerm, Reducer, Sums
-from mlcore.tuples import label_masks, to_pairs
+from mlcore.reducers import AvgNonZeroReducer, Items, LossTerm, Reduced, Reducer, Sums
+from mlcore.tuples import to_pairs
+
+
+class ContrastiveOptions(TypedDict, total=False):
+    """What `ContrastiveLoss` takes by name, but for its distance."""
+
+    pos_margin: float
+    neg_margin: float
+    squared: bool
+    reducer: Reducer | None
 
 
 @LOSSES.add(
@@ -91,12 +101,12 @@ class ContrastiveLoss(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         """Return the sum of the positive and the negative half, a scalar."""
         batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
         if batch.indices_tuple is None:
-            same, different = label_masks(batch.labels, batch.ref_labels)
+            same, different = batch.masks()
             anchors, positives = same.nonzero(as_tuple=True)
             pos_loss = Items(self.too_far(mat[anchors, positives]), anchors, batch.labels)
             neg_loss = self.over_negatives(mat, different, batch.labels)
@@ -128,6 +138,7 @@ class ContrastiveLoss(nn.Module):
 
     def margin_lines(self) -> tuple[MarginLine, ...]:
         """Fixed angles, where the distance or similarity belongs to one angle."""
+        angle_of: Callable[[float], float]
         if isinstance(self.distance, CosineSimilarity):
             angle_of = angle_of_cosine
         elif isinstance(self.distance, LpDistance) and self.distance.normalize_embeddings and self.distance.p == 2:

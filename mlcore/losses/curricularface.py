@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Unpack
 
 import torch
 from torch import Tensor
 
 from mlcore.declare import Knob
 from mlcore.losses.margin_softmax import AngularMargin, MarginSoftmaxLoss, MarginWarmUp, add_angle, sine_from_cosine
-from mlcore.losses.proxy_loss import ProxyBatch, Scale, TrainableScale
+from mlcore.losses.proxy_loss import ProxyBatch, ProxyOptions, Scale, TrainableScale
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
 
@@ -43,6 +43,7 @@ class CurricularFaceLoss(MarginSoftmaxLoss):
     needs_every_cosine = True
     blends = True
     tracks_batches = "t follows every training batch"
+    t: Tensor
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class CurricularFaceLoss(MarginSoftmaxLoss):
         trainable_scale: TrainableScale = False,
         margin_warm_up_steps: MarginWarmUp = 0,
         class_margins: Tensor | None = None,
-        **rest: Any,
+        **rest: Unpack[ProxyOptions],
     ) -> None:
         super().__init__(
             num_classes, embedding_size, margin, scale, trainable_scale, margin_warm_up_steps, class_margins, **rest

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mlcore.declare import Knob
-from mlcore.losses.proxy_loss import ProxyBatch, ProxyLoss, Scale
+from mlcore.losses.proxy_loss import ProxyBatch, ProxyLoss, ProxyOptions, Scale
 from mlcore.losses.registry import LOSSES
 
 
@@ -41,6 +41,7 @@ class DeepNCMLoss(ProxyLoss):
 
     tracks_batches = "class means follow every training batch"
     sets_itself = ("sub_centers", "weight_init_func", "distance")
+    seen: Tensor
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class DeepNCMLoss(ProxyLoss):
         ] = 0.9,
         scale: Scale = None,
         euclidean: Annotated[bool, Knob("Compare by half the squared distance instead of the scaled cosine.")] = False,
-        **rest: Any,
+        **rest: Unpack[ProxyOptions],
     ) -> None:
         super().__init__(num_classes, embedding_size, scale, **rest)
         self.alpha = alpha

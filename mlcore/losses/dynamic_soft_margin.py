@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from mlcore.declare import Knob
 from mlcore.distances import Distance
 from mlcore.losses.inputs import check_pairs, outside_autocast, require_unit_euclidean
 from mlcore.losses.registry import LOSSES
-from mlcore.reducers import Items, MeanReducer, Reducer
+from mlcore.reducers import Items, MeanReducer, Reduced, Reducer
 
 
 @LOSSES.add(
@@ -42,6 +42,7 @@ class DynamicSoftMarginLoss(nn.Module):
 
     fitting_distances = ("lp",)
     tracks_batches = "a running histogram"
+    histogram: Tensor
 
     def __init__(
         self,
@@ -68,7 +69,7 @@ class DynamicSoftMarginLoss(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         """Return the mean over the positive pairs, a scalar."""
         batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)

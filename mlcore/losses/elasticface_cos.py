@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 from torch import Tensor
 
 from mlcore.losses.elasticface_arc import Plus, Sigma, drawn_margins
 from mlcore.losses.margin_softmax import CosineMargin, MarginSoftmaxLoss, MarginWarmUp
-from mlcore.losses.proxy_loss import ProxyBatch, Scale, TrainableScale
+from mlcore.losses.proxy_loss import ProxyBatch, ProxyOptions, Scale, TrainableScale
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
 
@@ -51,7 +51,7 @@ class ElasticFaceCosLoss(MarginSoftmaxLoss):
         trainable_scale: TrainableScale = False,
         margin_warm_up_steps: MarginWarmUp = 0,
         class_margins: Tensor | None = None,
-        **rest: Any,
+        **rest: Unpack[ProxyOptions],
     ) -> None:
         super().__init__(
             num_classes, embedding_size, margin, scale, trainable_scale, margin_warm_up_steps, class_margins, **rest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,8 @@ from mlcore.declare import Knob
 from mlcore.distances import Distance, LpDistance
 from mlcore.losses.inputs import check_pairs, outside_autocast
 from mlcore.losses.registry import LOSSES
-from mlcore.losses.soft_ranks import anchor_items, list_masks
-from mlcore.reducers import MeanReducer, Reducer
+from mlcore.losses.soft_ranks import anchor_items
+from mlcore.reducers import MeanReducer, Reduced, Reducer
 
 
 @LOSSES.add(
@@ -72,11 +72,11 @@ class FastAPLoss(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         """Return one minus the mean of the average precisions, a scalar."""
         batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
-        positive, negative = list_masks(batch, mat.shape)
+        positive, negative = batch.masks()
         positives, negatives = self.histograms(mat, positive, negative)  # (B, Q + 1)
         up_to = positives.cumsum(dim=1)
         everyone = up_to + negatives.cumsum(dim=1)

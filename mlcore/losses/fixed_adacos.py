@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
-from mlcore.losses.proxy_loss import ProxyLoss
+from mlcore.losses.proxy_loss import ProxyLoss, ProxyOptions
 from mlcore.losses.registry import LOSSES
 
 
@@ -27,5 +27,5 @@ class FixedAdaCosLoss(ProxyLoss):
     miner's tuples become one weight per sample. What the other arguments do: losses/proxy_loss.py.
     """
 
-    def __init__(self, num_classes: int, embedding_size: int, **rest: Any) -> None:
+    def __init__(self, num_classes: int, embedding_size: int, **rest: Unpack[ProxyOptions]) -> None:
         super().__init__(num_classes, embedding_size, None, **rest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from mlcore.distances import Distance, LpDistance
 from mlcore.losses.inputs import check_pairs, outside_autocast
 from mlcore.losses.logsumexp import masked_logsumexp
 from mlcore.losses.registry import LOSSES
-from mlcore.reducers import MeanReducer, Reducer, row_items
+from mlcore.reducers import MeanReducer, Reduced, Reducer, row_items
 
 
 @LOSSES.add(
@@ -60,7 +60,7 @@ class GeneralizedLiftedStructureLoss(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         """Return the mean over the anchors, a scalar."""
         batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)

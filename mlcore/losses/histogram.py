@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from mlcore.declare import Knob
 from mlcore.distances import Distance
 from mlcore.losses.inputs import PairInputs, check_pairs, outside_autocast, require_cosine
 from mlcore.losses.registry import LOSSES
-from mlcore.reducers import MeanReducer, Reducer
+from mlcore.reducers import MeanReducer, Reduced, Reducer
 
 BINS = 100
 
@@ -71,7 +71,7 @@ class HistogramLoss(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         """Return the one value, a scalar."""
         batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)

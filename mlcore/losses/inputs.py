@@ -9,17 +9,24 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from mlcore.distances import CosineSimilarity, Distance, LpDistance
-from mlcore.tuples import Pairs, Triplets, as_tuples, label_masks, sample_weights, tuple_masks
+from mlcore.tuples import Pairs, Triplets, all_triplets, as_tuples, label_masks, sample_weights, tuple_masks
+
+Owner = TypeVar("Owner", bound=nn.Module)
+Rest = ParamSpec("Rest")
+Result = TypeVar("Result")
 
 
 class PairInputs(NamedTuple):
-    """Checked arguments of a loss. `ref_emb` and `ref_labels` are None when the batch is its own reference."""
+    """Checked arguments of a loss. `ref_emb` and `ref_labels` are None when the batch is its own reference.
+
+    `labels` and `ref_labels` may also be None where tuples are given; `needed_labels` is for code that runs without.
+    """
 
     embeddings: Tensor
     labels: Tensor | None
@@ -30,9 +37,35 @@ class PairInputs(NamedTuple):
     def masks(self) -> tuple[Tensor, Tensor]:
         """(B, N) masks of the positive and the negative pairs: the given ones (repeats count once), else all."""
         if self.indices_tuple is None:
-            return label_masks(self.labels, self.ref_labels)
-        reference = self.embeddings if self.ref_emb is None else self.ref_emb
-        return tuple_masks(self.indices_tuple, (len(self.embeddings), len(reference)))
+            return label_masks(self.needed_labels(), self.ref_labels)
+        return tuple_masks(self.indices_tuple, (len(self.embeddings), len(self.reference())))
+
+    def all_triplets(self) -> Triplets:
+        """Every triplet that the labels allow."""
+        return all_triplets(self.needed_labels(), self.ref_labels)
+
+    def reference(self) -> Tensor:
+        """(N, D) what the batch is compared with: itself, where no other was given."""
+        return self.embeddings if self.ref_emb is None else self.ref_emb
+
+    def needed_labels(self) -> Tensor:
+        """The labels, which the checks make sure of: without tuples, and in `check_labelled_pairs`."""
+        assert self.labels is not None
+        return self.labels
+
+    def needed_reference_labels(self) -> Tensor:
+        """(N,) labels of `reference()`, made sure of as `needed_labels` are."""
+        if self.ref_emb is None:
+            return self.needed_labels()
+        assert self.ref_labels is not None
+        return self.ref_labels
+
+
+class HasProxies(Protocol):
+    """A loss that compares embeddings with `proxies`, (C, D) or (C, K, D)."""
+
+    @property
+    def proxies(self) -> Tensor: ...
 
 
 class ProxyInputs(NamedTuple):
@@ -47,18 +80,20 @@ class ProxyInputs(NamedTuple):
     weights: Tensor | None
 
 
-def outside_autocast(method: Callable[..., Any]) -> Callable[..., Any]:
+def outside_autocast(
+    method: Callable[Concatenate[Owner, Tensor, Rest], Result],
+) -> Callable[Concatenate[Owner, Tensor, Rest], Result]:
     """Run a method of (self, embeddings, ...) outside autocast: 1 - 1e-7 is 1 in half precision."""
 
     @functools.wraps(method)
-    def run(self: Any, embeddings: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def run(self: Owner, embeddings: Tensor, *args: Rest.args, **kwargs: Rest.kwargs) -> Result:
         device = embeddings.device.type
         if not torch.is_autocast_enabled(device):
             return method(self, embeddings, *args, **kwargs)
         with torch.autocast(device, enabled=False):
             return method(self, embeddings, *args, **kwargs)
 
-    return run
+    return run  # type: ignore[return-value]  # no type can say that `embeddings` may be given by name too
 
 
 def check_pairs(
@@ -115,7 +150,7 @@ def check_labelled_pairs(
 
 
 def check_proxy_batch(
-    owner: nn.Module,
+    owner: HasProxies,
     embeddings: Tensor,
     labels: Tensor | None,
     indices_tuple: tuple[Tensor, ...] | None = None,
@@ -139,7 +174,7 @@ def check_proxy_batch(
         require_finite(who, batch)
         shares = check_shares(who, labels, batch, len(proxies))
         return ProxyInputs(batch, shares, proxies, miner_weights(indices_tuple, batch))
-    labels = check_labels(who, "labels", labels, batch, needed=True)
+    labels = needed_labels(who, "labels", labels, batch)
     require_finite(who, batch)
     lowest, highest = (end.item() for end in labels.aminmax())
     classes = len(proxies) if num_classes is None else num_classes
@@ -156,7 +191,7 @@ def miner_weights(indices_tuple: tuple[Tensor, ...] | None, batch: Tensor) -> Te
     return None if indices_tuple is None else sample_weights(indices_tuple, len(batch), batch)
 
 
-def match_proxies(owner: nn.Module, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+def match_proxies(owner: HasProxies, embeddings: Tensor) -> tuple[Tensor, Tensor]:
     """Embeddings and `owner.proxies` in one dtype, float32 at least. Raises: ValueError if their widths differ."""
     who = type(owner).__name__
     batch = check_embeddings(who, "embeddings", embeddings)
@@ -181,12 +216,12 @@ def check_embeddings(who: str, name: str, embeddings: Tensor) -> Tensor:
 
 
 def check_labels(who: str, name: str, labels: Tensor | None, batch: Tensor, needed: bool) -> Tensor | None:
+    return needed_labels(who, name, labels, batch) if needed or labels is not None else None
+
+
+def needed_labels(who: str, name: str, labels: Tensor | None, batch: Tensor) -> Tensor:
     if labels is None:
-        if needed:
-            raise ValueError(
-                f"{who}: {name} must be given; got None. Pass one class number per row, or an indices_tuple."
-            )
-        return None
+        raise ValueError(f"{who}: {name} must be given; got None. Pass one class number per row, or an indices_tuple.")
     if labels.ndim != 1 or len(labels) != len(batch):
         raise ValueError(
             f"{who}: {name} must be one class number per row, shape ({len(batch)},); got {tuple(labels.shape)}. "
@@ -226,7 +261,7 @@ def require_finite(who: str, *batches: Tensor) -> None:
             )
 
 
-def require_cosine(owner: nn.Module, distance: Distance | None) -> Distance:
+def require_cosine(owner: nn.Module, distance: Distance | None) -> CosineSimilarity:
     """The cosine similarity. Raises: ValueError for any other distance: an angular margin has no meaning there."""
     if distance is None:
         return CosineSimilarity()
@@ -242,8 +277,8 @@ def require_unit_euclidean(owner: nn.Module, distance: Distance | None) -> LpDis
     """The Euclidean distance of embeddings scaled to length 1. Raises: ValueError for any other."""
     if distance is None:
         return LpDistance()
-    plain = isinstance(distance, LpDistance) and distance.normalize_embeddings
-    if not plain or distance.p != 2 or distance.power != 1:
+    normalizing = isinstance(distance, LpDistance) and distance.normalize_embeddings
+    if not isinstance(distance, LpDistance) or not normalizing or distance.p != 2 or distance.power != 1:
         raise ValueError(
             f"{type(owner).__name__}: distance must be LpDistance() as it is by default; "
             f"got {type(distance).__name__} with other settings. Leave distance out."

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Unpack
 
 from mlcore.declare import Knob
-from mlcore.losses.proxy_loss import ProxyLoss
+from mlcore.losses.proxy_loss import ProxyLoss, ProxyOptions
 from mlcore.losses.registry import LOSSES
 
 
@@ -40,6 +40,6 @@ class InstanceLoss(ProxyLoss):
         gamma: Annotated[
             float, Knob("Sharpness of the softmax.", 1.0, 256.0, symbol=r"\gamma", log=True, title="Scale")
         ] = 64.0,
-        **rest: Any,
+        **rest: Unpack[ProxyOptions],
     ) -> None:
         super().__init__(num_classes, embedding_size, gamma, **rest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from torch import Tensor, nn
 
@@ -10,7 +10,7 @@ from mlcore.declare import Knob
 from mlcore.distances import CosineSimilarity, Distance
 from mlcore.losses.inputs import check_pairs, outside_autocast
 from mlcore.losses.registry import LOSSES
-from mlcore.reducers import Items, LossTerm, MeanReducer, Reducer, Sums
+from mlcore.reducers import Items, LossTerm, MeanReducer, Reduced, Reducer, Sums
 
 
 @LOSSES.add(
@@ -79,7 +79,7 @@ class IntraPairVarianceLoss(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         """Return the sum of the positive and the negative mean, a scalar."""
         batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)

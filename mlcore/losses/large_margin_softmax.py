@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 from torch import Tensor
 
 from mlcore.losses.margin_softmax import MarginSoftmaxLoss
-from mlcore.losses.proxy_loss import ProxyBatch, init_at_length_one
+from mlcore.losses.proxy_loss import ProxyBatch, ProxyOptions, init_at_length_one
 from mlcore.losses.registry import LOSSES
 from mlcore.losses.sphereface import (
     LambdaDecay,
@@ -48,6 +48,8 @@ class LargeMarginSoftmaxLoss(MarginSoftmaxLoss):
     depends_on_length = "the length of an embedding is the scale of its logits"
     tracks_batches = "lambda falls with every training step"
     blends = True
+    margin: int
+    steps: Tensor
 
     def __init__(
         self,
@@ -59,7 +61,7 @@ class LargeMarginSoftmaxLoss(MarginSoftmaxLoss):
         lambda_start: LambdaStart = 1000.0,
         lambda_end: LambdaEnd = 5.0,
         lambda_decay: LambdaDecay = 0.1,
-        **rest: Any,
+        **rest: Unpack[ProxyOptions],
     ) -> None:
         super().__init__(num_classes, embedding_size, margin, scale, **rest)
         self.count_steps()

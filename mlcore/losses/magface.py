@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Unpack
 
 from torch import Tensor
 
 from mlcore.declare import Knob
 from mlcore.losses.margin_softmax import MarginSoftmaxLoss, MarginWarmUp, add_angle
-from mlcore.losses.proxy_loss import ProxyBatch, Scale, TrainableScale
+from mlcore.losses.proxy_loss import ProxyBatch, ProxyOptions, Scale, TrainableScale
 from mlcore.losses.registry import LOSSES
 from mlcore.reducers import LossTerm
 
@@ -78,7 +78,7 @@ class MagFaceLoss(MarginSoftmaxLoss):
         trainable_scale: TrainableScale = False,
         margin_warm_up_steps: MarginWarmUp = 0,
         class_margins: Tensor | None = None,
-        **rest: Any,
+        **rest: Unpack[ProxyOptions],
     ) -> None:
         super().__init__(
             num_classes, embedding_size, 1.0, scale, trainable_scale, margin_warm_up_steps, class_margins, **rest

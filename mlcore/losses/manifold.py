@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlcore.declare import Knob
-from mlcore.distances import CosineSimilarity, Distance
+from mlcore.distances import Distance
 from mlcore.losses.inputs import check_proxy_batch, match_proxies, outside_autocast, require_cosine
 from mlcore.losses.logsumexp import log_one_plus_sum_exp
 from mlcore.losses.proxy_loss import require_sizes
 from mlcore.losses.registry import LOSSES
-from mlcore.reducers import Items, LossTerm, MeanReducer, Reducer
+from mlcore.reducers import Items, LossTerm, MeanReducer, Reduced, Reducer
 
 SPREAD = 0.5  # divides cosines before their exponential
 
@@ -57,6 +57,7 @@ class ManifoldLoss(nn.Module):
 
     fitting_distances = ("cosine",)
     separates_with = {"margin": 0.05}  # the usual margin is met, and training over, long before classes are apart
+    meta_classes: Tensor | None
 
     def __init__(
         self,
@@ -107,11 +108,11 @@ class ManifoldLoss(nn.Module):
         self.lambdaC = lambdaC
         self.alpha = alpha
         self.margin = margin
-        self.distance: CosineSimilarity = require_cosine(self, distance)
+        self.distance = require_cosine(self, distance)
         self.reducer = reducer or MeanReducer()
         self.proxies = nn.Parameter(torch.randn(self.K, embedding_size))
-        shared = num_classes is not None and num_classes > self.K
-        self.register_buffer("meta_classes", even_partition(num_classes, self.K, seed) if shared else None)
+        shared = None if num_classes is None or num_classes <= self.K else even_partition(num_classes, self.K, seed)
+        self.register_buffer("meta_classes", shared)
 
     @outside_autocast
     def forward(
@@ -121,7 +122,7 @@ class ManifoldLoss(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         """Return the sum of the two parts' means over the batch, a scalar."""
         known = self.K if self.num_classes is None else self.num_classes
         batch = check_proxy_batch(self, embeddings, labels, indices_tuple, ref_emb, num_classes=known)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +13,8 @@ from mlcore.distances import CosineSimilarity, Distance, LpDistance
 from mlcore.losses.inputs import PairInputs, check_pairs, outside_autocast
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine, angle_of_distance
-from mlcore.reducers import AvgNonZeroReducer, Items, LossTerm, Reducer, Sums
-from mlcore.tuples import Triplets, all_triplets, to_triplets
+from mlcore.reducers import AvgNonZeroReducer, Items, LossTerm, Reduced, Reducer, Sums
+from mlcore.tuples import Triplets, to_triplets
 
 
 @LOSSES.add(
@@ -94,7 +94,7 @@ class MarginLoss(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         """Return the sum over the triplets divided by the number of hinges above zero, a scalar."""
         batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
@@ -133,7 +133,7 @@ class MarginLoss(nn.Module):
     def listed(self, too_far: Tensor, too_close: Tensor, beta: Tensor, batch: PairInputs) -> dict[str, LossTerm]:
         """Triplet by triplet."""
         if batch.indices_tuple is None:
-            anchors, positives, negatives = all_triplets(batch.labels, batch.ref_labels)
+            anchors, positives, negatives = batch.all_triplets()
         else:
             anchors, positives, negatives = to_triplets(batch.indices_tuple)
         far, close = too_far[anchors, positives], too_close[anchors, negatives]

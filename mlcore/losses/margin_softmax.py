@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Protocol, Unpack
 
 import torch
 from torch import Tensor
 
+from mlcore.autograd import SavedTensors
 from mlcore.declare import Knob
 from mlcore.distances import at_length_one
-from mlcore.losses.proxy_loss import ProxyBatch, ProxyLoss, check_per_class, nearest_products
+from mlcore.losses.proxy_loss import LabelBatch, ProxyBatch, ProxyLoss, ProxyOptions, check_per_class, nearest_products
 
 DENSE_BELOW = 2  # classes per dimension, up to which the whole matrix costs less than rows of own proxies
 AngularMargin = Annotated[float, Knob("Angle added to the true class.", 0.0, 1.5, unit="rad", symbol="m")]
@@ -32,6 +33,7 @@ class MarginSoftmaxLoss(ProxyLoss):
     margin_in_radians = False  # margins per class go up to 1.5 rad, else to 1
     needs_every_cosine = False  # `negatives` or `cosines` are its own, which the fused step goes without
     blends = False  # the margin cannot be scaled by a share
+    class_margins: Tensor | None
 
     def __init__(
         self,
@@ -42,7 +44,7 @@ class MarginSoftmaxLoss(ProxyLoss):
         trainable_scale: bool = False,
         margin_warm_up_steps: int = 0,
         class_margins: Tensor | None = None,
-        **rest: Any,
+        **rest: Unpack[ProxyOptions],
     ) -> None:
         super().__init__(num_classes, embedding_size, scale, trainable_scale, **rest)
         self.margin = margin
@@ -83,7 +85,7 @@ class MarginSoftmaxLoss(ProxyLoss):
         logits = scale_cosines(self.with_margin(cosines, batch), *self.scales(batch.embeddings, proxies))
         return self.cross_entropy(logits, batch)
 
-    def fused_losses(self, batch: ProxyBatch, proxies: Tensor) -> Tensor:
+    def fused_losses(self, batch: LabelBatch, proxies: Tensor) -> Tensor:
         """As the whole matrix gives them, without a second one: for class numbers among many classes."""
         rows, columns, at = at_length_one(batch.embeddings), at_length_one(proxies), batch.labels
         row_scale, column_scale = self.scales(batch.embeddings, proxies)
@@ -123,13 +125,13 @@ class CrossEntropyWithTarget(torch.autograd.Function):
     """Cross-entropy of logits that hold `target` at the labels already; their gradient there goes to `target`."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor, labels: Tensor) -> Tensor:
+    def forward(ctx: SavedTensors, logits: Tensor, target: Tensor, labels: Tensor) -> Tensor:
         log_shares = logits.log_softmax(dim=1)
         ctx.save_for_backward(log_shares, labels)
         return -log_shares.gather(1, labels[:, None]).squeeze(1)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: SavedTensors, upstream: Tensor) -> tuple[Tensor, Tensor, None]:
         if torch.is_grad_enabled():
             raise RuntimeError(
                 "The fused softmax over margins has no second derivative. Set needs_every_cosine = True on the loss: "
@@ -152,13 +154,22 @@ def cross_entropy_with_target(logits: Tensor, target: Tensor, labels: Tensor) ->
     return CrossEntropyWithTarget.apply(logits, target, labels)
 
 
-def column_margins(loss: Any, batch: ProxyBatch) -> Tensor:
+class GrowingMargin(Protocol):
+    """A loss whose margin is a number, or one for each class, and may grow with the training steps."""
+
+    margin: float
+    class_margins: Tensor | None
+    margin_warm_up_steps: int
+    steps: Tensor | None
+
+
+def column_margins(loss: GrowingMargin, batch: ProxyBatch) -> Tensor:
     """The margin of each column (S,), or one for all, as far as it has grown by now."""
     if loss.class_margins is None:
         margin = batch.embeddings.new_tensor(loss.margin)
     else:
         margin = batch.own_columns(loss.class_margins)
-    if loss.margin_warm_up_steps > 0:
+    if loss.steps is not None and loss.margin_warm_up_steps > 0:
         margin = margin * (loss.steps / loss.margin_warm_up_steps).clamp(max=1.0).to(margin)
     return margin
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from mlcore.losses.inputs import check_pairs, outside_autocast
 from mlcore.losses.logsumexp import log_one_plus_sum_exp
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine, angle_of_cosine
-from mlcore.reducers import MeanReducer, Reducer, row_items
+from mlcore.reducers import MeanReducer, Reduced, Reducer, row_items
 
 
 @LOSSES.add(
@@ -81,7 +81,7 @@ class MultiSimilarityLoss(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         """Return the mean loss over the anchors, a scalar."""
         batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)

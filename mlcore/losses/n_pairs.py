@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from mlcore.declare import Knob
 from mlcore.distances import Distance, DotProductSimilarity
 from mlcore.losses.inputs import PairInputs, check_labelled_pairs, outside_autocast
 from mlcore.losses.registry import LOSSES
-from mlcore.reducers import Items, LossTerm, MeanReducer, Reducer
+from mlcore.reducers import Items, LossTerm, MeanReducer, Reduced, Reducer
 from mlcore.tuples import to_pairs
 
 NEGLIGIBLE = 70.0  # logits so far below the largest: their slopes would be denormal, and slow
@@ -73,7 +73,7 @@ class NPairsLoss(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         """Return the mean over the pairs, a scalar."""
         batch = check_labelled_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         places, anchors, positives = pair_rows(batch)
@@ -99,13 +99,12 @@ def pair_rows(batch: PairInputs) -> tuple[Tensor, Tensor, Tensor]:
         anchors, positives = same.nonzero(as_tuple=True)
     else:
         anchors, positives = to_pairs(batch.indices_tuple)[:2]
-    classes, of_class = batch.labels[anchors].unique(return_inverse=True)
+    classes, of_class = batch.needed_labels()[anchors].unique(return_inverse=True)
     places = torch.arange(len(anchors), device=anchors.device)
     first = places.new_full((len(classes),), len(anchors)).scatter_reduce_(0, of_class, places, "amin")
     if len(first) < 2:
         first = first[:0]
-    reference = batch.embeddings if batch.ref_emb is None else batch.ref_emb
-    return anchors[first], batch.embeddings[anchors[first]], reference[positives[first]]
+    return anchors[first], batch.embeddings[anchors[first]], batch.reference()[positives[first]]
 
 
 def n_pairs_losses(distance: Distance, anchors: Tensor, positives: Tensor) -> Tensor:

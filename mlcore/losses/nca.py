@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,8 @@ from mlcore.distances import Distance, LpDistance
 from mlcore.losses.inputs import check_pairs, outside_autocast
 from mlcore.losses.logsumexp import grouped_logsumexp
 from mlcore.losses.registry import LOSSES
-from mlcore.reducers import Items, MeanReducer, Reducer
-from mlcore.tuples import label_masks, sample_weights
+from mlcore.reducers import Items, MeanReducer, Reduced, Reducer
+from mlcore.tuples import sample_weights
 
 
 @LOSSES.add(
@@ -63,12 +63,12 @@ class NCALoss(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         """Return the mean over the anchors that have a positive, a scalar."""
         batch = check_pairs(self, embeddings, labels, None, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
         nearness = mat * (self.softmax_scale if self.distance.is_inverted else -self.softmax_scale)
-        positive, _ = label_masks(batch.labels, batch.ref_labels)
+        positive, _ = batch.masks()
         if batch.ref_emb is None:
             nearness.fill_diagonal_(-torch.inf)
         anchors, positives = positive.nonzero(as_tuple=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Unpack
 
 from mlcore.declare import Knob
-from mlcore.losses.proxy_loss import ProxyLoss, Scale, TrainableScale, auto_scale
+from mlcore.losses.proxy_loss import ProxyLoss, ProxyOptions, Scale, TrainableScale, auto_scale
 from mlcore.losses.registry import LOSSES
 
 
@@ -43,7 +43,7 @@ class NormalizedLinearLoss(ProxyLoss):
         times_root_of_size: Annotated[
             bool, Knob("Multiply the scale by the square root of the embedding size.")
         ] = False,
-        **rest: Any,
+        **rest: Unpack[ProxyOptions],
     ) -> None:
         start = auto_scale(num_classes) if scale is None else scale
         start = start * math.sqrt(embedding_size) if times_root_of_size else start

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Unpack
 
 from torch import Tensor
 
 from mlcore.declare import Knob
 from mlcore.distances import Distance, DotProductSimilarity, at_length_one
-from mlcore.losses.proxy_loss import AUTO, ProxyLoss, TrainableScale, nearest_products
+from mlcore.losses.proxy_loss import AUTO, ProxyLoss, ProxyOptions, TrainableScale, nearest_products
 from mlcore.losses.registry import LOSSES
 
 
@@ -52,7 +52,7 @@ class NormalizedSoftmaxLoss(ProxyLoss):
             ),
         ] = 0.05,
         trainable_scale: TrainableScale = False,
-        **rest: Any,
+        **rest: Unpack[ProxyOptions],
     ) -> None:
         scale = None if temperature is None else 1.0 / temperature
         super().__init__(num_classes, embedding_size, scale, trainable_scale, **rest)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 from torch import Tensor
 
 from mlcore.distances import at_length_one
-from mlcore.losses.proxy_loss import ProxyBatch, ProxyLoss, nearest_products
+from mlcore.losses.proxy_loss import ProxyBatch, ProxyLoss, ProxyOptions, nearest_products
 from mlcore.losses.registry import LOSSES
 
 
@@ -42,7 +42,7 @@ class P2SGradLoss(ProxyLoss):
 
     sets_itself = ("focal_gamma", "distance")
 
-    def __init__(self, embedding_size: int, num_classes: int, **rest: Any) -> None:
+    def __init__(self, embedding_size: int, num_classes: int, **rest: Unpack[ProxyOptions]) -> None:
         super().__init__(num_classes, embedding_size, 1.0, **rest)
 
     def losses(self, batch: ProxyBatch, proxies: Tensor) -> Tensor:

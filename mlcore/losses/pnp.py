@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,8 @@ from mlcore.declare import Knob
 from mlcore.distances import Distance
 from mlcore.losses.inputs import check_pairs, outside_autocast, require_cosine
 from mlcore.losses.registry import LOSSES
-from mlcore.losses.soft_ranks import anchor_items, list_masks, mean_by_anchor, soft_ranks, to_similarity
-from mlcore.reducers import MeanReducer, Reducer
+from mlcore.losses.soft_ranks import anchor_items, mean_by_anchor, soft_ranks, to_similarity
+from mlcore.reducers import MeanReducer, Reduced, Reducer
 
 
 @LOSSES.add(
@@ -84,11 +84,11 @@ class PNPLoss(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         """Return the mean penalty over the anchors that have a positive, a scalar."""
         batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = to_similarity(self.distance, batch)
-        positive, negative = list_masks(batch, mat.shape)
+        positive, negative = batch.masks()
         anchors, _, negatives_before = soft_ranks(mat, positive, negative, self.anneal)
         how_many = positive.sum(dim=1)
         losses = mean_by_anchor(self.penalty(negatives_before), anchors, how_many)  # (B,)

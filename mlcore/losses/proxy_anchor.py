@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from mlcore.declare import Knob
 from mlcore.distances import DISTANCES, CosineSimilarity, Distance
 from mlcore.losses.logsumexp import log_one_plus_sum_exp
 from mlcore.losses.margin_softmax import MarginWarmUp, column_margins
-from mlcore.losses.proxy_loss import ProxyBatch, ProxyLoss, check_per_class, nearest_of_class
+from mlcore.losses.proxy_loss import ProxyBatch, ProxyLoss, ProxyOptions, check_per_class, nearest_of_class
 from mlcore.losses.registry import LOSSES
 from mlcore.losses.soft_ranks import anchor_items
 from mlcore.margins import MarginLine, angle_of_cosine
@@ -51,6 +51,7 @@ class ProxyAnchorLoss(ProxyLoss):
 
     fitting_distances = tuple(DISTANCES)
     sets_itself = ("label_smoothing", "focal_gamma")
+    class_margins: Tensor | None
 
     def __init__(
         self,
@@ -80,7 +81,7 @@ class ProxyAnchorLoss(ProxyLoss):
         ] = 32.0,
         margin_warm_up_steps: MarginWarmUp = 0,
         class_margins: Tensor | None = None,
-        **rest: Any,
+        **rest: Unpack[ProxyOptions],
     ) -> None:
         super().__init__(num_classes, embedding_size, alpha, **rest)
         self.margin = margin

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, Protocol, TypedDict, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from mlcore.declare import Knob
 from mlcore.distances import Distance, at_length_one
 from mlcore.losses.inputs import check_proxy_batch, match_proxies, outside_autocast, require_cosine
-from mlcore.reducers import Items, LossTerm, MeanReducer, Reducer, row_items
+from mlcore.reducers import Items, LossTerm, MeanReducer, Reduced, Reducer, row_items
 
 AUTO = "from the number of classes"
 Scale = Annotated[
@@ -39,34 +40,87 @@ SampleRate = Annotated[
 ]
 
 
-class ProxyBatch(NamedTuple):
+@dataclass(frozen=True)
+class ClassColumns:
     """A checked batch as a proxy loss sees it. Classes are columns: all of them, or those drawn for this step.
 
-    embeddings (B, D) not normalised; labels (B,) columns, or None where shares (B, S) tell each column's part of the
-    target; classes (S,) the class of each column, or None when all are there; weights (B,) a miner's, or None.
+    embeddings (B, D) not normalised; classes (S,) the class of each column, or None when all are there; weights (B,) a
+    miner's, or None.
     """
 
     embeddings: Tensor
-    labels: Tensor | None
-    shares: Tensor | None
     classes: Tensor | None
     weights: Tensor | None
 
-    def weighted_rows(self, losses: Tensor) -> Items:
-        """A loss (B,) for each row, times the row's weight, with the class of each row that has one."""
-        labels = self.labels if self.labels is None or self.classes is None else self.classes[self.labels]
-        return row_items(losses if self.weights is None else losses * self.weights, labels)
+    def weighted(self, losses: Tensor) -> Tensor:
+        """Losses (B,) times the rows' weights."""
+        return losses if self.weights is None else losses * self.weights
 
     def own_columns(self, values: Tensor) -> Tensor:
         """Of a value per class (C,), those of the columns (S,), in the embeddings' dtype."""
         values = values.to(self.embeddings)
         return values if self.classes is None else values[self.classes]
 
+
+@dataclass(frozen=True)
+class LabelBatch(ClassColumns):
+    """A batch in which each row is of one class: labels (B,) columns."""
+
+    labels: Tensor
+    shares: None = None
+
+    def weighted_rows(self, losses: Tensor) -> Items:
+        """A loss (B,) for each row, times the row's weight, with the class of each row."""
+        return row_items(self.weighted(losses), self.labels if self.classes is None else self.classes[self.labels])
+
     def column_shares(self, like: Tensor) -> Tensor:
-        """(B, S) each column's part of the target: 1 and 0 where labels are class numbers."""
-        if self.shares is not None:
-            return self.shares
+        """(B, S) each column's part of the target: 1 and 0."""
         return torch.zeros_like(like).scatter_(1, self.labels[:, None], 1.0)
+
+
+@dataclass(frozen=True)
+class ShareBatch(ClassColumns):
+    """A batch with soft labels: shares (B, S) tell each column's part of the target."""
+
+    shares: Tensor
+    labels: None = None
+
+    def weighted_rows(self, losses: Tensor) -> Items:
+        """A loss (B,) for each row, times the row's weight."""
+        return row_items(self.weighted(losses), None)
+
+    def column_shares(self, like: Tensor) -> Tensor:
+        """(B, S) each column's part of the target."""
+        return self.shares
+
+
+ProxyBatch = LabelBatch | ShareBatch
+
+
+@runtime_checkable
+class ScoresClasses(Protocol):
+    """A loss that can tell the class of a new embedding: (B, D) to (B, C), large for likely classes."""
+
+    def get_logits(self, embeddings: Tensor) -> Tensor: ...
+
+
+class ProxyOptionsButSubCenters(TypedDict, total=False):
+    """`ProxyOptions`, for losses that name their sub-centres themselves."""
+
+    label_smoothing: float
+    focal_gamma: float
+    sample_rate: float
+    class_weights: Tensor | None
+    seed: int
+    weight_init_func: Callable[[Tensor], object] | None
+    distance: Distance | None
+    reducer: Reducer | None
+
+
+class ProxyOptions(ProxyOptionsButSubCenters, total=False):
+    """What every `ProxyLoss` takes by name, and hands on as it is."""
+
+    sub_centers: int
 
 
 class ProxyLoss(nn.Module):
@@ -82,6 +136,9 @@ class ProxyLoss(nn.Module):
 
     fitting_distances: tuple[str, ...] = ("cosine",)
     takes_shares = True  # soft labels (B, C), as mixup and cutmix make them
+    scale: Tensor | float
+    class_weights: Tensor | None
+    steps: Tensor | None
 
     def __init__(
         self,
@@ -96,7 +153,7 @@ class ProxyLoss(nn.Module):
         sample_rate: SampleRate = 1.0,
         class_weights: Tensor | None = None,
         seed: int = 0,
-        weight_init_func: Callable[[Tensor], Any] | None = None,
+        weight_init_func: Callable[[Tensor], object] | None = None,
         distance: Distance | None = None,
         reducer: Reducer | None = None,
     ) -> None:
@@ -128,7 +185,7 @@ class ProxyLoss(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         """Return the mean loss over the batch, a scalar."""
         embeddings, labels, proxies, weights = check_proxy_batch(
             self, embeddings, labels, indices_tuple, ref_emb, soft=True
@@ -177,7 +234,7 @@ class ProxyLoss(nn.Module):
             shares = shares * batch.own_columns(self.class_weights)
         return (terms * shares).sum(dim=1)
 
-    def weigh(self, losses: Tensor, batch: ProxyBatch) -> Tensor:
+    def weigh(self, losses: Tensor, batch: LabelBatch) -> Tensor:
         """Losses -log p (B,) of class numbers, times their focal weight and that of their class."""
         if self.focal_gamma > 0:
             losses = focal_weight(losses, self.focal_gamma) * losses
@@ -187,15 +244,15 @@ class ProxyLoss(nn.Module):
         """The batch with its columns: under `sample_rate` the classes in it and a random share of the others."""
         soft = labels.ndim == 2
         if self.sample_rate >= 1 or not self.training:
-            return ProxyBatch(embeddings, None if soft else labels, labels if soft else None, None, weights)
+            return (ShareBatch if soft else LabelBatch)(embeddings, None, weights, labels)
         present = (labels > 0).any(dim=0).nonzero().squeeze(1) if soft else labels.unique()
         share = math.ceil(self.sample_rate * (self.num_classes - len(present)))
         order = torch.rand(self.num_classes, generator=self.step_generator()).to(embeddings.device)
         order[present] = 2.0
         classes = order.topk(len(present) + share, sorted=False).indices.sort().values
         if soft:
-            return ProxyBatch(embeddings, None, labels[:, classes], classes, weights)
-        return ProxyBatch(embeddings, torch.searchsorted(classes, labels), None, classes, weights)
+            return ShareBatch(embeddings, classes, weights, labels[:, classes])
+        return LabelBatch(embeddings, classes, weights, torch.searchsorted(classes, labels))
 
     def count_steps(self) -> None:
         """Count the training steps from now on, in the state."""
@@ -203,6 +260,7 @@ class ProxyLoss(nn.Module):
 
     def step_generator(self) -> torch.Generator:
         """The random source of this step: it depends on the seed and on the count of training steps alone."""
+        assert self.steps is not None
         return torch.Generator().manual_seed(self.seed * 1_000_003 + int(self.steps))
 
 

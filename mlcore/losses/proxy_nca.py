@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Unpack
 
 import torch
 from torch import Tensor
 
 from mlcore.declare import Knob
 from mlcore.distances import DISTANCES, Distance, LpDistance
-from mlcore.losses.proxy_loss import ProxyBatch, ProxyLoss, nearest_of_class
+from mlcore.losses.proxy_loss import ProxyBatch, ProxyLoss, ProxyOptions, nearest_of_class
 from mlcore.losses.registry import LOSSES
 
 
@@ -52,7 +52,7 @@ class ProxyNCALoss(ProxyLoss):
         exclude_positive: Annotated[
             bool, Knob("Leave the true class out of the sum below the line, as in the paper.")
         ] = False,
-        **rest: Any,
+        **rest: Unpack[ProxyOptions],
     ) -> None:
         super().__init__(num_classes, embedding_size, softmax_scale, **rest)
         self.exclude_positive = exclude_positive

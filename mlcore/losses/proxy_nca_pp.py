@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Unpack
 
 from torch import Tensor, nn
 
 from mlcore.declare import Knob
-from mlcore.losses.proxy_loss import ProxyLoss
+from mlcore.losses.proxy_loss import ProxyLoss, ProxyOptions
 from mlcore.losses.registry import LOSSES
 
 
@@ -41,7 +41,7 @@ class ProxyNCAPlusPlusLoss(ProxyLoss):
             float,
             Knob("Divides the squared distances: small insists on a clear winner.", 0.01, 2.0, symbol="T", log=True),
         ] = 1.0 / 9.0,
-        **rest: Any,
+        **rest: Unpack[ProxyOptions],
     ) -> None:
         super().__init__(num_classes, embedding_size, 2.0 / temperature, **rest)
         self.temperature = temperature

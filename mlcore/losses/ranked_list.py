@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +12,8 @@ from mlcore.declare import Knob
 from mlcore.distances import Distance, LpDistance
 from mlcore.losses.inputs import check_pairs, outside_autocast
 from mlcore.losses.registry import LOSSES
-from mlcore.losses.soft_ranks import list_masks
 from mlcore.margins import MarginLine, angle_of_distance
-from mlcore.reducers import MeanReducer, Reducer, row_items
+from mlcore.reducers import MeanReducer, Reduced, Reducer, row_items
 
 
 @LOSSES.add(
@@ -113,11 +112,11 @@ class RankedListLoss(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         """Return the mean loss over the anchors, a scalar."""
         batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)
-        positive, negative = list_masks(batch, mat.shape)
+        positive, negative = batch.masks()
         pos_losses = weighted_mean(mat - (self.alpha - self.margin), positive, self.Tp)  # (B,)
         neg_losses = weighted_mean(self.alpha - mat, negative, self.Tn)
         losses = (1.0 - self.imbalance) * pos_losses + self.imbalance * neg_losses

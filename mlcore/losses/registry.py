@@ -14,13 +14,13 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Unpack
 
-from torch import nn
+from torch import Tensor, nn
 
-from mlcore.declare import PartSpec, Registry
+from mlcore.declare import PartFacts, PartSpec, Registry, with_signature, wrap_constructor
 from mlcore.distances import DISTANCES
-from mlcore.reducers import REDUCERS
+from mlcore.reducers import REDUCERS, Reduced
 from mlcore.regularizers import REGULARIZERS
 from mlcore.traits import LossTrait, ReducerTrait, RegularizerTrait
 
@@ -34,17 +34,19 @@ class LossRegistry(Registry):
     `renamed` maps what another library calls an argument to what it is called here: both names are taken.
     """
 
-    def add(self, key: str, *, renamed: Mapping[str, str] | None = None, **facts: Any) -> Callable[[type], type]:
+    def add(
+        self, key: str, *, renamed: Mapping[str, str] | None = None, **facts: Unpack[PartFacts]
+    ) -> Callable[[type], type]:
         declare_plain = super().add(key, **facts)
 
         def declare(cls: type) -> type:
             cls = declare_plain(cls)
-            cls.__init__ = with_regularizers(cls.__init__)
+            wrap_constructor(cls, with_regularizers)
             spec = self._specs[key]
             traits = (*spec.traits, LossTrait.CLASS_SHARES) if getattr(cls, "takes_shares", False) else spec.traits
             self._specs[key] = dataclasses.replace(spec, takes=read_takes(spec, cls), traits=traits)
             if renamed:
-                cls.__init__ = with_other_names(cls.__init__, renamed)
+                wrap_constructor(cls, lambda init: with_other_names(init, renamed))
             return cls
 
         return declare
@@ -58,7 +60,7 @@ def read_takes(spec: PartSpec, cls: type) -> dict[str, tuple[str, ...]]:
 
     Raises: ValueError for a distance that is not declared.
     """
-    arguments = inspect.signature(cls.__init__).parameters
+    arguments = inspect.signature(cls).parameters
     takes = {}
     if "distance" in arguments:
         takes["distance"] = tuple(DISTANCES[key].key for key in getattr(cls, "fitting_distances", DISTANCES))
@@ -83,7 +85,7 @@ def with_other_names(init: Callable[..., None], renamed: Mapping[str, str]) -> C
     """A constructor that takes some arguments under a second name too. Raises: TypeError where both are given."""
 
     @functools.wraps(init)
-    def build(self: nn.Module, *args: Any, **kwargs: Any) -> None:
+    def build(self: nn.Module, *args: object, **kwargs: object) -> None:
         for other, name in renamed.items():
             if other in kwargs:
                 if name in kwargs:
@@ -91,8 +93,7 @@ def with_other_names(init: Callable[..., None], renamed: Mapping[str, str]) -> C
                 kwargs[name] = kwargs.pop(other)
         init(self, *args, **kwargs)
 
-    build.__signature__ = inspect.signature(init)
-    return build
+    return with_signature(build, inspect.signature(init))
 
 
 def with_regularizers(init: Callable[..., None]) -> Callable[..., None]:
@@ -109,13 +110,11 @@ def with_regularizers(init: Callable[..., None]) -> Callable[..., None]:
     own = inspect.signature(init)
     extra = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in REGULARIZED]
     extra += [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=1.0) for name in REG_WEIGHTS]
-    build.__signature__ = own.replace(
-        parameters=[*own.parameters.values(), *(added for added in extra if added.name not in own.parameters)]
-    )
-    return build
+    added = [argument for argument in extra if argument.name not in own.parameters]
+    return with_signature(build, own.replace(parameters=[*own.parameters.values(), *added]))
 
 
-def attach_regularizers(loss: nn.Module, found: dict[str, Any], weights: dict[str, float]) -> None:
+def attach_regularizers(loss: nn.Module, found: dict[str, object], weights: dict[str, float]) -> None:
     """Keep the regularizers with the loss and add them to whatever it returns.
 
     Raises: ValueError for something that is no regularizer, a weight below 0, or proxies asked of a loss without any.
@@ -137,15 +136,15 @@ def attach_regularizers(loss: nn.Module, found: dict[str, Any], weights: dict[st
     loss.register_forward_hook(add_regularizers, with_kwargs=True)
 
 
-def add_regularizers(loss: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+def add_regularizers(loss: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Reduced) -> Reduced:
     """What a loss returns, with its regularizers."""
-    terms = {}
-    if loss.embedding_regularizer is not None:
+    terms: dict[str, Tensor] = {}
+    if isinstance(loss.embedding_regularizer, nn.Module):
         embeddings = args[0] if args else kwargs["embeddings"]
         terms["embedding_reg_loss"] = loss.embedding_reg_weight * loss.embedding_regularizer(embeddings)
-    if loss.weight_regularizer is not None:
+    if isinstance(loss.weight_regularizer, nn.Module):
         terms["weight_reg_loss"] = loss.weight_reg_weight * loss.weight_regularizer(loss.proxies)
-    return output | terms if isinstance(output, dict) else output + sum(terms.values())
+    return {**output, **terms} if isinstance(output, dict) else output + sum(terms.values())
 
 
 LOSSES = LossRegistry("loss", traits=LossTrait)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlcore.declare import Knob
-from mlcore.distances import CosineSimilarity, Distance
+from mlcore.distances import Distance
 from mlcore.losses.inputs import outside_autocast, require_cosine
 from mlcore.losses.registry import LOSSES
-from mlcore.losses.soft_ranks import list_masks, to_similarity
+from mlcore.losses.soft_ranks import to_similarity
 from mlcore.losses.two_view_inputs import check_views
-from mlcore.reducers import MeanReducer, Reducer, row_items
+from mlcore.reducers import MeanReducer, Reduced, Reducer, row_items
 
 
 @LOSSES.add(
@@ -60,7 +60,7 @@ class SigLipLoss(nn.Module):
         super().__init__()
         self.scale = scale
         self.bias = bias
-        self.distance: CosineSimilarity = require_cosine(self, distance)
+        self.distance = require_cosine(self, distance)
         self.reducer = reducer or MeanReducer()
         self.logit_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.logit_bias = nn.Parameter(torch.tensor(float(bias)))
@@ -73,11 +73,11 @@ class SigLipLoss(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         """Return the mean over the rows of the sum over their pairs, a scalar."""
         batch = check_views(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         cosines = to_similarity(self.distance, batch)  # (B, N)
-        positive, negative = list_masks(batch, cosines.shape)
+        positive, negative = batch.masks()
         logits = self.logit_scale.exp().to(cosines.dtype) * cosines + self.logit_bias.to(cosines.dtype)
         losses = F.softplus(torch.where(positive, -logits, logits)).masked_fill(~(positive | negative), 0.0)
         return self.reducer({"loss": row_items(losses.sum(dim=1), batch.labels)}, batch.embeddings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from torch import Tensor, nn
 
@@ -10,8 +10,8 @@ from mlcore.declare import Knob
 from mlcore.distances import Distance
 from mlcore.losses.inputs import check_pairs, outside_autocast, require_cosine
 from mlcore.losses.registry import LOSSES
-from mlcore.losses.soft_ranks import anchor_items, list_masks, mean_by_anchor, soft_ranks, to_similarity
-from mlcore.reducers import MeanReducer, Reducer
+from mlcore.losses.soft_ranks import anchor_items, mean_by_anchor, soft_ranks, to_similarity
+from mlcore.reducers import MeanReducer, Reduced, Reducer
 
 
 @LOSSES.add(
@@ -67,11 +67,11 @@ class SmoothAPLoss(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         """Return one minus the mean of the average precisions, a scalar."""
         batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = to_similarity(self.distance, batch)
-        positive, negative = list_masks(batch, mat.shape)
+        positive, negative = batch.masks()
         anchors, positives_before, negatives_before = soft_ranks(mat, positive, negative, self.temperature)
         rank_among_positives = 1.0 + positives_before
         how_many = positive.sum(dim=1)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 from mlcore.distances import Distance, SNRDistance
-from mlcore.losses.contrastive import ContrastiveLoss
+from mlcore.losses.contrastive import ContrastiveLoss, ContrastiveOptions
 from mlcore.losses.registry import LOSSES
 
 
@@ -38,7 +38,7 @@ class SignalToNoiseRatioContrastiveLoss(ContrastiveLoss):
 
     fitting_distances = ("snr",)
 
-    def __init__(self, *, distance: Distance | None = None, **rest: Any) -> None:
+    def __init__(self, *, distance: Distance | None = None, **rest: Unpack[ContrastiveOptions]) -> None:
         if distance is not None and not isinstance(distance, SNRDistance):
             raise ValueError(
                 "SignalToNoiseRatioContrastiveLoss: distance must be SNRDistance(); "

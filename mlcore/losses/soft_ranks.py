@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mlcore.autograd import SavedTensors
+from mlcore.distances import Distance
 from mlcore.losses.inputs import PairInputs
 from mlcore.reducers import Items
-from mlcore.tuples import label_masks, tuple_masks
 
 BLOCK = 2**18  # entries of a block: a few of them stay in a processor's cache
 
 
-def list_masks(batch: PairInputs, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """(B, N) masks of positives and negatives: all that the labels allow, or those in a miner's tuples."""
-    if batch.indices_tuple is None:
-        return label_masks(batch.labels, batch.ref_labels)
-    return tuple_masks(batch.indices_tuple, shape)
-
-
-def to_similarity(distance: nn.Module, batch: PairInputs) -> Tensor:
+def to_similarity(distance: Distance, batch: PairInputs) -> Tensor:
     """(B, N): the similarities, or the distances turned round. Large always means alike."""
     mat = distance(batch.embeddings, batch.ref_emb)
     return mat if distance.is_inverted else -mat
@@ -53,12 +47,16 @@ def anchor_items(losses: Tensor, listed: Tensor, labels: Tensor | None) -> Items
     return Items(losses[listed], listed.nonzero()[:, 0], labels)
 
 
+class RanksContext(SavedTensors, Protocol):
+    temperature: float
+
+
 class RanksBefore(torch.autograd.Function):
     """(M, 2): the sums of sigmoids over the anchor's other positives, and over its negatives."""
 
     @staticmethod
     def forward(
-        ctx: Any,
+        ctx: RanksContext,
         mat: Tensor,
         anchors: Tensor,
         positives: Tensor,
@@ -77,7 +75,7 @@ class RanksBefore(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: RanksContext, upstream: Tensor) -> tuple[Tensor | None, ...]:
         mat, anchors, positives, positive, negative = ctx.saved_tensors
         slopes = torch.zeros_like(mat)
         rows = zip(

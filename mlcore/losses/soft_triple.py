@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Unpack
 
 import torch
 from torch import Tensor, nn
 
+from mlcore.autograd import SavedTensors
 from mlcore.declare import Knob
 from mlcore.distances import at_length_one
 from mlcore.losses.margin_softmax import MarginSoftmaxLoss
-from mlcore.losses.proxy_loss import ProxyBatch
+from mlcore.losses.proxy_loss import ProxyBatch, ProxyOptionsButSubCenters
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
 from mlcore.reducers import LossTerm
@@ -79,7 +80,7 @@ class SoftTripleLoss(MarginSoftmaxLoss):
                 "How much a class's proxies are drawn together.", 0.0, 10.0, symbol=r"\tau", title="Pull among proxies"
             ),
         ] = 0.0,
-        **rest: Any,
+        **rest: Unpack[ProxyOptionsButSubCenters],
     ) -> None:
         super().__init__(num_classes, embedding_size, margin, la, sub_centers=centers_per_class, **rest)
         self.gamma = gamma
@@ -119,7 +120,7 @@ class SoftAssignment(torch.autograd.Function):
     """(B, K, S) to (B, S): the mean over K, weighted by the softmax over K."""
 
     @staticmethod
-    def forward(ctx: Any, products: Tensor) -> Tensor:
+    def forward(ctx: SavedTensors, products: Tensor) -> Tensor:
         means = products.new_empty(products.shape[0], products.shape[2])
         for at in row_blocks(products):
             block = products[at]
@@ -128,7 +129,7 @@ class SoftAssignment(torch.autograd.Function):
         return means
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> Tensor:
+    def backward(ctx: SavedTensors, upstream: Tensor) -> Tensor:
         if torch.is_grad_enabled():
             raise RuntimeError("SoftTripleLoss has no second derivative. Take the gradient without create_graph.")
         products, means = ctx.saved_tensors

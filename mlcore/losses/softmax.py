@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from mlcore.losses.proxy_loss import ProxyBatch, ProxyLoss, init_at_length_one, nearest_products
+from mlcore.losses.proxy_loss import ProxyBatch, ProxyLoss, ProxyOptions, init_at_length_one, nearest_products
 from mlcore.losses.registry import LOSSES
 
 
@@ -31,7 +31,7 @@ class SoftmaxLoss(ProxyLoss):
 
     depends_on_length = "a linear classifier is surer of longer embeddings"
 
-    def __init__(self, num_classes: int, embedding_size: int, **rest: Any) -> None:
+    def __init__(self, num_classes: int, embedding_size: int, **rest: Unpack[ProxyOptions]) -> None:
         super().__init__(num_classes, embedding_size, 1.0, **rest)
         self.bias = nn.Parameter(torch.zeros(num_classes))
 

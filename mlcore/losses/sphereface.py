@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Unpack
 
 import torch
 from torch import Tensor
 
 from mlcore.declare import Knob
 from mlcore.losses.margin_softmax import MarginSoftmaxLoss
-from mlcore.losses.proxy_loss import ProxyBatch
+from mlcore.losses.proxy_loss import ProxyBatch, ProxyOptions
 from mlcore.losses.registry import LOSSES
 
 Multiple = Annotated[int, Knob("How many times the angle to the own proxy counts.", 1, 8, symbol="m")]
@@ -51,6 +51,8 @@ class SphereFaceLoss(MarginSoftmaxLoss):
     depends_on_length = "the length of an embedding is the scale of its logits"
     tracks_batches = "lambda falls with every training step"
     blends = True
+    margin: int
+    steps: Tensor
 
     def __init__(
         self,
@@ -62,7 +64,7 @@ class SphereFaceLoss(MarginSoftmaxLoss):
         lambda_start: LambdaStart = 1000.0,
         lambda_end: LambdaEnd = 5.0,
         lambda_decay: LambdaDecay = 0.1,
-        **rest: Any,
+        **rest: Unpack[ProxyOptions],
     ) -> None:
         super().__init__(num_classes, embedding_size, margin, scale, **rest)
         self.count_steps()

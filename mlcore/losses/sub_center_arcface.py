@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from torch import Tensor
 from mlcore.declare import Knob
 from mlcore.losses.inputs import check_proxy_batch, outside_autocast
 from mlcore.losses.margin_softmax import AngularMargin, MarginSoftmaxLoss, MarginWarmUp, add_angle
-from mlcore.losses.proxy_loss import ProxyBatch, Scale, TrainableScale
+from mlcore.losses.proxy_loss import ProxyBatch, ProxyOptionsButSubCenters, Scale, TrainableScale
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
 
@@ -54,7 +54,7 @@ class SubCenterArcFaceLoss(MarginSoftmaxLoss):
         trainable_scale: TrainableScale = False,
         margin_warm_up_steps: MarginWarmUp = 0,
         class_margins: Tensor | None = None,
-        **rest: Any,
+        **rest: Unpack[ProxyOptionsButSubCenters],
     ) -> None:
         super().__init__(
             num_classes,

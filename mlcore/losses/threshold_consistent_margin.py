@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from mlcore.distances import Distance
 from mlcore.losses.inputs import check_pairs, outside_autocast, require_cosine
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine, angle_of_cosine
-from mlcore.reducers import AvgNonZeroReducer, Items, LossTerm, Reducer, Sums
+from mlcore.reducers import AvgNonZeroReducer, Items, LossTerm, Reduced, Reducer, Sums
 
 
 @LOSSES.add(
@@ -69,7 +69,7 @@ class ThresholdConsistentMarginLoss(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         """Return the weighted sum of the positive and the negative half, a scalar."""
         batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         mat = self.distance(batch.embeddings, batch.ref_emb)  # (B, N)

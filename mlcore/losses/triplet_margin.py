@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +14,18 @@ from mlcore.losses.all_triplets import sum_over_all_triplets
 from mlcore.losses.inputs import PairInputs, check_pairs, outside_autocast
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
-from mlcore.reducers import AvgNonZeroReducer, Items, LossTerm, Reducer
-from mlcore.tuples import Triplets, all_triplets, to_triplets
+from mlcore.reducers import AvgNonZeroReducer, Items, LossTerm, Reduced, Reducer
+from mlcore.tuples import Triplets, to_triplets
+
+
+class TripletOptions(TypedDict, total=False):
+    """What `TripletMarginLoss` takes by name."""
+
+    margin: float
+    swap: bool
+    smooth_loss: bool
+    distance: Distance | None
+    reducer: Reducer | None
 
 
 @LOSSES.add(
@@ -70,7 +80,7 @@ class TripletMarginLoss(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         """Return the mean over the triplets that still lose something, a scalar."""
         batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         return self.reducer(self.loss_terms(batch), batch.embeddings)
@@ -87,7 +97,7 @@ class TripletMarginLoss(nn.Module):
         if isinstance(given, Triplets) or (given is not None and self.reducer.needs_items):
             return self.each(mat, ref_mat, to_triplets(given), batch.labels)
         if self.reducer.needs_items:
-            return self.each(mat, ref_mat, all_triplets(batch.labels, batch.ref_labels), batch.labels)
+            return self.each(mat, ref_mat, batch.all_triplets(), batch.labels)
         same, different = batch.masks()
         if given is not None and int(same.sum() + different.sum()) < len(given.anchors) + len(given.negatives):
             return self.each(mat, ref_mat, to_triplets(given), batch.labels)  # a repeated pair counts again

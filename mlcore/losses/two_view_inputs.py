@@ -22,8 +22,8 @@ def check_views(
 
     Raises: ValueError as `check_pairs` does, and if views without labels are not of one length.
     """
-    two_views = ref_emb is not None and ref_emb is not embeddings
-    if two_views and labels is None and ref_labels is None and indices_tuple is None:
+    unlabelled = labels is None and ref_labels is None and indices_tuple is None
+    if unlabelled and ref_emb is not None and ref_emb is not embeddings:
         if len(ref_emb) != len(embeddings):
             raise ValueError(
                 f"{type(owner).__name__}: without labels, ref_emb must hold the other view of each row of embeddings "

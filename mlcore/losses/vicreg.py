@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from mlcore.declare import Knob
 from mlcore.losses.inputs import outside_autocast
 from mlcore.losses.registry import LOSSES
-from mlcore.losses.soft_ranks import list_masks
 from mlcore.losses.two_view_inputs import check_views
-from mlcore.reducers import MeanReducer, Reducer
+from mlcore.reducers import MeanReducer, Reduced, Reducer
 
 FEW = 4  # pairs per row up to which their differences are taken one by one
 
@@ -96,12 +95,12 @@ class VICRegLoss(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         """Return the weighted sum of the three terms, a scalar."""
         batch = check_views(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
         one = batch.embeddings
         other = one if batch.ref_emb is None else batch.ref_emb
-        positive, _ = list_masks(batch, (len(one), len(other)))
+        positive, _ = batch.masks()
         if batch.indices_tuple is not None and not bool(positive.any()):
             one, other = one[:0], other[:0]
             positive = positive[:0, :0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -36,15 +36,15 @@ class MaximumLossMiner(DrawingMiner):
     Raises: ValueError if the loss does not give one number per batch.
     """
 
-    loss: Callable[..., Any]
-    miner: Callable[..., Any] | None
+    loss: Callable[..., object]
+    miner: Callable[..., object] | None
 
     def __init__(
         self,
-        loss: Callable[..., Any],
+        loss: Callable[..., object],
         output_batch_size: Annotated[int, Knob("Rows to train on.", 1, 1_000_000, symbol="k")] = 32,
         *,
-        miner: Callable[..., Any] | None = None,
+        miner: Callable[..., object] | None = None,
         num_trials: Annotated[int, Knob("Subsets tried.", 1, 1000, symbol="t")] = 5,
         seed: Annotated[int, SEED] = 0,
     ) -> None:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any
 
 from torch import Tensor, nn
 
-from mlcore.tuples import Pairs, Triplets, as_tuples
-
-Miner = Callable[..., Any]
+from mlcore.tuples import Miner, Pairs, Triplets, as_tuples
 
 
 def mine_others(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from mlcore.disk.atomic import (
     read_verified,
     sweep_temporaries,
 )
-from mlcore.runs.records import is_event, is_file_entry, is_layout_entry
+from mlcore.runs.records import EventRecord, FileEntry, LayoutEntry, is_event, is_file_entry, is_layout_entry
 
 LOG_LIMIT = 5 * 1024 * 1024
 CHECKPOINTS_KEPT = 2
@@ -39,13 +40,13 @@ class Attempt:
     def layout_writer(self) -> LayoutWriter:
         return LayoutWriter(self)
 
-    def manifest_reader(self) -> LineReader:
+    def manifest_reader(self) -> LineReader[FileEntry]:
         return LineReader(self.path / "manifest.jsonl", is_file_entry)
 
-    def layout_reader(self) -> LineReader:
+    def layout_reader(self) -> LineReader[LayoutEntry]:
         return LineReader(self.path / "layouts" / "manifest.jsonl", is_layout_entry)
 
-    def event_reader(self) -> LineReader:
+    def event_reader(self) -> LineReader[EventRecord]:
         return LineReader(self.path / "events-000.jsonl", is_event)
 
     def log_path(self) -> Path:
@@ -77,17 +78,17 @@ class Attempt:
         except (OSError, ValueError):
             return -1
 
-    def read_arrays(self, entry: dict[str, Any], folder: str = "") -> dict[str, np.ndarray]:
+    def read_arrays(self, entry: FileEntry | LayoutEntry, folder: str = "") -> dict[str, np.ndarray]:
         """The arrays of a manifest entry; ValueError when the file is damaged."""
         return decode_arrays(read_verified(self.path / folder, entry), entry["file"])
 
-    def read_bytes(self, entry: dict[str, Any]) -> bytes:
+    def read_bytes(self, entry: FileEntry) -> bytes:
         """The bytes of a manifest entry; ValueError when they are not the ones that were written."""
         return read_verified(self.path, entry)
 
-    def checkpoints(self) -> list[dict[str, Any]]:
+    def checkpoints(self) -> list[FileEntry]:
         """Manifest entries of the checkpoints that are there, oldest first."""
-        kept: dict[str, dict[str, Any]] = {}
+        kept: dict[str, FileEntry] = {}
         for entry in self.manifest_reader().read_new():
             if entry.get("kind") == "checkpoint":
                 kept[entry["file"]] = entry
@@ -124,7 +125,7 @@ class AttemptWriter:
         self.beats = 0
         self.kept: list[str] = []
 
-    def event(self, record: dict[str, Any]) -> None:
+    def event(self, record: Mapping[str, object]) -> None:
         """Append an event; the manifest is told from which step the attempt goes on, for those who only read that."""
         if record["kind"] == "started":
             self.files.note(kind="began", step=record["from_step"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, cast
 
 from mlcore.disk.atomic import LineReader
 from mlcore.runs.attempt import Attempt
@@ -14,13 +13,16 @@ from mlcore.runs.records import (
     MESSAGES,
     EvaluatedRecord,
     EventRecord,
+    FileEntry,
+    LayoutEntry,
     MessageRecord,
     ProgressRecord,
     StartedRecord,
     StepRecord,
 )
 
-Found = tuple[Attempt, dict[str, Any]]
+FoundFile = tuple[Attempt, FileEntry]
+FoundLayout = tuple[Attempt, LayoutEntry]
 
 
 class AttemptReaders:
@@ -32,13 +34,13 @@ class AttemptReaders:
 
     def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
-        self.events: LineReader = attempt.event_reader()
-        self.manifest: LineReader = attempt.manifest_reader()
-        self.layouts: LineReader = attempt.layout_reader()
+        self.events = attempt.event_reader()
+        self.manifest = attempt.manifest_reader()
+        self.layouts = attempt.layout_reader()
         self.last_step = float("inf")
 
     @property
-    def all(self) -> tuple[LineReader, ...]:
+    def all(self) -> tuple[LineReader[EventRecord], LineReader[FileEntry], LineReader[LayoutEntry]]:
         return self.events, self.manifest, self.layouts
 
 
@@ -51,8 +53,8 @@ class Pictures:
 
     def __init__(self, run: RunFolder) -> None:
         self.run = run
-        self.snapshots: dict[int, Found] = {}
-        self.layouts: dict[tuple[str, int], Found] = {}
+        self.snapshots: dict[int, FoundFile] = {}
+        self.layouts: dict[tuple[str, int], FoundLayout] = {}
         self.revision = 0
         self._readers: list[AttemptReaders] = []
         self._begun = {1}
@@ -93,11 +95,11 @@ class Pictures:
                 self.revision += 1
                 self.layouts = {key: found for key, found in self.layouts.items() if key[1] != step}
                 self.snapshots = dict(sorted({**self.snapshots, step: (attempt, entry)}.items()))
-        for entry in readers.layouts.read_new():
-            owner, _ = self.snapshots.get(entry["step"], (None, None))
+        for layout in readers.layouts.read_new():
+            owner, _ = self.snapshots.get(layout["step"], (None, None))
             if owner is not None and owner.number == attempt.number:
                 self.revision += 1
-                self.layouts = {**self.layouts, (entry["method"], entry["step"]): (attempt, entry)}
+                self.layouts = {**self.layouts, (layout["method"], layout["step"]): (attempt, layout)}
 
     def _go_on_from(self, step: int, attempt: Attempt) -> None:
         """What earlier attempts did past this step is done again by this one. Told twice, it happens once."""
@@ -116,8 +118,8 @@ class Pictures:
 class FrozenHistory:
     """What was known of a run at one moment. Nothing in it changes, so one drawing of it agrees with itself."""
 
-    snapshots: dict[int, Found]
-    layouts: dict[tuple[str, int], Found]
+    snapshots: dict[int, FoundFile]
+    layouts: dict[tuple[str, int], FoundLayout]
     steps: tuple[StepRecord, ...]
     evaluations: tuple[EvaluatedRecord, ...]
     messages: tuple[MessageRecord, ...]
@@ -164,7 +166,7 @@ class History(Pictures):
             if event.get("step", 0) > readers.last_step:
                 continue
             self.revision += 1
-            self._take(cast(EventRecord, event), readers.attempt)  # `is_event` has looked at its shape
+            self._take(event, readers.attempt)
 
     def _take(self, event: EventRecord, attempt: Attempt) -> None:
         if event["kind"] == "started":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from mlcore.disk.atomic import read_json
 from mlcore.disk.process import boot_id, is_alive, is_here
@@ -14,6 +14,27 @@ from mlcore.runs.status import Status, utc_now
 FAR_SILENT_S = 40.0  # of a run of another machine; a shared disk may bring its heartbeat half a minute late
 FAR_LOST_S = 120.0
 LIFE = {"pid": int, "boot_id": str, "host": str}  # what a claim must say to be of use
+
+
+class Owner(TypedDict):
+    """The process that owns a run, as `identity` would name it; `pid` None for nobody."""
+
+    pid: int | None
+    pid_start: float | None
+    boot_id: str
+    pid_space: str
+    host: str
+
+
+class Ended(TypedDict):
+    """The changes to a status that end a run."""
+
+    state: RunState
+    paused: bool
+    activity: str
+    reason_code: str
+    reason_text: str
+    ended_utc: str
 
 
 def read_helper_status(root: Path, helper: str) -> dict[str, Any]:
@@ -40,21 +61,33 @@ def true_status(run: Path, stored: Status) -> Status:
         or read_helper_status(run.parent, "supervisor")["alive"]
     ):
         return stored
-    return stored.model_copy(update=unseen_end(named["boot_id"]))
+    return stored.model_copy(update={**unseen_end(named["boot_id"])})
 
 
-def process_in_status(stored: Status) -> dict[str, Any]:
+def process_in_status(stored: Status) -> Owner:
     """The process that a status names, as `identity` would."""
-    return stored.model_dump(include={"pid", "pid_start", "boot_id", "pid_space", "host"})
+    return {
+        "pid": stored.pid,
+        "pid_start": stored.pid_start,
+        "boot_id": stored.boot_id,
+        "pid_space": stored.pid_space,
+        "host": stored.host,
+    }
 
 
-def read_claimant(run: Path, attempt: int) -> dict[str, Any] | None:
+def read_claimant(run: Path, attempt: int) -> Owner | None:
     """The process that has made this attempt its own; None if nobody has, or it does not say who."""
     record = read_json(run / "attempts" / f"{attempt:03d}" / "claim.json")
     if not isinstance(record, dict) or not all(isinstance(record.get(name), kind) for name, kind in LIFE.items()):
         return None
-    started = record.get("pid_start")
-    return record | {"pid_start": started if isinstance(started, int | float) else None}
+    started, space = record.get("pid_start"), record.get("pid_space")
+    return {
+        "pid": record["pid"],
+        "pid_start": started if isinstance(started, int | float) else None,
+        "boot_id": record["boot_id"],
+        "pid_space": space if isinstance(space, str) else "",
+        "host": record["host"],
+    }
 
 
 def machine_elsewhere(run: Path, stored: Status) -> str:
@@ -70,7 +103,7 @@ def signs_of_life(run: Path, stored: Status) -> tuple[int, int]:
     return Attempt(run / "attempts" / f"{stored.attempt:03d}").beat(), stored.seq
 
 
-def unseen_end(boot: str) -> dict[str, Any]:
+def unseen_end(boot: str) -> Ended:
     """The changes to the status of a run whose process is gone and left no word."""
     code, text = "worker_gone", "The worker process is gone and left no word. It can be resumed."
     if boot not in ("", boot_id()):
@@ -78,7 +111,7 @@ def unseen_end(boot: str) -> dict[str, Any]:
     return ending_changes(RunState.LOST, code, text)
 
 
-def unheard_end(machine: str, silent_s: float) -> dict[str, Any]:
+def unheard_end(machine: str, silent_s: float) -> Ended:
     """The changes to the status of a run of another machine that is silent."""
     text = (
         f"It was going on on another machine, {machine}; nothing was heard of it for {silent_s:.0f} s. "
@@ -87,7 +120,13 @@ def unheard_end(machine: str, silent_s: float) -> dict[str, Any]:
     return ending_changes(RunState.LOST, "unheard", text)
 
 
-def ending_changes(state: RunState, code: str, text: str) -> dict[str, Any]:
-    """The changes to a status that end a run, written by somebody else than its worker."""
-    words = {"reason_code": code, "reason_text": text, "ended_utc": utc_now()}
-    return {"state": state, "paused": False, "activity": "", **words}
+def ending_changes(state: RunState, code: str, text: str) -> Ended:
+    """The changes to a status that end a run now."""
+    return {
+        "state": state,
+        "paused": False,
+        "activity": "",
+        "reason_code": code,
+        "reason_text": text,
+        "ended_utc": utc_now(),
+    }

@@ -7,7 +7,8 @@ counted. Fields that a later version adds are let through.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NotRequired
+from collections.abc import Mapping
+from typing import Annotated, Literal, NotRequired, TypeGuard
 
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
@@ -17,6 +18,7 @@ from mlcore.margins import AngleKind, MarginKind
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Number = int | FiniteFloat
 NamedNumbers = dict[str, Number | None]
+CurvePoint = list[Number | None]
 
 
 class Histogram(TypedDict):
@@ -124,6 +126,16 @@ class RemovedFile(TypedDict):
     file: str
 
 
+class FileEntry(TypedDict, total=False):
+    """A line of an attempt's manifest: a StoredFile, a RemovedFile, or the step from which the attempt goes on."""
+
+    kind: str
+    step: Count
+    file: str
+    sha256: str
+    removed: bool
+
+
 class LayoutEntry(TypedDict):
     """One of a file with its faithfulness, the faithfulness alone, or the reason why there is none."""
 
@@ -138,10 +150,11 @@ class LayoutEntry(TypedDict):
 class StatusMetrics(TypedDict):
     """Of status.json: the last evaluation, the backbone alone before training, and a thinned curve of [step, MAP@R]."""
 
+    step: NotRequired[Count]
     held_out: NotRequired[NamedNumbers]
     train: NotRequired[NamedNumbers]
     no_training: NotRequired[NamedNumbers]
-    curve: NotRequired[list[Annotated[list[Number | None], Field(min_length=2, max_length=2)]]]
+    curve: NotRequired[list[Annotated[CurvePoint, Field(min_length=2, max_length=2)]]]
 
 
 class Atlas(TypedDict):
@@ -161,7 +174,7 @@ class WatchNames(TypedDict):
 
 class Part(TypedDict):
     key: str
-    params: NotRequired[dict[str, Any]]
+    params: NotRequired[dict[str, object]]
 
 
 class SpecParts(TypedDict):
@@ -191,10 +204,10 @@ EVENTS = {
     **dict.fromkeys(MESSAGES, MessageRecord),
 }
 FILES = {"began": OtherRecord, "snapshot": StoredFile, "checkpoint": StoredFile}
-_ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
+_ADAPTERS: dict[type, TypeAdapter[object]] = {}
 
 
-def has_shape(record: Any, shape: Any) -> bool:
+def has_shape(record: object, shape: type) -> bool:
     """Whether a record read from JSON is of a shape above, to the letter: no text is taken for a number."""
     if shape not in _ADAPTERS:
         _ADAPTERS[shape] = TypeAdapter(shape)
@@ -205,13 +218,13 @@ def has_shape(record: Any, shape: Any) -> bool:
     return True
 
 
-def is_event(record: dict[str, Any]) -> bool:
+def is_event(record: Mapping[str, object]) -> TypeGuard[EventRecord]:
     """Whether an event is whole; one of a kind that nothing reads need only say its step."""
     kind = record.get("kind")
     return isinstance(kind, str) and has_shape(record, EVENTS.get(kind, OtherRecord))
 
 
-def is_file_entry(record: dict[str, Any]) -> bool:
+def is_file_entry(record: Mapping[str, object]) -> TypeGuard[FileEntry]:
     """Whether a line of an attempt's manifest is whole."""
     if "removed" in record:
         return has_shape(record, RemovedFile)
@@ -219,7 +232,7 @@ def is_file_entry(record: dict[str, Any]) -> bool:
     return isinstance(kind, str) and (kind not in FILES or has_shape(record, FILES[kind]))
 
 
-def is_layout_entry(record: dict[str, Any]) -> bool:
+def is_layout_entry(record: Mapping[str, object]) -> TypeGuard[LayoutEntry]:
     """Whether a line of the projector's manifest is whole."""
     if not has_shape(record, LayoutEntry):
         return False

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FiniteFloat,
+    NonNegativeInt,
+    SkipValidation,
+    field_validator,
+    model_validator,
+)
 
 from mlcore.runs.records import StatusMetrics, has_shape
 from mlcore.runs.states import RunState
@@ -35,9 +43,11 @@ class RunRecord(Loose):
 
     @model_validator(mode="before")
     @classmethod
-    def name_old_class_rule(cls, record: Any) -> Any:
+    def name_old_class_rule(cls, record: object) -> object:
         """A run whose file names no rule for the classes it holds out was split by counting them."""
-        spec = record.get("spec") if isinstance(record, dict) else None
+        if not isinstance(record, dict):
+            return record
+        spec = record.get("spec")
         dataset = spec.get("dataset") if isinstance(spec, dict) else None
         if not isinstance(spec, dict) or not isinstance(dataset, dict) or "class_rule" in dataset:
             return record
@@ -72,15 +82,41 @@ class Status(Loose):
     updated_utc: str | None = None
     ended_utc: str | None = None
     seconds: FiniteFloat = 0.0
-    metrics: dict[str, Any] = {}
+    metrics: SkipValidation[StatusMetrics] = {}
     seq: int = 0
 
     @field_validator("metrics")
     @classmethod
-    def _has_shape(cls, metrics: dict[str, Any]) -> dict[str, Any]:
+    def _has_shape(cls, metrics: StatusMetrics) -> StatusMetrics:
         if not has_shape(metrics, StatusMetrics):
             raise ValueError("the metrics are not what an evaluation of a run measures")
         return metrics
+
+
+class StatusChanges(TypedDict, total=False):
+    """Fields of a status that change together."""
+
+    state: RunState
+    attempt: int
+    engine: str
+    host: str
+    pid: int | None
+    pid_start: float | None
+    boot_id: str
+    pid_space: str
+    step: int
+    total_steps: int
+    activity: str
+    paused: bool
+    reason_code: str
+    reason_text: str
+    number: int
+    queued_utc: str | None
+    started_utc: str | None
+    updated_utc: str | None
+    ended_utc: str | None
+    seconds: float
+    metrics: StatusMetrics
 
 
 class Label(Loose):

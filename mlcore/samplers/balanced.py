@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mlcore.samplers.epochs import count_coverage, draw_rows, epoch_generator, row_labels, rows_by_class
 from mlcore.samplers.registry import SAMPLERS
@@ -28,7 +27,7 @@ class BalancedSampler:
 
     visits_everyone = False
 
-    def __init__(self, labels: Any, batch_size: int) -> None:
+    def __init__(self, labels: ArrayLike, batch_size: int) -> None:
         self.labels = row_labels("balanced", labels)
         self.batch_size = batch_size
         if batch_size < 1:

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+
+class Sampler(Protocol):
+    """Which rows each batch of an epoch is made of. `visits_everyone`: an epoch leaves no row out."""
+
+    visits_everyone: bool
+
+    def epoch(self, epoch: int, seed: int) -> np.ndarray:
+        """(batches, batch_size) positions into the training rows."""
+
+    def coverage(self) -> dict[str, int]:
+        """What an epoch visits, against all there is."""
 
 
 def epoch_generator(epoch: int, seed: int) -> np.random.Generator:
@@ -12,7 +25,7 @@ def epoch_generator(epoch: int, seed: int) -> np.random.Generator:
     return np.random.default_rng([seed, epoch])
 
 
-def row_labels(owner: str, labels: Any) -> np.ndarray:
+def row_labels(owner: str, labels: ArrayLike) -> np.ndarray:
     """(N,) int64. Raises: ValueError unless there is one whole number per row, and at least one row."""
     array = np.asarray(labels)
     if array.ndim != 1 or len(array) == 0 or array.dtype.kind not in "iu":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mlcore.declare import Knob
 from mlcore.samplers.epochs import count_coverage, epoch_generator, row_labels, rows_by_class
@@ -36,7 +37,7 @@ class FixedSetOfTriplets:
 
     def __init__(
         self,
-        labels: Any,
+        labels: ArrayLike,
         batch_size: int,
         *,
         num_triplets: Annotated[int, Knob("Triplets in the set.", 1, 1_000_000, log=True)] = 1000,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mlcore.declare import Knob
 from mlcore.samplers.epochs import count_coverage, draw_rows, epoch_generator, row_labels, rows_by_class
@@ -40,7 +41,7 @@ class HierarchicalSampler:
 
     def __init__(
         self,
-        labels: Any,
+        labels: ArrayLike,
         batch_size: int,
         samples_per_class: Annotated[
             int | None, Knob("Samples of each class in a batch.", 1, 1024, none="whole classes")

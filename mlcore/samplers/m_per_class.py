@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mlcore.declare import Knob
 from mlcore.samplers.epochs import count_coverage, epoch_generator, row_labels
@@ -33,7 +34,7 @@ class MPerClassSampler:
 
     def __init__(
         self,
-        labels: Any,
+        labels: ArrayLike,
         batch_size: int,
         *,
         m: Annotated[int, Knob("Samples of each class in a batch.", 1, 64, symbol="m", title="Samples per class")] = 4,

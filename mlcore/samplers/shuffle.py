@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mlcore.samplers.epochs import count_coverage, epoch_generator, row_labels
 from mlcore.samplers.registry import SAMPLERS
@@ -23,7 +22,7 @@ class ShuffleSampler:
     Raises: ValueError for a batch of no sample.
     """
 
-    def __init__(self, labels: Any, batch_size: int) -> None:
+    def __init__(self, labels: ArrayLike, batch_size: int) -> None:
         self.labels = row_labels("shuffle", labels)
         if batch_size < 1:
             raise ValueError(f"shuffle: batch_size must be at least 1; got {batch_size}.")

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from mlcore.declare import Knob
 from mlcore.samplers.epochs import count_coverage, epoch_generator, row_labels
 from mlcore.samplers.registry import SAMPLERS
 from mlcore.traits import SamplerTrait
-from mlcore.tuples import sample_weights
+from mlcore.tuples import Miner, sample_weights
 
 
 @SAMPLERS.add(
@@ -41,10 +42,10 @@ class TuplesToWeightsSampler:
 
     def __init__(
         self,
-        labels: Any,
+        labels: ArrayLike,
         batch_size: int,
         embed: Callable[[np.ndarray], Tensor],
-        miner: Callable[[Tensor, Tensor], Any],
+        miner: Miner,
         *,
         subset_size: Annotated[
             int | None, Knob("Samples embedded for an epoch.", 1, 1_000_000, none="all samples", log=True)

@@ -7,11 +7,21 @@ The app, the command line and notebooks all ask `follow`; a record that says lit
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from mlcore.catalogue import registry
 from mlcore.spec.sections import BackboneChoice, HeadChoice, OptimizerChoice, PartChoice
 from mlcore.traits import BackboneTrait, MethodTrait
+
+Settings = Mapping[str, object]  # by dotted names ('loss', 'loss.margin'), as somebody has given them
+
+
+class PartRecord(TypedDict):
+    """A part in a record of settings."""
+
+    key: str
+    params: dict[str, object]
+
 
 VECTORS = "vectors"  # the backbone of sets of feature vectors, and of no others
 SCRATCH_RATE = 1e-3
@@ -43,28 +53,28 @@ OPTIONAL = (*LOSS_PARTS, "second_loss", "wrapper", "subset_miner")
 WEIGHTED = ("embedding_regularizer", "weight_regularizer", "second_loss")
 
 
-def follow(before: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+def follow(before: Settings, change: Settings) -> dict[str, Any]:
     """What else changes, by dotted names, when `change` is made to the settings `before`.
 
     What had the usual value for what is changed takes the value that is usual now; what somebody set stays, and so does
     what `change` itself names. Both are dotted settings ('loss', 'loss.margin'); a part may also be a record of its key
     and params. Nothing is checked here.
     """
-    followed: dict[str, Any] = {}
+    followed: dict[str, object] = {}
     for rule in (follow_dataset, follow_backbone, follow_method, follow_sampler, follow_head, follow_teacher):
         found = rule(before, {**followed, **change})
         followed |= {name: value for name, value in found.items() if not is_named(name, change)}
     return followed
 
 
-def is_named(name: str, change: Mapping[str, Any]) -> bool:
+def is_named(name: str, change: Settings) -> bool:
     """Whether a change itself says what a setting is to be: by its name, or in a record of its section."""
     section, _, field = name.partition(".")
     whole = change.get(section)
     return name in change or (isinstance(whole, dict) and (section not in PART_ROOMS or not field or field in whole))
 
 
-def follow_dataset(before: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+def follow_dataset(before: Settings, change: Settings) -> dict[str, object]:
     """Feature vectors go through no network and are not augmented; images go through one again."""
     if "dataset" not in change:
         return {}
@@ -76,7 +86,7 @@ def follow_dataset(before: Mapping[str, Any], change: Mapping[str, Any]) -> dict
     return {"backbone": VECTORS, "augment": "none", "mix.kind": "none"}
 
 
-def follow_backbone(before: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+def follow_backbone(before: Settings, change: Settings) -> dict[str, object]:
     """How a backbone is trained follows from what it knows; a pooling of a map goes where there is none."""
     if "backbone" not in change and "backbone.pretrained" not in change:
         return {}
@@ -90,13 +100,13 @@ def follow_backbone(before: Mapping[str, Any], change: Mapping[str, Any]) -> dic
     return {name: value for name, value in followed.items() if before.get(name) != value}
 
 
-def chosen_backbone(before: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+def chosen_backbone(before: Settings, change: Settings) -> PartRecord:
     """The backbone's key, and whether it is pretrained where that is said, once `change` is made."""
     choice = change.get("backbone", before.get("backbone"))
     key = key_in(choice)
-    params = dict((choice.get("params") or {}) if isinstance(choice, dict) else {})
+    params: dict[str, object] = dict((choice.get("params") or {}) if isinstance(choice, dict) else {})
     if key in registry("backbones"):
-        params = registry("backbones")[key].defaults() | params
+        params = {**registry("backbones")[key].defaults(), **params}
     if key == key_in(before.get("backbone")) and "backbone.pretrained" in before:
         params["pretrained"] = before["backbone.pretrained"]
     if "backbone.pretrained" in change:
@@ -104,7 +114,7 @@ def chosen_backbone(before: Mapping[str, Any], change: Mapping[str, Any]) -> dic
     return {"key": key, "params": params}
 
 
-def follow_method(before: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+def follow_method(before: Settings, change: Settings) -> dict[str, object]:
     """Two views of an image want an augmentation."""
     methods = registry("methods")
     was, now = key_in(before.get("method")), key_in(change.get("method"))
@@ -115,7 +125,7 @@ def follow_method(before: Mapping[str, Any], change: Mapping[str, Any]) -> dict[
     return {"augment": usual_augment(now)}
 
 
-def follow_sampler(before: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+def follow_sampler(before: Settings, change: Settings) -> dict[str, object]:
     """Batches are put together as the loss and the method want them."""
     if ("loss" not in change and "method" not in change) or any(name.startswith("sampler.") for name in change):
         return {}
@@ -124,7 +134,7 @@ def follow_sampler(before: Mapping[str, Any], change: Mapping[str, Any]) -> dict
     return {"sampler": now} if before.get("sampler") == was != now else {}
 
 
-def follow_head(before: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+def follow_head(before: Settings, change: Settings) -> dict[str, object]:
     """A size that is asked for makes a linear head of a residual one; a linear head begins where it keeps most."""
     backbone_follows = "backbone" in change or "backbone.pretrained" in change
     kind = change.get("head.kind", before.get("head.kind"))
@@ -136,21 +146,21 @@ def follow_head(before: Mapping[str, Any], change: Mapping[str, Any]) -> dict[st
     return {"head.start": "components" if knows else "random"}
 
 
-def follow_teacher(before: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+def follow_teacher(before: Settings, change: Settings) -> dict[str, object]:
     """Another run that teaches has another last checkpoint."""
     return {"teacher.sha256": ""} if "teacher.run" in change and before.get("teacher.sha256") else {}
 
 
-def vectors_in(before: Mapping[str, Any], change: Mapping[str, Any]) -> bool:
+def vectors_in(before: Settings, change: Settings) -> bool:
     return key_in(change.get("backbone", before.get("backbone"))) == VECTORS
 
 
-def begins_with_knowledge(backbone: dict[str, Any]) -> bool:
+def begins_with_knowledge(backbone: PartRecord) -> bool:
     """Whether a backbone, a record of its key and params, is pretrained, or the vectors of a set as they are."""
-    return backbone["key"] == VECTORS or (backbone.get("params") or {}).get("pretrained") is True
+    return backbone["key"] == VECTORS or backbone["params"].get("pretrained") is True
 
 
-def usual_with_backbone(backbone: dict[str, Any], kept: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def usual_with_backbone(backbone: PartRecord, kept: Settings | None = None) -> dict[str, object]:
     """The dotted settings that follow from a backbone, a record of its key and params, beside those that are `kept`."""
     record: dict[str, Any] = {"backbone": dict(backbone)}
     for name, value in (kept or {}).items():
@@ -165,19 +175,19 @@ def usual_with_backbone(backbone: dict[str, Any], kept: Mapping[str, Any] | None
     }
 
 
-def usual_key(section: str, record: Mapping[str, Any], usual: PartChoice | None = None) -> str | None:
+def usual_key(section: str, record: Mapping[str, object], usual: PartChoice | None = None) -> str | None:
     """The part that is taken where none is named. Proxies and texts want plain batches, other losses m per class."""
     if section == "sampler":
         shuffles = learns_proxies(key_in(record["loss"])) or reads_texts(key_in(record.get("method")))
         return "shuffle" if shuffles else "m_per_class"
     if section == "augment":
-        return usual_augment(record["method"]["key"])
+        return usual_augment(key_in(record["method"]))
     if section == "backbone" and holds_vectors(key_in(record.get("dataset"))):
         return VECTORS
     return usual.key if usual else None
 
 
-def key_in(choice: Any) -> str:
+def key_in(choice: object) -> str:
     """The key of a part as it may stand in a record: its name, its record, or nothing."""
     if isinstance(choice, PartChoice):
         return choice.key

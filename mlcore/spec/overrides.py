@@ -7,17 +7,19 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from mlcore.catalogue import registry
 from mlcore.declare import nearest_word
-from mlcore.spec.defaults import OPTIONAL, PART_ROOMS
+from mlcore.spec.defaults import OPTIONAL, PART_ROOMS, Settings
 
 NOT_SETTINGS = ("dataset.fingerprint", "teacher.sha256")  # what a run notes of its data and its teacher
 
 
-def flatten_record(record: Mapping[str, Any]) -> dict[str, Any]:
+def flatten_record(record: Mapping[str, object]) -> dict[str, object]:
     """Every setting of a whole record under its dotted name; a part's own name is its key."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for section, choice in record.items():
         if not isinstance(choice, dict):  # a plain value, or None for a part that is left out
             flat[section] = choice
@@ -29,7 +31,7 @@ def flatten_record(record: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def apply_settings(model: type[BaseModel], record: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+def apply_settings(model: type[BaseModel], record: Mapping[str, object], settings: Settings) -> dict[str, object]:
     """A `model`'s record with dotted settings applied; a part's knob is reached as 'loss.margin'."""
     changed = json.loads(json.dumps(record))
     ordered = sorted(settings.items(), key=lambda item: item[0].count("."))
@@ -44,7 +46,7 @@ def apply_settings(model: type[BaseModel], record: dict[str, Any], settings: dic
             exchanged = section in PART_ROOMS and not isinstance(value, dict) and not left_out
             changed[section] = {"key": value} | kept_fields(section, changed) if exchanged else value
             continue
-        fields = getattr(inner_type(model.model_fields[section].annotation), "model_fields", None)
+        fields = fields_of(model.model_fields[section].annotation)
         if fields is None:
             raise ValueError(f"There is no setting '{path}': {section} has no parts. Write {section}={value!r}.")
         choice = changed[section] = changed.get(section) or {}
@@ -59,12 +61,12 @@ def apply_settings(model: type[BaseModel], record: dict[str, Any], settings: dic
 
 def with_declared_defaults(model: type[BaseModel], record: Mapping[str, Any]) -> dict[str, Any]:
     """A `model`'s record in which every section and every known part has all its fields; nothing is checked."""
-    filled = dict(record)
+    filled: dict[str, Any] = dict(record)
     for section, field in model.model_fields.items():
         choice = filled.get(section)
         if not isinstance(choice, dict):
             continue
-        fields = inner_type(field.annotation).model_fields
+        fields = fields_of(field.annotation) or {}
         defaults = {name: known.get_default() for name, known in fields.items() if not known.is_required()}
         filled[section] = {**defaults, **choice}
         room = registry(PART_ROOMS[section]) if section in PART_ROOMS else {}
@@ -73,27 +75,29 @@ def with_declared_defaults(model: type[BaseModel], record: Mapping[str, Any]) ->
     return filled
 
 
-def inner_type(hint: Any) -> Any:
-    """A field's type without the None of an optional one."""
-    models = [option for option in get_args(hint) if hasattr(option, "model_fields")]
-    return models[0] if models else hint
+def fields_of(hint: object) -> Mapping[str, FieldInfo] | None:
+    """The fields of a field's type, without the None of an optional one; None for a plain value."""
+    for option in (*get_args(hint), hint):
+        if isinstance(option, type) and issubclass(option, BaseModel):
+            return option.model_fields
+    return None
 
 
-def kept_fields(section: str, record: dict[str, Any]) -> dict[str, Any]:
+def kept_fields(section: str, record: Mapping[str, Any]) -> dict[str, object]:
     """What stays when a part is exchanged for another: everything but its key and its knobs."""
     dropped = {"key", "params", "fingerprint"}
     return {name: value for name, value in (record.get(section) or {}).items() if name not in dropped}
 
 
-def fault_sentence(model: type[BaseModel], fault: Any) -> str:
+def fault_sentence(model: type[BaseModel], fault: ErrorDetails) -> str:
     """pydantic's fault as one sentence with the place, the value and, for an unknown name, the nearest."""
     place = ".".join(str(step) for step in fault["loc"])
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
-        known: Any = model
+        known: Mapping[str, FieldInfo] = model.model_fields
         for step in fault["loc"][:-1]:
-            known = inner_type(known.model_fields[step].annotation)
-        return f"There is no setting '{place}'.{nearest_word(str(fault['loc'][-1]), known.model_fields)}"
+            known = fields_of(known[str(step)].annotation) or {}
+        return f"There is no setting '{place}'.{nearest_word(str(fault['loc'][-1]), known)}"
     if not place:
         return message
     if fault["type"] == "value_error":  # a whole sentence of our own

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any, Self
 
 import yaml
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 from mlcore.catalogue import registry
 from mlcore.disk.plain_yaml import plain_yaml
 from mlcore.spec.compatibility import check_together
-from mlcore.spec.defaults import OPTIONAL, PART_ROOMS, follow, usual_key, with_fitting_defaults
+from mlcore.spec.defaults import OPTIONAL, PART_ROOMS, Settings, follow, usual_key, with_fitting_defaults
 from mlcore.spec.overrides import NOT_SETTINGS, apply_settings, fault_sentence, flatten_record, with_declared_defaults
 from mlcore.spec.sections import RunSections
 
@@ -31,11 +32,11 @@ class RunSpec(RunSections):
 
     @model_validator(mode="before")
     @classmethod
-    def complete_parts(cls, record: Any) -> Any:
+    def complete_parts(cls, record: object) -> object:
         """Check each part's key and values against its declaration and fill in the defaults."""
         if not isinstance(record, dict):
             return record
-        filled = dict(record)
+        filled: dict[str, Any] = dict(record)
         for section, room in PART_ROOMS.items():
             choice = filled.get(section, None if section in OPTIONAL else {})
             if choice is None and section in OPTIONAL:
@@ -69,7 +70,7 @@ class RunSpec(RunSections):
         return self
 
     @classmethod
-    def read(cls, record: Any) -> RunSpec:
+    def read(cls, record: object) -> RunSpec:
         """A spec from a plain record; ValueError with one plain sentence for each fault."""
         try:
             return cls.model_validate(record)
@@ -89,12 +90,12 @@ class RunSpec(RunSections):
         canonical = json.dumps(self.model_dump(mode="json", exclude={"name"}), sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
-    def changed(self, settings: dict[str, Any]) -> RunSpec:
+    def changed(self, settings: Settings) -> RunSpec:
         """A copy with dotted settings changed ('loss.margin', 'optimizer.head_lr', 'loss' ...), and what follows."""
         record = self.model_dump(mode="json")
-        return RunSpec.read(apply_settings(RunSpec, record, follow(flatten_record(record), settings) | settings))
+        return RunSpec.read(apply_settings(RunSpec, record, {**follow(flatten_record(record), settings), **settings}))
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """Every setting that a person may choose, by its dotted name; a part's own name is its key."""
         return chosen_settings(self.model_dump(mode="json"))
 
@@ -117,7 +118,7 @@ def chosen_settings(record: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in flatten_record(record).items() if name not in NOT_SETTINGS}
 
 
-def own_images(key: str, params: dict[str, Any]) -> str | None:
+def own_images(key: str, params: Mapping[str, object]) -> str | None:
     """The id of an imported set or the absolute path that a data set's key means, if it is no declared one."""
     if key in registry("datasets"):
         return None

@@ -11,8 +11,9 @@ import csv
 import signal
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import timm
@@ -70,9 +71,11 @@ class SameKernels(TorchFunctionMode):
         self.attention.__enter__()
         return super().__enter__()
 
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
-        self.attention.__exit__(*error)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self.attention.__exit__(kind, error, trace)
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -118,7 +121,7 @@ def four_figures(number: float) -> str:
 
 @contextlib.contextmanager
 def time_limit(seconds: int) -> Iterator[None]:
-    def over(*_: Any) -> None:
+    def over(*_: object) -> None:
         raise TimeoutError(f"took longer than {seconds} s")
 
     before = signal.signal(signal.SIGALRM, over)
@@ -130,7 +133,7 @@ def time_limit(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def write_table(path: Path, columns: tuple[str, ...], rows: Iterable[dict[str, Any]]) -> None:
+def write_table(path: Path, columns: tuple[str, ...], rows: Iterable[Mapping[str, object]]) -> None:
     """The rows as they come, so that what is counted stays when this is stopped."""
     with path.open("w", newline="") as file:
         file.write(f"{COUNTED_BY}{timm.__version__}\n")

@@ -15,7 +15,6 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -144,7 +143,7 @@ def where_weights_are(model: str) -> str:
     return HERE if rows.repository.iloc[0] in cached_repositories() else HUB
 
 
-def find_model(model: str) -> dict[str, Any] | None:
+def find_model(model: str) -> dict[str, object] | None:
     """The row of a name with or without a tag, images prepared as the tag wants; None if there is no such network."""
     name, _, tag = model.partition(".")
     listed = network_list()
@@ -191,7 +190,7 @@ def search(
 def order_by_match(rows: pd.DataFrame, wanted: list[str]) -> list[str]:
     """Names: those that are, begin with or hold the words, then those of such a family; timm's own test nets last."""
 
-    def place(name: str) -> tuple[Any, ...]:
+    def place(name: str) -> tuple[object, ...]:
         size = rows.parameters_m[name]
         return (
             name.startswith("test_") and "test" not in wanted,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 
+from mlcore.samplers.epochs import Sampler
 from mlcore.training.checkpoint import CheckpointState
 
 
@@ -17,7 +16,7 @@ class Batches:
     at the model, `keep` remembers an epoch's batches in the checkpoint: they could not be drawn again.
     """
 
-    def __init__(self, sampler: Any, seed: int, accumulate: int, keep: CheckpointState | None) -> None:
+    def __init__(self, sampler: Sampler, seed: int, accumulate: int, keep: CheckpointState | None) -> None:
         self.sampler, self.seed, self.accumulate, self.keep = sampler, seed, accumulate, keep
         self.per_epoch, self.size = sampler.epoch(1, seed).shape
         self._epoch = 0

@@ -11,7 +11,7 @@ import torch
 from mlcore.data.feature_cache import DamagedFeatures, open_kept
 from mlcore.training.cached_features import kept_features, request_features
 from mlcore.training.events import Event, Progress
-from mlcore.training.feature_source import FeatureSource, PixelSource, row_chunks
+from mlcore.training.feature_source import FeatureSource, PixelSource, Source, row_chunks
 from mlcore.training.pca_init import begin_with_components, spread_rows
 from mlcore.training.prepare import Prepared
 
@@ -25,7 +25,7 @@ def before_first_step(prepared: Prepared, step: int, stopped: Stopped) -> Iterat
     if not stopped() and step == 0:
         yield from start_head(prepared, stopped)
     if prepared.distillation is not None:
-        source = prepared.features.source
+        source: Source = prepared.features.source
         if prepared.table.vectors is None:
             source = PixelSource(prepared.table, prepared.device)
         yield from prepared.distillation.ask(source, prepared.split, step, stopped)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +15,13 @@ from mlcore.data import ImageTable
 from mlcore.declare import Registry
 from mlcore.distances import DISTANCES
 from mlcore.losses import LOSSES
-from mlcore.losses.wrappers.distributed import WRAPPERS
 from mlcore.losses.wrappers.multiple import MultipleLosses
+from mlcore.losses.wrappers.registry import WRAPPERS
 from mlcore.miners import MINERS, SUBSET_MINERS
 from mlcore.reducers import REDUCERS
 from mlcore.regularizers import REGULARIZERS
 from mlcore.samplers import SAMPLERS
+from mlcore.samplers.epochs import Sampler
 from mlcore.spec.compatibility import refuse_mismatch
 from mlcore.spec.run_spec import RunSpec
 from mlcore.spec.sections import PartChoice, WeightedPart
@@ -29,9 +29,9 @@ from mlcore.text.image_texts import ImageTexts
 from mlcore.training.embedder import Embedder
 from mlcore.training.methods import METHODS, TrainingMethod
 from mlcore.traits import SamplerTrait
+from mlcore.tuples import Miner
 
 Embed = Callable[[np.ndarray], Tensor]
-Miner = Callable[..., Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,10 +86,10 @@ def build_method(spec: RunSpec, rows: TrainingRows, model: Embedder) -> Training
     return METHODS[spec.method.key].build(sizes, **spec.method.params)
 
 
-def build_loss(spec: RunSpec, rows: TrainingRows, embedding_size: int, miner: Any) -> nn.Module:
+def build_loss(spec: RunSpec, rows: TrainingRows, embedding_size: int, miner: nn.Module) -> nn.Module:
     """The loss for embeddings of a size with all its parts, a second one added, and the wrapper around both."""
     sizes = {"num_classes": rows.num_classes, "embedding_size": embedding_size}
-    extras = {
+    extras: dict[str, object] = {
         "distance": build_part(DISTANCES, spec.distance),
         "reducer": build_part(REDUCERS, spec.reducer, {"weights": rows.class_weights()}),
     }
@@ -108,7 +108,9 @@ def build_loss(spec: RunSpec, rows: TrainingRows, embedding_size: int, miner: An
     return loss
 
 
-def build_part(registry: Registry, choice: PartChoice | None, sizes: dict[str, Any] | None = None) -> Any:
+def build_part(
+    registry: Registry, choice: PartChoice | None, sizes: Mapping[str, object] | None = None
+) -> nn.Module | None:
     return None if choice is None else registry[choice.key].build(sizes, **choice.params)
 
 
@@ -120,7 +122,7 @@ def build_subset_miner(spec: RunSpec, method: TrainingMethod) -> nn.Module | Non
     return part.build({"loss": method.loss}, {"miner": method.miner}, **spec.subset_miner.params)
 
 
-def build_sampler(spec: RunSpec, rows: TrainingRows, embed: Embed, miner: Miner | None) -> Any:
+def build_sampler(spec: RunSpec, rows: TrainingRows, embed: Embed, miner: Miner | None) -> Sampler:
     """The sampler. Raises: ValueError where it wants parent classes and the data has none."""
     part = SAMPLERS[spec.sampler.key]
     labels = rows.labels
@@ -138,5 +140,6 @@ def build_sampler(spec: RunSpec, rows: TrainingRows, embed: Embed, miner: Miner 
 def unwrap_loss(loss: nn.Module) -> nn.Module:
     """The loss whose proxies and margins are drawn: what a wrapper wraps, and the first of several."""
     if isinstance(loss, MultipleLosses):
-        return unwrap_loss(loss.losses[0])
-    return unwrap_loss(loss.loss) if isinstance(getattr(loss, "loss", None), nn.Module) else loss
+        return unwrap_loss(loss.members()[0])
+    inner = getattr(loss, "loss", None)
+    return unwrap_loss(inner) if isinstance(inner, nn.Module) else loss

@@ -6,8 +6,9 @@ import contextlib
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from importlib.metadata import PackageNotFoundError, version
+from typing import IO
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ COMPUTING = "Computing the frozen backbone's features"
 WAITING = "Waiting for another run that computes the same features"
 
 Compute = Callable[[np.ndarray], np.ndarray]
+Features = Generator[Event, None, np.ndarray | None]  # yields what there is to tell, returns (rows, columns) float32
 
 
 def request_features(
@@ -69,7 +71,7 @@ def weights_digest(model: Embedder) -> str:
 
 def kept_features(
     wanted: FeatureRequest, title: str, compute: Compute, stopped: Callable[[], bool], step: int = 0
-) -> Iterator[Event]:
+) -> Features:
     """Yields what there is to tell, and returns (rows, columns) float32, mapped from the disk; None if stopped.
 
     Of two that want the same, one computes and the other waits. What was stopped or killed goes on where it was. Where
@@ -101,7 +103,9 @@ def kept_features(
         return (yield from compute_and_cache(wanted, title, compute, stopped, step))
 
 
-def wait_for_lock(wanted: FeatureRequest, stopped: Callable[[], bool], step: int) -> Iterator[Event]:
+def wait_for_lock(
+    wanted: FeatureRequest, stopped: Callable[[], bool], step: int
+) -> Generator[Event, None, IO[bytes] | None]:
     """Returns the lock of these features, or None if stopped while another had it.
 
     Raises: TimeoutError if whoever has it does not get on.
@@ -121,7 +125,7 @@ def wait_for_lock(wanted: FeatureRequest, stopped: Callable[[], bool], step: int
 
 def compute_and_cache(
     wanted: FeatureRequest, title: str, compute: Compute, stopped: Callable[[], bool], step: int
-) -> Iterator[Event]:
+) -> Features:
     """Compute and keep them, holding their lock. Where there is no room, the rest is held in memory."""
     with contextlib.suppress(DamagedFeatures):
         if (found := open_kept(wanted)) is not None:
@@ -151,7 +155,7 @@ def compute_and_cache(
 
 def compute_in_memory(
     wanted: FeatureRequest, compute: Compute, stopped: Callable[[], bool], step: int, before: np.ndarray | None = None
-) -> Iterator[Event]:
+) -> Features:
     """Returns them computed and held in memory, after the rows `before` that are there; None if stopped."""
     features = np.empty((wanted.rows, wanted.columns), np.float32)
     done = 0 if before is None else len(before)

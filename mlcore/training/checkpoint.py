@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from safetensors.torch import load, save
@@ -39,7 +39,7 @@ def pack_checkpoint(
             tensors[f"{name}/{key}"] = value
     if parts.plan is not None:
         tensors["plan"] = parts.plan
-    scalars: dict[str, dict[str, Any]] = {}
+    scalars: dict[str, dict[str, object]] = {}
     for index, state in parts.optimizer.state_dict()["state"].items():
         for key, value in state.items():
             if isinstance(value, Tensor):
@@ -60,7 +60,7 @@ def unpack_checkpoint(data: bytes, parts: CheckpointState, spec_sha256: str) -> 
     """Restore what `pack_checkpoint` saved; returns the step and the seconds. ValueError for another run's file."""
     unpack_modules(data, parts.modules, spec_sha256)
     facts, tensors = read_facts(data), load(data)
-    state: dict[int, dict[str, Any]] = {
+    state: dict[int, dict[str, object]] = {
         int(index): dict(values) for index, values in json.loads(facts["scalars"]).items()
     }
     for key, value in tensors.items():
@@ -75,8 +75,8 @@ def unpack_checkpoint(data: bytes, parts: CheckpointState, spec_sha256: str) -> 
     return int(facts["step"]), float(facts.get("seconds", 0.0))
 
 
-def unpack_modules(data: bytes, modules: dict[str, nn.Module], spec_sha256: str) -> int:
-    """Restore these modules alone; returns the step. ValueError if the file is not the run's."""
+def unpack_modules(data: bytes, modules: Mapping[str, nn.Module], spec_sha256: str) -> int:
+    """Restore these modules alone; returns the step. ValueError if the file is not this run's."""
     check_owner(data, spec_sha256)
     tensors = load(data)
     for name, module in modules.items():
@@ -100,7 +100,7 @@ def start_was_evaluated(data: bytes) -> bool:
     return read_facts(data).get("first_look_told", "True") == "True"
 
 
-def lay_out_as_parameters(state: dict[int, dict[str, Any]], optimizer: torch.optim.Optimizer) -> None:
+def lay_out_as_parameters(state: dict[int, dict[str, object]], optimizer: torch.optim.Optimizer) -> None:
     """A fused optimizer walks through memory, so its tensors must lie there in the order of their parameter's."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for index, values in state.items():

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mlcore.backbones import Backbone, MapBackbone
 from mlcore.spec.sections import HeadChoice
 
 MOST_RESIDUAL = 8192  # 67 million weights
@@ -26,21 +27,26 @@ class Embedder(nn.Module):
     Raises: ValueError for a backbone without a last map or without blocks, where they are asked for.
     """
 
-    def __init__(self, backbone: nn.Module, head: HeadChoice, freeze: str, pooling: str = "own") -> None:
+    def __init__(self, backbone: Backbone, head: HeadChoice, freeze: str, pooling: str = "own") -> None:
         super().__init__()
         self.backbone = backbone
         self.feature_size = backbone.feature_size
-        if pooling != "own":
-            self.feature_size = backbone.map_size()
-            self.pooling = Pooling(pooling)
-        self.pooled = pooling != "own"
+        self.pooling = None if pooling == "own" else Pooling(pooling)
+        if self.pooling is not None:
+            self.feature_size = with_map(backbone).map_size()
         self.head, self.embedding_size = build_head(head, self.feature_size)
         self.freeze = freeze
         self.backbone.requires_grad_(freeze in ("nothing", "batch_norm"))
         if freeze == "all_but_last":
-            for parameter in backbone.weights_by_block()[-1]:
+            blocks = backbone.weights_by_block()
+            if not blocks:
+                raise ValueError(
+                    f"backbone: {type(backbone).__name__} has no blocks, so not all but the last can be kept fixed. "
+                    "Set freeze to 'nothing' or 'everything'."
+                )
+            for parameter in blocks[-1]:
                 parameter.requires_grad_(True)
-        if freeze == "everything" and self.pooled:
+        if freeze == "everything" and self.pooling is not None:
             self.pooling.requires_grad_(False)
         self.train()
 
@@ -49,11 +55,13 @@ class Embedder(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """What the head gets: (B, feature_size)."""
-        return self.pooling(self.backbone.feature_map(images)) if self.pooled else self.backbone(images)
+        if self.pooling is None:
+            return self.backbone(images)
+        return self.pooling(with_map(self.backbone).feature_map(images))
 
     def feature_parameters(self) -> list[nn.Parameter]:
         """Everything before the head."""
-        return [*self.backbone.parameters(), *(self.pooling.parameters() if self.pooled else ())]
+        return [*self.backbone.parameters(), *(() if self.pooling is None else self.pooling.parameters())]
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -69,6 +77,15 @@ class Embedder(nn.Module):
                 if own and not any(parameter.requires_grad for parameter in own):
                     module.eval()
         return self
+
+
+def with_map(backbone: Backbone) -> MapBackbone:
+    """The backbone. Raises: ValueError for one without a last map."""
+    if not isinstance(backbone, MapBackbone):
+        raise ValueError(
+            f"backbone: {type(backbone).__name__} has no last map that could be pooled. Set pooling to 'own'."
+        )
+    return backbone
 
 
 class Pooling(nn.Module):
@@ -154,4 +171,5 @@ def build_head(head: HeadChoice, feature_size: int) -> tuple[nn.Module, int]:
 
 
 def norm_layer(kind: str, size: int) -> list[nn.Module]:
-    return {"none": [], "batch": [nn.BatchNorm1d(size)], "layer": [nn.LayerNorm(size)]}[kind]
+    layers: dict[str, list[nn.Module]] = {"none": [], "batch": [nn.BatchNorm1d(size)], "layer": [nn.LayerNorm(size)]}
+    return layers[kind]

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
+import functools
 import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mlcore.data import ImageTable, Split
 from mlcore.evaluation.geometry import angle_histograms
 from mlcore.evaluation.metrics import METRICS, Family, mean_values, measure
 from mlcore.evaluation.retrieval import nearest
 from mlcore.evaluation.side import Side, SideTexts, search_gallery
+from mlcore.margins import DrawsMargins, LineRecord, MarginLine
 from mlcore.projection import pca
 from mlcore.training.embedder import Embedder
 from mlcore.training.events import Evaluated, Event, SnapshotTaken, Warned
@@ -127,9 +127,11 @@ class Evaluator:
         """
         assert not self.busy, "one model is evaluated at a time"
         self.embedded = 0
-        frozen = copy.deepcopy(model.head if isinstance(self.source, FeatureSource) else model).eval()
+        seen: nn.Module = model.head if isinstance(self.source, FeatureSource) else model
+        frozen = copy.deepcopy(seen).eval()
         proxies = read_proxies(loss, model.embedding_size)
-        lines = [dataclasses.asdict(line) for line in loss.margin_lines()] if hasattr(loss, "margin_lines") else []
+        drawn: tuple[MarginLine, ...] = loss.margin_lines() if isinstance(loss, DrawsMargins) else ()
+        lines = [line.record() for line in drawn]
         work = (step, frozen, proxies, lines, whole, embed_texts)
         self._thread = threading.Thread(target=self._work, args=work, name="evaluator", daemon=True)
         self._thread.start()
@@ -159,7 +161,7 @@ class Evaluator:
         step: int,
         model: nn.Module,
         proxies: np.ndarray | None,
-        lines: list[dict[str, Any]],
+        lines: list[LineRecord],
         whole: bool,
         embed_texts: EmbedTexts | None,
     ) -> None:
@@ -187,23 +189,31 @@ class Evaluator:
 
         `model` is a whole one, or where features are there before, a head.
         """
-        there = self.source.table if isinstance(self.source, FeatureSource) else None
-        head: nn.Module = model if there is not None else model.head
-        kept, found = there, None
+        source, kept, found = self.source, None, None
+        head: nn.Module
+        read: Callable[[np.ndarray], Tensor]
+        if isinstance(source, FeatureSource):
+            head, read = model, source.read
+        else:
+            assert isinstance(model, Embedder)
+            head, read = model.head, functools.partial(source.features, model)
         for rows in row_chunks(len(self.table)):
             if self._cancelled.is_set():
                 raise Cancelled
-            features = self.source.features(model, rows)
+            features = read(rows)
             embeddings = head(features).float().cpu().numpy()
             if found is None:
                 found = np.empty((len(self.table), embeddings.shape[1]), np.float32)
-                if keep_features and kept is None:
-                    kept = np.empty((len(self.table), features.shape[1]), np.float32)
             found[rows] = embeddings
-            if keep_features and there is None:
+            if keep_features and not isinstance(source, FeatureSource):
+                if kept is None:
+                    kept = np.empty((len(self.table), features.shape[1]), np.float32)
                 kept[rows] = features.float().cpu().numpy()
             self.embedded = int(rows[-1]) + 1
-        return (kept if keep_features and not isinstance(head, nn.Identity) else None), found
+        assert found is not None, "a table has rows"
+        if not keep_features or isinstance(head, nn.Identity):
+            return None, found
+        return source.table if isinstance(source, FeatureSource) else kept, found
 
     def _picture(self, embeddings: np.ndarray, proxies: np.ndarray | None) -> dict[str, np.ndarray]:
         """The arrays of a picture: embeddings (W, D) f16, pca (W, 3) f32, neighbours (W, 8) positions in the sample of
@@ -241,11 +251,9 @@ class Evaluator:
     def _searches(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Places in the sample that ask, and those that they search: each side itself, but queries a gallery."""
         train, held_out = np.flatnonzero(~self.sample.held_out), np.flatnonzero(self.sample.held_out)
-        if self.split.queries is None:
+        if self.split.search is None:
             return [(train, train), (held_out, held_out)]
-        asking, searched = (
-            np.flatnonzero(np.isin(self.sample.rows, rows)) for rows in (self.split.queries, self.split.gallery)
-        )
+        asking, searched = (np.flatnonzero(np.isin(self.sample.rows, rows)) for rows in self.split.search)
         return [(train, train), (asking, searched)]
 
     def _metrics(
@@ -254,7 +262,7 @@ class Evaluator:
         features: np.ndarray | None,
         embeddings: np.ndarray,
         proxies: np.ndarray | None,
-        lines: list[dict[str, Any]],
+        lines: list[LineRecord],
         start: float,
         whole: bool,
         texts: Mapping[str, SideTexts],
@@ -283,8 +291,8 @@ class Evaluator:
         labels, split = self.table.labels, self.split
         rows = split.held_out if name == "held_out" else split.train
         search = None
-        if name == "held_out" and split.queries is not None:
-            asking, gallery = split.queries, split.gallery
+        if name == "held_out" and split.search is not None:
+            asking, gallery = split.search
             search = search_gallery(embeddings[asking], labels[asking], embeddings[gallery], labels[gallery])
         return Side(embeddings[rows], labels[rows], search, texts)
 

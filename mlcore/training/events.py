@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from mlcore.margins import LineRecord
+
 
 @dataclass(frozen=True)
 class Event:
@@ -17,7 +19,7 @@ class Event:
     kind = "event"
     step: int
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """Plain JSON values; a number that is not finite becomes null and its name is listed in `nonfinite`."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         lost = sorted(name for name, value in values.items() if isinstance(value, float) and not math.isfinite(value))
@@ -41,7 +43,7 @@ class Started(Event):
     device: str
     threads: int
     fingerprint: str
-    coverage: dict[str, Any]
+    coverage: dict[str, int]
     input: str = ""
 
 
@@ -81,7 +83,7 @@ class SnapshotTaken(Event):
     kind = "snapshot"
     arrays: dict[str, np.ndarray] = field(repr=False)
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         return {"kind": self.kind, "step": self.step}
 
 
@@ -95,7 +97,7 @@ class Evaluated(Event):
     train: dict[str, float | int | None]
     backbone: dict[str, float | int | None] | None
     angles: dict[str, Any]
-    margin_lines: list[dict[str, Any]]
+    margin_lines: list[LineRecord]
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class Checkpoint(Event):
     kind = "checkpoint"
     data: bytes = field(repr=False)
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         return {"kind": self.kind, "step": self.step}
 
 

@@ -64,6 +64,9 @@ class FeatureSource:
         """The features of these rows (B, feature_size). Raises: ValueError for `mix`, since there are no images."""
         if mix is not None:
             raise ValueError("features that were made before cannot be mixed as images are. Set mix.kind to 'none'.")
+        return self.read(rows)
+
+    def read(self, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(self.table[rows]).to(self.device)
 
 

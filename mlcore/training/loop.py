@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,17 +71,19 @@ class Trainer:
     ) -> None:
         spec = prepared.spec
         self.prepared = prepared
-        self.resume_from = resume_from
+        self.is_new = resume_from is None
         self.resume_point = resume_point
         self.digest = digest or spec.digest()
         self.step = 0
         self.stopping = False
-        self.evaluator: Evaluator | None = None
+        last_pca = resume_point.pca if resume_point else None
+        source = prepared.features.source
+        self.evaluator = Evaluator(prepared.table, prepared.split, prepared.sample, source, prepared.classes, last_pca)
         self.pace = Pace(prepared.batches.size * spec.optimizer.accumulate)
         self.memory = Memory()
         self.saving = Share(SAVING_SHARE)
         self.start_is_told = False
-        self.restored = resume_from is None
+        self.to_restore = resume_from
         if resume_from is not None:
             checkpoints.check_owner(resume_from, self.digest)
             self.start_is_told = checkpoints.start_was_evaluated(resume_from)
@@ -92,18 +94,17 @@ class Trainer:
         """End after the present step; what was evaluated so far is kept."""
         self.stopping = True
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event, None, None]:
         """Prepare, train, finish."""
-        prepared, point = self.prepared, self.resume_point
-        yield prepared.started(self.step if self.restored else checkpoints.checkpoint_step(self.resume_from))
-        if self.resume_from is None:
+        prepared = self.prepared
+        yield prepared.started(self.step if self.to_restore is None else checkpoints.checkpoint_step(self.to_restore))
+        if self.is_new:
             yield from warn_of_concerns(prepared)
         yield from before_first_step(prepared, self.step, lambda: self.stopping)
         if self.stopping:
             yield self.finished("stopped")
             return
-        source, last_pca = prepared.features.source, point.pca if point else None
-        self.evaluator = Evaluator(prepared.table, prepared.split, prepared.sample, source, prepared.classes, last_pca)
+        self.evaluator.source = prepared.features.source
         try:
             yield from self.train()
         finally:
@@ -120,8 +121,8 @@ class Trainer:
             ends = self.step >= total or self.time_is_up
             self.evaluate(whole=self.step == 0 or ends)
             whole_at = self.step if ends else whole_at
-        if not self.restored:
-            self.restore(self.resume_from)
+        if self.to_restore is not None:
+            self.restore(self.to_restore)
         idle, nonfinite, reason = IdleSteps(total - self.step), 0, "completed"
 
         while self.step < total and not self.stopping:
@@ -160,7 +161,7 @@ class Trainer:
     @property
     def time_is_up(self) -> bool:
         limit = self.prepared.spec.budget.max_seconds
-        return bool(limit) and self.pace.total > limit
+        return limit is not None and self.pace.total > limit
 
     def evaluate(self, *, whole: bool = False) -> None:
         """Begin to evaluate the model as it is now (`whole`: with the expensive metrics)."""
@@ -184,7 +185,7 @@ class Trainer:
 
     def drain_events(self) -> list[Event]:
         """What the evaluator has found since the last call; also to be called while nothing is pulled from `events`."""
-        events = self.evaluator.drain_events() if self.evaluator else []
+        events = self.evaluator.drain_events()
         self.start_is_told = self.start_is_told or any(not isinstance(event, SnapshotTaken) for event in events)
         return events
 
@@ -203,7 +204,7 @@ class Trainer:
     def restore(self, checkpoint: bytes) -> None:
         """Go on from the checkpoint."""
         self.step, self.pace.total = checkpoints.unpack_checkpoint(checkpoint, self.prepared.state, self.digest)
-        self.restored = True
+        self.to_restore = None
 
     def step_done(self, result: StepResult) -> StepDone:
         """The event of the step that was just taken."""

@@ -72,6 +72,12 @@ class Plateau(nn.Module):
     See `PlateauSchedule` for when it drops.
     """
 
+    factor: Tensor
+    lowest: Tensor
+    total: Tensor
+    seen: Tensor
+    waited: Tensor
+
     def __init__(self, schedule: PlateauSchedule) -> None:
         super().__init__()
         self.schedule = schedule
@@ -115,7 +121,13 @@ class Scaler(nn.Module):
         self.scaler.load_state_dict(self.scaler.state_dict() | {"scale": scale, "_growth_tracker": int(tracker)})
 
 
-def average_weights(model: Embedder, decay: float) -> AveragedModel:
+class Average(AveragedModel):
+    """A moving average of an embedder's weights, which is an embedder itself."""
+
+    module: Embedder
+
+
+def average_weights(model: Embedder, decay: float) -> Average:
     """A moving average of a model's weights; its buffers are the model's latest.
 
     The n-th update keeps the share min(decay, (1 + n) / (10 + n)), so that a short run is not held back by its random
@@ -127,7 +139,7 @@ def average_weights(model: Embedder, decay: float) -> AveragedModel:
         steps = float(count)
         torch._foreach_lerp_(list(average), list(latest), 1.0 - min(decay, (1.0 + steps) / (10.0 + steps)))
 
-    return AveragedModel(model, multi_avg_fn=update)
+    return Average(model, multi_avg_fn=update)
 
 
 def half_precision(wish: str, device: torch.device) -> torch.dtype | None:

@@ -93,7 +93,7 @@ class Lion(OptimizerPart):
     """
 
     def make(self, groups: list[Group]) -> torch.optim.Optimizer:
-        from timm.optim import Lion  # here, because it takes a second and few runs want it
+        from timm.optim.lion import Lion  # here, because it takes a second and few runs want it
 
         return Lion(groups, lr=0.0)
 

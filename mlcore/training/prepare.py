@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
 from mlcore.data import ImageTable, Split, load
 from mlcore.samplers import SAMPLERS
@@ -33,7 +32,7 @@ from mlcore.training.evaluator import WatchSample, choose_sample
 from mlcore.training.events import Started, TrainingFault
 from mlcore.training.feature_source import FeatureReader, FeatureSource, PixelSource, Source
 from mlcore.training.methods import TrainingMethod
-from mlcore.training.optim import Plateau, Scaler, average_weights, build_optimizer, half_precision
+from mlcore.training.optim import Average, Plateau, Scaler, average_weights, build_optimizer, half_precision
 from mlcore.training.teacher import Distillation, open_distillation
 from mlcore.traits import SamplerTrait
 
@@ -66,7 +65,7 @@ class Prepared:
     plateau: Plateau | None
     autocast_dtype: torch.dtype | None
     scaler: Scaler | None
-    average: AveragedModel | None
+    average: Average | None
     state: CheckpointState
 
     @property

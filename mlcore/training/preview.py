@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from mlcore.data import ImageTable
 from mlcore.data.transforms import to_input
 from mlcore.input_format import InputFormat
 from mlcore.samplers import SAMPLERS
+from mlcore.samplers.epochs import Sampler
 from mlcore.spec.data_split import build_split
 from mlcore.spec.run_spec import RunSpec
 from mlcore.training.build import (
@@ -150,7 +150,7 @@ def refuse_pixels(rows: np.ndarray) -> Tensor:
     raise AssertionError("a sampler that does not look at the model has asked for embeddings")
 
 
-def looking_sampler(spec: RunSpec, table: ImageTable, rows: TrainingRows, train: np.ndarray) -> Any:
+def looking_sampler(spec: RunSpec, table: ImageTable, rows: TrainingRows, train: np.ndarray) -> Sampler:
     """The sampler before the untrained model, whose weights are those that the run begins with."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)

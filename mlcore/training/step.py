@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mlcore.training.methods import Outcome
 from mlcore.training.mixup import mix_images
@@ -61,7 +61,7 @@ def add_gradient(prepared: Prepared, step: int, number: int) -> tuple[Outcome, n
     places = prepared.batches.rows(step, number)
     with torch.autocast(device.type, prepared.autocast_dtype) if prepared.autocast_dtype else nullcontext():
         if prepared.subset_miner is not None:
-            places = select_subset(prepared, places)
+            places = select_subset(prepared, prepared.subset_miner, places)
         labels = prepared.train_labels[places]
         targets = torch.from_numpy(labels).to(device)
         if spec.mix.kind == "none":
@@ -78,10 +78,10 @@ def add_gradient(prepared: Prepared, step: int, number: int) -> tuple[Outcome, n
     return outcome, labels
 
 
-def select_subset(prepared: Prepared, places: np.ndarray) -> np.ndarray:
+def select_subset(prepared: Prepared, miner: nn.Module, places: np.ndarray) -> np.ndarray:
     """Those of a batch that the subset miner picks, by a look at all of it that leaves no trace in the model."""
     labels = torch.from_numpy(prepared.train_labels[places]).to(prepared.device)
-    chosen = prepared.subset_miner(prepared.features.embed(places), labels)
+    chosen = miner(prepared.features.embed(places), labels)
     return places[chosen.cpu().numpy()]
 
 

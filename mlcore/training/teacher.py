@@ -25,7 +25,7 @@ from mlcore.training.build import build_model
 from mlcore.training.checkpoint import unpack_modules
 from mlcore.training.embedder import Embedder
 from mlcore.training.events import Event, Progress, TrainingFault, Warned
-from mlcore.training.feature_source import PixelSource, row_chunks
+from mlcore.training.feature_source import Source, row_chunks
 from mlcore.training.methods import Outcome, TrainingMethod
 from mlcore.training.optim import average_weights
 
@@ -82,7 +82,7 @@ def load_teacher(choice: TeacherChoice, table: ImageTable, runs: Runs) -> Teache
     with torch.random.fork_rng(devices=[]):
         model = build_model(spec, table)
     average = None if spec.optimizer.ema is None else average_weights(model, spec.optimizer.ema)
-    kept = {"model": model} if average is None else {"average": average}
+    kept: dict[str, nn.Module] = {"model": model} if average is None else {"average": average}
     unpack_modules(checkpoint, kept, run.record.sha256)
     shown = model if average is None else average.module
     return Teacher(shown, sha256, build_split(spec.dataset, table).train)
@@ -120,16 +120,19 @@ class Distillation(nn.Module):
         self.teacher: Teacher | None = teacher
         self.targets = torch.zeros(0, size)  # (N, T), at length 1, of each training image; not saved
 
-    def ask(self, source: PixelSource, split: Split, step: int, stopping: Callable[[], bool]) -> Iterator[Event]:
+    def ask(self, source: Source, split: Split, step: int, stopping: Callable[[], bool]) -> Iterator[Event]:
         """Have the teacher embed every training image once, and let it go then; it ends early where `stopping` says so.
 
         It warns where the teacher was trained on images that are held out now.
         """
-        leaked = int(np.isin(split.held_out, self.teacher.seen).sum())
+        teacher = self.teacher
+        if teacher is None:
+            return
+        leaked = int(np.isin(split.held_out, teacher.seen).sum())
         if leaked:
             text = f"The teacher was trained on {leaked:,} of the {len(split.held_out):,} images that are held out here"
             yield Warned(step, f"{text}, so held-out metrics flatter this run.")
-        model, found = self.teacher.model.to(source.device).eval(), []
+        model, found = teacher.model.to(source.device).eval(), []
         for part in row_chunks(len(split.train)):
             with torch.no_grad():
                 embeddings = model.head(source.features(model, split.train[part]))

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -56,7 +57,7 @@ class MapFrame:
     neighbour_notes: tuple[str, ...] = ()
     picked: int | None = None
     hidden_classes: tuple[int, ...] = ()
-    faith: dict[str, float] | None = None
+    faith: Mapping[str, float | None] | None = None
     message: str = ""
     theme: Literal["light", "dark"] = "light"
     camera: Literal["hold", "follow"] = "follow"
@@ -97,7 +98,7 @@ class MapFrame:
 def pack(frame: MapFrame, *, height: int = 520) -> bytes:
     """The message that map.js reads; `height` is the map's height in CSS pixels."""
     arrays: dict[str, np.ndarray] = {}
-    header: dict[str, Any] = {
+    header: dict[str, object] = {
         "version": VERSION,
         "run": frame.run,
         "step": int(frame.step),
@@ -136,7 +137,7 @@ def pack(frame: MapFrame, *, height: int = 520) -> bytes:
     return _join(header, arrays)
 
 
-def _join(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
+def _join(header: Mapping[str, object], arrays: dict[str, np.ndarray]) -> bytes:
     blocks, listing, offset = [], [], 0
     for name, array in arrays.items():
         block = array.tobytes()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from mlcore.data.prepare.steps import STEPS, AnyStep, Effect
 from mlcore.declare import nearest_word
@@ -25,7 +26,7 @@ class Plan(BaseModel):
     steps: Annotated[tuple[AnyStep, ...], Field(max_length=MAX_STEPS)] = ()
 
     @classmethod
-    def read(cls, record: Any) -> Plan:
+    def read(cls, record: object) -> Plan:
         """A plan from a plain record; ValueError with one sentence for each fault."""
         try:
             return cls.model_validate(record)
@@ -67,7 +68,7 @@ class Plan(BaseModel):
         return self.apply(index)[1]
 
 
-def plan_fault(fault: Any) -> str:
+def plan_fault(fault: ErrorDetails) -> str:
     """pydantic's fault as a sentence: which step, which setting, and the nearest known name."""
     place = list(fault["loc"])
     message = fault["msg"].removeprefix("Value error, ")
@@ -76,18 +77,18 @@ def plan_fault(fault: Any) -> str:
         return f"A plan has one entry, steps; there is no '{wrong}'." if wrong else f"A plan: {message}."
     if len(place) == 1:
         return f"steps: {message}; got {fault['input']!r}." if fault["type"] != "too_long" else f"steps: {message}."
-    where = f"step {place[1] + 1}"
+    where, step = f"step {int(place[1]) + 1}", str(place[2]) if len(place) > 2 else ""
     if fault["type"] == "union_tag_invalid":
         tag = fault["ctx"]["tag"]
         return f"{where}: there is no step '{tag}'.{nearest_word(tag, STEPS)}"
     if fault["type"] == "union_tag_not_found":
         return f"{where}: it must say which 'step' it is. Known: {', '.join(STEPS)}."
-    known = [name for name in STEPS[place[2]].model_fields if name != "step"] if len(place) > 2 else []
+    known = [name for name in STEPS[step].model_fields if name != "step"] if step else []
     name = ".".join(map(str, place[3:]))
     if fault["type"] == "extra_forbidden":
-        return f"{where} ({place[2]}): there is no '{name}'.{nearest_word(name, known)}"
+        return f"{where} ({step}): there is no '{name}'.{nearest_word(name, known)}"
     if fault["type"] == "missing":
-        return f"{where} ({place[2]}): it needs '{name}'."
+        return f"{where} ({step}): it needs '{name}'."
     if not name:
         return f"{where}: {message}"
-    return f"{where} ({place[2]}): {name}: {message[0].lower()}{message[1:]}; got {fault['input']!r}."
+    return f"{where} ({step}): {name}: {message[0].lower()}{message[1:]}; got {fault['input']!r}."

@@ -29,7 +29,7 @@ class Statistics:
     splits: dict[str, int]
     folds: dict[int, int]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         return asdict(self)
 
     def lines(self) -> list[str]:

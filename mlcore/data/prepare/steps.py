@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args
+from typing import Annotated, ClassVar, Literal, Self, Union, get_args
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,7 @@ class Effect:
     kept_classes: int
     dropped_classes: int
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         return asdict(self)
 
     def sentence(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from mlcore.data.sources.benchmark import Benchmark
 from mlcore.data.sources.cars196 import Cars196
@@ -32,13 +32,13 @@ __all__ = [
     "Cub200",
     "FeatureVectors",
     "FileTable",
-    "Found",
     "INaturalist2018",
     "IdxFiles",
+    "ImageEntry",
     "ImageFolder",
     "InShop",
-    "LeftOut",
     "Reading",
+    "SkippedEntry",
     "Source",
     "StanfordOnlineProducts",
     "ZipArchive",
@@ -67,7 +67,7 @@ class Source(Protocol):
     def takes(path: str | os.PathLike[str]) -> bool: ...
 
 
-def source_for(path: str | os.PathLike[str], key: str | None = None, **knobs: Any) -> tuple[str, Source]:
+def source_for(path: str | os.PathLike[str], key: str | None = None, **knobs: object) -> tuple[str, Source]:
     """The source that `key` names, or the one that the path looks like, with its key.
 
     Raises: ValueError if there is nothing at the path, nothing fits it, or the source refuses it.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import Any
 
 from mlcore.environment import TO_START, child_environment
 
@@ -14,7 +13,7 @@ MEMORY_LIMIT = 4 * 2**30
 WANTED = ("annotations", "class_names")
 
 
-def read_mat(file: str, data: bytes) -> dict[str, Any]:
+def read_mat(file: str, data: bytes) -> dict[str, object]:
     """The annotations (field by field, a list each) and class names in a MATLAB 5 file, those of them that there are.
 
     Raises: ValueError, naming `file`, if it cannot be read.
@@ -43,12 +42,12 @@ def main() -> int:
     import numpy as np
     from scipy.io import loadmat
 
-    def plain(values: Any) -> list[Any]:
+    def plain(values: object) -> list[object]:
         return [np.asarray(value).item() for value in np.asarray(values, dtype=object).ravel()]
 
     limit_memory()
     found = loadmat(io.BytesIO(sys.stdin.buffer.read()), variable_names=WANTED)
-    record: dict[str, Any] = {}
+    record: dict[str, object] = {}
     if "class_names" in found:
         record["class_names"] = [str(name) for name in plain(found["class_names"])]
     if "annotations" in found:

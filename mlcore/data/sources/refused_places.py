@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from mlcore.data.sources.entries import ImageEntry
 from mlcore.data.store import SET_ID, UPLOADS, data_root
 from mlcore.disk.run_id import RUN_ID
+
+Item = TypeVar("Item")
 
 KERNEL = ("/proc", "/sys", "/dev")
 SYSTEM = (
@@ -47,7 +49,7 @@ def is_own(path: Path, root: Path) -> bool:
     return bool(SET_ID.fullmatch(first) or RUN_ID.fullmatch(first) or (first.startswith(".") and first != UPLOADS))
 
 
-def refusing_the_fruitless(items: Iterable[Any], path: str) -> Iterator[Any]:
+def refusing_the_fruitless(items: Iterable[Item], path: str) -> Iterator[Item]:
     """The items, as long as some of them are images. Raises: ValueError if next to none of very many is."""
     images = 0
     for number, item in enumerate(items, 1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TypedDict, Unpack
 
 import numpy as np
 
@@ -71,6 +71,18 @@ def undeclared_metric(key: str) -> Metric:
     return Metric(key, f"{key} (not declared here)", Family.RETRIEVAL, text, compute, key, low=None, high=None)
 
 
+class MoreOfMetric(TypedDict, total=False):
+    """What a Metric may be told beside what it must be."""
+
+    paper: str
+    aliases: tuple[str, ...]
+    low: float | None
+    high: float | None
+    higher_is_better: bool
+    expensive: bool
+    headline: bool
+
+
 class MetricRegistry(Mapping[str, Metric]):
     """The declared metrics by key, family by family."""
 
@@ -78,8 +90,8 @@ class MetricRegistry(Mapping[str, Metric]):
         self._metrics: dict[str, Metric] = {}
 
     def add(
-        self, key: str, *, title: str, family: str, description: str, short: str = "", **more: Any
-    ) -> Callable[..., Any]:
+        self, key: str, *, title: str, family: str, description: str, short: str = "", **more: Unpack[MoreOfMetric]
+    ) -> Callable[[Compute], Compute]:
         """Function decorator: declare a function of a Side as the metric `key`; see Metric for the rest.
 
         Raises: ValueError for a key that is taken or is no plain name, for an unknown family, and for a description

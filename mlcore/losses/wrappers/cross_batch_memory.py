@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from mlcore.declare import Knob
-from mlcore.losses.inputs import check_embeddings, check_labels, require_finite
+from mlcore.losses.inputs import check_embeddings, needed_labels, require_finite
 from mlcore.losses.wrappers.registry import WRAPPERS
-from mlcore.miners.own_copies import Miner, mine_others
+from mlcore.miners.own_copies import mine_others
+from mlcore.reducers import Reduced
 from mlcore.traits import WrapperTrait
-from mlcore.tuples import Pairs, Triplets, all_pairs, as_tuples, to_pairs, to_triplets
+from mlcore.tuples import Miner, Pairs, Triplets, all_pairs, as_tuples, to_pairs, to_triplets
 
 
 @WRAPPERS.add(
@@ -41,6 +42,11 @@ class CrossBatchMemory(nn.Module):
     Raises: ValueError for a loss with proxies, a batch larger than the memory, or both an indices_tuple
     and an enqueue_mask.
     """
+
+    embedding_memory: Tensor
+    label_memory: Tensor
+    enqueued: Tensor
+    batches: Tensor
 
     def __init__(
         self,
@@ -87,7 +93,7 @@ class CrossBatchMemory(nn.Module):
         labels: Tensor,
         indices_tuple: tuple[Tensor, ...] | None = None,
         enqueue_mask: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         """Return what the loss returns for the batch against the memory."""
         batch, labels = self.check_batch(embeddings, labels, indices_tuple, enqueue_mask)
         new, new_labels = (batch, labels) if enqueue_mask is None else (batch[enqueue_mask], labels[enqueue_mask])
@@ -100,8 +106,10 @@ class CrossBatchMemory(nn.Module):
         if warming_up:
             return self.against_the_batch(batch, labels, indices_tuple, enqueue_mask, new.detach(), new_labels)
         memory = memory.to(batch.dtype)
-        own = None if enqueue_mask is not None else places
-        tuples = self.tuples(batch, labels, memory, label_memory, own)
+        if enqueue_mask is not None:
+            mined = None if self.miner is None else self.miner(batch.detach(), labels, memory, label_memory)
+            return self.loss(batch, labels, mined, memory, label_memory)
+        tuples = self.tuples_without_own(batch, labels, memory, label_memory, places)
         if indices_tuple is not None:
             tuples = join_tuples(tuples, in_memory(as_tuples(indices_tuple), places))
         return self.loss(batch, labels, tuples, memory, label_memory)
@@ -111,7 +119,7 @@ class CrossBatchMemory(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         who = "CrossBatchMemory"
         batch = check_embeddings(who, "embeddings", embeddings)
-        labels = check_labels(who, "labels", labels, batch, needed=True)
+        labels = needed_labels(who, "labels", labels, batch)
         if batch.shape[1] != self.embedding_size:
             raise ValueError(
                 f"{who}: embeddings must be (batch, {self.embedding_size}) as embedding_size says; "
@@ -157,7 +165,7 @@ class CrossBatchMemory(nn.Module):
         enqueue_mask: Tensor | None,
         new: Tensor,
         new_labels: Tensor,
-    ) -> Any:
+    ) -> Reduced:
         """The loss while warming up: as if there were no memory, or only what was just put in."""
         if enqueue_mask is None:
             mined = None if self.miner is None else self.miner(batch.detach(), labels)
@@ -169,21 +177,14 @@ class CrossBatchMemory(nn.Module):
         mined = None if self.miner is None else self.miner(batch.detach(), labels, new, new_labels)
         return self.loss(batch, labels, mined, new, new_labels)
 
-    def tuples(
-        self, batch: Tensor, labels: Tensor, memory: Tensor, label_memory: Tensor, own: Tensor | None
-    ) -> Pairs | Triplets | None:
-        """What the miner finds, or all pairs; a sample's own copy in the memory is none of the others it may find.
-
-        None, which means all pairs, where no sample has a copy there and nothing is mined.
-        """
+    def tuples_without_own(
+        self, batch: Tensor, labels: Tensor, memory: Tensor, label_memory: Tensor, own: Tensor
+    ) -> Pairs | Triplets:
+        """What the miner finds, or all pairs; a sample's own copy in the memory is none of the others it may find."""
         mined = None
-        if self.miner is not None and own is None:
-            mined = self.miner(batch.detach(), labels, memory, label_memory)
-        elif self.miner is not None:
+        if self.miner is not None:
             mined = mine_others(self.miner, batch.detach(), labels, memory, label_memory, own)
-        if mined is not None:
-            return as_tuples(mined)
-        return None if own is None else all_pairs(labels, label_memory, own)
+        return all_pairs(labels, label_memory, own) if mined is None else mined
 
 
 def in_memory(tuples: Pairs | Triplets, places: Tensor) -> Pairs | Triplets:

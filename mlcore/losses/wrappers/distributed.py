@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from mlcore.autograd import SavedTensors
 from mlcore.declare import Knob
 from mlcore.losses.wrappers.cross_batch_memory import CrossBatchMemory
 from mlcore.losses.wrappers.registry import WRAPPERS
-from mlcore.miners.own_copies import Miner, mine_others
-from mlcore.tuples import Pairs, all_pairs
+from mlcore.miners.own_copies import mine_others
+from mlcore.reducers import Reduced
+from mlcore.tuples import Miner, Pairs, all_pairs
 
 EFFICIENT = Knob("Each process takes only its own batch as anchors.")
 
@@ -68,7 +70,7 @@ class DistributedLossWrapper(nn.Module):
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
         enqueue_mask: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         """Return the loss of the joined batch, or of this rank's part of it."""
         queued = {} if enqueue_mask is None else {"enqueue_mask": gather_rows(enqueue_mask)}
         reference = () if ref_emb is None else (ref_emb, ref_labels)
@@ -78,7 +80,7 @@ class DistributedLossWrapper(nn.Module):
             return self.own_anchors(embeddings, labels, indices_tuple, *reference)
         factor = world_size() if self.for_ddp else 1
         everyone = [gather_with_gradient(rows, factor) for rows in (embeddings, *reference[:1])]
-        their_labels = [None if kept is None else gather_rows(kept) for kept in (labels, *reference[1:])]
+        their_labels = [gathered_if_given(kept) for kept in (labels, *reference[1:])]
         joined_reference = (everyone[1], their_labels[1]) if reference else ()
         return self.loss(everyone[0], their_labels[0], indices_tuple, *joined_reference, **queued)
 
@@ -89,14 +91,13 @@ class DistributedLossWrapper(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> Any:
+    ) -> Reduced:
         alone = ref_emb is None
         everyone = GatherAll.apply(embeddings if alone else ref_emb, self.for_ddp)
-        kept = labels if alone else ref_labels
-        their_labels = None if kept is None else gather_rows(kept)
+        their_labels = gathered_if_given(labels if alone else ref_labels)
         if not self.for_ddp:
             embeddings = ScaleGradient.apply(embeddings, 1.0 / world_size())
-        if alone and indices_tuple is None:
+        if alone and indices_tuple is None and labels is not None and their_labels is not None:
             indices_tuple = all_but_own(labels.to(their_labels.device), their_labels)
         return self.loss(embeddings, labels, indices_tuple, everyone, their_labels)
 
@@ -115,6 +116,7 @@ class DistributedMinerWrapper(nn.Module):
     `efficient`, anchors are positions in the rank's own batch.
 
     Shapes: as the miner. With one process, or none, it is the plain miner.
+    Raises: ValueError for a reference without labels.
     """
 
     def __init__(self, miner: Miner, efficient: Annotated[bool, EFFICIENT] = False) -> None:
@@ -127,7 +129,11 @@ class DistributedMinerWrapper(nn.Module):
         self, embeddings: Tensor, labels: Tensor, ref_emb: Tensor | None = None, ref_labels: Tensor | None = None
     ) -> tuple[Tensor, ...] | None:
         """Return the miner's tuples."""
-        reference = () if ref_emb is None else (ref_emb, ref_labels)
+        if ref_emb is not None and ref_labels is None:
+            raise ValueError(
+                "DistributedMinerWrapper: ref_labels must be given with ref_emb; got None. Pass one class per row."
+            )
+        reference = () if ref_emb is None or ref_labels is None else (ref_emb, ref_labels)
         if world_size() == 1:
             return self.miner(embeddings, labels, *reference)
         if not self.efficient:
@@ -167,6 +173,10 @@ def gather_rows(rows: Tensor) -> Tensor:
     return torch.cat(gather_list(rows))
 
 
+def gathered_if_given(rows: Tensor | None) -> Tensor | None:
+    return None if rows is None else gather_rows(rows)
+
+
 def gather_with_gradient(rows: Tensor, factor: float) -> Tensor:
     """Everyone's rows; the gradient goes to this rank's own, times `factor`, and nothing is sent backward."""
     received = gather_list(rows)
@@ -185,24 +195,34 @@ def all_but_own(labels: Tensor, their_labels: Tensor) -> Pairs:
     return all_pairs(labels, their_labels, own_places(len(labels), labels.device))
 
 
+class ScaledContext(SavedTensors, Protocol):
+    factor: float
+
+
 class ScaleGradient(torch.autograd.Function):
     """The same rows; their gradient times a factor."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, factor: float) -> Tensor:
+    def forward(ctx: ScaledContext, rows: Tensor, factor: float) -> Tensor:
         ctx.factor = factor
         return rows.view_as(rows)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: ScaledContext, upstream: Tensor) -> tuple[Tensor, None]:
         return upstream * ctx.factor, None
+
+
+class GatherContext(SavedTensors, Protocol):
+    factor: float
+    begin: int
+    count: int
 
 
 class GatherAll(torch.autograd.Function):
     """Everyone's rows; backward, each rank's rows get the sum of all ranks' gradients (the mean, if not `for_ddp`)."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, for_ddp: bool) -> Tensor:
+    def forward(ctx: GatherContext, rows: Tensor, for_ddp: bool) -> Tensor:
         received = gather_list(rows)
         ctx.begin = sum(len(theirs) for theirs in received[: dist.get_rank()])
         ctx.count, ctx.factor = len(rows), 1.0 if for_ddp else 1.0 / len(received)
@@ -210,7 +230,7 @@ class GatherAll(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: GatherContext, upstream: Tensor) -> tuple[Tensor, None]:
         total = upstream.contiguous().clone()
         dist.all_reduce(total)
         return total[ctx.begin : ctx.begin + ctx.count] * ctx.factor, None

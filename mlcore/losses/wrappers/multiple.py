@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypeVar
 
 from torch import Tensor, nn
 
-from mlcore.losses.wrappers.cross_batch_memory import Miner
 from mlcore.losses.wrappers.registry import WRAPPERS
+from mlcore.tuples import Miner
+
+Key = int | str  # a loss's place in the list, or its name in the dict
+Value = TypeVar("Value")
 
 
 @WRAPPERS.add(
@@ -35,13 +38,18 @@ class MultipleLosses(nn.Module):
         weights: Sequence[float] | Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
-        named = isinstance(losses, Mapping)
-        self.losses = nn.ModuleDict(losses) if named else nn.ModuleList(losses)
-        keys = list(losses) if named else list(range(len(losses)))
+        self.losses: nn.ModuleDict | nn.ModuleList
+        keys: list[Key]
+        if isinstance(losses, Mapping):
+            self.losses, keys = nn.ModuleDict(losses), list(losses)
+        else:
+            self.losses, keys = nn.ModuleList(losses), list(range(len(losses)))
         if not keys:
             raise ValueError("MultipleLosses: losses must not be empty. Pass a list or a dict of losses.")
+        named = isinstance(losses, Mapping)
         self.weights = dict.fromkeys(keys, 1.0) | by_key("weights", weights, keys, named, all_needed=True)
-        self.miners = dict.fromkeys(keys) | by_key("miners", miners, keys, named, all_needed=False)
+        self.miners: dict[Key, Miner | None] = dict.fromkeys(keys)
+        self.miners |= by_key("miners", miners, keys, named, all_needed=False)
         self.miner_modules = nn.ModuleList(miner for miner in self.miners.values() if isinstance(miner, nn.Module))
 
     def forward(
@@ -51,26 +59,36 @@ class MultipleLosses(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
-    ) -> Any:
+    ) -> Tensor:
         """Return the weighted sum, a scalar."""
         if indices_tuple is not None and any(miner is not None for miner in self.miners.values()):
             raise ValueError("MultipleLosses: has miners of its own and takes no indices_tuple. Leave one of them out.")
-        total = 0.0
         reference = () if ref_emb is None else (ref_emb, ref_labels)
-        for key, weight in self.weights.items():
-            miner = self.miners[key]
+        parts = []
+        for loss, weight, miner in zip(self.members(), self.weights.values(), self.miners.values(), strict=True):
             tuples = indices_tuple if miner is None else miner(embeddings.detach(), labels, *reference)
-            total = total + weight * self.losses[key](embeddings, labels, tuples, *reference)
-        return total
+            parts.append(weight * loss(embeddings, labels, tuples, *reference))
+        return sum(parts[1:], parts[0])
+
+    def members(self) -> list[nn.Module]:
+        """The losses, in the order of their weights."""
+        return list(self.losses.values() if isinstance(self.losses, nn.ModuleDict) else self.losses)
 
 
-def by_key(name: str, values: Any, keys: list[Any], named: bool, all_needed: bool) -> dict[Any, Any]:
+def by_key(
+    name: str,
+    values: Sequence[Value] | Mapping[str, Value] | None,
+    keys: list[Key],
+    named: bool,
+    all_needed: bool,
+) -> dict[Key, Value]:
     """`values` of a list or a dict by the keys of the losses."""
     if values is None:
         return {}
     if isinstance(values, Mapping) != named:
         raise ValueError(f"MultipleLosses: {name} must be a {'dict' if named else 'list'}, as losses is.")
-    found = dict(values) if named else dict(enumerate(values))
+    found: dict[Key, Value] = {}
+    found.update(values if isinstance(values, Mapping) else enumerate(values))
     missing = set(keys) - set(found) if all_needed or not named else set()
     if missing or set(found) - set(keys):
         raise ValueError(f"MultipleLosses: {name} must be for {keys}; got {list(found)}. Pass one for each loss.")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from mlcore.declare import Knob
 from mlcore.losses.wrappers.registry import WRAPPERS
+from mlcore.reducers import Reduced
 
 
 @WRAPPERS.add(
@@ -43,7 +44,7 @@ class SelfSupervisedLoss(nn.Module):
         self.loss = loss
         self.symmetric = symmetric
 
-    def forward(self, embeddings: Tensor, ref_emb: Tensor, *more: Tensor) -> Any:
+    def forward(self, embeddings: Tensor, ref_emb: Tensor, *more: Tensor) -> Reduced:
         """Return what the loss returns for the views, labelled by sample."""
         others = (ref_emb, *more)
         if any(view.shape != embeddings.shape for view in others):

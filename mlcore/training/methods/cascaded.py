@@ -12,18 +12,11 @@ from torch import Tensor, nn
 from mlcore.declare import Knob
 from mlcore.distances import Distance, LpDistance
 from mlcore.losses.inputs import outside_autocast
-from mlcore.training.methods.method import (
-    MakeLoss,
-    MethodBatch,
-    Miner,
-    Outcome,
-    TrainingMethod,
-    one_number,
-    sum_outcome,
-)
+from mlcore.losses.proxy_loss import ScoresClasses
+from mlcore.training.methods.method import MakeLoss, MethodBatch, Outcome, TrainingMethod, one_number, sum_outcome
 from mlcore.training.methods.registry import METHODS
 from mlcore.traits import MethodTrait
-from mlcore.tuples import Pairs, Triplets, all_pairs
+from mlcore.tuples import Miner, Pairs, Triplets, all_pairs
 
 
 @METHODS.add(
@@ -121,6 +114,11 @@ class CascadedEmbeddings(TrainingMethod):
         samples = torch.arange(len(rows), device=rows.device) if tuples is None else torch.cat(tuples).unique()
         if len(samples) == 0:
             return Pairs(samples, samples, samples, samples)
+        if not isinstance(loss, ScoresClasses):
+            raise ValueError(
+                f"cascaded: a loss with proxies must have get_logits, by which hard samples are known; got "
+                f"{type(loss).__name__}, which has not. Choose another loss."
+            )
         logits = loss.get_logits(rows[samples])
         kept = samples[self.hardest(F.cross_entropy(logits, labels[samples], reduction="none"))]
         return Pairs(kept, kept, kept[:0], kept[:0])

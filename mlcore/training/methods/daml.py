@@ -15,7 +15,6 @@ from mlcore.miners.draws import SEED
 from mlcore.training.methods.method import (
     MakeLoss,
     MethodBatch,
-    Miner,
     Outcome,
     TrainingMethod,
     one_number,
@@ -23,7 +22,7 @@ from mlcore.training.methods.method import (
     takes_reference,
 )
 from mlcore.training.methods.registry import METHODS
-from mlcore.tuples import Triplets, label_masks
+from mlcore.tuples import Miner, Triplets, label_masks
 
 
 @METHODS.add(
@@ -234,7 +233,7 @@ def minds_negatives(loss: nn.Module, embedding_size: int) -> bool:
     Not asked of losses with proxies or for two views. The loss is asked in evaluation mode, so that nothing in it
     changes.
     """
-    if not takes_reference(loss) or getattr(loss, "compares_views", "") or embedding_size < 2:
+    if not takes_reference(loss) or bool(getattr(loss, "compares_views", "")) or embedding_size < 2:
         return False
     anchor, positive = torch.eye(2, embedding_size)[:, None]
     here, there = torch.zeros(1, dtype=torch.long), torch.ones(1, dtype=torch.long)

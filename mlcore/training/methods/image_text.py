@@ -17,13 +17,13 @@ from mlcore.training.methods.method import (
     EmbedTexts,
     MakeLoss,
     MethodBatch,
-    Miner,
     Outcome,
     TrainingMethod,
     refuse_without_reference,
 )
 from mlcore.training.methods.registry import METHODS
 from mlcore.traits import MethodTrait
+from mlcore.tuples import Miner
 
 CHUNK = 512
 

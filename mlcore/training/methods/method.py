@@ -5,17 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mlcore.evaluation.side import SideTexts
-from mlcore.tuples import Pairs, Triplets, as_tuples
+from mlcore.tuples import Miner, Pairs, Triplets, as_tuples
 
 MakeLoss = Callable[[int], nn.Module]
-Miner = Callable[..., Any]
 EmbedTexts = Callable[[], Mapping[str, SideTexts]]
 
 
@@ -76,7 +75,7 @@ class TrainingMethod(nn.Module):
         check(self, features, labels)
         embeddings = self.embed(head, features)
         if not all(bool(torch.isfinite(view).all()) for view in embeddings):
-            return Outcome(torch.nan * sum(view.sum() for view in embeddings), None, {}, embeddings)
+            return Outcome(torch.nan * torch.stack([view.sum() for view in embeddings]).sum(), None, {}, embeddings)
         places = None if rows is None else torch.as_tensor(rows, device=labels.device)
         outcome = self.outcome(MethodBatch(head, features, embeddings, labels, places))
         return replace(outcome, embeddings=embeddings)
@@ -135,7 +134,7 @@ def check(method: TrainingMethod, features: tuple[Tensor, ...], labels: Tensor) 
         )
 
 
-def one_number(loss: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+def one_number(loss: nn.Module, *args: object, **kwargs: object) -> Tensor:
     """What the loss returns. Raises: ValueError if that is no single number."""
     value = loss(*args, **kwargs)
     if not isinstance(value, Tensor) or value.numel() != 1:

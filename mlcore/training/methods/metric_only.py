@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from mlcore.training.methods.method import (
-    MakeLoss,
-    MethodBatch,
-    Miner,
-    Outcome,
-    TrainingMethod,
-    one_number,
-    sum_outcome,
-)
+from mlcore.training.methods.method import MakeLoss, MethodBatch, Outcome, TrainingMethod, one_number, sum_outcome
 from mlcore.training.methods.registry import METHODS
 from mlcore.traits import MethodTrait
+from mlcore.tuples import Miner
 
 
 @METHODS.add(

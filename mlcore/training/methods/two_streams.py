@@ -10,13 +10,13 @@ from mlcore.declare import Knob
 from mlcore.training.methods.method import (
     MakeLoss,
     MethodBatch,
-    Miner,
     Outcome,
     TrainingMethod,
     refuse_without_reference,
 )
 from mlcore.training.methods.registry import METHODS
 from mlcore.traits import MethodTrait
+from mlcore.tuples import Miner
 
 
 @METHODS.add(
@@ -60,13 +60,16 @@ class TwoStreamMetricLoss(TrainingMethod):
     ) -> None:
         super().__init__(make_loss, miner, embedding_size)
         refuse_without_reference("two_streams", self.loss)
-        if second_head and feature_size is None:
-            raise ValueError("two_streams: second_head must come with feature_size; got None. Pass feature_size.")
-        self.second_head = nn.Linear(feature_size, embedding_size) if second_head else None
+        self.second_head: nn.Linear | None = None
+        if second_head:
+            if feature_size is None:
+                raise ValueError("two_streams: second_head must come with feature_size; got None. Pass feature_size.")
+            self.second_head = nn.Linear(feature_size, embedding_size)
 
     def embed(self, head: nn.Module, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         queries, answers = features
         return head(queries), head(answers) if self.second_head is None else self.second_head(answers)
 
     def outcome(self, batch: MethodBatch) -> Outcome:
-        return self.loss_across(*batch.embeddings, batch.labels)
+        queries, answers = batch.embeddings
+        return self.loss_across(queries, answers, batch.labels)

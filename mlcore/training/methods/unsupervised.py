@@ -11,7 +11,6 @@ from mlcore.declare import Knob
 from mlcore.training.methods.method import (
     MakeLoss,
     MethodBatch,
-    Miner,
     Outcome,
     TrainingMethod,
     one_number,
@@ -21,6 +20,7 @@ from mlcore.training.methods.method import (
 )
 from mlcore.training.methods.registry import METHODS
 from mlcore.traits import MethodTrait
+from mlcore.tuples import Miner
 
 
 @METHODS.add(

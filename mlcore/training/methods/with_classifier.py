@@ -8,16 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlcore.declare import Knob
-from mlcore.training.methods.method import (
-    MakeLoss,
-    MethodBatch,
-    Miner,
-    Outcome,
-    TrainingMethod,
-    one_number,
-    sum_outcome,
-)
+from mlcore.training.methods.method import MakeLoss, MethodBatch, Outcome, TrainingMethod, one_number, sum_outcome
 from mlcore.training.methods.registry import METHODS
+from mlcore.tuples import Miner
 
 
 @METHODS.add(

@@ -12,7 +12,7 @@ import pytest
 from patience import PATIENCE_S, until
 
 from mlcore.engines import attempt_runner
-from mlcore.engines.attempt_runner import Clock, Session, explain_failure, run_folder, thin_points
+from mlcore.engines.attempt_runner import Clock, Session, explain_failure, points_before, run_folder, thin_points
 from mlcore.runs.folder import Runs
 from mlcore.runs.history import History
 from mlcore.runs.states import RunState
@@ -318,6 +318,10 @@ def test_a_curve_is_thinned_evenly_and_keeps_its_ends():
     assert kept[0] == [0, 0.0]
     assert kept[-1] == [100, 0.0]
     assert thin_points(points[:40], 40) == points[:40]
+
+
+def test_a_point_of_a_curve_without_a_step_comes_before_no_step():
+    assert points_before([[0, 0.1], [None, 0.2], [4, 0.3]], 4) == [[0, 0.1]]
 
 
 def test_an_error_without_words_is_still_named():

@@ -129,6 +129,7 @@ def test_two_streams_search_the_other_stream():
         (GlobalEmbeddingSpaceTester(), [("val", [])], "at least one reference"),
         (GlobalEmbeddingSpaceTester(), [("val", ["val"]), ("val", ["train"])], "must come once"),
         (GlobalEmbeddingSpaceTester(label_hierarchy_level=2), None, "labels have levels 0 to 1; got 2"),
+        (GlobalEmbeddingSpaceTester(label_hierarchy_level="every"), None, "a list of them or 'all'; got 'every'"),
         (WithSameParentLabelTester(label_hierarchy_level=1), None, "which has a parent"),
         (GlobalTwoStreamEmbeddingSpaceTester(), [("val", ["train"])], "tested within a split"),
         (GlobalTwoStreamEmbeddingSpaceTester(), None, "got one stream"),

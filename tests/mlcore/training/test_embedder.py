@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mlcore.backbones import MLP, SmallConv, TimmModel
+from mlcore.backbones import MLP, SmallConv, TimmModel, Vectors
 from mlcore.spec.run_spec import RunSpec
 from mlcore.spec.sections import HeadChoice
 from mlcore.training.embedder import Embedder, Pooling, build_head
@@ -121,8 +121,15 @@ def test_the_last_block_of_two_layers_is_the_second():
 def test_a_network_without_a_map_is_refused_in_words():
     with pytest.raises(ValueError, match="VisionTransformer has no last map"):
         embedder(pooling="max", backbone=TimmModel((32, 32), model="vit_tiny_patch16_224"))
+    with pytest.raises(ValueError, match=r"MLP has no last map.*Set pooling to 'own'"):
+        embedder(pooling="max", backbone=MLP((16, 16), 1))
     with pytest.raises(ValueError, match=r"Two-layer perceptron has no last map.*Set pooling to 'own'"):
         RunSpec.read({"backbone": {"key": "mlp", "pooling": "gem"}})
+
+
+def test_a_network_without_blocks_is_refused_in_words():
+    with pytest.raises(ValueError, match="Vectors has no blocks"):
+        embedder("all_but_last", backbone=Vectors(12, (8, 8), 1))
 
 
 def test_pooling_takes_the_maps_own_width():

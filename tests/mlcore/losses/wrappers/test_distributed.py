@@ -13,6 +13,7 @@ import torch
 from patience import PATIENCE_S
 
 from mlcore.losses import ArcFaceLoss, CrossBatchMemory, SupConLoss
+from mlcore.losses.wrappers import distributed
 from mlcore.losses.wrappers.distributed import DistributedLossWrapper, DistributedMinerWrapper
 from mlcore.miners import BatchHardMiner
 
@@ -118,3 +119,28 @@ def test_one_process_is_the_plain_loss_and_miner():
 def test_efficient_needs_a_loss_that_takes_a_reference(loss):
     with pytest.raises(ValueError, match="efficient needs a loss that takes ref_emb"):
         DistributedLossWrapper(loss, efficient=True)
+
+
+@pytest.fixture
+def as_first_of_two(monkeypatch):
+    """This process as rank 0 of two whose batches are alike."""
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "gather_list", lambda rows: [rows, rows])
+    monkeypatch.setattr(distributed, "lengths_of_all", lambda count, device: [count, count])
+    monkeypatch.setattr(distributed.dist, "get_rank", lambda: 0)
+
+
+def test_without_labels_the_loss_itself_says_that_it_needs_them(as_first_of_two):
+    rows, labels, _ = ranks.joined_batch([8, 8])
+    for efficient in (False, True):
+        with pytest.raises(ValueError, match="SupConLoss: labels must be given"):
+            DistributedLossWrapper(SupConLoss(), efficient)(rows)
+        with pytest.raises(ValueError, match="ref_labels must be given"):
+            DistributedLossWrapper(SupConLoss(), efficient)(rows, labels, None, rows)
+
+
+def test_a_miner_wants_the_labels_of_a_reference(as_first_of_two):
+    rows, labels, _ = ranks.joined_batch([8, 8])
+    for efficient in (False, True):
+        with pytest.raises(ValueError, match="ref_labels must be given with ref_emb"):
+            DistributedMinerWrapper(BatchHardMiner(), efficient)(rows, labels, rows)

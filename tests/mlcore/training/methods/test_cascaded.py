@@ -16,6 +16,17 @@ from mlcore.training.methods import CascadedEmbeddings
 from mlcore.tuples import Pairs, Triplets, all_triplets
 
 
+class Untelling(nn.Module):
+    """A loss with proxies that has no get_logits."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.proxies = nn.Parameter(torch.ones(3, size))
+
+    def forward(self, embeddings, labels, indices_tuple=None):
+        return (embeddings @ self.proxies.T).mean()
+
+
 def sample(count=11, size=8):
     torch.manual_seed(0)
     return torch.randn(count, size, dtype=torch.float64), torch.arange(count) % 3
@@ -92,6 +103,12 @@ def test_with_proxies_the_samples_pass_whose_class_is_hardest_to_tell():
     weights[order[:4]] = 1.0
     of_second = F.cross_entropy(second.get_logits(embeddings[:, 4:]), labels, reduction="none")
     assert made.parts["stage 2"] == pytest.approx((weights * of_second).mean().item(), rel=1e-5)
+
+
+def test_a_loss_with_proxies_that_cannot_tell_classes_is_refused_in_words():
+    embeddings, labels = sample()
+    with pytest.raises(ValueError, match="a loss with proxies must have get_logits"):
+        cascade(Untelling)(nn.Identity(), (embeddings,), labels)
 
 
 def test_with_proxies_and_a_miner_only_mined_samples_can_pass():
