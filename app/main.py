@@ -14,11 +14,11 @@ import streamlit as st  # noqa: E402
 from app.server import freeze_imported_modules, lab_server  # noqa: E402
 from app.shared.error_guard import report_unexpected_errors  # noqa: E402
 from app.shared.reconnect import announce_new_session, refresh_by_clock  # noqa: E402
-from app.shared.text import fault_words, plain  # noqa: E402
+from app.shared.text import escape_markdown, fault_words  # noqa: E402
 from app.shared.url import single_history_entry  # noqa: E402
 from app.shared.view import record_page  # noqa: E402
 from app.widgets.browser import page_script  # noqa: E402
-from app.widgets.bundle import frame  # noqa: E402
+from app.widgets.bundle import carry_bundles  # noqa: E402
 from app.widgets.chart.widget import CHART  # noqa: E402
 from app.widgets.map.widget import MAP  # noqa: E402
 from app.widgets.scrubber.widget import SCRUBBER  # noqa: E402
@@ -45,11 +45,13 @@ except ValueError as error:
     st.error(fault_words(error), icon=":material/error:")
     st.stop()
 page_script()
-with frame([MAP, TILES, SCRUBBER], [CHART]):
+with carry_bundles([MAP, TILES, SCRUBBER], [CHART]):
     if fault := stage.runs.write_fault():
-        st.warning(f"{plain(fault, 400)} Until then runs can be looked at, and nothing can be started or changed.")
+        st.warning(
+            f"{escape_markdown(fault, 400)} Until then runs can be looked at, and nothing can be started or changed."
+        )
     elif stage.supervisor.fault:
-        st.error(plain(stage.supervisor.fault, 400), icon=":material/error:")
+        st.error(escape_markdown(stage.supervisor.fault, 400), icon=":material/error:")
     record_page(page.title)
     announce_new_session()
     with report_unexpected_errors(), single_history_entry():

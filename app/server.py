@@ -27,7 +27,7 @@ MOST_SLOTS = 1024
 class LabServer:
     runs: Runs
     supervisor: Supervisor
-    onlookers: PreviewViewers = field(default_factory=PreviewViewers)
+    preview_viewers: PreviewViewers = field(default_factory=PreviewViewers)
 
 
 @st.cache_resource(show_spinner=False)
@@ -56,17 +56,17 @@ def read_slots(text: str) -> int | None:
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)
-def history_of(root: str, run_id: str) -> History:
+def shared_history(root: str, run_id: str) -> History:
     return History(RunFolder(Path(root) / run_id))
 
 
-def history(run: RunFolder) -> FrozenHistory:
+def read_history(run: RunFolder) -> FrozenHistory:
     """What is known of the run now. The reader behind it is shared by all who look at the run; this does not change."""
-    return history_of(str(run.path.parent), run.run_id).freeze()
+    return shared_history(str(run.path.parent), run.run_id).freeze()
 
 
 @st.cache_resource(show_spinner=False)
-def queue() -> Queue:
+def read_queue() -> Queue:
     return Queue(lab_server().runs)
 
 

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from app.lab.compare_losses import USUAL_FIVE
-from mlcore.catalogue import parts
+from mlcore.catalogue import registry
 from mlcore.engines.local import child_environment
 
 LOSSES = ("contrastive", *USUAL_FIVE)
@@ -76,7 +76,7 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[], metavar="SETTING=VALUE", help="as in mlcore train")
     parser.add_argument("--json", type=Path, help="also write every run to this file")
     options = parser.parse_args()
-    every = [key for key, part in parts("losses").items() if part.family != NEEDS_TWO_VIEWS]
+    every = [key for key, part in registry("losses").items() if part.family != NEEDS_TWO_VIEWS]
     losses = every if options.loss == ["all"] else options.loss
     for path in options.dataset:
         if Path(path).exists():  # once, so that no run's time goes into it

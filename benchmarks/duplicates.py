@@ -24,7 +24,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mlcore.data.prepare import complete, leave_out, near_duplicates
+from mlcore.data.prepare import complete_index, leave_out, near_duplicates
 
 PART = 4_000
 PLANTED = 0.05
@@ -42,7 +42,7 @@ def planted(count: int, distance: int, *, crowded: bool) -> pd.DataFrame:
         hashes[copies] ^= np.where(random.random(len(copies)) < 0.6, flips, np.uint64(0))
     if crowded:
         hashes[random.choice(count, size=int(CROWDED * count), replace=False)] = hashes[0]
-    return complete(
+    return complete_index(
         pd.DataFrame(
             {
                 "file": [f"{n}.png" for n in range(count)],

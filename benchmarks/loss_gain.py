@@ -26,8 +26,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from mlcore.__main__ import option
-from mlcore.catalogue import ROOMS, parts
+from mlcore.catalogue import ROOMS, registry
+from mlcore.commands.words import section_option
 from mlcore.declare import PartSpec
 from mlcore.environment import child_environment
 from mlcore.spec.defaults import PART_ROOMS
@@ -47,7 +47,7 @@ def command(spec: PartSpec, options: argparse.Namespace, runs: Path) -> list[str
         chosen[options.section] = spec.key
     else:
         settings.append(f"{options.section}={spec.key}")
-    named = [part for name, value in chosen.items() for part in (option(name), str(value))]
+    named = [part for name, value in chosen.items() for part in (section_option(name), str(value))]
     given = [part for text in settings for part in ("--set", text)]
     return [sys.executable, "-m", "mlcore", "train", "--json", "--runs", str(runs), *named, *given]
 
@@ -100,7 +100,7 @@ def room_of(options: argparse.Namespace) -> str:
 
 
 def chosen_parts(options: argparse.Namespace) -> list[PartSpec]:
-    room = parts(room_of(options))
+    room = registry(room_of(options))
     return [room[key] for key in options.only] if options.only else list(room.values())
 
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mlcore.catalogue import ROOMS, parts
+from mlcore.catalogue import ROOMS, registry
 from mlcore.commands.runs import (
     evaluate_again,
     find_by_words,
@@ -21,11 +21,10 @@ from mlcore.commands.runs import (
     stop_run,
 )
 from mlcore.commands.training import resume_here, spec_from_options, train_here
-from mlcore.commands.words import assignment, option, plain_value
-from mlcore.declare import Registry
+from mlcore.commands.words import plain_value, section_option, split_assignment
 from mlcore.spec.defaults import PART_ROOMS
 
-__all__ = ["build_parser", "main", "option", "spec_from_options"]
+__all__ = ["build_parser", "main", "spec_from_options"]
 RUN_HELP = "the run's id, the end of its id, or its name"
 
 
@@ -67,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     training.add_argument("--config", type=Path, help="a YAML or JSON file with the settings; options here go over it")
     for section, room in PART_ROOMS.items():
-        training.add_argument(option(section), metavar="KEY", help=f"one of: python -m mlcore list {room}")
+        training.add_argument(section_option(section), metavar="KEY", help=f"one of: python -m mlcore list {room}")
     training.add_argument("--steps", type=int, help="optimizer steps")
     training.add_argument("--seed", type=int, help="of weights, batches and augmentation")
     training.add_argument("--seeds", type=int, metavar="N", help="N runs, of this seed and the next ones; their spread")
@@ -228,7 +227,7 @@ def add_import(acts: Any) -> None:
 def import_images(options: argparse.Namespace) -> int:
     from mlcore.commands.data import import_images, look_before_import
 
-    named = [assignment(text, "--option") for text in options.option]
+    named = [split_assignment(text, "--option") for text in options.option]
     knobs = {name: plain_value(name, value, "--option") for name, value in named}
     knobs |= {} if options.level is None else {"level": options.level}
     return (look_before_import if options.look else import_images)(options, knobs)
@@ -274,9 +273,9 @@ def add_prepare(acts: Any) -> None:
 
 
 def prepare_set(options: argparse.Namespace) -> int:
-    from mlcore.commands.prepare import prepare
+    from mlcore.commands.prepare import run_prepare
 
-    return prepare(options)
+    return run_prepare(options)
 
 
 def add_runs_option(parser: argparse.ArgumentParser) -> None:
@@ -285,12 +284,12 @@ def add_runs_option(parser: argparse.ArgumentParser) -> None:
 
 
 def show_list(options: argparse.Namespace) -> int:
-    registry: Registry = parts(options.room)
+    parts = registry(options.room)
     if options.json:
-        print(json.dumps([spec.to_dict() for spec in registry.values()], indent=2, ensure_ascii=False))
+        print(json.dumps([spec.to_dict() for spec in parts.values()], indent=2, ensure_ascii=False))
         return 0
-    width = max(map(len, registry))
-    for spec in registry.values():
+    width = max(map(len, parts))
+    for spec in parts.values():
         print(f"{spec.key:{width}}  {spec.title}: {spec.description.splitlines()[0] if spec.description else ''}")
         for param in spec.params:
             print(f"{'':{width}}    {param.name} = {param.default} ({param.range_text()}) {param.knob.text}")

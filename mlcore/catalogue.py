@@ -42,11 +42,11 @@ KEPT_S = 30 * 86_400.0
 SOURCES = Path(__file__).parent
 
 
-def parts(room: str) -> Registry:
+def registry(room: str) -> Registry:
     """The declared parts of one of ROOMS."""
     if room not in ROOMS:
         raise ValueError(f"There is no room '{room}'. Known: {', '.join(ROOMS)}.")
-    return imported(room) if is_imported(ROOMS[room][0]) else listed()[room]
+    return import_registry(room) if is_imported(ROOMS[room][0]) else read_listing()[room]
 
 
 def is_imported(module: str) -> bool:
@@ -55,13 +55,13 @@ def is_imported(module: str) -> bool:
     return found is not None and not getattr(found.__spec__, "_initializing", False)
 
 
-def imported(room: str) -> Registry:
+def import_registry(room: str) -> Registry:
     module, name = ROOMS[room]
     return getattr(importlib.import_module(module), name)
 
 
 @functools.lru_cache(maxsize=1)
-def listed() -> dict[str, Registry]:
+def read_listing() -> dict[str, Registry]:
     """Every room, from the listing of these very sources, or made now and left for the next process."""
     listing = cache_file()
     try:
@@ -71,7 +71,7 @@ def listed() -> dict[str, Registry]:
             for room in ROOMS
         }
     except (OSError, ValueError, KeyError, TypeError):
-        return {room: imported(room) for room in write_listing(listing)}
+        return {room: import_registry(room) for room in write_listing(listing)}
 
 
 def write_listing(listing: Path | None = None) -> tuple[str, ...]:
@@ -81,7 +81,7 @@ def write_listing(listing: Path | None = None) -> tuple[str, ...]:
     """
     listing = listing or cache_file()
     records = {
-        room: {"noun": imported(room).noun, "specs": [spec.to_dict() for spec in imported(room).values()]}
+        room: {"noun": import_registry(room).noun, "specs": [spec.to_dict() for spec in import_registry(room).values()]}
         for room in ROOMS
     }
     temporary = listing.with_suffix(f".{os.getpid()}.tmp")

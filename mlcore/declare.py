@@ -231,7 +231,7 @@ class Registry(Mapping[str, PartSpec]):
                     raise ValueError(f"{self.noun} '{key}': there is no trait '{trait}'.{near}")
             if key in self._specs:
                 raise ValueError(f"{self.noun} '{key}' is declared twice: {self._specs[key].target} and {cls}")
-            signature, hints = arguments_of(cls)
+            signature, hints = constructor_arguments(cls)
             params, sizes = read_params(cls, signature, hints)
             spec = PartSpec(
                 key=key,
@@ -242,7 +242,7 @@ class Registry(Mapping[str, PartSpec]):
                 **facts,
             )
             self._specs[key] = spec
-            wrap_constructor(cls, lambda init: checked_constructor(init, spec, signature))
+            wrap_constructor(cls, lambda init: checking_constructor(init, spec, signature))
             return cls
 
         return declare
@@ -263,7 +263,7 @@ class Registry(Mapping[str, PartSpec]):
         return len(self._specs)
 
 
-def arguments_of(cls: type) -> tuple[inspect.Signature, dict[str, object]]:
+def constructor_arguments(cls: type) -> tuple[inspect.Signature, dict[str, object]]:
     """A constructor's signature and type hints; its `**` stands for the base's keyword-only arguments that are left.
 
     Left are those that it neither names nor lists in the class attribute `sets_itself`.
@@ -273,7 +273,7 @@ def arguments_of(cls: type) -> tuple[inspect.Signature, dict[str, object]]:
     rest = [argument for argument in signature.parameters.values() if argument.kind is argument.VAR_KEYWORD]
     base = cls.__base__
     if rest and base is not None and base is not object:
-        above, hints_above = arguments_of(base)
+        above, hints_above = constructor_arguments(base)
         if not any(argument.kind is argument.VAR_KEYWORD for argument in above.parameters.values()):
             inherited = [
                 argument
@@ -298,13 +298,13 @@ def read_params(
         hint = hints.get(name)
         knobs = [extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, Knob)]
         if knobs:
-            params.append(Param(name, kind_of(cls, name, typing.get_args(hint)[0]), argument.default, knobs[0]))
+            params.append(Param(name, parameter_kind(cls, name, typing.get_args(hint)[0]), argument.default, knobs[0]))
         elif argument.default is argument.empty:
             sizes.append(name)
     return tuple(params), tuple(sizes)
 
 
-def kind_of(cls: type, name: str, hint: object) -> str:
+def parameter_kind(cls: type, name: str, hint: object) -> str:
     """'float', 'int', 'bool' or 'str' for a type or `type | None`."""
     kinds = [KINDS[option] for option in (typing.get_args(hint) or (hint,)) if option in KINDS]
     if len(kinds) != 1:
@@ -326,7 +326,9 @@ def with_signature(function: Callable[..., None], signature: inspect.Signature) 
     return function
 
 
-def checked_constructor(init: Callable[..., None], spec: PartSpec, signature: inspect.Signature) -> Callable[..., None]:
+def checking_constructor(
+    init: Callable[..., None], spec: PartSpec, signature: inspect.Signature
+) -> Callable[..., None]:
     """A class's `__init__`, refusing misspelt arguments and values outside their knob's range, with the cure."""
     params = {param.name: param for param in spec.params}
 

@@ -33,7 +33,7 @@ class LengthOne(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: LengthsContext, rows: Tensor) -> Tensor:
-        ctx.lengths = lengths_of(rows)
+        ctx.lengths = row_lengths(rows)
         unit = rows / ctx.lengths
         ctx.save_for_backward(rows, unit)
         return unit
@@ -44,11 +44,11 @@ class LengthOne(torch.autograd.Function):
         products = upstream * unit
         along = products.sum(dim=-1, keepdim=True)
         if torch.is_grad_enabled():
-            return (upstream - along * unit) / lengths_of(rows)
+            return (upstream - along * unit) / row_lengths(rows)
         return torch.addcmul(upstream, along, unit, value=-1.0, out=products).div_(ctx.lengths)
 
 
-def lengths_of(rows: Tensor) -> Tensor:
+def row_lengths(rows: Tensor) -> Tensor:
     return torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_min(1e-12)
 
 
@@ -243,12 +243,12 @@ class SNRDistance(Distance):
         super().__init__(normalize_embeddings, p, power)
 
     def matrix(self, query: Tensor, ref: Tensor) -> Tensor:
-        signal, other = centred(query), centred(ref)
+        signal, other = center_rows(query), center_rows(ref)
         noise = signal.square().sum(dim=1, keepdim=True) + other.square().sum(dim=1) - 2.0 * signal @ other.T  # (B, N)
         return noise.clamp_min(0.0) / self.strength(query, signal)[:, None]
 
     def rows(self, query: Tensor, ref: Tensor) -> Tensor:
-        return centred(query - ref).square().sum(dim=1) / self.strength(query, centred(query))
+        return center_rows(query - ref).square().sum(dim=1) / self.strength(query, center_rows(query))
 
     def strength(self, query: Tensor, signal: Tensor) -> Tensor:
         """(B,): the summed squares of each signal, 1 where there is none but rounding."""
@@ -258,7 +258,7 @@ class SNRDistance(Distance):
         return torch.where(speaks, strength, 1.0)
 
 
-def centred(rows: Tensor) -> Tensor:
+def center_rows(rows: Tensor) -> Tensor:
     return rows - rows.mean(dim=1, keepdim=True)
 
 

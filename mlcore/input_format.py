@@ -53,7 +53,7 @@ def as_side(size: tuple[int, int]) -> int | tuple[int, int]:
     return height if height == width else (height, width)
 
 
-def scaled_size(image_size: tuple[int, int], side: int | None, at_least: int) -> tuple[int, int]:
+def scale_size(image_size: tuple[int, int], side: int | None, at_least: int) -> tuple[int, int]:
     """Height and width whose shorter one is `side`; None keeps the images' own size, but at least `at_least`, px."""
     shorter = min(image_size)
     target = max(shorter, at_least) if side is None else side

@@ -65,7 +65,7 @@ class Umap:
         return self.previous
 
 
-def straight(embeddings: np.ndarray) -> np.ndarray:
+def true_embedding(embeddings: np.ndarray) -> np.ndarray:
     """Return a true 2-D or 3-D embedding as its own map, (N, D) float32 on the unit circle or sphere."""
     points = unit_rows(embeddings, "straight")
     if points.shape[1] not in (2, 3):

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlcore.disk.process import identity, take_lock
+from mlcore.disk.process import process_identity, take_lock
 from mlcore.runs.attempt import Attempt
 from mlcore.runs.folder import RunFolder, Runs, RunVersion
 from mlcore.runs.history import Pictures
@@ -82,11 +82,11 @@ class Projector:
         self.scanned = -RESCAN_S
 
     def work_until(self, ended: threading.Event) -> None:
-        self.runs.publish("projector", {**identity(), "ready": False})
+        self.runs.publish("projector", {**process_identity(), "ready": False})
         from mlcore.projection import warm_up
 
         warm_up()
-        self.runs.publish("projector", {**identity(), "ready": True})
+        self.runs.publish("projector", {**process_identity(), "ready": True})
         while not ended.is_set():
             job = self.next_job()
             if job is None:

@@ -53,14 +53,14 @@ def row_items(losses: Tensor, labels: Tensor | None) -> Items:
     return Items(losses, torch.arange(len(losses), device=losses.device), labels)
 
 
-def sums_of(term: LossTerm) -> Sums:
+def sum_items(term: LossTerm) -> Sums:
     if isinstance(term, Sums):
         return term
     losses, divisor = (term.losses, term.divisor) if isinstance(term, Items) else (term, None)
     return Sums(losses.sum(), torch.tensor(losses.numel(), device=losses.device), (losses > 0).count_nonzero(), divisor)
 
 
-def losses_of(term: LossTerm) -> Tensor:
+def flat_losses(term: LossTerm) -> Tensor:
     """Every loss of a term, flat. Raises: ValueError if the loss held none one by one."""
     if isinstance(term, Sums):
         raise ValueError("reducer: every item is needed, but the loss gave their sum only. Use the mean reducer.")
@@ -79,7 +79,7 @@ class Reducer(nn.Module):
         return value + (embeddings * 0.0).sum()
 
     def reduce_term(self, term: LossTerm, embeddings: Tensor) -> Tensor:
-        return self.reduce(sums_of(term))
+        return self.reduce(sum_items(term))
 
     def reduce(self, sums: Sums) -> Tensor:
         raise NotImplementedError
@@ -97,7 +97,7 @@ class MeanReducer(Reducer):
     def reduce_term(self, term: LossTerm, embeddings: Tensor) -> Tensor:
         if isinstance(term, Sums):
             return term.total / term.count.clamp_min(1)
-        losses = losses_of(term)
+        losses = flat_losses(term)
         return losses.sum() / max(1, losses.numel())
 
 
@@ -175,7 +175,7 @@ class ThresholdReducer(Reducer):
         self.high = high
 
     def reduce_term(self, term: LossTerm, embeddings: Tensor) -> Tensor:
-        losses = losses_of(term)
+        losses = flat_losses(term)
         counts = torch.ones_like(losses, dtype=torch.bool)
         if self.low is not None:
             counts &= losses > self.low
@@ -237,7 +237,7 @@ class ClassWeightedReducer(Reducer):
         self.register_buffer("weights", weights)
 
     def reduce_term(self, term: LossTerm, embeddings: Tensor) -> Tensor:
-        items = owned("class_weighted", term)
+        items = items_with_owners("class_weighted", term)
         if items.labels is None:
             raise ValueError("class_weighted: labels must be given to the loss; got None. Pass one per row.")
         outside = (items.labels < 0) | (items.labels >= len(self.weights))
@@ -278,7 +278,7 @@ class PerAnchorReducer(Reducer):
         self.aggregation_func = aggregation_func or mean_of_rows
 
     def reduce_term(self, term: LossTerm, embeddings: Tensor) -> Tensor:
-        items = owned("per_anchor", term)
+        items = items_with_owners("per_anchor", term)
         anchors = len(embeddings) if items.labels is None else len(items.labels)
         counts = torch.bincount(items.anchors, minlength=anchors)
         most = int(counts.max()) if len(counts) else 0
@@ -296,7 +296,7 @@ def mean_of_rows(losses: Tensor, counts: Tensor) -> Tensor:
     return losses.sum(dim=1) / counts.clamp_min(1)
 
 
-def owned(who: str, term: LossTerm) -> Items:
+def items_with_owners(who: str, term: LossTerm) -> Items:
     if isinstance(term, Items):
         return term
     raise ValueError(

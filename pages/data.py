@@ -10,17 +10,17 @@ from app.data.browse import draw_mosaic, groups_text
 from app.data.classes_view import classes_view, shown_split
 from app.data.import_panel import import_panel, jobs_going_on, left_behind
 from app.data.prepare_panel import prepare_panel
-from app.data.set_actions import notes, set_actions
+from app.data.set_actions import set_actions, show_import_notes
 from app.lab.compare_losses import USUAL_FIVE
 from app.shared.datasets import image_sets
 from app.shared.draft import OTHERS, Draft
-from app.shared.stored_widgets import act_button, one_of_few
-from app.shared.text import count, look_up_words, plain
+from app.shared.stored_widgets import act_button, stored_segments
+from app.shared.text import count, escape_markdown, look_up_words
 from app.shared.url import sync_query_params, went_back
 from app.shared.view import view_run
 from app.widgets.tiles import Row, Tile, atlas_carrier, image_tiles
 from mlcore.data import load
-from mlcore.data.store import all_sets, differences
+from mlcore.data.store import all_sets, distinguishing_words
 from mlcore.spec.run_spec import RunSpec
 
 CARDS = 8
@@ -38,7 +38,7 @@ VIEWS = {"look": "Look", "prepare": "Prepare"}
 
 own = {facts.id: facts for facts in all_sets()}
 sets = image_sets()
-apart = differences(list(own.values()), [sets[name].title for name in sets if name not in own])
+apart = distinguishing_words(list(own.values()), [sets[name].title for name in sets if name not in own])
 asked = st.query_params.get("set")
 if st.session_state.get("data.set") not in sets or (went_back() and asked in sets):
     st.session_state["data.set"] = asked if asked in sets else next(iter(sets))
@@ -58,11 +58,11 @@ def take_chosen() -> None:
         choose(st.session_state["data.more"])
 
 
-def card(key: str, chosen: bool) -> None:
+def set_card(key: str, chosen: bool) -> None:
     """A set in small: its name, some of its images, how many there are."""
     with st.container(border=True, height="stretch"):
         act_button(
-            plain(own[key].title if key in own else sets[key].title, 60),
+            escape_markdown(own[key].title if key in own else sets[key].title, 60),
             key=f"data.card.{key}",
             type="primary" if chosen else "secondary",
             icon=":material/check:" if chosen else None,
@@ -73,16 +73,16 @@ def card(key: str, chosen: bool) -> None:
         try:
             table, pictures = draw_mosaic(key, CARD_TILES)
         except (ValueError, OSError) as error:
-            st.caption(f":material/broken_image: {plain(str(error), 200)}")
+            st.caption(f":material/broken_image: {escape_markdown(str(error), 200)}")
             return
         atlas_carrier(pictures, key=f"data.mosaic.{key}")
         tiles = tuple(Tile(place, place, "none", "") for place in range(pictures.count))
         image_tiles([Row("", "", tiles)], atlas_key=pictures.key, key=f"data.tiles.{key}", size=32)
-        whence = f"  \n{plain(apart[key])}" if apart.get(key) else ""
+        whence = f"  \n{escape_markdown(apart[key])}" if apart.get(key) else ""
         st.caption(f"{count(len(table), 'image')}, {count(len(table.class_names), 'class', 'classes')}{whence}")
 
 
-def cards() -> None:
+def set_cards() -> None:
     """The newest of the own sets and those that come with the lab, the chosen one always; the others in a list."""
     shown = sorted(sets, key=lambda name: name in own)[: len(sets) - len(own)]
     shown += list(own)[: CARDS - len(shown)]
@@ -92,7 +92,7 @@ def cards() -> None:
         line = st.columns(IN_A_LINE)
         for column, name in zip(line, shown[start : start + IN_A_LINE], strict=False):
             with column:
-                card(name, name == key)
+                set_card(name, name == key)
     others = [name for name in sets if name not in shown]
     if others:
         st.selectbox(
@@ -122,18 +122,18 @@ st.title("Data", anchor=False)
 import_panel()
 jobs_going_on()
 left_behind()
-cards()
+set_cards()
 sync_query_params({"set": key}, "set".__eq__)
 
 try:
     table = load(key)
 except (ValueError, OSError) as error:
-    st.error(f"These images cannot be read: {plain(str(error), 400)}", icon=":material/broken_image:")
+    st.error(f"These images cannot be read: {escape_markdown(str(error), 400)}", icon=":material/broken_image:")
     if key in own:
         set_actions(own[key])
     st.stop()
 
-st.subheader(plain(table.title), anchor=False)
+st.subheader(escape_markdown(table.title), anchor=False)
 with st.container(horizontal=True):
     train = st.button("Train on it", icon=":material/bubble_chart:", key="data.train")
     compare = st.button(
@@ -152,13 +152,13 @@ else:
     what = f"{count(len(table), 'vector')} of {table.vectors.shape[1]:,} numbers in {{}}."
 st.caption(f"{what.format(count(len(table.class_names), 'class', 'classes'))} {groups_text(table)}")
 with st.expander("Origin and licence", icon=":material/copyright:"):
-    st.markdown(plain(table.origin, 2000))
-    st.markdown(plain(table.licence, 2000))
+    st.markdown(escape_markdown(table.origin, 2000))
+    st.markdown(escape_markdown(table.licence, 2000))
     st.caption(f"Fingerprint (sha256): {table.fingerprint}")
 if key in own:
-    notes(own[key])
+    show_import_notes(own[key])
     set_actions(own[key])
-    st.session_state[SHOWN] = one_of_few(
+    st.session_state[SHOWN] = stored_segments(
         "data.view",
         "Show",
         list(VIEWS),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.lab.compare_losses import faults_words, group_words, specs_of
+from app.lab.compare_losses import faults_words, group_words, specs_to_compare
 from app.lab.draft_form import draft_form
 from app.lab.launch import (
-    concerns_of,
+    concerns_before_start,
     draft_margin_lines,
     draft_or_fault,
-    preview_of,
+    open_preview,
     start,
     start_caption,
     start_words,
@@ -19,11 +19,11 @@ from app.lab.run_view import show_run
 from app.server import lab_server
 from app.shared.draft import Draft
 from app.shared.stored_widgets import act_button
-from app.shared.text import fault_words, plain
+from app.shared.text import escape_markdown, fault_words
 from app.shared.view import View
-from mlcore.catalogue import parts
+from mlcore.catalogue import registry
 from mlcore.runs.folder import RunNotFound
-from mlcore.spec.concerns import refusal
+from mlcore.spec.concerns import refusal_sentence
 
 stage = lab_server()
 view = View.read()
@@ -34,9 +34,9 @@ with st.sidebar:
     draft_form(draft)
 draft.write_url()
 spec, fault = draft_or_fault(draft)
-specs, left_out = specs_of(draft, spec) if spec else ([], [])
-concerns = concerns_of(specs) if draft.get("budget.steps") else []
-hopeless = refusal(concerns)
+specs, left_out = specs_to_compare(draft, spec) if spec else ([], [])
+concerns = concerns_before_start(specs) if draft.get("budget.steps") else []
+hopeless = refusal_sentence(concerns)
 
 blocked = stage.runs.write_fault()
 with st.bottom, st.container(horizontal=True, vertical_alignment="center"):
@@ -48,13 +48,13 @@ with st.bottom, st.container(horizontal=True, vertical_alignment="center"):
         type="primary",
         icon=":material/play_arrow:",
         disabled=spec is None or bool(blocked or hopeless),
-        help=plain(blocked or hopeless, 400) if blocked or hopeless else None,
+        help=escape_markdown(blocked or hopeless, 400) if blocked or hopeless else None,
     )
     dataset = draft.part("dataset")
     words = [
-        parts("losses")[draft.get("loss")].title,
-        parts("backbones")[draft.get("backbone")].title,
-        plain(dataset.title) if dataset else None,
+        registry("losses")[draft.get("loss")].title,
+        registry("backbones")[draft.get("backbone")].title,
+        escape_markdown(dataset.title) if dataset else None,
     ]
     start_caption(" · ".join(filter(None, words)))
     group_words(view.run)
@@ -62,10 +62,10 @@ notices = st.container()
 with notices:
     faults_words(left_out)
 if fault or hopeless:
-    notices.error(plain(fault or hopeless, 600), icon=":material/error:")
+    notices.error(escape_markdown(fault or hopeless, 600), icon=":material/error:")
 for concern in concerns:
     if not concern.stops:
-        notices.warning(plain(concern.text, 400), icon=":material/warning:")
+        notices.warning(escape_markdown(concern.text, 400), icon=":material/warning:")
 
 run = None
 if view.run is not None:
@@ -75,11 +75,13 @@ if view.run is not None:
     except RunNotFound:
         notices.warning("The link names a run that is not here. It may have been deleted, or belong to another lab.")
     except ValueError as error:
-        notices.error(f"{plain(str(error), 400)} It can be downloaded or deleted in Runs.", icon=":material/error:")
+        notices.error(
+            f"{escape_markdown(str(error), 400)} It can be downloaded or deleted in Runs.", icon=":material/error:"
+        )
         run = None
 if run is None and spec is not None:
     try:
-        preview = preview_of(stage, spec)
+        preview = open_preview(stage, spec)
     except OSError as error:
         notices.error(fault_words(error), icon=":material/error:")
         preview = None

@@ -8,7 +8,7 @@ from app.losses import loss_page, loss_pictures
 from app.losses.curves import compares_with
 from app.losses.pair_weights import weighs_pairs
 from app.server import torch_is_ready
-from app.shared.text import plain
+from app.shared.text import escape_markdown
 from mlcore.declare import KnobValue, PartSpec
 
 CHECK_EVERY = 0.5  # seconds between looks whether torch is there
@@ -24,7 +24,7 @@ def wait() -> None:
             st.skeleton(height=480)
 
 
-def pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
+def show_pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
     draw = {"proxies": loss_pictures.proxy_pictures, "pairs": loss_pictures.pair_pictures}.get(compares_with(spec))
     if draw is None:
         whole = weighs_pairs(spec)
@@ -38,7 +38,7 @@ def pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
     try:
         draw(spec, values)
     except ValueError as error:
-        st.error(plain(str(error), 600), icon=":material/error:")
+        st.error(escape_markdown(str(error), 600), icon=":material/error:")
 
 
 chosen = loss_page.chosen_loss()
@@ -48,8 +48,8 @@ with st.sidebar:
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
     st.markdown(f"### {chosen.title}")
     go = st.button("Try it in the Lab", type="primary", icon=":material/play_arrow:", key="losses.try")
-st.caption(loss_page.byline(chosen))
-st.markdown(loss_page.paragraphs(chosen)[0])
+st.caption(loss_page.paper_line(chosen))
+st.markdown(loss_page.loss_paragraphs(chosen)[0])
 st.latex(chosen.formula)
 legend = st.empty()
 
@@ -57,15 +57,15 @@ side, main = st.columns([1, 3], gap="medium")
 with side:
     with st.container(border=True):
         values = loss_page.knob_values(chosen)
-    if expected := loss_page.expectation(chosen):
+    if expected := loss_page.expectation_paragraph(chosen):
         st.markdown("**What to expect**")
         st.markdown(expected)
-    if reasons := loss_page.reasons(chosen):
+    if reasons := loss_page.reason_paragraphs(chosen):
         with st.expander("Why it is shaped so"):
             st.markdown("\n\n".join(reasons))
 legend.caption(loss_page.symbol_words(chosen, values), text_alignment="center")
 with main:
-    pictures(chosen, values)
+    show_pictures(chosen, values)
 if go:
     loss_page.take_to_the_lab(chosen, values)
     st.switch_page("../pages/lab.py")

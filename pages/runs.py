@@ -5,14 +5,14 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from app.runs.archive import zip_of
-from app.runs.runs_table import NO_TRAINING, SCORE, RunsTable, matching, state_counts, trash_rows, with_no_training
+from app.runs.archive import zip_runs
+from app.runs.runs_table import NO_TRAINING, SCORE, RunsTable, filter_rows, state_counts, trash_rows, with_no_training
 from app.server import lab_server
 from app.shared.error_guard import guard_errors, report_errors
 from app.shared.stored_widgets import act_button
-from app.shared.text import count, fault_words, plain, share, size
+from app.shared.text import count, escape_markdown, fault_words, format_bytes, format_share
 from app.shared.view import leave_runs
-from mlcore.data.sources.safe_folder import printable
+from mlcore.data.sources.safe_folder import make_printable
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.unreadable_folders import OddFolders
 
@@ -63,14 +63,14 @@ def undo() -> None:
     restore(st.session_state.pop(TRASHED, []))
 
 
-def found(chosen: list[str]) -> list[RunFolder]:
+def existing_runs(chosen: list[str]) -> list[RunFolder]:
     """Those of the runs that are still here."""
     return [stage.runs.open(run_id) for run_id in chosen if run_id in stage.runs.ids()]
 
 
 @st.dialog("Delete runs?")
-def confirm(chosen: list[str]) -> None:
-    runs = found(chosen)
+def confirm_deletion(chosen: list[str]) -> None:
+    runs = existing_runs(chosen)
     size = sum(run.size_bytes() for run in runs) / 2**20
     st.write(
         f"Everything in {count(len(runs), 'run')} ({size:.1f} MB) goes to the trash for a day (below, on this page):"
@@ -87,24 +87,24 @@ def confirm(chosen: list[str]) -> None:
 @st.dialog("Download runs")
 def download(chosen: list[str]) -> None:
     """Packs first: a button that packs when it is pressed could not say what went wrong."""
-    runs = found(chosen)
+    runs = existing_runs(chosen)
     whole = sum(run.size_bytes() for run in runs)
-    st.write(f"Everything in {count(len(runs), 'run')} ({size(whole)}), as one zip.")
+    st.write(f"Everything in {count(len(runs), 'run')} ({format_bytes(whole)}), as one zip.")
     if whole > MOST_PACKED:
         st.warning(
-            f"That is more than a page can hand over ({size(MOST_PACKED)}). Choose fewer runs, or copy their "
-            f"folders from {plain(str(stage.runs.root), 400)}.",
+            f"That is more than a page can hand over ({format_bytes(MOST_PACKED)}). Choose fewer runs, or copy their "
+            f"folders from {escape_markdown(str(stage.runs.root), 400)}.",
             icon=":material/info:",
         )
         return
     try:
         with st.spinner("Packing …"):
-            packed = zip_of(runs)
+            packed = zip_runs(runs)
     except (ValueError, OSError) as error:
         st.error(fault_words(error), icon=":material/error:")
         return
     st.download_button(
-        f"Save the zip ({size(len(packed))})",
+        f"Save the zip ({format_bytes(len(packed))})",
         packed,
         file_name=f"{chosen[0]}.zip" if len(chosen) == 1 else "runs.zip",
         mime="application/zip",
@@ -115,7 +115,7 @@ def download(chosen: list[str]) -> None:
     )
 
 
-def actions(chosen: list[str]) -> None:
+def run_actions(chosen: list[str]) -> None:
     """What can be done with the selected runs."""
     with st.container(horizontal=True):
         if st.button("Open", icon=":material/open_in_new:", disabled=len(chosen) != 1, key="runs.open", type="primary"):
@@ -140,7 +140,7 @@ def actions(chosen: list[str]) -> None:
         if st.button("Download", icon=":material/download:", key="runs.download", help="A zip of all their files."):
             download(chosen)
         if st.button("Delete", icon=":material/delete:", key="runs.delete"):
-            confirm(chosen)
+            confirm_deletion(chosen)
 
 
 def table_key() -> str:
@@ -179,7 +179,7 @@ def table_of_runs() -> None:
         key="runs.states",
         bind="query-params",
     )
-    listed = matching(everything, text, states)
+    listed = filter_rows(everything, text, states)
     shown = held_in_place(with_no_training(listed))
     best = everything[SCORE].max() if everything[SCORE].notna().any() else None
     picked = st.dataframe(
@@ -206,7 +206,9 @@ def table_of_runs() -> None:
         column_config={
             "name": st.column_config.TextColumn("Name", width="medium"),
             "state": st.column_config.TextColumn("State", width="small"),
-            SCORE: st.column_config.NumberColumn(SCORE, format="%.3f", help=f"Held out. The best here: {share(best)}"),
+            SCORE: st.column_config.NumberColumn(
+                SCORE, format="%.3f", help=f"Held out. The best here: {format_share(best)}"
+            ),
             "change": st.column_config.NumberColumn("Change", format="%+.3f", help=CHANGE_HELP),
             "curve": st.column_config.LineChartColumn("Over the run", y_min=0.0, y_max=1.0, width="small"),
             "loss": "Loss",
@@ -222,7 +224,7 @@ def table_of_runs() -> None:
     if len(listed) < len(everything):
         st.caption(f"{len(listed):,} of {count(len(everything), 'run')}")
     if chosen:
-        actions(chosen)
+        run_actions(chosen)
     elif picked_rows:
         st.caption("No training is not a run: it is what the backbone's own features find, measured before step 1.")
     else:
@@ -240,10 +242,10 @@ def folders_that_are_no_runs() -> None:
     if found:
         with st.expander(f"{count(len(found), 'folder')} here to put right", icon=":material/rule:"):
             for odd in found:
-                st.text(f"{printable(odd.name)}: {odd.trouble}")
+                st.text(f"{make_printable(odd.name)}: {odd.trouble}")
 
 
-def trash() -> None:
+def show_trash() -> None:
     """The deleted runs: when each goes for good, and bringing some back."""
     rows = trash_rows(stage.runs)
     if rows.empty:
@@ -289,5 +291,5 @@ if st.session_state.get(TRASHED):
         st.text(f"{count(len(st.session_state[TRASHED]), 'run')} deleted.")
         act_button("Undo", icon=":material/undo:", key="runs.undo", on_click=undo)
 table_of_runs()
-trash()
+show_trash()
 folders_that_are_no_runs()

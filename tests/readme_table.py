@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from mlcore.catalogue import parts  # noqa: E402
+from mlcore.catalogue import registry  # noqa: E402
 from mlcore.declare import PartSpec  # noqa: E402
 
 README = ROOT / "README.md"
@@ -42,9 +42,11 @@ ROOMS = {
 
 def table() -> str:
     """One row a room; losses have a row a family."""
-    losses = sorted(parts("losses").values(), key=lambda spec: (list(FAMILIES).index(spec.family), spec.title.lower()))
+    losses = sorted(
+        registry("losses").values(), key=lambda spec: (list(FAMILIES).index(spec.family), spec.title.lower())
+    )
     rows = [row(FAMILIES[family], specs) for family, specs in groupby(losses, key=lambda spec: spec.family)]
-    rows += [row(name, parts(room).values()) for room, name in ROOMS.items()]
+    rows += [row(name, registry(room).values()) for room, name in ROOMS.items()]
     return "\n".join(["| | |", "|---|---|", *rows]) + "\n"
 
 

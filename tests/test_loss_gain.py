@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mlcore.catalogue import parts
+from mlcore.catalogue import registry
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "loss_gain.py"
 
@@ -39,14 +39,14 @@ def options(**changes):
 
 
 def test_every_part_of_a_section_is_trained_by_the_command_line(loss_gain):
-    command = loss_gain.command(parts("losses")["supcon"], options(set=["seed=4"]), Path("here"))
+    command = loss_gain.command(registry("losses")["supcon"], options(set=["seed=4"]), Path("here"))
     assert command[1:6] == ["-m", "mlcore", "train", "--json", "--runs"]
     assert command[command.index("--loss") + 1] == "supcon"
     assert command[-2:] == ["--set", "seed=4"]
 
 
 def test_other_sections_get_a_loss_that_takes_pairs_unless_one_is_named(loss_gain):
-    miner = parts("miners")["multi_similarity"]
+    miner = registry("miners")["multi_similarity"]
     assert "loss=triplet_margin" in loss_gain.command(miner, options(section="miner"), Path("here"))
     command = loss_gain.command(miner, options(section="miner", set=["loss=contrastive"]), Path("here"))
     assert "loss=triplet_margin" not in command
@@ -54,8 +54,8 @@ def test_other_sections_get_a_loss_that_takes_pairs_unless_one_is_named(loss_gai
 
 def test_a_part_of_a_part_is_a_setting_and_its_room_is_known_or_named(loss_gain):
     distances = options(section="loss.distance", set=["loss=contrastive"])
-    assert [spec.key for spec in loss_gain.chosen_parts(distances)] == list(parts("distances"))
-    assert "loss.distance=snr" in loss_gain.command(parts("distances")["snr"], distances, Path("here"))
+    assert [spec.key for spec in loss_gain.chosen_parts(distances)] == list(registry("distances"))
+    assert "loss.distance=snr" in loss_gain.command(registry("distances")["snr"], distances, Path("here"))
     named = options(section="loss.embedding_regularizer", room="regularizers", only=["lp"])
     assert [spec.key for spec in loss_gain.chosen_parts(named)] == ["lp"]
     with pytest.raises(ValueError, match="There is no room 'nothings'"):
@@ -82,7 +82,7 @@ def test_rows_come_as_a_table_and_as_json(tmp_path):
 
 
 def test_a_part_that_cannot_be_trained_says_why(loss_gain, tmp_path):
-    row = loss_gain.tried(parts("losses")["arcface"], options(set=["loss.margin=9"]), tmp_path)
+    row = loss_gain.tried(registry("losses")["arcface"], options(set=["loss.margin=9"]), tmp_path)
     assert row["lift"] is None
     assert row["why_not"].startswith("failed: ")
     assert "margin must be" in row["why_not"]

@@ -26,6 +26,18 @@ def test_the_table_of_parts_is_that_of_the_declarations():
     assert renewed(text) == text, "run: python tests/readme_table.py"
 
 
+def test_the_commands_for_people_without_make_are_those_of_make():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    given = dict(re.findall(r"^(\w+) \?= (.*)$", makefile, re.MULTILINE))
+    recipes = re.findall(r"^\t\$\(BIN\)/(.*)$", makefile, re.MULTILINE)
+    plain = [re.sub(r"\$\((\w+)\)", lambda name: given[name[1]], line).replace("python -m ", "") for line in recipes]
+    rows = re.findall(r"^\| `make (?:app|test)` \| `(.*)` then `(.*)` \|.*\|$", README.read_text("utf-8"), re.MULTILINE)
+    assert len(rows) == 2
+    for row in rows:
+        for command in row:
+            assert command in plain
+
+
 def readme_loss() -> str:
     (example,) = re.findall(r"```python\n(# mlcore/losses/my_loss\.py\n.*?)```", README.read_text("utf-8"), re.DOTALL)
     return example

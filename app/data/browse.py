@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import streamlit as st
 
-from app.shared.text import count, plain
+from app.shared.text import count, escape_markdown
 from app.widgets.tiles import Row, Tile
 from mlcore.data import ImageTable, load
 from mlcore.data.store import SET_ID, data_root, read_index
-from mlcore.data.thumbnails import Atlas, atlas
+from mlcore.data.thumbnails import Atlas, draw_atlas
 
 NEAREST = 8
 GROUPS = 20
@@ -19,10 +19,10 @@ TILE = 48
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
-def pictures_of(key: str, fingerprint: str, rows: tuple[int, ...]) -> Atlas:
+def make_atlas(key: str, fingerprint: str, rows: tuple[int, ...]) -> Atlas:
     """An atlas of these rows of a set, in their order."""
     table = load(key)
-    return atlas(table.pixels, min(TILE, max(table.image_size)), np.asarray(rows))
+    return draw_atlas(table.pixels, min(TILE, max(table.image_size)), np.asarray(rows))
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -31,16 +31,16 @@ def pictures_at(places: tuple[tuple[str, int], ...], tile: int) -> Atlas:
     images = [load(key).pixels[row] for key, row in places]
     channels = max(image.shape[2] for image in images)
     same = [np.repeat(image, channels // image.shape[2], axis=2) for image in images]
-    return atlas(np.stack(same), tile)
+    return draw_atlas(np.stack(same), tile)
 
 
 def draw_mosaic(key: str, most: int) -> tuple[ImageTable, Atlas]:
     """The set and an atlas of some images spread over its classes."""
     table = load(key)
-    return table, pictures_of(key, table.fingerprint, tuple(spread(table.labels, most).tolist()))
+    return table, make_atlas(key, table.fingerprint, tuple(pick_rows_across_classes(table.labels, most).tolist()))
 
 
-def spread(labels: np.ndarray, count: int) -> np.ndarray:
+def pick_rows_across_classes(labels: np.ndarray, count: int) -> np.ndarray:
     """`count` rows from as many classes as there are, each time another image of the class."""
     classes = np.unique(labels)
     chosen = classes[np.linspace(0, len(classes) - 1, min(count, len(classes))).round().astype(int)]
@@ -72,13 +72,13 @@ def groups_text(table: ImageTable) -> str:
     if table.parents is None:
         return ""
     (name, number), *others = zip(table.parent_names, np.bincount(table.parents).tolist(), strict=True)
-    told = [f"{plain(name)} ({count(number, 'class', 'classes')})"]
-    told += [f"{plain(name)} ({number})" for name, number in others[: GROUPS - 1]]
+    told = [f"{escape_markdown(name)} ({count(number, 'class', 'classes')})"]
+    told += [f"{escape_markdown(name)} ({number})" for name, number in others[: GROUPS - 1]]
     more = f" and {len(others) + 1 - GROUPS:,} more" if len(others) >= GROUPS else ""
     return f"Groups: {', '.join(told)}{more}."
 
 
-def classes_named(table: ImageTable, text: str) -> list[int]:
+def find_classes(table: ImageTable, text: str) -> list[int]:
     """Classes whose name holds every typed word; all of them for no words."""
     words = text.lower().split()
     return [label for label, name in enumerate(table.class_names) if all(word in name.lower() for word in words)]
@@ -95,17 +95,17 @@ def most_like(key: str, fingerprint: str, row: int) -> tuple[list[int], list[str
     if vectors is not None:
         lengths = np.linalg.norm(vectors, axis=1)
         cosines = (vectors @ vectors[row]) / np.maximum(lengths * lengths[row], 1e-12)
-        return (*nearest_of(cosines, row), "their vectors")
+        return (*find_nearest(cosines, row), "their vectors")
     if SET_ID.fullmatch(key):
         apart = hash_distances(key, fingerprint, row)
         found = np.argsort(apart, kind="stable")
         found = found[found != row][:NEAREST]
         return found.tolist(), [f"{apart[place]} of 64 bits apart" for place in found], "perceptual hash"
     flat = unit_pixels(key)
-    return (*nearest_of(flat @ flat[row], row), "plain pixels")
+    return (*find_nearest(flat @ flat[row], row), "plain pixels")
 
 
-def nearest_of(cosines: np.ndarray, row: int) -> tuple[list[int], list[str]]:
+def find_nearest(cosines: np.ndarray, row: int) -> tuple[list[int], list[str]]:
     """The rows with the largest cosines but for `row` itself, and each one's in words."""
     found = np.argsort(-cosines, kind="stable")
     found = found[found != row][:NEAREST]
@@ -114,12 +114,12 @@ def nearest_of(cosines: np.ndarray, row: int) -> tuple[list[int], list[str]]:
 
 def hash_distances(key: str, fingerprint: str, row: int) -> np.ndarray:
     """(N,) int: in how many bits each row's hash differs from that of one row."""
-    hashes = hashes_of(key, fingerprint)
+    hashes = image_hashes(key, fingerprint)
     return np.bitwise_count(hashes ^ hashes[row]).astype(np.int64)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def hashes_of(key: str, fingerprint: str) -> np.ndarray:
+def image_hashes(key: str, fingerprint: str) -> np.ndarray:
     """(N,) uint64."""
     hashes = read_index(data_root() / key)["hash"].fillna("").tolist()
     return np.array([int(text or "0", 16) for text in hashes], dtype=np.uint64)

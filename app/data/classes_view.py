@@ -7,20 +7,20 @@ from collections.abc import Callable
 import numpy as np
 import streamlit as st
 
-from app.data.browse import class_rows, classes_named, most_like, pictures_of
+from app.data.browse import class_rows, find_classes, make_atlas, most_like
 from app.shared.data_split import (
     HELD_OUT_HELP,
     SEED_HELP,
     SHARE_HELP,
     SPLIT_SETTINGS,
     show_split,
-    split_choice_of,
+    split_choice,
     split_ways,
 )
 from app.shared.draft import Draft
 from app.shared.draft import default_settings as usual_settings
-from app.shared.stored_widgets import one_of_few, slid_number, typed_number
-from app.shared.text import look_up_words, plain
+from app.shared.stored_widgets import slid_number, stored_number_input, stored_segments
+from app.shared.text import escape_markdown, look_up_words
 from app.widgets.tiles import Row, Tile, atlas_carrier, image_tiles
 from mlcore.data import ImageTable
 
@@ -34,7 +34,7 @@ def classes_view(key: str, table: ImageTable) -> None:
     st.subheader("Classes", anchor=False)
     left, right = st.columns([0.6, 0.4], vertical_alignment="bottom")
     text = left.text_input("Find a class", key="data.find", placeholder="part of its name", bind="query-params")
-    classes = classes_named(table, text)
+    classes = find_classes(table, text)
     pages = max(1, -(-len(classes) // PER_PAGE))
     with right:
         page = st.pagination(pages, key=f"data.page.{key}.{pages}") if pages > 1 else 1
@@ -42,12 +42,12 @@ def classes_view(key: str, table: ImageTable) -> None:
     rows, places = class_rows(table, held_out, shown, whole_classes=whole_classes, most=IN_A_ROW)
     atlas_key = ""
     if places:
-        pictures = pictures_of(key, table.fingerprint, places)
+        pictures = make_atlas(key, table.fingerprint, places)
         atlas_carrier(pictures, key="data.atlas")
         atlas_key = pictures.key
     pressed = image_tiles(rows, atlas_key=atlas_key, key="data.classes", size=40, empty="No class has that name.")
     if pressed is not None:
-        large(key, table, held_out, pressed)
+        enlarged_image(key, table, held_out, pressed)
 
 
 def split_view(key: str, table: ImageTable) -> tuple[np.ndarray, bool]:
@@ -60,19 +60,19 @@ def split_view(key: str, table: ImageTable) -> tuple[np.ndarray, bool]:
         settings[name] = widget(f"data.{name}.{key}", label, *options, settings[name], **more)
 
     with by_column:
-        keep("dataset.split", one_of_few, "Held out", list(ways), words=look_up_words(ways), help=HELD_OUT_HELP)
+        keep("dataset.split", stored_segments, "Held out", list(ways), words=look_up_words(ways), help=HELD_OUT_HELP)
     by = settings["dataset.split"]
     if by == "fold" and table.folds is not None:
         with one:
-            keep("dataset.fold", typed_number, "Fold that is held out", 0, int(table.folds.max()))
+            keep("dataset.fold", stored_number_input, "Fold that is held out", 0, int(table.folds.max()))
     elif by != "official":
         with one:
             shares = {"step": 0.05, "format": "%.2f", "help": SHARE_HELP}
             keep("dataset.held_out", slid_number, "Share held out", 0.05, 0.95, **shares)
         with two:
-            keep("dataset.split_seed", typed_number, "Split seed", 0, 2**31 - 1, help=SEED_HELP)
+            keep("dataset.split_seed", stored_number_input, "Split seed", 0, 2**31 - 1, help=SEED_HELP)
     held_out = np.zeros(len(table), dtype=bool)
-    parted = show_split(split_choice_of(key, settings), table)
+    parted = show_split(split_choice(key, settings), table)
     st.caption("“Train on it” takes this split to the Lab.")
     if parted is None:
         return held_out, by == "class"
@@ -92,16 +92,18 @@ def shown_split(key: str, table: ImageTable) -> dict[str, object]:
 
 
 @st.dialog("Image", width="large")
-def large(key: str, table: ImageTable, held_out: np.ndarray, row: int) -> None:
+def enlarged_image(key: str, table: ImageTable, held_out: np.ndarray, row: int) -> None:
     """One image, large, and what is most like it without any learning."""
     picture, words = st.columns([0.35, 0.65])
     image = table.pixels[row].squeeze()
     times = max(1, LARGE // max(table.image_size))
     picture.image(np.repeat(np.repeat(image, times, axis=0), times, axis=1), width=LARGE)
-    words.markdown(f"**{plain(table.class_names[table.labels[row]])}**")
-    words.caption(f"{plain(table.image_names[row])} · image {row} · {'held out' if held_out[row] else 'training'}")
+    words.markdown(f"**{escape_markdown(table.class_names[table.labels[row]])}**")
+    words.caption(
+        f"{escape_markdown(table.image_names[row])} · image {row} · {'held out' if held_out[row] else 'training'}"
+    )
     found, said, by = most_like(key, table.fingerprint, row)
-    pictures = pictures_of(key, table.fingerprint, tuple(found))
+    pictures = make_atlas(key, table.fingerprint, tuple(found))
     atlas_carrier(pictures, key="data.nearest.atlas")
     tiles = tuple(
         Tile(

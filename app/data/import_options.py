@@ -9,11 +9,11 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.data.uploads import Uploaded
-from app.shared.text import count, look_up_words, plain
+from app.data.uploads import UploadedFiles
+from app.shared.text import count, escape_markdown, look_up_words
 from mlcore.data.import_preview import LookedAt, look_at_path
 from mlcore.data.sources import SOURCES, fitting_sources
-from mlcore.data.sources.safe_folder import also_allowed
+from mlcore.data.sources.safe_folder import allow_folder
 from mlcore.data.sources.zip_files import AUTO, PackedFiles, is_archive
 from mlcore.data.sources.zip_names import CODE_PAGES
 from mlcore.declare import Param, PartSpec
@@ -24,11 +24,11 @@ WITH_A_TABLE = ("table", "zip_table")  # sources whose sides no sentence tells
 WITHOUT_A_LOOK = ("vectors",)  # sources that read all of their file to say what is in it
 
 
-def import_options(path: str | None, upload: Uploaded | None) -> list[str]:
+def import_options(path: str | None, upload: UploadedFiles | None) -> list[str]:
     """The import's options as arguments, for a path on this computer or what somebody has sent."""
     if upload is None:
         return options_at(path, {})
-    with also_allowed(upload.folder):
+    with allow_folder(upload.folder):
         return options_at(upload.path, upload.options)
 
 
@@ -40,8 +40,8 @@ def options_at(path: str | None, given: dict[str, str]) -> list[str]:
         spec = SOURCES[chosen_source(keys)]
         values = source_widgets(spec, path, without=tuple(given))
         show_look(path, spec, {**values, **given})
-    settled = ["--source", "table", *arguments_of(given)] if given else []
-    return [*stored_size(), *source_arguments(spec, keys, values), *settled]
+    settled = ["--source", "table", *import_arguments(given)] if given else []
+    return [*size_setting(), *source_arguments(spec, keys, values), *settled]
 
 
 def sources_at(path: str) -> list[str]:
@@ -67,7 +67,7 @@ def chosen_source(keys: list[str]) -> str:
 def source_widgets(spec: PartSpec, path: str, *, without: tuple[str, ...]) -> dict[str, object]:
     """A widget for each option that a source declares, the rare ones folded away; their values."""
     params = [param for param in spec.params if param.name not in without]
-    examples = names_by_code_page(path, stamp_of(path)) if any(p.name == "name_encoding" for p in params) else {}
+    examples = names_by_code_page(path, file_stamp(path)) if any(p.name == "name_encoding" for p in params) else {}
     params = [param for param in params if param.name != "name_encoding" or examples]
     values = {}
     for param in params:
@@ -107,9 +107,9 @@ def show_look(path: str, spec: PartSpec, values: Mapping[str, object]) -> None:
     if spec.key in WITHOUT_A_LOOK:
         return
     try:
-        seen = cached_look(path, stamp_of(path), spec.key, tuple(sorted(values.items())))
+        seen = cached_preview(path, file_stamp(path), spec.key, tuple(sorted(values.items())))
     except (ValueError, OSError) as error:
-        st.warning(plain(str(error), 600), icon=":material/error:")
+        st.warning(escape_markdown(str(error), 600), icon=":material/error:")
         return
     with st.container(border=True):
         if not seen.complete and not seen.images:
@@ -119,19 +119,21 @@ def show_look(path: str, spec: PartSpec, values: Mapping[str, object]) -> None:
         st.markdown(f"{at_least}{count(seen.images, 'image')} in {count(len(seen.classes), 'class', 'classes')}")
         st.caption("By their names: none is opened yet. What cannot be read is left out by the import, which names it.")
         for reading in seen.readings:
-            st.caption(f":material/info: {plain(reading.text, 600)}")
+            st.caption(f":material/info: {escape_markdown(reading.text, 600)}")
         if seen.sides and seen.source in WITH_A_TABLE:
             st.caption("Sides: " + ", ".join(f"{side} {number:,}" for side, number in seen.sides.items()))
         if seen.classes:
-            names = ", ".join(f"{plain(name, 40)} ({number:,})" for name, number in list(seen.classes.items())[:NAMED])
+            names = ", ".join(
+                f"{escape_markdown(name, 40)} ({number:,})" for name, number in list(seen.classes.items())[:NAMED]
+            )
             more = f" and {len(seen.classes) - NAMED:,} more" if len(seen.classes) > NAMED else ""
             st.caption(f"Classes: {names}{more}")
         for reason, number in list(seen.left_out.items())[:NAMED]:
-            st.caption(f"Left out {number:,}: {plain(reason, 300)}")
+            st.caption(f"Left out {number:,}: {escape_markdown(reason, 300)}")
 
 
 @st.cache_data(max_entries=32, ttl=20, show_spinner="Looking at what is there …")
-def cached_look(path: str, stamp: str, source: str, values: tuple[tuple[str, object], ...]) -> LookedAt:
+def cached_preview(path: str, stamp: str, source: str, values: tuple[tuple[str, object], ...]) -> LookedAt:
     return look_at_path(path, source, dict(values), seconds=LOOK_S)
 
 
@@ -144,7 +146,7 @@ def names_by_code_page(path: str, stamp: str) -> dict[str, str]:
         return {}
 
 
-def stamp_of(path: str) -> str:
+def file_stamp(path: str) -> str:
     """Changes when a file does, or a folder's list."""
     try:
         facts = os.stat(Path(path).expanduser())
@@ -153,7 +155,7 @@ def stamp_of(path: str) -> str:
     return f"{facts.st_size}:{facts.st_mtime_ns}"
 
 
-def stored_size() -> list[str]:
+def size_setting() -> list[str]:
     side = st.selectbox(
         "Stored size",
         [None, 32, 64, 96, 128, 160, 224, 256],
@@ -179,10 +181,10 @@ def source_arguments(spec: PartSpec | None, keys: list[str], values: Mapping[str
         return []
     usual = spec.defaults()
     changed = {name: value for name, value in values.items() if value != usual[name]}
-    return [*(["--source", spec.key] if spec.key != keys[0] else []), *arguments_of(changed)]
+    return [*(["--source", spec.key] if spec.key != keys[0] else []), *import_arguments(changed)]
 
 
-def arguments_of(options: Mapping[str, object]) -> list[str]:
+def import_arguments(options: Mapping[str, object]) -> list[str]:
     return [word for name, value in options.items() for word in ("--option", f"{name}={in_yaml(value)}")]
 
 

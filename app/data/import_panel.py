@@ -7,13 +7,13 @@ from pathlib import Path
 import streamlit as st
 
 from app.data.import_options import import_options
-from app.data.jobs import Job, jobs
+from app.data.jobs import Job, shared_jobs
 from app.data.uploads import KINDS, release_upload, save_uploads, session_upload
 from app.shared.stored_widgets import act_button
-from app.shared.text import clock, count, look_up_words, plain, size
+from app.shared.text import count, escape_markdown, format_bytes, format_duration, look_up_words
 from mlcore.commands.data import same_import
-from mlcore.data.image_set_writer import remove_unfinished, unfinished
 from mlcore.data.store import data_root
+from mlcore.data.unfinished_imports import list_unfinished, remove_unfinished
 
 ADDED = "data.added"
 MINE = "data.mine"
@@ -64,7 +64,7 @@ def import_panel() -> None:
         try:
             stored = save_uploads(sent) if sent else None
         except (ValueError, OSError) as error:
-            st.warning(plain(str(error), 300), icon=":material/error:")
+            st.warning(escape_markdown(str(error), 300), icon=":material/error:")
             stored, sent = None, []
         with st.expander("How it is read", icon=":material/tune:", expanded=bool(stored or path)):
             options = import_options(path, stored)
@@ -88,31 +88,31 @@ def begin_import(uploader: str | None, path: str | None, title: str, options: li
     if not path:
         raise ValueError("There is nothing to import any more. Choose the files again.")
     named = ["--title", title] if title else []
-    begin(title or "images", ["import", *options, *named, "--json", "--progress", "--", path], upload)
+    start_import(title or "images", ["import", *options, *named, "--json", "--progress", "--", path], upload)
     release_upload(sent)
     st.session_state["data.title"] = st.session_state["data.path"] = ""
     st.session_state[ADDED] += 1
 
 
-def begin(title: str, arguments: list[str], upload: Path | None = None) -> None:
+def start_import(title: str, arguments: list[str], upload: Path | None = None) -> None:
     """Begin a job; what comes of it is shown to this session."""
-    job = jobs().begin(title, arguments, upload)
+    job = shared_jobs().begin(title, arguments, upload)
     st.session_state.setdefault(MINE, set()).add(job.number)
 
 
 def jobs_going_on() -> None:
     """What is being imported or prepared, and what has just been; drawn again every half second while it goes on."""
-    there = jobs().all
+    there = shared_jobs().all
     if there:
         ticking = any(job.code is None for job in there)
         st.fragment(run_every=0.5 if ticking else None)(show_jobs)(ticking)
 
 
 def show_jobs(ticking: bool) -> None:
-    for job in jobs().all:
+    for job in shared_jobs().all:
         with st.container(border=True):
             show_job(job)
-    if ticking and all(job.code is not None for job in jobs().all):
+    if ticking and all(job.code is not None for job in shared_jobs().all):
         st.rerun()
 
 
@@ -120,11 +120,12 @@ def show_job(job: Job) -> None:
     if job.code is None:
         done, total, left = job.progress()
         if total is None:
-            st.progress(0.0, f"{plain(job.title)}: looking at what is there, {count(done, 'file')} so far")
+            st.progress(0.0, f"{escape_markdown(job.title)}: looking at what is there, {count(done, 'file')} so far")
         else:
-            ends = f", {clock(left)} left" if left is not None else ""
+            ends = f", {format_duration(left)} left" if left is not None else ""
             st.progress(
-                min(1.0, done / max(total, 1)), f"{plain(job.title)}: {done:,} of {count(total, 'image')}{ends}"
+                min(1.0, done / max(total, 1)),
+                f"{escape_markdown(job.title)}: {done:,} of {count(total, 'image')}{ends}",
             )
         act_button("Stop", icon=":material/stop:", key=f"data.stop.{job.number}", on_click=job.stop)
         return
@@ -132,15 +133,15 @@ def show_job(job: Job) -> None:
         announce_set(job)
         return
     if job.asks:
-        st.warning(f"“{plain(job.title)}”: {plain(job.question(), 600)}", icon=":material/help:")
+        st.warning(f"“{escape_markdown(job.title)}”: {escape_markdown(job.question(), 600)}", icon=":material/help:")
         with st.container(horizontal=True):
             act_button("Import all", icon=":material/check:", key=f"data.agree.{job.number}", on_click=job.agree)
             dismiss_button(job)
         return
     if job.stopped:
-        st.warning(f"“{plain(job.title)}” was stopped. What was read is kept.", icon=":material/stop_circle:")
+        st.warning(f"“{escape_markdown(job.title)}” was stopped. What was read is kept.", icon=":material/stop_circle:")
     else:
-        st.error(f"“{plain(job.title)}”: {plain(job.fault(), 600)}", icon=":material/error:")
+        st.error(f"“{escape_markdown(job.title)}”: {escape_markdown(job.fault(), 600)}", icon=":material/error:")
     with st.container(horizontal=True):
         act_button(
             "Go on" if job.stopped else "Try again",
@@ -154,43 +155,49 @@ def show_job(job: Job) -> None:
 def announce_set(job: Job) -> None:
     """A set that has just come: shown to whoever asked for it, told to the others."""
     if job.number not in st.session_state.get(MINE, ()):
-        st.success(f"“{plain(job.title)}” is here.", icon=":material/check:")
+        st.success(f"“{escape_markdown(job.title)}” is here.", icon=":material/check:")
         dismiss_button(job)
         return
     result = job.result() or {}
     st.session_state["data.set"] = result.get("id") or result.get("set")
     st.session_state.pop("data.row", None)
-    jobs().dismiss(job)
-    st.toast(f"“{plain(job.title)}” is here.", icon=":material/check:")
+    shared_jobs().dismiss(job)
+    st.toast(f"“{escape_markdown(job.title)}” is here.", icon=":material/check:")
     st.rerun()
 
 
 def dismiss_button(job: Job) -> None:
     act_button(
-        "Dismiss", icon=":material/close:", key=f"data.dismiss.{job.number}", on_click=jobs().dismiss, args=(job,)
+        "Dismiss",
+        icon=":material/close:",
+        key=f"data.dismiss.{job.number}",
+        on_click=shared_jobs().dismiss,
+        args=(job,),
     )
 
 
 def left_behind() -> None:
     """Imports that were begun and not ended, by whatever: go on with them, or make room."""
-    own = {argument for job in jobs().all for argument in job.arguments}
-    stale = [begun for begun in unfinished(data_root()) if not begun.held and begun.path not in own]
+    own = {argument for job in shared_jobs().all for argument in job.arguments}
+    stale = [begun for begun in list_unfinished(data_root()) if not begun.held and begun.path not in own]
     if not stale:
         return
     with st.container(border=True):
         for begun in stale:
-            st.markdown(f"An import of “{plain(begun.title or begun.path or 'some images')}” was begun and not ended.")
+            st.markdown(
+                f"An import of “{escape_markdown(begun.title or begun.path or 'some images')}” was begun and not ended."
+            )
             if begun.path and Path(begun.path).exists():
                 resume = [*same_import(begun, begun.path)[3:], "--json", "--progress"]
                 act_button(
                     "Go on",
                     icon=":material/play_arrow:",
                     key=f"data.unfinished.{begun.folder.name}",
-                    on_click=begin,
+                    on_click=start_import,
                     args=(begun.title or Path(begun.path).stem, resume),
                 )
         act_button(
-            f"Remove what they left ({size(sum(begun.bytes for begun in stale))})",
+            f"Remove what they left ({format_bytes(sum(begun.bytes for begun in stale))})",
             icon=":material/delete:",
             key="data.unfinished.remove",
             on_click=remove_unfinished,

@@ -169,5 +169,5 @@ class Jobs:
 
 
 @st.cache_resource(show_spinner=False)
-def jobs() -> Jobs:
+def shared_jobs() -> Jobs:
     return Jobs()

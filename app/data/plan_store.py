@@ -120,11 +120,11 @@ def forget_plan(set_id: str) -> None:
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the table of images …")
-def index_of(sources: Sources, stamps: tuple[str, ...]) -> pd.DataFrame:
+def read_index(sources: Sources, stamps: tuple[str, ...]) -> pd.DataFrame:
     """The index that the steps start from; `row` (and with several sets `set`) say which image of which set."""
     from mlcore.data.prepare import merge, read_index
 
-    sets = {set_id: read_index(folder_of(set_id)) for set_id in sources.ids}
+    sets = {set_id: read_index(set_folder(set_id)) for set_id in sources.ids}
     if len(sets) == 1:
         return next(iter(sets.values()))
     return merge(sets, same_labels="apart" if sources.apart else "join")
@@ -135,12 +135,14 @@ def prepare_index(sources: Sources, stamps: tuple[str, ...], plan_json: str) -> 
     """The index after the steps, and each step's effect. Raises: ValueError naming the step that cannot be done."""
     from mlcore.data.prepare import Plan
 
-    index = index_of(sources, stamps)
+    index = read_index(sources, stamps)
     return Plan.from_text(plan_json).apply(index)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Comparing every image with every other …")
-def pairs_of(sources: Sources, stamps: tuple[str, ...], plan_json: str, distance: int) -> tuple[pd.DataFrame, bool]:
+def near_duplicate_table(
+    sources: Sources, stamps: tuple[str, ...], plan_json: str, distance: int
+) -> tuple[pd.DataFrame, bool]:
     """The near-duplicates that are there after the steps, as a table to look at, and whether those are all."""
     from mlcore.data.prepare import near_duplicates
 
@@ -153,11 +155,11 @@ MOST_PAIRS = 20_000
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def figures_of(sources: Sources, stamps: tuple[str, ...], plan_json: str) -> Statistics:
-    from mlcore.data.prepare import statistics
+def plan_statistics(sources: Sources, stamps: tuple[str, ...], plan_json: str) -> Statistics:
+    from mlcore.data.prepare import compute_statistics
 
-    return statistics(prepare_index(sources, stamps, plan_json)[0])
+    return compute_statistics(prepare_index(sources, stamps, plan_json)[0])
 
 
-def folder_of(set_id: str) -> Path:
+def set_folder(set_id: str) -> Path:
     return data_root() / set_id

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app.data.import_panel import begin
-from app.data.plan_store import Now, PlanInMaking, Sources, Step, figures_of, prepare_index
+from app.data.import_panel import start_import
+from app.data.plan_store import Now, PlanInMaking, Sources, Step, plan_statistics, prepare_index
 from app.data.step_forms import FORMS
 from app.shared.figures import count_figure
 from app.shared.stored_widgets import act_button, distinct_labels, stored_widget
-from app.shared.text import count, look_up_words, plain, size
+from app.shared.text import count, escape_markdown, format_bytes, look_up_words
 from app.shared.theme import current_theme
 from app.widgets.chart.widget import chart
 from mlcore.data.store import SetFacts, all_sets, full_titles
@@ -34,11 +34,11 @@ def prepare_panel(facts: SetFacts) -> None:
     making = PlanInMaking(facts.id)
     merge_form(facts, making)
     sources = making.sources
-    stamps = stamps_of(sources)
+    stamps = set_stamps(sources)
     try:
         index, effects = prepare_index(sources, stamps, plan_json(making.steps))
     except ValueError as error:
-        st.error(plain(str(error), 600), icon=":material/error:")
+        st.error(escape_markdown(str(error), 600), icon=":material/error:")
         step_buttons(making)
         return
     show_figures(sources, stamps, making)
@@ -48,7 +48,7 @@ def prepare_panel(facts: SetFacts) -> None:
     save(facts, making, sources, index)
 
 
-def stamps_of(sources: Sources) -> tuple[str, ...]:
+def set_stamps(sources: Sources) -> tuple[str, ...]:
     by_id = {facts.id: facts.fingerprint for facts in all_sets()}
     return tuple(by_id.get(set_id, "") for set_id in sources.ids)
 
@@ -66,7 +66,7 @@ def merge_form(facts: SetFacts, making: PlanInMaking) -> None:
     chosen = [other for other in making.record["with"] if other in others]
     called = full_titles(sets)
     with st.expander(
-        "Merged with " + ", ".join(plain(called[other], 80) for other in chosen) if chosen else "Merge sets",
+        "Merged with " + ", ".join(escape_markdown(called[other], 80) for other in chosen) if chosen else "Merge sets",
         icon=":material/merge:",
     ):
         titles = {
@@ -93,8 +93,8 @@ def merge_form(facts: SetFacts, making: PlanInMaking) -> None:
 
 def show_figures(sources: Sources, stamps: tuple[str, ...], making: PlanInMaking) -> None:
     """What the set holds after the steps so far, with the change since before them."""
-    now = figures_of(sources, stamps, plan_json(making.steps))
-    before = figures_of(sources, stamps, plan_json([]))
+    now = plan_statistics(sources, stamps, plan_json(making.steps))
+    before = plan_statistics(sources, stamps, plan_json([]))
     counts = list(now.per_class.values())
     columns = st.columns(4)
     for column, label, value, first in (
@@ -103,7 +103,7 @@ def show_figures(sources: Sources, stamps: tuple[str, ...], making: PlanInMaking
     ):
         column.metric(label, f"{value:,}", f"{value - first:+,}" if value != first else None, delta_color="off")
     columns[2].metric("Images per class", f"{counts[-1]} to {counts[0]}" if counts[-1] != counts[0] else f"{counts[0]}")
-    columns[3].metric("Size", sides(now))
+    columns[3].metric("Size", split_words(now))
     chart(
         count_figure(counts, current_theme()),
         key="data.counts",
@@ -114,11 +114,13 @@ def show_figures(sources: Sources, stamps: tuple[str, ...], making: PlanInMaking
         told.append(f"{count(len(now.lone), 'class has', 'classes have')} one image: nothing there can be found again.")
     for name, found in (("Modes", now.modes), ("Split", now.splits), ("Folds", now.folds)):
         if found:
-            told.append(f"{name}: " + ", ".join(f"{plain(str(word))} {number:,}" for word, number in found.items()))
+            told.append(
+                f"{name}: " + ", ".join(f"{escape_markdown(str(word))} {number:,}" for word, number in found.items())
+            )
     st.caption("  \n".join(["Images of each class, the largest class first.", *told]))
 
 
-def sides(figures: Statistics) -> str:
+def split_words(figures: Statistics) -> str:
     if figures.widths is None or figures.heights is None:
         return "–"
     smallest, largest = min(figures.widths[0], figures.heights[0]), max(figures.widths[2], figures.heights[2])
@@ -130,7 +132,7 @@ def show_steps(making: PlanInMaking, effects: list[Effect]) -> None:
     if not effects:
         st.caption("None yet. Nothing here changes the images: the steps make another set of them.")
     for number, effect in enumerate(effects, 1):
-        st.markdown(f"{number}. {plain(capital(effect.sentence()), 300)}")
+        st.markdown(f"{number}. {escape_markdown(capitalize_first(effect.sentence()), 300)}")
     step_buttons(making)
 
 
@@ -169,9 +171,9 @@ def next_step(facts: SetFacts, making: PlanInMaking, now: Now) -> None:
         try:
             effect = prepare_index(now.sources, now.stamps, plan_json([*making.steps, step]))[1][-1]
         except ValueError as error:
-            st.warning(plain(str(error), 400), icon=":material/info:")
+            st.warning(escape_markdown(str(error), 400), icon=":material/info:")
             return
-        st.markdown(f"**Would do:** {plain(capital(effect.sentence()), 300)}")
+        st.markdown(f"**Would do:** {escape_markdown(capitalize_first(effect.sentence()), 300)}")
         act_button(
             "Do it", icon=":material/check:", type="primary", key="data.apply", on_click=making.add, args=(step,)
         )
@@ -223,7 +225,7 @@ def save_table(set_id: str, index: pd.DataFrame) -> None:
     with st.spinner("Writing …"):
         written = table_bytes(index, kind)
     st.download_button(
-        f"Save {set_id}.{kind} ({size(len(written))})",
+        f"Save {set_id}.{kind} ({format_bytes(len(written))})",
         written,
         file_name=f"{set_id}.{kind}",
         mime="text/csv" if kind == "csv" else "application/octet-stream",
@@ -240,17 +242,17 @@ def begin_save(making: PlanInMaking, sources: Sources, title: str) -> None:
     replace_file(plan, plan_json(making.steps).encode())
     arguments = ["prepare", *sources.ids, "--plan", str(plan), "--save", title, "--duplicates", "keep"]
     arguments += ["--labels", "apart" if sources.apart else "join"]
-    begin(title, [*arguments, "--json", "--progress"])
+    start_import(title, [*arguments, "--json", "--progress"])
 
 
 def table_bytes(index: pd.DataFrame, kind: str) -> bytes:
     import tempfile
     from pathlib import Path
 
-    from mlcore.data.prepare import write_prepared
+    from mlcore.data.prepare import write_index
 
     with tempfile.TemporaryDirectory() as folder:
-        return write_prepared(index, Path(folder) / f"table.{kind}").read_bytes()
+        return write_index(index, Path(folder) / f"table.{kind}").read_bytes()
 
 
 def plan_yaml(steps: list[Step]) -> bytes:
@@ -259,5 +261,5 @@ def plan_yaml(steps: list[Step]) -> bytes:
     return Plan.read({"steps": steps}).to_yaml().encode()
 
 
-def capital(sentence: str) -> str:
+def capitalize_first(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:]

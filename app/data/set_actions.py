@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.data.browse import pictures_of
+from app.data.browse import make_atlas
 from app.data.plan_store import forget_plan
 from app.shared.stored_widgets import act_button
-from app.shared.text import count, plain
+from app.shared.text import count, escape_markdown
 from app.widgets.tiles import Row, Tile, atlas_carrier, image_tiles
 from mlcore.data.store import SetFacts, delete_set, read_index, read_left_out, rename_set
 
@@ -15,10 +15,10 @@ SHOWN = 1000
 ONE_COLOUR_SHOWN = 48
 
 
-def notes(facts: SetFacts) -> None:
+def show_import_notes(facts: SetFacts) -> None:
     """What to know of the set, and what was left out of it and why."""
     for note in facts.notes:
-        st.caption(f":material/info: {plain(note, 600)}")
+        st.caption(f":material/info: {escape_markdown(note, 600)}")
     show_one_colour(facts)
     number = facts.counts.get("left_out", 0)
     if not number:
@@ -45,11 +45,11 @@ def show_one_colour(facts: SetFacts) -> None:
         return
     with st.expander(f"{count(len(facts.one_colour), 'image')} of one colour", icon=":material/contrast:"):
         names = read_index(facts.folder)["file"]
-        pictures = pictures_of(facts.id, facts.fingerprint, rows)
+        pictures = make_atlas(facts.id, facts.fingerprint, rows)
         atlas_carrier(pictures, key="data.one_colour.atlas")
         tiles = tuple(Tile(place, place, "none", names[row]) for place, row in enumerate(rows))
         image_tiles([Row("", "", tiles)], atlas_key=pictures.key, key="data.one_colour", size=32)
-        st.caption(f"Such as {', '.join(plain(names[row], 60) for row in rows[:3])}.")
+        st.caption(f"Such as {', '.join(escape_markdown(names[row], 60) for row in rows[:3])}.")
 
 
 def set_actions(facts: SetFacts) -> None:
@@ -66,8 +66,9 @@ def set_actions(facts: SetFacts) -> None:
             )
         with st.popover("Delete", icon=":material/delete:"):
             st.markdown(
-                f"**{plain(facts.title)}** goes for good ({count(facts.counts['images'], 'image')}; the files that it "
-                "was imported from stay). Runs that were trained on it can still be looked at, but not gone on with."
+                f"**{escape_markdown(facts.title)}** goes for good ({count(facts.counts['images'], 'image')}; "
+                "the files that it was imported from stay). "
+                "Runs that were trained on it can still be looked at, but not gone on with."
             )
             act_button("Delete it", key="data.delete", type="primary", on_click=remove, args=(facts.id,))
 

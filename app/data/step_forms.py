@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import streamlit as st
 
 from app.data.browse import pictures_at
-from app.data.plan_store import Now, Step, pairs_of, prepare_index
+from app.data.plan_store import Now, Step, near_duplicate_table, prepare_index
 from app.shared.stored_widgets import act_button
 from app.shared.text import count, look_up_words
 from app.widgets.tiles import Row, Tile, atlas_carrier, image_tiles
@@ -43,7 +43,7 @@ def seed_input(key: str) -> int:
     return int(st.number_input("Seed", 0, 2**31 - 1, 0, key=key, help="The same seed draws the same images."))
 
 
-def sides(now: Now) -> Step | None:
+def split_form(now: Now) -> Step | None:
     left, right = st.columns(2)
     with left:
         smallest = optional_count("Shorter side at least", "data.sides.smallest", 32, unit="px")
@@ -54,7 +54,7 @@ def sides(now: Now) -> Step | None:
     return {"step": "sides", "smallest": smallest, "largest": largest}
 
 
-def counts(now: Now) -> Step | None:
+def class_size_form(now: Now) -> Step | None:
     left, right = st.columns(2)
     with left:
         fewest = optional_count("Fewest of a class", "data.counts.fewest", 5, unit="images")
@@ -73,7 +73,7 @@ def counts(now: Now) -> Step | None:
     return {"step": "counts", "fewest": fewest, "most": most, "undersample": under}
 
 
-def duplicates(now: Now) -> Step | None:
+def duplicates_form(now: Now) -> Step | None:
     """Pairs to keep or to drop: every image that would go has a cross, and a press keeps it."""
     left, right = st.columns(2)
     distance = left.slider(
@@ -96,14 +96,14 @@ def duplicates(now: Now) -> Step | None:
     if not kinds:
         st.caption("Choose which pairs to look at.")
         return None
-    table, complete = pairs_of(now.sources, now.stamps, now.plan, distance)
+    table, complete = near_duplicate_table(now.sources, now.stamps, now.plan, distance)
     table = table[table["kind"].isin(kinds)]
     if table.empty:
         st.success("No two images are so much alike.", icon=":material/check:")
         return None
     spare: set[str] = st.session_state.setdefault(f"data.spare.{now.set_id}", set())
     step = {"step": "duplicates", "distance": distance, "kinds": list(kinds), "spare": sorted(spare)}
-    dropped = dropped_by(now, step)
+    dropped = files_dropped_by(now, step)
     told = f"{'' if complete else 'At least '}{count(len(table), 'pair')}; {count(len(dropped), 'image')} would go."
     st.caption(
         f"{told} A cross: it goes. A tick: it stays. Press an image to keep it, and again to let it go. "
@@ -120,7 +120,7 @@ def duplicates(now: Now) -> Step | None:
     return step if dropped else None
 
 
-def dropped_by(now: Now, step: Step) -> set[str]:
+def files_dropped_by(now: Now, step: Step) -> set[str]:
     """The files that a step would leave out."""
     before, _ = prepare_index(now.sources, now.stamps, now.plan)
     after, _ = prepare_index(now.sources, now.stamps, json.dumps({"steps": [*json.loads(now.plan)["steps"], step]}))
@@ -133,7 +133,7 @@ def show_pairs(table: pd.DataFrame, now: Now, dropped: set[str], spare: set[str]
     page = st.pagination(pages, key=f"data.pairs.page.{pages}") if pages > 1 else 1
     shown = table.iloc[(page - 1) * PAIRS_A_PAGE : page * PAIRS_A_PAGE]
     files = [str(file) for pair in shown.itertuples() for file in (pair.first_file, pair.second_file)]
-    pictures = pictures_at(places_of(now, files), PAIR_TILE)
+    pictures = pictures_at(find_rows(now, files), PAIR_TILE)
     atlas_carrier(pictures, key="data.pairs.atlas")
     for side, column in enumerate(st.columns(2)):
         rows = [pair_row(pair, 2 * at, dropped, spare) for at, pair in enumerate(shown.itertuples()) if at % 2 == side]
@@ -161,14 +161,14 @@ def pair_row(pair: Any, place: int, dropped: set[str], spare: set[str]) -> Row:
     return Row(labels, note, (tile(place, pair.first_file), tile(place + 1, pair.second_file)))
 
 
-def places_of(now: Now, files: list[str]) -> tuple[tuple[str, int], ...]:
+def find_rows(now: Now, files: list[str]) -> tuple[tuple[str, int], ...]:
     """Where images of an index lie: the id of the set, and the row there."""
     rows = now.index.drop_duplicates("file").set_index("file").loc[files]
     sets = rows["set"].tolist() if "set" in rows else [now.sources.ids[0]] * len(rows)
     return tuple(zip(sets, rows["row"].tolist(), strict=True))
 
 
-def drop(now: Now) -> Step | None:
+def drop_form(now: Now) -> Step | None:
     """Images of one class after another; a press marks one."""
     marked: set[str] = st.session_state.setdefault(f"data.marked.{now.set_id}", set())
     marked &= set(now.index["file"])
@@ -177,7 +177,7 @@ def drop(now: Now) -> Step | None:
     )
     rows = now.index[now.index["label"] == label].head(MOST_OF_A_CLASS)
     files = rows["file"].tolist()
-    pictures = pictures_at(places_of(now, files), DROP_TILE)
+    pictures = pictures_at(find_rows(now, files), DROP_TILE)
     atlas_carrier(pictures, key="data.drop.atlas")
     tiles = tuple(
         Tile(number, number, "wrong" if file in marked else "none", file) for number, file in enumerate(files)
@@ -224,7 +224,7 @@ def split(now: Now) -> Step | None:
         return {"step": how, "held_out": share, "seed": seed_input("data.split.seed")}
 
 
-def folds(now: Now) -> Step | None:
+def folds_form(now: Now) -> Step | None:
     left, middle, right = st.columns(3)
     number = left.number_input("Folds", 2, 1000, 5, key="data.folds.count")
     by = middle.segmented_control(
@@ -251,13 +251,15 @@ def query_gallery(now: Now) -> Step | None:
 
 
 FORMS = {
-    "duplicates": Form("Near-duplicates", "Pictures that are there twice, resized or saved again.", duplicates),
-    "sides": Form("Image size", "Images that are too small to show anything, or far too large.", sides),
-    "counts": Form("Images per class", "Classes with too few images to find one by another, or far too many.", counts),
-    "drop": Form("Single images", "What does not belong there.", drop),
+    "duplicates": Form("Near-duplicates", "Pictures that are there twice, resized or saved again.", duplicates_form),
+    "sides": Form("Image size", "Images that are too small to show anything, or far too large.", split_form),
+    "counts": Form(
+        "Images per class", "Classes with too few images to find one by another, or far too many.", class_size_form
+    ),
+    "drop": Form("Single images", "What does not belong there.", drop_form),
     "split": Form("Split", "Which images are trained on, and which are held out and searched.", split),
     "query_gallery": Form(
         "Query and gallery", "Of what is held out: which images ask, and which are searched.", query_gallery
     ),
-    "folds": Form("Folds", "Parts of equal size, each held out once.", folds),
+    "folds": Form("Folds", "Parts of equal size, each held out once.", folds_form),
 }

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from mlcore.data.image_set_writer import unfinished
 from mlcore.data.store import UPLOADS, data_root
+from mlcore.data.unfinished_imports import list_unfinished
 
 LEFT_S = 24 * 3600.0
 
@@ -38,15 +38,15 @@ class UploadFolders:
 
     def remove_left(self, older_than_s: float = LEFT_S) -> None:
         """Remove what a server that was killed has left, but for what an unfinished import can go on with."""
-        needed = {Path(begun.path).parent for begun in unfinished(data_root()) if begun.path}
-        for folder in uploads().glob("*"):
+        needed = {Path(begun.path).parent for begun in list_unfinished(data_root()) if begun.path}
+        for folder in uploads_folder().glob("*"):
             with self._lock, contextlib.suppress(OSError):
                 held = folder in self._holders or folder in needed
                 if not held and time.time() - folder.stat().st_mtime >= older_than_s:
                     shutil.rmtree(folder, ignore_errors=True)
 
 
-def uploads() -> Path:
+def uploads_folder() -> Path:
     """Where uploaded files lie until they are imported."""
     return data_root() / UPLOADS
 

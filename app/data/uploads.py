@@ -14,7 +14,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from app.data.upload_folders import UploadFolders, upload_folders, uploads
+from app.data.upload_folders import UploadFolders, upload_folders, uploads_folder
 from mlcore.data.sources.table_rows import SUFFIXES
 from mlcore.disk.atomic import make_folders, open_private
 
@@ -23,7 +23,7 @@ PART_BYTES = 2**20
 
 
 @dataclass(frozen=True)
-class Uploaded:
+class UploadedFiles:
     """Files on the disk in a folder of their own: the one that an import begins with, and options for the others."""
 
     folder: Path
@@ -37,9 +37,9 @@ class SessionUpload:
     def __init__(self, folders: UploadFolders) -> None:
         self.folders = folders
         self.ids: tuple[str, ...] = ()
-        self.made: Uploaded | None = None
+        self.made: UploadedFiles | None = None
 
-    def take(self, sent: Sequence[UploadedFile]) -> Uploaded:
+    def take(self, sent: Sequence[UploadedFile]) -> UploadedFiles:
         """These files on the disk; those that it had before are let go. Raises: ValueError as `split_parts` does."""
         main, options = split_parts([plain_name(file.name) for file in sent])
         ids = tuple(file.file_id for file in sent)
@@ -47,8 +47,8 @@ class SessionUpload:
             folder = folder_for(sent)
             self.folders.hold(folder)
             self.let_go()
-            self.ids, self.made = ids, Uploaded(folder, str(folder / main), options)
-            spool(sent, folder)
+            self.ids, self.made = ids, UploadedFiles(folder, str(folder / main), options)
+            write_files(sent, folder)
         return self.made
 
     def let_go(self) -> None:
@@ -63,7 +63,7 @@ def session_upload() -> SessionUpload:
     return SessionUpload(upload_folders())
 
 
-def save_uploads(sent: Sequence[UploadedFile]) -> Uploaded:
+def save_uploads(sent: Sequence[UploadedFile]) -> UploadedFiles:
     """The files that this session has sent, on the disk.
 
     Raises: ValueError if they are not files of one import.
@@ -97,12 +97,12 @@ def folder_for(sent: Sequence[UploadedFile]) -> Path:
     digest = hashlib.sha256()
     for file in sent:
         digest.update(plain_name(file.name).encode())
-        for part in parts_of(file):
+        for part in read_chunks(file):
             digest.update(part)
-    return uploads() / digest.hexdigest()[:16]
+    return uploads_folder() / digest.hexdigest()[:16]
 
 
-def spool(sent: Sequence[UploadedFile], folder: Path) -> None:
+def write_files(sent: Sequence[UploadedFile], folder: Path) -> None:
     """Write uploaded files into a folder, under names made plain. One that is there is whole, and may be in use."""
     make_folders(folder)
     for file in sent:
@@ -112,7 +112,7 @@ def spool(sent: Sequence[UploadedFile], folder: Path) -> None:
         part = folder / f".{uuid.uuid4().hex}"
         try:
             with open(part, "xb", opener=open_private) as copy:
-                copy.writelines(parts_of(file))
+                copy.writelines(read_chunks(file))
             os.replace(part, stored)
         finally:
             part.unlink(missing_ok=True)
@@ -123,7 +123,7 @@ def plain_name(name: str) -> str:
     return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', stem)[:60].strip('-') or 'images'}{suffix}"
 
 
-def parts_of(file: UploadedFile) -> Iterator[bytes]:
+def read_chunks(file: UploadedFile) -> Iterator[bytes]:
     file.seek(0)
     while part := file.read(PART_BYTES):
         yield part

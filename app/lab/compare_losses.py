@@ -6,9 +6,9 @@ import streamlit as st
 
 from app.server import lab_server
 from app.shared.draft import OTHERS, Draft
-from app.shared.stored_widgets import several_of
-from app.shared.text import count, plain
-from mlcore.catalogue import parts
+from app.shared.stored_widgets import stored_multiselect
+from app.shared.text import count, escape_markdown
+from mlcore.catalogue import registry
 from mlcore.spec.run_spec import RunSpec
 
 MOST = 9
@@ -17,10 +17,10 @@ USUAL_FIVE = ("arcface", "proxy_anchor", "multi_similarity", "triplet_margin", "
 
 def others_choice(draft: Draft) -> None:
     """Which other losses are to run beside the chosen one."""
-    room = parts("losses")
+    room = registry("losses")
     keys = sorted((key for key in room if key != draft.get("loss")), key=lambda key: room[key].title.lower())
     kept = [key for key in draft.get(OTHERS) or [] if key in keys]
-    chosen = several_of(
+    chosen = stored_multiselect(
         "lab.others",
         "Compare with",
         keys,
@@ -34,14 +34,14 @@ def others_choice(draft: Draft) -> None:
     draft.set(OTHERS, chosen)
 
 
-def specs_of(draft: Draft, spec: RunSpec) -> tuple[list[RunSpec], list[str]]:
+def specs_to_compare(draft: Draft, spec: RunSpec) -> tuple[list[RunSpec], list[str]]:
     """The run of the draft and one for each other loss; and why a loss cannot run with these settings."""
     specs, faults = [spec], []
     for key in draft.get(OTHERS) or []:
         try:
             specs.append(spec.changed({"loss": key}))
         except ValueError as error:
-            faults.append(f"{parts('losses')[key].title}: {error}")
+            faults.append(f"{registry('losses')[key].title}: {error}")
     return specs, faults
 
 
@@ -52,7 +52,7 @@ def group_words(run_id: str | None) -> None:
     except ValueError:
         return  # said where the run is shown
     if together:
-        label = f"{plain(together.split(',')[0])} side by side"
+        label = f"{escape_markdown(together.split(',')[0])} side by side"
         query = {"runs.filter": together}
         st.page_link("../pages/runs.py", label=label, icon=":material/table_rows:", query_params=query)
 
@@ -61,6 +61,7 @@ def faults_words(faults: list[str]) -> None:
     if faults:
         several = "cannot run" if len(faults) == 1 else "cannot run with these settings"
         st.warning(
-            f"{count(len(faults), 'loss', 'losses')} {several}: " + "  \n".join(plain(fault, 300) for fault in faults),
+            f"{count(len(faults), 'loss', 'losses')} {several}: "
+            + "  \n".join(escape_markdown(fault, 300) for fault in faults),
             icon=":material/info:",
         )

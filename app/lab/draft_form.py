@@ -7,7 +7,7 @@ import streamlit as st
 
 from app.lab.compare_losses import others_choice
 from app.lab.step_preview import step_preview_button
-from app.lab.teacher_form import teacher_choice
+from app.lab.teacher_form import teacher_form
 from app.lab.timm_picker import CHOSEN_BEFORE, timm_choice
 from app.shared.controls import (
     choice_setting,
@@ -21,15 +21,15 @@ from app.shared.controls import (
     part_knobs,
     switch_setting,
 )
-from app.shared.data_split import HELD_OUT_HELP, SEED_HELP, SHARE_HELP, show_split, split_choice_of, split_ways
+from app.shared.data_split import HELD_OUT_HELP, SEED_HELP, SHARE_HELP, show_split, split_choice, split_ways
 from app.shared.draft import LESSON, WIDGET, Draft
 from app.shared.lessons import LESSONS, find_lesson
-from app.shared.stored_widgets import NumberLook, one_of, value_widget
-from app.shared.text import count, look_up_words, plain
+from app.shared.stored_widgets import NumberLook, stored_selectbox, value_widget
+from app.shared.text import count, escape_markdown, look_up_words
 from app.widgets.tiles import Row, Tile, atlas_carrier, image_tiles
-from mlcore.catalogue import parts
+from mlcore.catalogue import registry
 from mlcore.data import ImageTable, load
-from mlcore.data.thumbnails import Atlas, atlas
+from mlcore.data.thumbnails import Atlas, draw_atlas
 from mlcore.declare import Param, Registry
 from mlcore.spec.compatibility import fitting_keys, takes_shares
 from mlcore.spec.data_split import build_split, count_classes_to_generalise
@@ -54,7 +54,7 @@ def draft_form(draft: Draft) -> None:
     with st.expander("Miner, sampler, method", icon=":material/filter_alt:"):
         batch_choice(draft)
     with st.expander("Teacher", icon=":material/school:"):
-        teacher_choice(draft)
+        teacher_form(draft)
     with st.expander("Optimiser and length", icon=":material/tune:"):
         optimizer_choice(draft)
 
@@ -126,7 +126,7 @@ def lesson_choice(draft: Draft) -> None:
     """A lesson's settings instead of the present ones."""
     titles = {"": "Begin with a lesson"} | {item.key: item.title for item in LESSONS}
     before = draft.get(LESSON) or ""
-    chosen = one_of("lab.lesson", "Lesson", list(titles), before, words=look_up_words(titles))
+    chosen = stored_selectbox("lab.lesson", "Lesson", list(titles), before, words=look_up_words(titles))
     lesson = find_lesson(chosen)
     if lesson is not None and chosen != before:
         draft.replace(lesson.settings)
@@ -136,11 +136,11 @@ def lesson_choice(draft: Draft) -> None:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def strip_of(key: str) -> tuple[ImageTable, Atlas]:
+def dataset_strip(key: str) -> tuple[ImageTable, Atlas]:
     """A data set with an atlas of one image from each of a few classes."""
     table = load(key)
     firsts = [int(np.flatnonzero(table.labels == label)[0]) for label in range(min(STRIP, len(table.class_names)))]
-    return table, atlas(table.pixels[firsts], min(48, max(table.image_size)))
+    return table, draw_atlas(table.pixels[firsts], min(48, max(table.image_size)))
 
 
 OWN_HELP = "Your own: python -m mlcore import FOLDER (a folder of images for each class, a zip, a table); then reload."
@@ -149,7 +149,8 @@ OWN_HELP = "Your own: python -m mlcore import FOLDER (a folder of images for eac
 def data_choice(draft: Draft) -> None:
     if draft.part("dataset") is None:
         st.toast(
-            f"The images “{plain(draft.get('dataset'), 60)}” are not here. Import them again, or choose others.",
+            f"The images “{escape_markdown(draft.get('dataset'), 60)}” are not here. "
+            "Import them again, or choose others.",
             icon=":material/hide_image:",
             duration="long",
         )
@@ -157,9 +158,9 @@ def data_choice(draft: Draft) -> None:
     part = part_choice(draft, "dataset", "Data", help=OWN_HELP)
     part_knobs(draft, "dataset", part)
     try:
-        table, pictures = strip_of(part.key)
+        table, pictures = dataset_strip(part.key)
     except (ValueError, OSError) as error:
-        st.error(f"These images cannot be read: {plain(str(error), 300)}", icon=":material/broken_image:")
+        st.error(f"These images cannot be read: {escape_markdown(str(error), 300)}", icon=":material/broken_image:")
         return
     atlas_carrier(pictures, key=f"lab.strip.{part.key}")
     tiles = tuple(Tile(place, place, "none", table.class_names[place]) for place in range(pictures.count))
@@ -168,10 +169,10 @@ def data_choice(draft: Draft) -> None:
     if table.vectors is not None:
         size = f"vectors of {table.vectors.shape[1]:,} numbers, {len(table.class_names)} classes"
     st.caption(f"{len(table):,} {size}")
-    split_choice(draft, table)
+    split_form(draft, table)
 
 
-def split_choice(draft: Draft, table: ImageTable) -> None:
+def split_form(draft: Draft, table: ImageTable) -> None:
     """What is held out and how much of it, and what that leaves on both sides."""
     options = split_ways(table)
     if draft.get("dataset.split") not in options:
@@ -187,7 +188,7 @@ def split_choice(draft: Draft, table: ImageTable) -> None:
             )
         with right:
             number_setting(draft, "dataset.split_seed", "Split seed", 0, 2**31 - 1, help=SEED_HELP)
-    show_split(split_choice_of(table.key, draft.settings), table)
+    show_split(split_choice(table.key, draft.settings), table)
 
 
 def backbone_choice(draft: Draft) -> None:
@@ -314,7 +315,7 @@ SCALING_HELP = (
 )
 
 
-def scaled_rates(draft: Draft) -> None:
+def show_scaled_rates(draft: Draft) -> None:
     """The rates that the draft's classes leave, where they are lower than those that are set."""
     if draft.get("optimizer.lr_scaling") == "none":
         return
@@ -359,12 +360,12 @@ def loss_choice(draft: Draft) -> None:
 PAGES_LOSSES = "../pages/losses.py"
 
 
-def titles_of(room: Registry) -> dict[str, str]:
+def part_titles(room: Registry) -> dict[str, str]:
     """What each part of a room is called, by its key."""
     return {spec.key: spec.title for spec in room.values()}
 
 
-def summary_of(room: Registry) -> str:
+def part_summaries(room: Registry) -> str:
     """A line for each part of a room: what it does, and what to expect."""
     texts = {spec.title: spec.description.split("\n\n") for spec in room.values()}
     lines = {title: f"{text[0]} {text[-1].removeprefix('What to expect: ')}" for title, text in texts.items()}
@@ -387,8 +388,8 @@ def schedule_knob(draft: Draft, param: Param) -> None:
 def optimizer_choice(draft: Draft) -> None:
     number_setting(draft, "budget.steps", "Length (steps)", 1, 100_000, step=20)
     number_setting(draft, "seed", "Seed", 0, 2**31 - 1, help="Of weights, batches and augmentation.")
-    optimizers = parts("optimizers")
-    list_setting(draft, "optimizer.name", "Optimiser", titles_of(optimizers), help=summary_of(optimizers))
+    optimizers = registry("optimizers")
+    list_setting(draft, "optimizer.name", "Optimiser", part_titles(optimizers), help=part_summaries(optimizers))
     rates: NumberLook = {"format": "%.2g", "step": None}
     st.caption("Learning rates")
     if draft.get("backbone.freeze") != "everything":
@@ -398,9 +399,11 @@ def optimizer_choice(draft: Draft) -> None:
     if learns_proxies(draft.get("loss")):
         number_setting(draft, "optimizer.proxies_lr", "of the proxies", 0.0, 10.0, **rates)
     choice_setting(draft, "optimizer.lr_scaling", "Fewer classes, smaller steps", SCALINGS, help=SCALING_HELP)
-    scaled_rates(draft)
-    schedules = parts("schedules")
-    schedule = choice_setting(draft, "optimizer.schedule", "Schedule", titles_of(schedules), help=summary_of(schedules))
+    show_scaled_rates(draft)
+    schedules = registry("schedules")
+    schedule = choice_setting(
+        draft, "optimizer.schedule", "Schedule", part_titles(schedules), help=part_summaries(schedules)
+    )
     for param in schedules[schedule].params:
         schedule_knob(draft, param)
     number_setting(draft, "optimizer.warm_up_steps", "Warm-up (steps)", 0, 100_000)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import uuid
 from datetime import datetime
 
 import streamlit as st
 
-from app.server import LabServer, history, lab_server, queue, torch_is_ready
+from app.server import LabServer, lab_server, read_history, read_queue, torch_is_ready
 from app.shared.data_split import cached_split
 from app.shared.draft import Draft
 from app.shared.error_guard import guard_errors
 from app.shared.stored_widgets import SESSION
-from app.shared.text import clock, count
+from app.shared.text import count, format_duration
 from app.shared.view import view_run
 from mlcore.data import load
 from mlcore.margins import MarginLine
@@ -44,51 +46,58 @@ def start(stage: LabServer, specs: list[RunSpec]) -> None:
 
 
 def with_fingerprint(spec: RunSpec) -> RunSpec:
-    return spec.changed({"dataset.fingerprint": load(spec.dataset.key, **spec.dataset.params).fingerprint})
+    found = load(spec.dataset.key, **spec.dataset.params).fingerprint
+    return spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"fingerprint": found})})
 
 
-def preview_of(stage: LabServer, spec: RunSpec) -> RunFolder | None:
+@functools.lru_cache(maxsize=64)
+def preview_spec(sections: str) -> RunSpec:
+    """A run of no steps with these sections of a spec's JSON, which are all that matters before training."""
+    record = json.loads(sections)
+    keeps = record["backbone"]["freeze"] == "everything" and record["head"]["kind"] != "none"  # features for later runs
+    record["backbone"] |= {"freeze": "everything" if keeps else "nothing"}
+    record["watch"] |= {"evaluate_every": None}
+    plain = {"budget": {"steps": 0}, "loss": "contrastive", "sampler": {"key": "shuffle", "batch_size": 2}}
+    return RunSpec.read(record | plain)
+
+
+def open_preview(stage: LabServer, spec: RunSpec) -> RunFolder | None:
     """The chosen data through the chosen backbone, untrained: a run of no steps, made once for each such choice.
 
     None where it is not there and nothing can be written.
     """
-    settings = spec.model_dump(mode="json", include=set(SEEN_UNTRAINED))
-    settings |= {"budget": {"steps": 0}, "loss": "contrastive", "sampler": {"key": "shuffle", "batch_size": 2}}
-    keeps = spec.backbone.freeze == "everything" and spec.head.kind != "none"  # features for the runs to come
-    settings["backbone"] |= {"freeze": "everything" if keeps else "nothing"}
-    settings["watch"] |= {"evaluate_every": None}
-    bare = with_fingerprint(RunSpec.read(settings))
+    bare = with_fingerprint(preview_spec(spec.model_dump_json(include=set(SEEN_UNTRAINED))))
     nonce = f"preview-{bare.digest()[:40]}"
     run, blocked = stage.runs.made(nonce), stage.runs.write_fault()
     if blocked:
         return run
     if run is None:
         run = stage.runs.create(bare, purpose="preview", nonce=nonce)
-    if wanted_preview(run):
+    if request_preview(run):
         stage.supervisor.wake()
-    onlookers = stage.onlookers
-    onlookers.look(session(), run.run_id)
+    preview_viewers = stage.preview_viewers
+    preview_viewers.add(session_name(), run.run_id)
     before = st.session_state.get(PREVIEW)
     if before != run.run_id:
         stage.supervisor.wake()
         st.session_state[PREVIEW] = run.run_id
-        if before is not None and onlookers.leave(session(), before):
+        if before is not None and preview_viewers.remove(session_name(), before):
             give_up(stage, before)
     return run
 
 
-def session() -> str:
+def session_name() -> str:
     """A name of this session."""
     return st.session_state.setdefault(SESSION, uuid.uuid4().hex[:12])
 
 
-def wanted_preview(run: RunFolder) -> bool:
+def request_preview(run: RunFolder) -> bool:
     """See to it that a preview which somebody looks at comes, or comes again; whether it had to be queued.
 
     One that was stopped when nobody wanted it goes on. One that failed is tried once by every session that asks for it.
     """
     if not run.state.finished:
-        run.withdraw("cancel")
+        run.withdraw_request("cancel")
         return False
     tried = st.session_state.setdefault(TRIED, set())
     failed = run.state in (RunState.FAILED, RunState.LOST)
@@ -127,7 +136,7 @@ def seconds_per_step(stage: LabServer, spec: RunSpec) -> float | None:
             and other.sampler.batch_size == spec.sampler.batch_size
         )
         if alike and other.budget.steps:
-            past = history(run)
+            past = read_history(run)
             if len(past.steps) > 5:
                 return spec.sampler.batch_size / max(past.steps[-1]["images_per_s"] or 0.0, 1e-9)
     return None
@@ -136,7 +145,7 @@ def seconds_per_step(stage: LabServer, spec: RunSpec) -> float | None:
 def start_words(stage: LabServer, spec: RunSpec, runs: int = 1) -> str:
     """'Start: 60 steps, about 0:20'; 'Start 5 runs: 60 steps each, about 1:40'."""
     pace = seconds_per_step(stage, spec)
-    about = f", about {clock(max(1.0, pace * spec.budget.steps) * runs)}" if pace else ""
+    about = f", about {format_duration(max(1.0, pace * spec.budget.steps) * runs)}" if pace else ""
     several, each = (f" {runs} runs", " each") if runs > 1 else ("", "")
     return f"Start{several}: {count(spec.budget.steps, 'step')}{each}{about}"
 
@@ -145,7 +154,7 @@ def start_words(stage: LabServer, spec: RunSpec, runs: int = 1) -> str:
 @guard_errors
 def start_caption(words: str) -> None:
     """What is about to be started, and how many runs wait before it; the queue goes on without the person's doing."""
-    waiting = len(queue().waiting())
+    waiting = len(read_queue().waiting())
     st.caption(" · ".join(filter(None, [words, f"{count(waiting, 'run')} waiting before yours" if waiting else ""])))
 
 
@@ -168,7 +177,7 @@ def draft_or_fault(draft: Draft) -> tuple[RunSpec | None, str]:
         return None, str(error)
 
 
-def concerns_of(specs: list[RunSpec]) -> list[Concern]:
+def concerns_before_start(specs: list[RunSpec]) -> list[Concern]:
     """What there is to know before these runs beside what is said of their split; each sentence once."""
     found: dict[str, Concern] = {}
     for spec in specs:

@@ -11,11 +11,11 @@ import streamlit as st
 
 from app.lab import retrieval
 from app.lab.snapshots import METHODS, TRUE2, TRUE3, Picture, WatchSample
-from app.lab.verdict import verdict
+from app.lab.verdict import judge_run
 from app.shared import figures
 from app.shared.palette import class_colours
-from app.shared.stored_widgets import one_of
-from app.shared.text import UNCHANGED, count, metric_change, metric_value, plain, share
+from app.shared.stored_widgets import stored_selectbox
+from app.shared.text import UNCHANGED, count, escape_markdown, format_share, metric_change, metric_value
 from app.shared.theme import current_theme
 from app.shared.view import View, ViewChanges
 from app.widgets.chart import chart
@@ -138,9 +138,9 @@ def metric_curve(evaluations: Sequence[EvaluatedRecord], total: int, shown: int 
     """A metric over the run, the one by which runs are compared unless another is chosen."""
     told = Counter(
         metric.key
-        for look in evaluations
+        for evaluation in evaluations
         for metric in METRICS.values()
-        if any(look[side].get(metric.key) is not None for side in SIDES)
+        if any(evaluation[side].get(metric.key) is not None for side in SIDES)
     )
     offered = [key for key in METRICS if told[key] > 1]
     if not offered:
@@ -148,7 +148,7 @@ def metric_curve(evaluations: Sequence[EvaluatedRecord], total: int, shown: int 
     usual = PRIMARY if PRIMARY in offered else offered[0]
     wanted = st.session_state.get(METRIC_CURVE, usual)
     kept = wanted if wanted in offered else usual
-    key = one_of(
+    key = stored_selectbox(
         "lab.metric_curve",
         "Metric",
         offered,
@@ -169,11 +169,11 @@ def before_words(first: EvaluatedRecord | None) -> str:
     """Which two values there are of the time before training; "" where they are one, as without a head."""
     start = first["held_out"].get(PRIMARY) if first else None
     alone = (first.get("backbone") or {}).get(PRIMARY) if first else None
-    if start is None or alone is None or share(start) == share(alone):
+    if start is None or alone is None or format_share(start) == format_share(alone):
         return ""
     return (
-        f"{METRICS[PRIMARY].title} before training: {share(start)} with the new head (step 0), {share(alone)} of the "
-        "backbone alone."
+        f"{METRICS[PRIMARY].title} before training: {format_share(start)} with the new head (step 0), "
+        f"{format_share(alone)} of the backbone alone."
     )
 
 
@@ -182,7 +182,7 @@ def training_curve(steps: Sequence[StepRecord], total: int) -> None:
     offered = [name for name in CURVES if steps[-1].get(name) not in (None, {})]
     wanted = st.session_state.get(CURVE, offered[0])
     shown = wanted if wanted in offered else offered[0]
-    name: StepNumber = one_of(
+    name: StepNumber = stored_selectbox(
         "lab.curve", "Curve", offered, shown, words=lambda name: CURVES[name], label_visibility="collapsed"
     )
     if name != shown:
@@ -207,9 +207,9 @@ def metric_help(now: EvaluatedRecord | None, metric: Metric) -> str:
     lines = [metric.description, asked]
     for other in METRICS.in_order(held):
         if held[other.key] is None and (other.expensive or other.family == Family.TEXTS):
-            continue  # only the first and the last look have them, or none
+            continue  # only the first and the last evaluation have them, or none
         values = [metric_value(other, now[side].get(other.key)) for side in SIDES]
-        lines.append(f"{plain(other.title, 60)}: held out {values[0]}, training {values[1]}")
+        lines.append(f"{escape_markdown(other.title, 60)}: held out {values[0]}, training {values[1]}")
     return "  \n".join(lines)
 
 
@@ -236,7 +236,7 @@ def angles_panel(
         st.caption("There are no pairs to measure angles of.")
         return {}
     wanted = next((pair for pair in offered if "-".join(pair) == asked), wanted)
-    chosen: tuple[SideName, AngleKind] = one_of(
+    chosen: tuple[SideName, AngleKind] = stored_selectbox(
         f"{key}.which", "Angles", offered, wanted, words=lambda pair: ANGLE_CHOICES[pair], label_visibility="collapsed"
     )
     side, which = chosen
@@ -282,7 +282,7 @@ def retrieval_panel(
         "pinned": "Nothing is pinned. Pick an image in the map, then pin it.",
         "selected": "Nothing is selected. Draw a lasso in the map (press L).",
     }.get(view.queries, "There is nothing to search for.")
-    rows = retrieval.rows(sample, places, now, before)
+    rows = retrieval.result_rows(sample, places, now, before)
     return image_tiles(rows, atlas_key=atlas_key, key="lab.retrieval", size=40, selected=selected, empty=empty)
 
 
@@ -293,7 +293,7 @@ def lasso_panel(sample: WatchSample, view: View, atlas_key: str) -> int | None:
         return None
     labels, counts = np.unique(sample.labels[places], return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    words = ", ".join(f"{plain(sample.class_names[labels[i]])} {counts[i]}" for i in order[:6])
+    words = ", ".join(f"{escape_markdown(sample.class_names[labels[i]])} {counts[i]}" for i in order[:6])
     more = f" and {count(len(order) - 6, 'more class', 'more classes')}" if len(order) > 6 else ""
     unlinked = "" if view.lasso_fits_link() else " A link to this page leaves the selection out: it is too large."
     st.caption(f"{count(len(places), 'image')} selected: {words}{more}.{unlinked}")
@@ -309,7 +309,7 @@ def verdict_panel(history: FrozenHistory, *, frozen: bool, unseen_classes: bool)
     if len(history.evaluations) < 2:
         return
     idle = is_idle(history.messages)
-    found = verdict(history.evaluations, frozen=frozen, unseen_classes=unseen_classes, idle=idle)
+    found = judge_run(history.evaluations, frozen=frozen, unseen_classes=unseen_classes, idle=idle)
     if found is None:
         if history.evaluations[-1]["held_out"].get(PRIMARY) is None:
             st.info("There is no verdict: held-out images could not be measured; see why above.")

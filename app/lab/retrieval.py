@@ -23,7 +23,7 @@ def rank_of_first(found: np.ndarray) -> int | None:
     return int(places[0]) + 1 if len(places) else None
 
 
-def hardest(found: np.ndarray, places: np.ndarray, count: int = ROWS) -> np.ndarray:
+def hardest_queries(found: np.ndarray, places: np.ndarray, count: int = ROWS) -> np.ndarray:
     """The places whose results are worst: fewest right, and those late; one query to a tie."""
     weights = 1.0 / (1.0 + np.arange(found.shape[1]))
     scores = (found[places] * weights).sum(axis=1)
@@ -49,27 +49,29 @@ def query_places(
     places = np.flatnonzero((sample.held_out if side == "held_out" else ~sample.held_out) & asking)
     if how == "random":
         return draw_queries(places, seed)
-    return hardest(find_neighbours(neighbours, sample.labels), places)
+    return hardest_queries(find_neighbours(neighbours, sample.labels), places)
 
 
-def rows(
+def result_rows(
     sample: WatchSample, places: np.ndarray, now: dict[str, np.ndarray], before: dict[str, np.ndarray] | None
 ) -> list[Row]:
     """One row a query. `before` None: only one strip, for a model that has not been trained."""
-    return [row(sample, int(place), now, before) for place in places]
+    return [result_row(sample, int(place), now, before) for place in places]
 
 
-def row(sample: WatchSample, place: int, now: dict[str, np.ndarray], before: dict[str, np.ndarray] | None) -> Row:
+def result_row(
+    sample: WatchSample, place: int, now: dict[str, np.ndarray], before: dict[str, np.ndarray] | None
+) -> Row:
     query = Tile(int(sample.ids[place]), place, "query", f"query: {sample.class_names[sample.labels[place]]}")
-    present = strip(sample, place, now, "Now" if before else "Before training")
+    present = result_strip(sample, place, now, "Now" if before else "Before training")
     if before is None:
         return Row(sample.class_names[sample.labels[place]], rank_words(sample, place, None, now), (query,), (present,))
-    past = strip(sample, place, before, "Before training")
+    past = result_strip(sample, place, before, "Before training")
     note = rank_words(sample, place, before, now)
     return Row(sample.class_names[sample.labels[place]], note, (query,), (past, present))
 
 
-def strip(sample: WatchSample, place: int, arrays: dict[str, np.ndarray], title: str) -> Strip:
+def result_strip(sample: WatchSample, place: int, arrays: dict[str, np.ndarray], title: str) -> Strip:
     tiles = []
     for rank, found in enumerate(arrays["neighbours"][place], start=1):
         if found < 0:

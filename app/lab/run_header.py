@@ -7,10 +7,10 @@ from functools import partial
 import streamlit as st
 
 from app.lab.export_spec import command_line, python_lines
-from app.server import LabServer, queue
+from app.server import LabServer, read_queue
 from app.shared.draft import Draft
 from app.shared.stored_widgets import act_button, stored_widget
-from app.shared.text import STATE_WORDS, clock, count, plain, size
+from app.shared.text import STATE_WORDS, count, escape_markdown, format_bytes, format_duration
 from app.shared.view import view_run
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import FrozenHistory, warning_texts
@@ -31,11 +31,11 @@ def status_bar(stage: LabServer, run: RunFolder, spec: RunSpec, past: FrozenHist
     if status.paused and status.state == RunState.RUNNING:
         word, colour, icon = "paused", "orange", ":material/pause:"
     top = st.container(horizontal=True, vertical_alignment="center", gap="small")
-    top.markdown(f"#### {plain(run.title())}", width="content")
+    top.markdown(f"#### {escape_markdown(run.title())}", width="content")
     top.badge(word, icon=icon, color=colour)
     top.space("stretch")
     with top:
-        buttons(stage, run, spec, status)
+        run_buttons(stage, run, spec, status)
         act_button(
             "Close",
             key="lab.close",
@@ -55,8 +55,8 @@ def progress_words(stage: LabServer, run: RunFolder, status: Status, past: Froze
     """'step 120 of 300 · 412 images/s · 0:18 left · 1.2 GB'."""
     if status.state == RunState.QUEUED:
         if waits := stage.supervisor.waits or stage.runs.read_helper_status("supervisor").get("waits"):
-            return plain(waits, 400)
-        ahead = queue().position(run.run_id)
+            return escape_markdown(waits, 400)
+        ahead = read_queue().position(run.run_id)
         if not ahead:
             return "Next in the queue; starts as soon as a worker is ready"
         return f"Waiting: {count(ahead, 'run')} ahead of this one"
@@ -65,12 +65,12 @@ def progress_words(stage: LabServer, run: RunFolder, status: Status, past: Froze
     if last and not status.state.finished:
         pace, left, memory = (last[name] for name in ("images_per_s", "seconds_left", "memory_mb"))
         words += [f"{pace:,.0f} images/s"] if pace is not None else []
-        words += [f"{clock(left)} left"] if left is not None else []
+        words += [f"{format_duration(left)} left"] if left is not None else []
         words += [f"{memory / 1024:.1f} GB memory"] if memory is not None else []
     elif status.state.finished:
-        words.append(f"took {clock(status.seconds)}")
+        words.append(f"took {format_duration(status.seconds)}")
     if status.activity:
-        words.insert(0, plain(status.activity))
+        words.insert(0, escape_markdown(status.activity))
     return " · ".join(words)
 
 
@@ -81,7 +81,7 @@ def epoch_words(started: StartedRecord | None) -> str:
     seen = started.get("coverage")
     if not seen or not seen.keys() >= COVERAGE:
         return ""
-    adapted = f" {plain(started['input'])}" if started.get("input") else ""
+    adapted = f" {escape_markdown(started['input'])}" if started.get("input") else ""
     return (
         f"An epoch visits {seen['samples_visited']:,} of {count(seen['samples'], 'image')} and "
         f"{seen['classes_visited']:,} of {count(seen['classes'], 'class', 'classes')}, in "
@@ -89,35 +89,38 @@ def epoch_words(started: StartedRecord | None) -> str:
     )
 
 
-def problem(stage: LabServer, run: RunFolder, past: FrozenHistory) -> None:
+def show_problem(stage: LabServer, run: RunFolder, past: FrozenHistory) -> None:
     """Why a run ended early, or that its worker is silent, in one sentence with what to do."""
     status = run.status()
     if status.state in (RunState.FAILED, RunState.LOST):
-        st.error(plain(status.reason_text, 600), icon=":material/error:")
+        st.error(escape_markdown(status.reason_text, 600), icon=":material/error:")
         end = run.log_end(50)
         if end:
             with st.expander("The end of the worker's log"):
                 st.code(end, language=None)
     elif status.reason_code == "terminated":
-        st.warning(plain(status.reason_text, 600), icon=":material/power_settings_new:")
-    elif words := silent_words(run.elsewhere(), stage.supervisor.silent_for(run.run_id)):
+        st.warning(escape_markdown(status.reason_text, 600), icon=":material/power_settings_new:")
+    elif words := silent_words(run.other_machine(), stage.supervisor.silent_for(run.run_id)):
         st.warning(words, icon=":material/hearing_disabled:")
     if past.faults:
-        st.warning(f"Some of this run's files are damaged. {plain(' '.join(past.faults), 400)}", icon=":material/rule:")
+        st.warning(
+            f"Some of this run's files are damaged. {escape_markdown(' '.join(past.faults), 400)}",
+            icon=":material/rule:",
+        )
     texts = warning_texts(past.messages)
     for text in texts[-WARNINGS_SHOWN:]:
-        st.warning(plain(text, 400), icon=":material/warning:")
+        st.warning(escape_markdown(text, 400), icon=":material/warning:")
     if len(texts) > WARNINGS_SHOWN:
         with st.expander(f"{count(len(texts) - WARNINGS_SHOWN, 'earlier warning')}"):
             for text in texts[:-WARNINGS_SHOWN]:
-                st.markdown(plain(text, 400))
+                st.markdown(escape_markdown(text, 400))
 
 
 def silent_words(machine: str, silent_s: float) -> str:
     """That nothing is heard of a run, of this machine or of that other one; "" while something is."""
     if machine and silent_s > FAR_SILENT_S:
         return (
-            f"This run was going on on another machine, {plain(machine)}; nothing was heard of it for "
+            f"This run was going on on another machine, {escape_markdown(machine)}; nothing was heard of it for "
             f"{silent_s:.0f} s. Stop takes it over: it can then be resumed here, or deleted. After two minutes of "
             "silence it counts as lost by itself."
         )
@@ -126,13 +129,13 @@ def silent_words(machine: str, silent_s: float) -> str:
     return ""
 
 
-def buttons(stage: LabServer, run: RunFolder, spec: RunSpec, status: Status) -> None:
+def run_buttons(stage: LabServer, run: RunFolder, spec: RunSpec, status: Status) -> None:
     """What can be done with the run. Keys name it: a press means the run that was shown, whatever is shown by then."""
     if status.state in (RunState.RUNNING, RunState.STARTING):
         if run.asked("pause"):
             act_button(
                 "Resume",
-                on_click=run.withdraw,
+                on_click=run.withdraw_request,
                 args=("pause",),
                 key=f"lab.unpause.{run.run_id}",
                 icon=":material/play_arrow:",
@@ -153,10 +156,14 @@ def buttons(stage: LabServer, run: RunFolder, spec: RunSpec, status: Status) -> 
         )
     elif status.state.resumable:
         act_button(
-            "Resume", on_click=resume, args=(stage, run), key=f"lab.resume.{run.run_id}", icon=":material/play_arrow:"
+            "Resume",
+            on_click=resume_run,
+            args=(stage, run),
+            key=f"lab.resume.{run.run_id}",
+            icon=":material/play_arrow:",
         )
     with st.popover("More", icon=":material/more_horiz:"):
-        more(stage, run, spec, status)
+        more_menu(stage, run, spec, status)
 
 
 def stop(stage: LabServer, run: RunFolder) -> None:
@@ -164,12 +171,12 @@ def stop(stage: LabServer, run: RunFolder) -> None:
     stage.supervisor.wake()
 
 
-def resume(stage: LabServer, run: RunFolder) -> None:
+def resume_run(stage: LabServer, run: RunFolder) -> None:
     run.resume()
     stage.supervisor.wake()
 
 
-def more(stage: LabServer, run: RunFolder, spec: RunSpec, status: Status) -> None:
+def more_menu(stage: LabServer, run: RunFolder, spec: RunSpec, status: Status) -> None:
     """Name, note, copies, and the way out."""
     label = run.label()
     stored_widget(
@@ -186,42 +193,42 @@ def more(stage: LabServer, run: RunFolder, spec: RunSpec, status: Status) -> Non
     )
     act_button(
         "Change and run again",
-        on_click=duplicate,
+        on_click=copy_into_draft,
         args=(spec,),
         key=f"lab.duplicate.{run.run_id}",
         icon=":material/content_copy:",
         width="stretch",
         help="Takes this run's settings to the left, where they can be changed.",
     )
-    copies(spec)
+    export_tabs(spec)
     if status.state.finished:
         sure = st.checkbox("Yes, delete this run", key=f"lab.sure.{run.run_id}")
         act_button(
             "Delete",
-            on_click=delete,
+            on_click=delete_run,
             args=(stage, run),
             key=f"lab.delete.{run.run_id}",
             icon=":material/delete:",
             disabled=not sure,
             width="stretch",
-            help=f"Moves {size(run.size_bytes())} to the trash, where it stays for a day.",
+            help=f"Moves {format_bytes(run.size_bytes())} to the trash, where it stays for a day.",
         )
 
 
-def duplicate(spec: RunSpec) -> None:
+def copy_into_draft(spec: RunSpec) -> None:
     Draft().replace(spec.settings() | {"name": ""})
     st.toast("The settings are on the left; change what you like and start.", icon=":material/content_copy:")
     st.rerun()
 
 
-def delete(stage: LabServer, run: RunFolder) -> None:
+def delete_run(stage: LabServer, run: RunFolder) -> None:
     stage.runs.delete(run.run_id)
     st.session_state["runs.trashed"] = [run.run_id]
     view_run(None)
     st.toast("Deleted. The Runs page can bring it back.", icon=":material/delete:")
 
 
-def copies(spec: RunSpec) -> None:
+def export_tabs(spec: RunSpec) -> None:
     """The same run for a file, a terminal and a notebook."""
     kind = st.segmented_control(
         "Copy as", ["YAML", "Command line", "Python"], default="YAML", key="lab.copy", required=True

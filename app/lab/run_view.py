@@ -7,8 +7,8 @@ from typing import Any
 import streamlit as st
 
 from app.lab import panels
-from app.lab.launch import session
-from app.lab.run_header import problem, status_bar
+from app.lab.launch import session_name
+from app.lab.run_header import show_problem, status_bar
 from app.lab.snapshots import (
     METHODS,
     UMAP,
@@ -22,16 +22,16 @@ from app.lab.snapshots import (
     read_watch_sample,
 )
 from app.lab.word_search import words_panel
-from app.server import LabServer, history
+from app.server import LabServer, read_history
 from app.shared.error_guard import guard_errors
-from app.shared.stored_widgets import act_button, one_of_few
-from app.shared.text import look_up_words, plain
+from app.shared.stored_widgets import act_button, stored_segments
+from app.shared.text import escape_markdown, look_up_words
 from app.shared.view import PLAYING, Queries, Side, View, ViewChanges
 from app.widgets.map import MapEvents
 from app.widgets.scrubber import ScrubberEvent, scrubber
 from app.widgets.tiles import atlas_carrier
 from app.widgets.tiles.atlas import StoredAtlas
-from mlcore.catalogue import parts
+from mlcore.catalogue import registry
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import FrozenHistory
 from mlcore.runs.records import MarginLineRecord
@@ -66,23 +66,25 @@ def show_run(
 
 def preview_heading(spec: RunSpec) -> None:
     st.markdown("#### Before training")
-    st.caption(f"{plain(spec.dataset.title())} {way_words(spec)}. Set things up on the left, then press Start.")
+    st.caption(
+        f"{escape_markdown(spec.dataset.title())} {way_words(spec)}. Set things up on the left, then press Start."
+    )
 
 
 def way_words(spec: RunSpec) -> str:
     """What makes the embeddings before training: 'through EfficientNet-Lite0, pretrained, and a new head'."""
-    backbone, new_head = parts("backbones")[spec.backbone.key], spec.head.kind != "none"
+    backbone, new_head = registry("backbones")[spec.backbone.key], spec.head.kind != "none"
     if BackboneTrait.VECTORS in backbone.traits:
         return "through a new head" if new_head else "as they are"
     knows = "pretrained" if spec.backbone.params.get("pretrained") else "untrained"
-    return f"through {plain(backbone.title)}, {knows}{', and a new head' if new_head else ''}"
+    return f"through {escape_markdown(backbone.title)}, {knows}{', and a new head' if new_head else ''}"
 
 
 def is_awaited(run: RunFolder) -> bool:
     """Whether the run, or the map of its last snapshot, is still to come."""
     if not run.path.exists() or not run.state.finished:
         return True
-    past = history(run)
+    past = read_history(run)
     return bool(past.snapshots) and (UMAP, next(reversed(past.snapshots))) not in past.layouts
 
 
@@ -98,10 +100,10 @@ def live_picture(
     view = View.read()
     if view.run != asked or not run.path.exists():
         st.rerun()
-    past = history(run)
+    past = read_history(run)
     preview = record.purpose == "preview"
     if preview:
-        stage.onlookers.look(session(), run.run_id)
+        stage.preview_viewers.add(session_name(), run.run_id)
         if run.state == RunState.CANCELLED:  # somebody else gave it up: ask for it again
             st.rerun()
     # Always the same containers in the same order: what comes or goes in one must not make the browser rebuild the map.
@@ -112,21 +114,21 @@ def live_picture(
         else:
             status_bar(stage, run, record.spec, past)
     with trouble:
-        problem(stage, run, past)
+        show_problem(stage, run, past)
     with body:
         try:
             sample = read_watch_sample(run)
             if sample is None or not past.snapshots:
-                waiting(run, past, preview)
+                show_waiting(run, past, preview)
             else:
                 show_step(stage, run, record.spec, past, sample, atlas, view, draft_lines)
         except ValueError as error:
-            st.warning(f"The picture of this run cannot be drawn: {plain(str(error), 600)}", icon=BROKEN)
+            st.warning(f"The picture of this run cannot be drawn: {escape_markdown(str(error), 600)}", icon=BROKEN)
     if awaited and (not is_awaited(run) or (atlas is None and run.atlas() is not None)):
         st.rerun()
 
 
-def waiting(run: RunFolder, past: FrozenHistory, preview: bool) -> None:
+def show_waiting(run: RunFolder, past: FrozenHistory, preview: bool) -> None:
     """Reserved places, and what is being done."""
     status = run.status()
     activity = status.activity or (past.progress["text"] if past.progress else "")
@@ -134,10 +136,10 @@ def waiting(run: RunFolder, past: FrozenHistory, preview: bool) -> None:
         ended = "This run ended before its first snapshot, so there is no picture of it."
         if past.snapshots:
             ended = "The picture of this run cannot be drawn: watch.json, which names its images, is missing."
-        st.info(plain(status.reason_text or ended, 600), icon=":material/info:")
+        st.info(escape_markdown(status.reason_text or ended, 600), icon=":material/info:")
         return
     words = activity or ("Looking at the images through the backbone" if preview else "Getting ready")
-    st.caption(f":material/hourglass_top: {plain(words)} …")
+    st.caption(f":material/hourglass_top: {escape_markdown(words)} …")
     st.skeleton(height=MAP_HEIGHT)
 
 
@@ -160,7 +162,7 @@ def show_step(
     step, now, others = read_nearest_snapshot(past, wanted, len(sample.ids))
     told = dict.fromkeys([*faults, *others])
     if told:
-        st.warning(plain(f"{' '.join(told)} Step {step} is shown.", 600), icon=BROKEN)
+        st.warning(escape_markdown(f"{' '.join(told)} Step {step} is shown.", 600), icon=BROKEN)
     drawn = find_picture(past, step, now, method, stage.runs.read_helper_status("projector"))
     evaluation = evaluation_at(past, step)
     selected = view.lasso
@@ -202,7 +204,7 @@ def show_step(
 
 def method_choice(methods: list[str], method: str) -> ViewChanges:
     """The maps side by side; what the person changes of the view."""
-    chosen = one_of_few(
+    chosen = stored_segments(
         "lab.method",
         "Map",
         methods,
@@ -227,7 +229,7 @@ def query_choice(view: View) -> ViewChanges:
     """Which images are searched for, and on which side; what the person changes of the view."""
     left, right = st.columns([0.7, 0.3], vertical_alignment="center")
     with left:
-        queries = one_of_few(
+        queries = stored_segments(
             "lab.queries",
             "Queries",
             list(QUERIES),
@@ -236,7 +238,7 @@ def query_choice(view: View) -> ViewChanges:
             label_visibility="collapsed",
         )
     with right:
-        side = one_of_few(
+        side = stored_segments(
             "lab.side",
             "Of",
             list(SIDES),
@@ -260,7 +262,7 @@ def picked_panel(sample: WatchSample, view: View) -> None:
         return
     side = "held out" if sample.held_out[place] else "training"
     left, right = st.columns([0.7, 0.3], vertical_alignment="center")
-    of_class = plain(sample.class_names[sample.labels[place]])
+    of_class = escape_markdown(sample.class_names[sample.labels[place]])
     left.caption(f"Picked: **{of_class}**, image {sample.ids[place]} ({side}). Lines lead to its nearest neighbours.")
     pinned = view.picked in view.pins
     others = tuple(pin for pin in view.pins if pin != view.picked)
@@ -270,7 +272,7 @@ def picked_panel(sample: WatchSample, view: View) -> None:
     with right:
         act_button(
             "Unpin" if pinned else "Pin as query",
-            on_click=lambda: view.but(**wanted),
+            on_click=lambda: view.with_changes(**wanted),
             key=f"lab.{'unpin' if pinned else 'pin'}.{view.picked}",
             icon=":material/keep_off:" if pinned else ":material/keep:",
             type="tertiary",
@@ -299,5 +301,5 @@ def apply_widget_events(
         if wanted != view.step:
             changes["step"] = wanted
     if changes:
-        view.but(**changes)
+        view.with_changes(**changes)
         st.rerun(scope="fragment")

@@ -111,7 +111,7 @@ def _arrays(_attempt: Attempt, path: str, file: str, sha256: str, folder: str) -
     return _attempt.read_arrays({"file": file, "sha256": sha256}, folder)
 
 
-def layout_of(history: FrozenHistory, step: int, count: int) -> tuple[np.ndarray, NamedNumbers] | None:
+def read_layout(history: FrozenHistory, step: int, count: int) -> tuple[np.ndarray, NamedNumbers] | None:
     """The UMAP of a step, (count, 2), with its faithfulness, or None if it is not made (or was damaged)."""
     found = history.layouts.get((UMAP, step))
     if found is None or "file" not in found[1]:
@@ -154,12 +154,19 @@ def find_picture(
     labels = arrays.get("proxy_labels")
     count = len(arrays["embeddings"])
     if method in (TRUE2, TRUE3):
-        points, proxies = unit(arrays["embeddings"]), arrays.get("proxies")
+        points, proxies = normalize_rows(arrays["embeddings"]), arrays.get("proxies")
         return Picture(
-            step, method, points.shape[1], points, None if proxies is None else unit(proxies), labels, None, ""
+            step,
+            method,
+            points.shape[1],
+            points,
+            None if proxies is None else normalize_rows(proxies),
+            labels,
+            None,
+            "",
         )
     if method == UMAP:
-        found = layout_of(history, step, count + (0 if labels is None else len(labels)))
+        found = read_layout(history, step, count + (0 if labels is None else len(labels)))
         if found is not None:
             points, faith = found
             stars = points[count:] if labels is not None else None
@@ -168,7 +175,9 @@ def find_picture(
     drawn = PCA3 if method == PCA3 else PCA
     stars = arrays["proxy_pca"][:, :dims] if labels is not None else None
     message = waiting_words(history, step, projector) if method == UMAP else ""
-    return Picture(step, drawn, dims, arrays["pca"][:, :dims], stars, labels, faith_of(history, drawn, step), message)
+    return Picture(
+        step, drawn, dims, arrays["pca"][:, :dims], stars, labels, read_faithfulness(history, drawn, step), message
+    )
 
 
 def waiting_words(history: FrozenHistory, step: int, projector: Mapping[str, object]) -> str:
@@ -182,12 +191,12 @@ def waiting_words(history: FrozenHistory, step: int, projector: Mapping[str, obj
     return "PCA while UMAP lays out this step"
 
 
-def faith_of(history: FrozenHistory, method: str, step: int) -> NamedNumbers | None:
+def read_faithfulness(history: FrozenHistory, method: str, step: int) -> NamedNumbers | None:
     found = history.layouts.get((method, step))
     return found[1].get("faith") if found else None
 
 
-def unit(embeddings: np.ndarray) -> np.ndarray:
+def normalize_rows(embeddings: np.ndarray) -> np.ndarray:
     """Rows on the unit circle or sphere, float32; a zero row stays zero."""
     rows = embeddings.astype(np.float32)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

@@ -11,11 +11,11 @@ import streamlit as st
 from app.server import torch_is_ready
 from app.shared.draft import Draft
 from app.shared.stored_widgets import act_button
-from app.shared.text import count, plain
+from app.shared.text import count, escape_markdown
 from app.widgets.tiles import Row, Strip, Tile, atlas_carrier, image_tiles
-from mlcore.catalogue import parts
+from mlcore.catalogue import registry
 from mlcore.data import load
-from mlcore.data.thumbnails import Atlas, atlas
+from mlcore.data.thumbnails import Atlas, draw_atlas
 from mlcore.spec.run_spec import RunSpec
 from mlcore.traits import MethodTrait
 
@@ -36,7 +36,7 @@ def step_preview_button(draft: Draft) -> None:
         args=(OPEN, True),
     )
     if st.session_state.get(OPEN):
-        window(draft)
+        preview_dialog(draft)
 
 
 def close() -> None:
@@ -45,20 +45,20 @@ def close() -> None:
 
 
 @st.dialog("What a step sees", width="large", icon=":material/visibility:", on_dismiss=close)
-def window(draft: Draft) -> None:
+def preview_dialog(draft: Draft) -> None:
     wait_for_torch()
     try:
         spec = draft.spec()
         batch, words, note, rows = first_batch(spec.digest(), spec)
-        images(spec, rows)
+        show_renderings(spec, rows)
         st.markdown("**The first batch**")
         some = "" if batch is None or len(batch) <= CLASSES else f"{CLASSES} of these classes are shown."
         press = "" if batch is None else "Press an image to see it rendered."
-        st.caption(plain(" ".join(filter(None, [words, note, some, press])), 500))
+        st.caption(escape_markdown(" ".join(filter(None, [words, note, some, press])), 500))
         if batch is not None:
             classes_of_batch(spec, batch, rows)
     except (ValueError, OSError) as error:
-        st.error(plain(str(error), 600), icon=":material/error:")
+        st.error(escape_markdown(str(error), 600), icon=":material/error:")
 
 
 def wait_for_torch() -> None:
@@ -71,13 +71,13 @@ def wait_for_torch() -> None:
     place.empty()
 
 
-def images(spec: RunSpec, batch: np.ndarray) -> None:
+def show_renderings(spec: RunSpec, batch: np.ndarray) -> None:
     """One of the batch's images beside its renderings, and a way to the next one."""
     table = load(spec.dataset.key, **spec.dataset.params)
     pressed = st.session_state.get(IMAGE, 0)
     row = int(batch[pressed % len(batch)]) if len(batch) else pressed * 7919 % len(table)
     seen = json.dumps(spec.model_dump(mode="json", include={"dataset", "backbone", "augment", "mix"}))
-    pictures, shown, adapted = renderings(seen, row, pressed, spec)
+    pictures, shown, adapted = render_batch_image(seen, row, pressed, spec)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("**An image**", width="content")
         act_button(
@@ -94,22 +94,22 @@ def images(spec: RunSpec, batch: np.ndarray) -> None:
 
 
 def rendering_words(spec: RunSpec) -> str:
-    views = MethodTrait.TWO_VIEWS in parts("methods")[spec.method.key].traits
+    views = MethodTrait.TWO_VIEWS in registry("methods")[spec.method.key].traits
     if spec.augment.key == "none":
         return "Without augmentation every step sees the same picture."
     return f"Every step renders each anew{', twice' if views else ''}."
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def renderings(seen: str, row: int, seed: int, _spec: RunSpec) -> tuple[Atlas, list[Row], str]:
+def render_batch_image(seen: str, row: int, seed: int, _spec: RunSpec) -> tuple[Atlas, list[Row], str]:
     """An atlas of the plain image, its renderings and a mixed one, how they are shown, and what is done before.
 
     `seen`: what of the spec they depend on.
     """
-    from mlcore.training.preview import preview
+    from mlcore.training.preview import make_preview
 
     table = load(_spec.dataset.key, **_spec.dataset.params)
-    found = preview(_spec, table, row, seed=seed)
+    found = make_preview(_spec, table, row, seed=seed)
     moved = [] if _spec.augment.key == "none" else list(found.rendered)
     mixed = [] if found.mixed is None else [found.mixed]
     stack = np.stack([found.plain, *moved, *mixed])
@@ -121,7 +121,7 @@ def renderings(seen: str, row: int, seed: int, _spec: RunSpec) -> tuple[Atlas, l
         parted = ", ".join(f"{100 * part:.0f} % {name}" for name, part in found.shares.items())
         place = len(stack) - 1
         shown.append(Row("Mixed", parted, (Tile(place, place, "none", parted),)))
-    return atlas(stack, min(LARGE * 2, max(stack.shape[1:3]))), shown, found.adapted
+    return draw_atlas(stack, min(LARGE * 2, max(stack.shape[1:3]))), shown, found.adapted
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -163,4 +163,4 @@ def classes_of_batch(spec: RunSpec, batch: dict[int, list[int]], rows: np.ndarra
 @st.cache_data(max_entries=16, show_spinner=False)
 def small_pictures(key: str, rows: tuple[int, ...]) -> Atlas:
     table = load(key)
-    return atlas(table.pixels, min(SMALL * 2, max(table.image_size)), np.array(rows))
+    return draw_atlas(table.pixels, min(SMALL * 2, max(table.image_size)), np.array(rows))

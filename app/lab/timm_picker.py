@@ -12,22 +12,22 @@ import streamlit as st
 
 from app.shared.draft import Draft
 from app.shared.stored_widgets import act_button
-from app.shared.text import count, plain
+from app.shared.text import count, escape_markdown
 from mlcore.catalogue import cache_file
 from mlcore.data import ImageTable, load
 from mlcore.engines.local import close_input, start_process
-from mlcore.input_format import InputFormat, as_side, scaled_size
+from mlcore.input_format import InputFormat, as_side, scale_size
 from mlcore.timm_zoo.model_table import (
     HERE,
     HUB,
     NOWHERE,
-    counted_version,
-    described,
+    find_model,
     names_are_known,
     network_list,
     search,
+    version_of_counts,
 )
-from mlcore.timm_zoo.speed import Speed, images_per_s, speed, speed_words
+from mlcore.timm_zoo.speed import MachineSpeed, images_per_s, read_speed, speed_words
 
 OPEN = "lab.timm.open"  # kept while the list is open: a page that is drawn again would close it
 PART = "timm"
@@ -62,7 +62,7 @@ def timm_choice(draft: Draft) -> None:
         return
     name = draft.get(MODEL)
     if st.button(
-        plain(name, 60),
+        escape_markdown(name, 60),
         key="lab.timm",
         icon=":material/search:",
         width="stretch",
@@ -72,31 +72,31 @@ def timm_choice(draft: Draft) -> None:
         st.session_state[OPEN] = True
     if st.session_state.get(OPEN):
         choose_model(draft)
-    row = described(name)
+    row = find_model(name)
     if row is None:
         nearly = search(network_list(), name).meant
-        hint = f" Did you mean {plain(nearly, 60)}?" if nearly else ""
+        hint = f" Did you mean {escape_markdown(nearly, 60)}?" if nearly else ""
         st.warning(f"timm has no network of this name, as far as is known here.{hint}", icon=":material/help:")
         return
-    st.caption(" ".join([sentence(row, draft), adaptation_words(row, draft)]))
+    st.caption(" ".join([model_sentence(row, draft), adaptation_words(row, draft)]))
     if draft.get(PRETRAINED) and row["weights"] != HERE:
         st.warning(weights_warning(row), icon=":material/cloud_download:")
 
 
-def sentence(row: dict[str, Any], draft: Draft) -> str:
+def model_sentence(row: dict[str, Any], draft: Draft) -> str:
     """'11.2 M parameters · 32 px · about 180 images/s in training · weights on the hub.'"""
     size = " × ".join(map(str, input_format(row, draft).size))
     counted = "size not counted" if pd.isna(row["parameters_m"]) else f"{row['parameters_m']:,.1f} M parameters"
-    told = speed_of(row["name"], draft)
+    told = speed_text(row["name"], draft)
     pace = f"{told} images/s in training" if told else ""
-    licence = f" ({plain(row['licence'])})" if row["licence"] else ""
+    licence = f" ({escape_markdown(row['licence'])})" if row["licence"] else ""
     return " · ".join(filter(None, [counted, f"{size} px", pace, WEIGHT_WORDS[row["weights"]] + licence])) + "."
 
 
 def adaptation_words(row: dict[str, Any], draft: Draft) -> str:
     """What is done to the chosen images before this network sees them; "" while no images are chosen."""
     images = chosen_images(draft)
-    return plain(input_format(row, draft).adapted(images.image_size, images.channels), 300) if images else ""
+    return escape_markdown(input_format(row, draft).adapted(images.image_size, images.channels), 300) if images else ""
 
 
 def weights_warning(row: dict[str, Any]) -> str:
@@ -125,7 +125,7 @@ def input_format(row: dict[str, Any], draft: Draft) -> InputFormat:
     elif as_published:
         size = (side, side) if side else published
     else:
-        size = scaled_size(images.image_size if images else published, side, at_least=LEAST_SIDE)
+        size = scale_size(images.image_size if images else published, side, at_least=LEAST_SIDE)
     grey = draft.get("backbone.grey_input") and images is not None and images.channels == 1
     own = {"crop": row["crop"], "interpolation": row["interpolation"]} if as_published else {}
     return InputFormat(as_side(size), 1 if grey else 3, (), (), **own)
@@ -133,15 +133,15 @@ def input_format(row: dict[str, Any], draft: Draft) -> InputFormat:
 
 def known_network(name: str) -> dict[str, Any]:
     """The row of a listed network. Raises: ValueError for another name."""
-    row = described(name)
+    row = find_model(name)
     if row is None:
         raise ValueError(f"timm: there is no model '{name}'. Choose another.")
     return row
 
 
-def speed_of(name: str, draft: Draft) -> str:
+def speed_text(name: str, draft: Draft) -> str:
     """'about 180', '176' where it was measured, '' where nothing is known."""
-    known = speed()
+    known = read_speed()
     rows = network_list().loc[[name.partition(".")[0]]]
     if known is None:
         return ""
@@ -166,10 +166,10 @@ def choose_model(draft: Draft) -> None:
     if found.rows.empty:
         nothing_found(found.meant, which)
         return
-    known = speed()
+    known = read_speed()
     now = draft.get(MODEL).partition(".")[0]
     first = now if not words and now in found.rows.index else found.rows.index[0]
-    picked = picked_in_table(found.rows, known, draft) or first
+    picked = model_table(found.rows, known, draft) or first
     st.caption(f"{count(len(found.rows), 'network')} of {len(listed):,}. {about_list(known, draft)}")
     use_or_measure(draft, picked, known)
 
@@ -182,7 +182,7 @@ def nothing_found(meant: str, which: str) -> None:
     st.info("No network has all of this. Use fewer words, or other filters.", icon=":material/search_off:")
     if meant:
         act_button(
-            f"Search for “{plain(meant, 60)}”",
+            f"Search for “{escape_markdown(meant, 60)}”",
             key="lab.timm.meant",
             type="tertiary",
             on_click=search_for,
@@ -196,7 +196,7 @@ def search_for(words: str) -> None:
     st.session_state["lab.timm.search"] = words
 
 
-def picked_in_table(rows: pd.DataFrame, known: Speed | None, draft: Draft) -> str | None:
+def model_table(rows: pd.DataFrame, known: MachineSpeed | None, draft: Draft) -> str | None:
     """The table of what was found; the name that is selected in it."""
     shown = rows.reset_index()[[name for name in COLUMNS if name != "speed"]]
     shown["weights"] = shown.weights.map({HERE: "here", HUB: "on the hub", NOWHERE: "none"})
@@ -221,20 +221,20 @@ def usual_size(images: ImageTable | None, draft: Draft) -> tuple[int, int] | Non
     side = draft.get("backbone.side")
     if draft.get("backbone.as_published"):
         return (side, side) if side else None
-    return scaled_size(images.image_size, side, at_least=LEAST_SIDE) if images else None
+    return scale_size(images.image_size, side, at_least=LEAST_SIDE) if images else None
 
 
 def two_figures(number: float) -> float | None:
     return None if pd.isna(number) else float(f"{number:.2g}")
 
 
-def about_list(known: Speed | None, draft: Draft) -> str:
+def about_list(known: MachineSpeed | None, draft: Draft) -> str:
     """Which timm is listed, where that is not the installed one, and what the speeds are."""
-    other = "" if names_are_known() else f"They are those of timm {counted_version()}, not of the installed one. "
-    return other + about_speed(known, draft)
+    other = "" if names_are_known() else f"They are those of timm {version_of_counts()}, not of the installed one. "
+    return other + speed_caption(known, draft)
 
 
-def about_speed(known: Speed | None, draft: Draft) -> str:
+def speed_caption(known: MachineSpeed | None, draft: Draft) -> str:
     if known is None:
         return "How fast they are here is not measured yet."
     size = usual_size(chosen_images(draft), draft)
@@ -242,7 +242,7 @@ def about_speed(known: Speed | None, draft: Draft) -> str:
     return f"Images/s: training on {known.in_words()}, {at}."
 
 
-def use_or_measure(draft: Draft, name: str, known: Speed | None) -> None:
+def use_or_measure(draft: Draft, name: str, known: MachineSpeed | None) -> None:
     """What is known of the picked network, which weights it starts from, and the way out with it."""
     row = known_network(name)
     if len(row["tags"]) > 1:
@@ -253,7 +253,7 @@ def use_or_measure(draft: Draft, name: str, known: Speed | None) -> None:
             help="How they came about; the first are the usual ones.",
         )
         row = known_network(f"{name}.{tag}") if tag != row["tags"][0] else row
-    st.markdown(f"**{plain(row['name'])}**: {sentence(row, draft)}")
+    st.markdown(f"**{escape_markdown(row['name'])}**: {model_sentence(row, draft)}")
     wanted_now = row["name"] == draft.get(MODEL) and bool(draft.get(PRETRAINED))
     pretrained = st.toggle(
         "Start from its weights",
@@ -265,7 +265,7 @@ def use_or_measure(draft: Draft, name: str, known: Speed | None) -> None:
     if pretrained and row["weights"] == HUB:
         st.caption(":material/cloud_download: They are not here; the run fetches them, which needs a network.")
     actions = st.container(horizontal=True)
-    if actions.button(f"Use {plain(row['name'], 60)}", key="lab.timm.use", type="primary"):
+    if actions.button(f"Use {escape_markdown(row['name'], 60)}", key="lab.timm.use", type="primary"):
         choose_network(draft, row["name"], pretrained)
         close()
         st.rerun()
@@ -278,7 +278,7 @@ def use_or_measure(draft: Draft, name: str, known: Speed | None) -> None:
         fault = measure_speed(arguments)
         if not fault:
             st.rerun(scope="fragment")
-        st.error(plain(fault, 300), icon=":material/error:")
+        st.error(escape_markdown(fault, 300), icon=":material/error:")
 
 
 MEASURE_HELP = "Some training steps with random weights in a process beside. Best while no run goes on."

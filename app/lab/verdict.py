@@ -21,7 +21,7 @@ class Verdict:
     harm: str
 
 
-def verdict(
+def judge_run(
     evaluations: Sequence[EvaluatedRecord], *, frozen: bool, unseen_classes: bool, idle: bool = False
 ) -> Verdict | None:
     """From the evaluations of a run, in their order; None if there is nothing to compare.
@@ -33,11 +33,11 @@ def verdict(
     if before is None or after is None or first["step"] == last["step"]:
         return None
     whom = "Unseen classes" if unseen_classes else "Unseen images"
-    parts = [f"{whom}: {SCORE} {number(before)} → {number(after)}."]
+    parts = [f"{whom}: {SCORE} {format_share(before)} → {format_share(after)}."]
     train_before, train_after = first["train"].get(PRIMARY), last["train"].get(PRIMARY)
     if train_before is not None and train_after is not None:
         learnt = train_after - train_before
-        parts.append(f"Training classes: {number(train_before)} → {number(train_after)}.")
+        parts.append(f"Training classes: {format_share(train_before)} → {format_share(train_after)}.")
         if idle:
             parts.append("Many steps taught nothing; see why above.")
         elif train_after - after > GAP and learnt > 2 * max(NOISE, after - before):
@@ -48,46 +48,47 @@ def verdict(
             parts.append("What was learnt does not carry over; try augmentation, a larger margin or another loss.")
         elif abs(after - before) <= NOISE:
             parts.append("That is no change worth the name; try more steps or a higher learning rate.")
-    return Verdict(" ".join(parts), harm(evaluations, whom, "" if idle else advice(evaluations, frozen=frozen)))
+    return Verdict(
+        " ".join(parts), harm_sentence(evaluations, whom, "" if idle else advice_sentence(evaluations, frozen=frozen))
+    )
 
 
-def harm(evaluations: Sequence[EvaluatedRecord], whom: str, advice: str) -> str:
+def harm_sentence(evaluations: Sequence[EvaluatedRecord], whom: str, advice: str) -> str:
     """Compared with the embeddings of step 0 and with the features of the backbone alone, before training."""
-    (_, start), *_, (_, after) = scores(evaluations)
+    (_, start), *_, (_, after) = held_out_scores(evaluations)
     alone = (evaluations[0].get("backbone") or {}).get(PRIMARY)
     best = max(value for value in (alone, start) if value is not None)
     if after >= best - NOISE:
         return ""
     by_backbone = alone is not None and alone >= start
     what = "the backbone alone, without a head and before training" if by_backbone else "the start"
-    return (
-        f"{whom} are found worse than with {what}: {SCORE} {number(best)} then, {number(after)} now. {advice}".strip()
-    )
+    then = f"{SCORE} {format_share(best)} then, {format_share(after)} now"
+    return f"{whom} are found worse than with {what}: {then}. {advice}".strip()
 
 
-def advice(evaluations: Sequence[EvaluatedRecord], *, frozen: bool) -> str:
+def advice_sentence(evaluations: Sequence[EvaluatedRecord], *, frozen: bool) -> str:
     """What to do about a run that did harm: more steps only where they still helped at its end."""
-    looks = scores(evaluations)
-    (_, start), *_, (end, after) = looks
-    step, peak = max(looks, key=lambda look: look[1])
+    scored = held_out_scores(evaluations)
+    (_, start), *_, (end, after) = scored
+    step, peak = max(scored, key=lambda at_and_score: at_and_score[1])
     if peak > max(start, after) + NOISE:
-        return f"At step {step:,} it was {number(peak)}: take fewer steps, or lower the learning rates."
+        return f"At step {step:,} it was {format_share(peak)}: take fewer steps, or lower the learning rates."
     if not frozen:
         return "Freeze the backbone, or lower its learning rate."
     if after < start - NOISE:
         return "Lower the learning rates, or take fewer steps."
-    halfway = next(score for at, score in looks if 2 * at >= end)
+    halfway = next(score for at, score in scored if 2 * at >= end)
     more = ", or more steps: it was still rising" if after > halfway + NOISE else ""
     return f"Try a larger embedding or a residual head{more}."
 
 
-def scores(evaluations: Sequence[EvaluatedRecord]) -> list[tuple[int, float]]:
-    """The step and the held-out score of every look that has one."""
-    found = [(look["step"], look["held_out"].get(PRIMARY)) for look in evaluations]
+def held_out_scores(evaluations: Sequence[EvaluatedRecord]) -> list[tuple[int, float]]:
+    """The step and the held-out score of every evaluation that has one."""
+    found = [(each["step"], each["held_out"].get(PRIMARY)) for each in evaluations]
     return [(step, score) for step, score in found if score is not None]
 
 
-def number(value: float) -> str:
+def format_share(value: float) -> str:
     """'.58', as retrieval tables print shares."""
     text = f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
     return text.removeprefix("0") if value < 1 else text

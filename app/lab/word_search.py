@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import streamlit as st
 
 from app.server import torch_is_ready
-from app.shared.text import metric_value, plain
+from app.shared.text import escape_markdown, metric_value
 from app.widgets.tiles import Row, Strip, Tile, image_tiles
 from mlcore.evaluation.metrics import METRICS, Family
 from mlcore.runs.folder import RunFolder
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SHOWN = 12
 TOLD = 6
-CHECK_EVERY = 0.5  # seconds between looks whether torch is there
+CHECK_EVERY = 0.5  # seconds between checks whether torch is there
 
 
 def words_panel(
@@ -47,13 +47,15 @@ def words_panel(
         return None
     state = f"{max(past.snapshots)} {run.state}"
     try:
-        found = findings(str(run.path), state, words, side)
+        found = cached_hits(str(run.path), state, words, side)
     except ValueError as error:
-        st.warning(plain(str(error), 400), icon=":material/search_off:")
+        st.warning(escape_markdown(str(error), 400), icon=":material/search_off:")
         return None
     if found.unheard:
-        st.caption(f"In no training text: {plain(', '.join(found.unheard), 200)}. What comes back may be chance.")
-    row = Row("", "", (), tuple(strip(title, hits, words) for title, hits in found.strips.items()))
+        st.caption(
+            f"In no training text: {escape_markdown(', '.join(found.unheard), 200)}. What comes back may be chance."
+        )
+    row = Row("", "", (), tuple(hits_strip(title, hits, words) for title, hits in found.strips.items()))
     pressed = image_tiles([row], atlas_key=atlas_key, key="lab.words_found", size=40)
     moment, hits = list(found.strips.items())[-1]
     st.caption(f"{moment}: {nearest_texts(hits)}")
@@ -75,7 +77,7 @@ class Findings(NamedTuple):
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def search_of(path: str, state: str) -> WordSearch:
+def cached_word_search(path: str, state: str) -> WordSearch:
     """The run's search, as its newest checkpoint has it in this state."""
     from mlcore.analysis.word_search import WordSearch
 
@@ -83,18 +85,18 @@ def search_of(path: str, state: str) -> WordSearch:
 
 
 @st.cache_data(max_entries=64, show_spinner="Reading the words")
-def findings(path: str, state: str, words: str, side: str) -> Findings:
-    search = search_of(path, state)
+def cached_hits(path: str, state: str, words: str, side: str) -> Findings:
+    search = cached_word_search(path, state)
     moments = {"Before training": search.before}
     if search.now is not None:
         moments[f"Step {search.now.step}"] = search.now
     strips = {
         title: search.find(words, count=SHOWN, side=side, moment=moment) for title, moment in moments.items() if moment
     }
-    return Findings(strips, search.unheard(words))
+    return Findings(strips, search.find_unknown_words(words))
 
 
-def strip(title: str, hits: list[Hit], words: str) -> Strip:
+def hits_strip(title: str, hits: list[Hit], words: str) -> Strip:
     """Hits as tiles; framed are those whose text, or class, has all the words."""
     asked = set(words.casefold().split())
     tiles = []
@@ -111,7 +113,7 @@ def nearest_texts(hits: list[Hit]) -> str:
     best: dict[str, float] = {}
     for hit in hits:
         best.setdefault(hit.text or hit.class_name, hit.similarity)
-    told = [f"{plain(text, 60)} ({cosine:.2f})" for text, cosine in list(best.items())[:TOLD]]
+    told = [f"{escape_markdown(text, 60)} ({cosine:.2f})" for text, cosine in list(best.items())[:TOLD]]
     return " · ".join(told)
 
 
@@ -121,7 +123,7 @@ def metrics_in_words(first: EvaluatedRecord | None, now: EvaluatedRecord | None)
         return ""
     parts = []
     for metric in METRICS.of(Family.TEXTS):
-        before, value = (metric_value(metric, look["held_out"].get(metric.key)) for look in (first, now))
+        before, value = (metric_value(metric, each["held_out"].get(metric.key)) for each in (first, now))
         if now["held_out"].get(metric.key) is not None:
             parts.append(f"{metric.title} {f'{before} → {value}' if now is not first else value}")
     return f"Held out: {'; '.join(parts)}." if parts else ""

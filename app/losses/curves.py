@@ -122,18 +122,18 @@ def own_proxy_curve(spec: PartSpec, values: Mapping[str, object], other: float) 
     from torch.func import functional_call
 
     loss = warm_up(build_loss(spec, values, num_classes=2, embedding_size=3))
-    sample, label = along([0.0], 3, 1), torch.tensor([0])
+    sample, label = unit_vectors_at([0.0], 3, 1), torch.tensor([0])
     angles = torch.deg2rad(torch.from_numpy(CURVE)).requires_grad_()
-    own, fixed = along(angles, 3, 1), along([math.radians(other)], 3, 2)
+    own, fixed = unit_vectors_at(angles, 3, 1), unit_vectors_at([math.radians(other)], 3, 2)
     each = [
         functional_call(loss, {"proxies": torch.cat([own[place : place + 1], fixed])}, (sample, label))
         for place in range(len(CURVE))
     ]
-    return curve_of(CURVE, angles, torch.stack(each))
+    return make_curve(CURVE, angles, torch.stack(each))
 
 
 @one_thread()
-def circle(spec: PartSpec, values: Mapping[str, object], apart: float) -> Circle:
+def proxy_circle(spec: PartSpec, values: Mapping[str, object], apart: float) -> Circle:
     """Proxies A and B `apart` degrees from each other, C opposite their middle; samples in all directions."""
     import torch
 
@@ -143,14 +143,15 @@ def circle(spec: PartSpec, values: Mapping[str, object], apart: float) -> Circle
         place_proxies(loss, proxies)
         samples = torch.from_numpy(in_plane(CIRCLE))
         by_label = [
-            alone(spec, values, loss, samples, torch.full((len(CIRCLE),), label)) for label in range(len(proxies))
+            losses_one_by_one(spec, values, loss, samples, torch.full((len(CIRCLE),), label))
+            for label in range(len(proxies))
         ]
     losses = torch.stack(by_label, dim=1).numpy()
     between = np.abs((CIRCLE[:, None] - proxies + 180.0) % 360.0 - 180.0)  # (N, 3) degrees
     winners = losses.argmin(axis=1)
     own = between[np.arange(len(CIRCLE)), winners]
     nearest_other = np.where(np.arange(len(proxies)) == winners[:, None], 180.0, between).min(axis=1)
-    return Circle(CIRCLE, proxies, losses, winners, unmet(margin_lines(loss, "proxies"), own, nearest_other))
+    return Circle(CIRCLE, proxies, losses, winners, margin_unmet(margin_lines(loss, "proxies"), own, nearest_other))
 
 
 @one_thread()
@@ -161,7 +162,7 @@ def pair_curve(spec: PartSpec, values: Mapping[str, object], moving: Moving, fix
     angles = torch.deg2rad(torch.from_numpy(CURVE)).requires_grad_()
     still = torch.full_like(angles.detach(), math.radians(fixed))
     positive, negative = (angles, still) if moving == "positive" else (still, angles)
-    return curve_of(CURVE, angles, one_by_one(spec, values, positive, negative))
+    return make_curve(CURVE, angles, one_by_one(spec, values, positive, negative))
 
 
 @one_thread()
@@ -173,7 +174,7 @@ def pair_plane(spec: PartSpec, values: Mapping[str, object]) -> Plane:
     side = torch.deg2rad(torch.from_numpy(degrees))
     negative, positive = (grid.reshape(-1).requires_grad_() for grid in torch.meshgrid(side, side, indexing="ij"))
     losses = one_by_one(spec, values, positive, negative)
-    pull, push = slopes(losses.sum(), positive, negative)
+    pull, push = gradients_by_angle(losses.sum(), positive, negative)
     square = (len(degrees), len(degrees))
     return Plane(degrees, losses.detach().numpy().reshape(square), pull.reshape(square), 0.0 - push.reshape(square))
 
@@ -188,18 +189,18 @@ def batch_shares(spec: PartSpec, values: Mapping[str, object]) -> Shares:
     width = 1 + 2 * count  # a direction of its own for each
     others = torch.cat(
         [
-            along(angles[place : place + 1], width, 1 + side * count + place)
+            unit_vectors_at(angles[place : place + 1], width, 1 + side * count + place)
             for side, angles in enumerate((positive, negative))
             for place in range(count)
         ]
     )
     labels = torch.arange(2).repeat_interleave(count)
-    total = loss(along([0.0], width, 1), torch.tensor([0]), ref_emb=others, ref_labels=labels)
-    pull, push = slopes(total, positive, negative)
+    total = loss(unit_vectors_at([0.0], width, 1), torch.tensor([0]), ref_emb=others, ref_labels=labels)
+    pull, push = gradients_by_angle(total, positive, negative)
     return Shares(BATCH, *(side / max(np.abs(side).sum(), LEAST) for side in (pull, 0.0 - push)))
 
 
-def margin(spec: PartSpec, values: Mapping[str, object], moving: Moving, fixed: float) -> Margin:
+def margin_on_axis(spec: PartSpec, values: Mapping[str, object], moving: Moving, fixed: float) -> Margin:
     """The margin on the axis of the moving angle (degrees), the other one being `fixed`.
 
     The band is the gap that the margin demands between the angle to one's own and to others.
@@ -221,7 +222,7 @@ def margin(spec: PartSpec, values: Mapping[str, object], moving: Moving, fixed: 
     return Margin((), (max(met, default=0.0), fixed))
 
 
-def unmet(lines: tuple[MarginLine, ...], own: np.ndarray, other: np.ndarray) -> np.ndarray:
+def margin_unmet(lines: tuple[MarginLine, ...], own: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Where a margin is not met by the angles (degrees) to the own and the nearest other.
 
     Of fixed lines the first is for the own, the last for others; any other line is where the nearest other must lie
@@ -274,7 +275,9 @@ def built_to_items(spec: PartSpec, values: Mapping[str, object], **sizes: int) -
     return spec.load()(**supplied, **checked, reducer=DoNothingReducer()).double()
 
 
-def alone(spec: PartSpec, values: Mapping[str, object], loss: nn.Module, samples: Tensor, labels: Tensor) -> Tensor:
+def losses_one_by_one(
+    spec: PartSpec, values: Mapping[str, object], loss: nn.Module, samples: Tensor, labels: Tensor
+) -> Tensor:
     """(N,) loss of each sample in a batch of its own.
 
     In one call where the loss has a value per sample that does not depend on the others, which a few samples on their
@@ -302,7 +305,7 @@ def one_by_one(spec: PartSpec, values: Mapping[str, object], positive: Tensor, n
     In few calls where that gives the same, else one after the other. Positive and negative leave the anchor at right
     angles to each other, as directions in a space of many dimensions nearly always do.
     """
-    positives, negatives = along(positive, 3, 1), along(negative, 3, 2)
+    positives, negatives = unit_vectors_at(positive, 3, 1), unit_vectors_at(negative, 3, 2)
     if keep_apart(spec, values):
         together = in_blocks(built_to_items(spec, values), positives, negatives)
         if together is not None:
@@ -314,7 +317,9 @@ def keep_apart(spec: PartSpec, values: Mapping[str, object]) -> bool:
     """Whether a loss, given many such problems in one call as tuples, gives each the value that it has alone."""
     import torch
 
-    positives, negatives = (along(np.radians(angles), 3, axis) for angles, axis in zip(PROBES, (1, 2), strict=True))
+    positives, negatives = (
+        unit_vectors_at(np.radians(angles), 3, axis) for angles, axis in zip(PROBES, (1, 2), strict=True)
+    )
     together = in_blocks(built_to_items(spec, values), positives, negatives)
     return together is not None and torch.allclose(together, in_turn(build_loss(spec, values), positives, negatives))
 
@@ -323,7 +328,7 @@ def in_turn(loss: nn.Module, positives: Tensor, negatives: Tensor) -> Tensor:
     """(N,) what an anchor loses with each positive and negative, call by call."""
     import torch
 
-    anchor, labels = along([0.0], 3, 1), torch.tensor([0, 1])
+    anchor, labels = unit_vectors_at([0.0], 3, 1), torch.tensor([0, 1])
     others = torch.stack([positives, negatives], dim=1)  # (N, 2, D)
     return torch.stack([loss(anchor, labels[:1], ref_emb=pair, ref_labels=labels) for pair in others])
 
@@ -338,7 +343,7 @@ def in_blocks(items: Callable[..., dict[str, Tensor]], positives: Tensor, negati
     for p, n in zip(positives.split(BLOCK), negatives.split(BLOCK), strict=True):
         count = len(p)
         own, others = torch.arange(count), torch.arange(count, 2 * count)
-        anchors = along([0.0], 3, 1).expand(count, 3)
+        anchors = unit_vectors_at([0.0], 3, 1).expand(count, 3)
         parts = items(anchors, own, Pairs(own, own, own, others), torch.cat([p, n]), torch.cat([own, others]))
         if any(part.numel() not in (1, count) for part in parts.values()):
             return None
@@ -352,7 +357,7 @@ def margin_lines(loss: nn.Module, between: str) -> tuple[MarginLine, ...]:
     return tuple(line for line in loss.margin_lines() if line.between == between)
 
 
-def along(angles: Tensor | np.ndarray | list[float], width: int, axis: int) -> Tensor:
+def unit_vectors_at(angles: Tensor | np.ndarray | list[float], width: int, axis: int) -> Tensor:
     """(N, width) unit vectors, each turned by its angle (radians) from the first axis towards another."""
     import torch
 
@@ -366,12 +371,12 @@ def in_plane(degrees: np.ndarray) -> np.ndarray:
     return np.stack([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], axis=1)
 
 
-def curve_of(degrees: np.ndarray, angles: Tensor, losses: Tensor) -> Curve:
-    (slope,) = slopes(losses.sum(), angles)
+def make_curve(degrees: np.ndarray, angles: Tensor, losses: Tensor) -> Curve:
+    (slope,) = gradients_by_angle(losses.sum(), angles)
     return Curve(degrees, losses.detach().numpy(), slope)
 
 
-def slopes(total: Tensor, *angles: Tensor) -> tuple[np.ndarray, ...]:
+def gradients_by_angle(total: Tensor, *angles: Tensor) -> tuple[np.ndarray, ...]:
     """The derivative of a sum by each set of angles; zero where it does not depend on them."""
     import torch
 

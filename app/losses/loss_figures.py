@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from app.losses.curves import Circle, Curve, Margin, Shares
 from app.losses.pair_weights import PairWeights
-from app.shared.figures import INK, SERIES, base_figure, escape, faded
+from app.shared.figures import INK, SERIES, base_figure, escape_html, fade_colour
 
 GROUND = {"light": "#f3f5f8", "dark": "#1a212b"}  # the quiet end of a colour scale
 STRONG = {"light": "#00304f", "dark": "#d9f0ff"}  # its loud end, past blue
@@ -48,28 +48,32 @@ def penalty_figure(
                 )
     if margin.band:
         low, high = margin.band
-        figure.add_vrect(low, high, fillcolor=faded(SERIES[theme]["orange"], 0.18), line_width=0, layer="below")
+        figure.add_vrect(low, high, fillcolor=fade_colour(SERIES[theme]["orange"], 0.18), line_width=0, layer="below")
     lowest = min((at for at, _ in margin.lines), default=0.0)
     rows = [(*still, "dot", 100)]
     rows += [(at, text, "dash", 65 if at == lowest else 115) for at, text in margin.lines]  # words outside the band
-    stand(figure, rows, theme)
+    add_vertical_lines(figure, rows, theme)
     return figure.update_xaxes(range=[0, 180], dtick=30).update_yaxes(rangemode="tozero", nticks=5)
 
 
-def stand(figure: go.Figure, rows: Sequence[tuple[float, str, str, float]], theme: str) -> None:
+def add_vertical_lines(figure: go.Figure, rows: Sequence[tuple[float, str, str, float]], theme: str) -> None:
     """Lines across an axis of angles: at (degrees), words on the line's right up to the angle `most`, else left."""
     for row, (at, text, dash, most) in enumerate(rows):
         figure.add_vline(at, line={"color": INK[theme], "width": 1, "dash": dash})
         figure.add_annotation(
-            **beside(at, text, left=at > most), bgcolor=VEIL[theme], y=0.99 - 0.07 * row, yref="paper", yanchor="top"
+            **text_beside_angle(at, text, left=at > most),
+            bgcolor=VEIL[theme],
+            y=0.99 - 0.07 * row,
+            yref="paper",
+            yanchor="top",
         )
 
 
-def beside(at: float, text: str, *, left: bool) -> dict[str, object]:
+def text_beside_angle(at: float, text: str, *, left: bool) -> dict[str, object]:
     """A text next to an angle (degrees) of an axis, on its left or right."""
     return {
         "x": at,
-        "text": escape(text),
+        "text": escape_html(text),
         "showarrow": False,
         "xanchor": "right" if left else "left",
         "xshift": -4 if left else 4,
@@ -81,7 +85,7 @@ def circle_figure(circle: Circle, label: int, names: Sequence[str], colours: Seq
     """Inside: whose side each direction is on, hatched where the margin is not met. Ring: the loss of a sample of one
     class in that direction. Stars: the proxies."""
     figure = base_figure(theme, 390, x="", y="").update_layout(hovermode="closest", margin_t=16)
-    for winner, unmet, start, end in arcs(circle):
+    for winner, unmet, start, end in circle_arcs(circle):
         figure.add_barpolar(
             theta=[(start + end) / 2],
             width=[end - start],
@@ -89,7 +93,7 @@ def circle_figure(circle: Circle, label: int, names: Sequence[str], colours: Seq
             name=f"{names[winner]}, margin not met" if unmet else f"side of {names[winner]}",
             showlegend=False,
             marker={
-                "color": faded(colours[winner], 0.3 if unmet else 0.7),
+                "color": fade_colour(colours[winner], 0.3 if unmet else 0.7),
                 "line_width": 0,
                 "pattern": {"shape": "/" if unmet else "", "fgcolor": INK[theme], "size": 6, "solidity": 0.15},
             },
@@ -118,7 +122,11 @@ def circle_figure(circle: Circle, label: int, names: Sequence[str], colours: Seq
                 "y": -0.02,
                 "yanchor": "top",
                 "outlinewidth": 0,
-                "title": {"text": f"loss of a sample of {escape(names[label])}", "side": "bottom", "font_size": 12},
+                "title": {
+                    "text": f"loss of a sample of {escape_html(names[label])}",
+                    "side": "bottom",
+                    "font_size": 12,
+                },
                 "nticks": 5,
             },
         },
@@ -137,7 +145,7 @@ def circle_figure(circle: Circle, label: int, names: Sequence[str], colours: Seq
         theta=circle.proxies,
         r=np.full(len(circle.proxies), 1.27),
         mode="text",
-        text=[escape(name) for name in names],
+        text=[escape_html(name) for name in names],
         textfont_size=14,
         showlegend=False,
         hoverinfo="skip",
@@ -154,7 +162,7 @@ def circle_figure(circle: Circle, label: int, names: Sequence[str], colours: Seq
     )
 
 
-def arcs(circle: Circle) -> list[tuple[int, bool, float, float]]:
+def circle_arcs(circle: Circle) -> list[tuple[int, bool, float, float]]:
     """Runs of directions with one winner and one answer to whether the margin is met: winner, unmet, start, end."""
     half = float(circle.directions[1] - circle.directions[0]) / 2
     found: list[tuple[int, bool, float, float]] = []
@@ -179,7 +187,7 @@ def plane_figure(
         zmin=low,
         zmax=most,
         contours={"coloring": "heatmap", "start": step, "end": most, "size": step},
-        line={"color": faded(INK[theme], 0.45), "width": 1},
+        line={"color": fade_colour(INK[theme], 0.45), "width": 1},
         colorbar={"thickness": 8, "outlinewidth": 0, "nticks": 5, "title": {"text": words, "side": "right"}},
         hovertemplate=f"positive %{{x}} deg, negative %{{y}} deg: %{{z:.3g}} {words}<extra></extra>",
     )
@@ -240,7 +248,7 @@ def weights_figure(weights: PairWeights, theme: str) -> go.Figure:
                 hovertemplate="%{x:.0f} degrees, cosine %{customdata:.2f}<br>%{y:.2%} of all weight",
             )
             named = True
-    stand(figure, [(at, text, "dash", 115) for at, text in sorted(weights.lines)], theme)
+    add_vertical_lines(figure, [(at, text, "dash", 115) for at, text in sorted(weights.lines)], theme)
     low, high = min(0.0, float(weights.share.min())), float(weights.share.max()) or 1.0
     room = high - low
     figure.update_layout(hovermode="closest")

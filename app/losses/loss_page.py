@@ -12,10 +12,10 @@ from app.losses.loss_search import search
 from app.shared.controls import knob_widgets
 from app.shared.draft import Draft, parse_url_text, url_text
 from app.shared.stored_widgets import act_button
-from app.shared.text import plain
+from app.shared.text import escape_markdown
 from app.shared.url import sync_query_params, went_back
 from app.shared.view import view_run
-from mlcore.catalogue import parts
+from mlcore.catalogue import registry
 from mlcore.declare import KnobValue, Param, PartSpec
 
 CHOSEN, PRESSED, VALUES, WRITTEN = "losses.chosen", "losses.pressed", "losses.values", "losses.written"
@@ -51,12 +51,12 @@ SYMBOLS = {
 
 def chosen_loss() -> PartSpec:
     """The loss that was pressed last, else that of the link, else the one looked at before; kept in the URL."""
-    room = parts("losses")
+    room = registry("losses")
     pressed, linked = st.session_state.pop(PRESSED, None), st.query_params.get("loss")
     before = st.session_state.get(CHOSEN)
     named = str(pressed or linked or before or FIRST)
     if named not in room:
-        st.warning(f"The link names a loss that is not here: {plain(named, 60)}.", icon=":material/link_off:")
+        st.warning(f"The link names a loss that is not here: {escape_markdown(named, 60)}.", icon=":material/link_off:")
     key = named if named in room else FIRST
     st.session_state[CHOSEN] = key
     sync_query_params({"loss": key}, "loss".__eq__)
@@ -74,15 +74,15 @@ def loss_list(chosen: PartSpec) -> None:
         icon=":material/search:",
         persist_state="session",
     )
-    room = list(parts("losses").values())
+    room = list(registry("losses").values())
     found, exact = search(room, asked)
     if not found:
         st.caption(
-            f"No loss fits “{plain(asked, 40)}”. Ask for less: one name, one author or a year. An empty search lists "
-            f"all {len(room)}."
+            f"No loss fits “{escape_markdown(asked, 40)}”. Ask for less: one name, one author or a year. "
+            f"An empty search lists all {len(room)}."
         )
     elif not exact:
-        st.caption(f"Nothing is called “{plain(asked, 40)}”. Nearest to it:")
+        st.caption(f"Nothing is called “{escape_markdown(asked, 40)}”. Nearest to it:")
     for family in dict.fromkeys(spec.family for spec in found):
         title = FAMILIES.get(family, family.replace("_", " ").capitalize())
         fitting, of_all = (sum(spec.family == family for spec in specs) for specs in (found, room))
@@ -102,22 +102,22 @@ def loss_list(chosen: PartSpec) -> None:
                     )
 
 
-def paragraphs(spec: PartSpec) -> list[str]:
+def loss_paragraphs(spec: PartSpec) -> list[str]:
     """What a loss says of itself, without what is meant for callers."""
     blocks = [" ".join(block.split()) for block in spec.description.split("\n\n")]
     return [block for block in blocks if block and not block.startswith(("Shapes:", "Raises:"))]
 
 
-def expectation(spec: PartSpec) -> str:
-    return next((b.removeprefix(EXPECT).strip() for b in paragraphs(spec) if b.startswith(EXPECT)), "")
+def expectation_paragraph(spec: PartSpec) -> str:
+    return next((b.removeprefix(EXPECT).strip() for b in loss_paragraphs(spec) if b.startswith(EXPECT)), "")
 
 
-def reasons(spec: PartSpec) -> list[str]:
+def reason_paragraphs(spec: PartSpec) -> list[str]:
     """The paragraphs after the first that are not the expectation."""
-    return [block for block in paragraphs(spec)[1:] if not block.startswith(EXPECT)]
+    return [block for block in loss_paragraphs(spec)[1:] if not block.startswith(EXPECT)]
 
 
-def byline(spec: PartSpec) -> str:
+def paper_line(spec: PartSpec) -> str:
     """The paper, its arXiv number as a link, and the loss's other names."""
     paper = re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", spec.paper)
     names = f"Also known as {'; '.join(spec.aliases)}" if spec.aliases else ""
@@ -127,7 +127,8 @@ def byline(spec: PartSpec) -> str:
 def symbol_words(spec: PartSpec, values: Mapping[str, KnobValue]) -> str:
     """Each letter of the formula: first the knobs with their values, then what is measured."""
     knobs = [
-        f"${param.knob.symbol}$ {param.title[0].lower()}{param.title[1:]} = **{amount(param, values[param.name])}**"
+        f"${param.knob.symbol}$ {param.title[0].lower()}{param.title[1:]} "
+        f"= **{setting_text(param, values[param.name])}**"
         for param in spec.params
         if param.knob.symbol
     ]
@@ -139,12 +140,12 @@ def symbol_words(spec: PartSpec, values: Mapping[str, KnobValue]) -> str:
     return " &nbsp;·&nbsp; ".join(knobs + measured)
 
 
-def amount(param: Param, setting: KnobValue) -> str:
+def setting_text(param: Param, setting: KnobValue) -> str:
     """'0.5 rad (28.6 deg)', '0.35 (cosine)', '64'; the knob's own words for None."""
     if setting is None:
         return param.knob.none
     if not isinstance(setting, int | float) or isinstance(setting, bool):
-        return plain(str(setting))
+        return escape_markdown(str(setting))
     if param.knob.unit == "rad":
         return f"{setting:g} rad ({math.degrees(setting):.1f} deg)"
     return f"{setting:g}" + (f" ({param.knob.unit})" if param.knob.unit else "")
@@ -153,7 +154,7 @@ def amount(param: Param, setting: KnobValue) -> str:
 def knob_values(spec: PartSpec) -> dict[str, KnobValue]:
     """The knobs as widgets; their values come from the link, else from before, and go back into the URL."""
     kept = st.session_state.setdefault(VALUES, {})
-    take_linked(spec, kept)
+    read_linked_values(spec, kept)
     before = spec.defaults() | kept.get(spec.key, {})
     values = knob_widgets(spec, before, f"losses.knob.{spec.key}")
     kept[spec.key] = values
@@ -164,13 +165,13 @@ def knob_values(spec: PartSpec) -> dict[str, KnobValue]:
             key="losses.reset",
             icon=":material/undo:",
             type="tertiary",
-            on_click=forget,
+            on_click=reset_values,
             args=(spec,),
         )
     return values
 
 
-def take_linked(spec: PartSpec, kept: dict[str, dict[str, KnobValue]]) -> None:
+def read_linked_values(spec: PartSpec, kept: dict[str, dict[str, KnobValue]]) -> None:
     """A link's values count once: when they are not what this page wrote itself."""
     linked = {name: words for name, words in st.query_params.items() if name.startswith(KNOB)}
     if not went_back() and (not linked or linked == st.session_state.get(WRITTEN)):
@@ -178,9 +179,9 @@ def take_linked(spec: PartSpec, kept: dict[str, dict[str, KnobValue]]) -> None:
     try:
         values = spec.check({name.removeprefix(KNOB): parse_url_text(words) for name, words in linked.items()})
     except ValueError as error:
-        st.toast(f"The link's values cannot be used: {plain(str(error), 300)}", icon=":material/link_off:")
+        st.toast(f"The link's values cannot be used: {escape_markdown(str(error), 300)}", icon=":material/link_off:")
         return
-    forget(spec)
+    reset_values(spec)
     kept[spec.key] = values
 
 
@@ -192,7 +193,7 @@ def write_url(spec: PartSpec, values: Mapping[str, KnobValue]) -> None:
     st.session_state[WRITTEN] = wanted
 
 
-def forget(spec: PartSpec) -> None:
+def reset_values(spec: PartSpec) -> None:
     """Back to the defaults."""
     st.session_state.get(VALUES, {}).pop(spec.key, None)
 

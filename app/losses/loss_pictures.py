@@ -9,7 +9,7 @@ from app.losses import curves, loss_figures, pair_weights
 from app.shared.palette import class_colours
 from app.shared.theme import current_theme
 from app.widgets.chart import chart
-from mlcore.catalogue import parts
+from mlcore.catalogue import registry
 from mlcore.declare import KnobValue, PartSpec
 
 SAMPLES = ("A", "B", "C")
@@ -30,50 +30,54 @@ def angle_slider(label: str, key: str, usual: int, *, help: str) -> float:
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def curve(key: str, values: dict[str, KnobValue], moving: curves.Moving, fixed: float) -> curves.Curve:
-    spec = parts("losses")[key]
+def cached_curve(key: str, values: dict[str, KnobValue], moving: curves.Moving, fixed: float) -> curves.Curve:
+    spec = registry("losses")[key]
     if moving == "own":
         return curves.own_proxy_curve(spec, values, fixed)
     return curves.pair_curve(spec, values, moving, fixed)
 
 
 @st.cache_data(max_entries=128, show_spinner=False)
-def penalty(
+def penalty_figure(
     key: str, values: dict[str, KnobValue], moving: curves.Moving, fixed: float, shade: str
 ) -> tuple[go.Figure, bool]:
     """The picture, and whether a band is shaded in it."""
-    spec = parts("losses")[key]
-    usual = None if values == spec.defaults() else curve(key, spec.defaults(), moving, fixed)
+    spec = registry("losses")[key]
+    usual = None if values == spec.defaults() else cached_curve(key, spec.defaults(), moving, fixed)
     other = {"own": "other proxy", "positive": "negative", "negative": "positive"}[moving]
-    margin = curves.margin(spec, values, moving, fixed)
-    figure = loss_figures.penalty_figure(curve(key, values, moving, fixed), usual, margin, (fixed, other), shade)
+    margin = curves.margin_on_axis(spec, values, moving, fixed)
+    figure = loss_figures.penalty_figure(cached_curve(key, values, moving, fixed), usual, margin, (fixed, other), shade)
     return figure, margin.band is not None
 
 
 @st.cache_data(max_entries=128, show_spinner=False)
-def sides(key: str, values: dict[str, KnobValue], apart: float, label: int, shade: str) -> tuple[go.Figure, bool]:
+def circle_figure(
+    key: str, values: dict[str, KnobValue], apart: float, label: int, shade: str
+) -> tuple[go.Figure, bool]:
     """The picture, and whether anything is hatched in it."""
-    found = curves.circle(parts("losses")[key], values, apart)
+    found = curves.proxy_circle(registry("losses")[key], values, apart)
     figure = loss_figures.circle_figure(found, label, SAMPLES, class_colours(SAMPLES, shade), shade)
     return figure, bool(found.unmet.any())
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def plane(key: str, values: dict[str, KnobValue]) -> curves.Plane:
-    return curves.pair_plane(parts("losses")[key], values)
+def cached_plane(key: str, values: dict[str, KnobValue]) -> curves.Plane:
+    return curves.pair_plane(registry("losses")[key], values)
 
 
 @st.cache_data(max_entries=128, show_spinner=False)
-def pushes(key: str, values: dict[str, KnobValue], which: str, here: tuple[float, float], shade: str) -> go.Figure:
-    found = plane(key, values)
+def gradient_figure(
+    key: str, values: dict[str, KnobValue], which: str, here: tuple[float, float], shade: str
+) -> go.Figure:
+    found = cached_plane(key, values)
     most = max(float(found.pull.max()), float(found.push.max())) or 1.0
     words = f"{which} (per rad)"
     return loss_figures.plane_figure(found.degrees, getattr(found, which), most, here, words, shade)
 
 
 @st.cache_data(max_entries=128, show_spinner=False)
-def shares(key: str, values: dict[str, KnobValue], shade: str) -> go.Figure:
-    return loss_figures.shares_figure(curves.batch_shares(parts("losses")[key], values), shade)
+def gradient_share_figure(key: str, values: dict[str, KnobValue], shade: str) -> go.Figure:
+    return loss_figures.shares_figure(curves.batch_shares(registry("losses")[key], values), shade)
 
 
 def show(figure: go.Figure, key: str, alt: str, look: str) -> None:
@@ -89,7 +93,7 @@ def proxy_pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
         other = angle_slider(
             "Angle to the other proxy", "losses.other", 90, help="From the sample to a proxy of another class."
         )
-        figure, shaded = penalty(spec.key, values, "own", other, shade)
+        figure, shaded = penalty_figure(spec.key, values, "own", other, shade)
         show(
             figure,
             "losses.penalty",
@@ -113,7 +117,7 @@ def proxy_pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
                 bind="query-params",
                 persist_state="session",
             )
-        figure, hatched = sides(spec.key, values, apart, SAMPLES.index(name), shade)
+        figure, hatched = circle_figure(spec.key, values, apart, SAMPLES.index(name), shade)
         show(
             figure,
             "losses.circle",
@@ -151,7 +155,7 @@ def moving_pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
     for column, (moving, other, look) in zip(st.columns(2, gap="medium"), pictures, strict=True):
         with column:
             st.markdown(f"**The {moving} moves**")
-            figure, shaded = penalty(spec.key, values, moving, still_slider(other), current_theme())
+            figure, shaded = penalty_figure(spec.key, values, moving, still_slider(other), current_theme())
             show(
                 figure,
                 f"losses.penalty.{moving}",
@@ -184,7 +188,7 @@ def plane_pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
     for column, (_, force, title, look) in zip(columns, shown, strict=True):
         with column:
             show(
-                pushes(spec.key, values, force, (here[0], here[1]), current_theme()),
+                gradient_figure(spec.key, values, force, (here[0], here[1]), current_theme()),
                 f"losses.{force}",
                 f"{title}, over the angles of positive and negative",
                 f"{look} Dotted: the two angles set above.",
@@ -198,7 +202,7 @@ def batch_pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
     with one:
         st.markdown("**Who gets one anchor's attention**")
         show(
-            shares(spec.key, values, current_theme()),
+            gradient_share_figure(spec.key, values, current_theme()),
             "losses.shares",
             "Each positive's share of the pull and each negative's share of the push",
             "One anchor with a positive and a negative every 10 degrees. A peak: the loss picks the hard ones; level: "
@@ -207,16 +211,18 @@ def batch_pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def weights(key: str, values: dict[str, KnobValue], apart: float, shade: str) -> tuple[go.Figure, str] | None:
+def pair_weight_figure(
+    key: str, values: dict[str, KnobValue], apart: float, shade: str
+) -> tuple[go.Figure, str] | None:
     """The picture and its sentence; None for a loss that gives single pairs no weight."""
-    found = pair_weights.pair_weights(parts("losses")[key], values, apart)
-    return None if found is None else (loss_figures.weights_figure(found, shade), pair_weights.summary(found))
+    found = pair_weights.pair_weights(registry("losses")[key], values, apart)
+    return None if found is None else (loss_figures.weights_figure(found, shade), pair_weights.summary_sentence(found))
 
 
 def weight_pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
     """How hard the loss pulls on each pair of one batch."""
     shade = current_theme()
-    if weights(spec.key, values, CLASSES_APART / 100, shade) is None:
+    if pair_weight_figure(spec.key, values, CLASSES_APART / 100, shade) is None:
         st.caption("It gives single pairs no weight: it looks at more than how similar two embeddings are.")
         return
     st.markdown("**How hard each pair of a batch is pulled on**")
@@ -233,7 +239,7 @@ def weight_pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
         bind="query-params",
         persist_state="session",
     )
-    found = weights(spec.key, values, apart / 100, shade)
+    found = pair_weight_figure(spec.key, values, apart / 100, shade)
     if found is None:
         return
     figure, sentence = found

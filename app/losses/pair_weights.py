@@ -70,7 +70,7 @@ def pair_weights(spec: PartSpec, values: Mapping[str, object], apart: float) -> 
     import torch
 
     loss = build_loss(spec, values)
-    rows, labels = batch(apart)
+    rows, labels = example_batch(apart)
     found = by_similarity(loss, torch.from_numpy(rows), torch.from_numpy(labels))
     if found is None:
         return None
@@ -108,7 +108,7 @@ def by_similarity(loss: Callable[[Tensor, Tensor], Tensor], rows: Tensor, labels
     return (0.5 * (found + found.T)).fill_diagonal_(0.0)
 
 
-def batch(apart: float) -> tuple[np.ndarray, np.ndarray]:
+def example_batch(apart: float) -> tuple[np.ndarray, np.ndarray]:
     """(B, D) rows of length 1 and mean 0, and (B,) labels: from scattered at random to one heap for each class.
 
     The mean is 0 so that a loss which takes each row's mean off first sees the same similarities.
@@ -119,10 +119,10 @@ def batch(apart: float) -> tuple[np.ndarray, np.ndarray]:
     labels = np.repeat(np.arange(CLASSES), MATES)
     places = to_length_1((1.0 - apart) * scattered + apart * centres[labels])
     rows = np.hstack([np.zeros((len(labels), 1)), math.sqrt(1.0 - OWN**2) * places, OWN * np.eye(len(labels))])
-    return mirrored(rows), labels
+    return reflect_to_zero_mean(rows), labels
 
 
-def mirrored(rows: np.ndarray) -> np.ndarray:
+def reflect_to_zero_mean(rows: np.ndarray) -> np.ndarray:
     """Rows whose first entry is 0 become rows whose mean is 0: the mirror swaps the first axis and the diagonal."""
     width = rows.shape[1]
     across = np.eye(width)[0] - 1.0 / math.sqrt(width)
@@ -133,7 +133,7 @@ def to_length_1(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def summary(weights: PairWeights) -> str:
+def summary_sentence(weights: PairWeights) -> str:
     """One sentence: how many of the pairs are pulled on, how much of all weight they have, and what the heaviest."""
     if not weights.moved.any():
         return "No pair of this batch is pulled on."
@@ -147,7 +147,7 @@ def summary(weights: PairWeights) -> str:
     astray = weights.share[weights.share < -weights.least]
     if len(astray):
         verb = "is" if len(astray) == 1 else "are"
-        said.append(f"{count(len(astray), 'pair')} {verb} moved the wrong way, with {percent(-astray.sum())}")
+        said.append(f"{count(len(astray), 'pair')} {verb} moved the wrong way, with {format_percent(-astray.sum())}")
     sentence = "; ".join(said)
     return f"{sentence[0].upper()}{sentence[1:]}."
 
@@ -160,15 +160,15 @@ def side_words(weights: PairWeights, side: np.ndarray, noun: str, moved: str) ->
         return f"no {noun} is {moved}"
     some = f"{'only ' if len(found) <= len(share) / 4 else ''}{len(found)} of"
     how_many = f"{'all' if len(found) == len(share) > 1 else some} {count(len(share), noun)}"
-    words = f"{how_many} {'is' if len(found) == 1 else 'are'} {moved}, with {percent(found.sum())} of all weight"
+    words = f"{how_many} {'is' if len(found) == 1 else 'are'} {moved}, with {format_percent(found.sum())} of all weight"
     if len(found) == 1:
         return words
     if np.ptp(found) <= ALIKE * found.max():
         return f"{words}, all alike"
     top = int(share.argmax())
-    return f"{words}, the heaviest ({degrees[top]:.0f} degrees) with {percent(share[top])}"
+    return f"{words}, the heaviest ({degrees[top]:.0f} degrees) with {format_percent(share[top])}"
 
 
-def percent(part: float) -> str:
+def format_percent(part: float) -> str:
     """'31 %', '0.4 %'."""
     return f"{100 * part:.0f} %" if part >= 0.01 else f"{100 * part:.1g} %"

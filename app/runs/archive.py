@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from mlcore.runs.folder import RunFolder
 
 
-def zip_of(runs: Sequence[RunFolder]) -> bytes:
+def zip_runs(runs: Sequence[RunFolder]) -> bytes:
     """A zip with every file of the runs (without hidden ones); it is packed on the disk, and then read once.
 
     Files that a worker takes away meanwhile are left out. Raises: OSError where the disk is full.

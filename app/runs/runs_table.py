@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from app.shared.text import STATE_WORDS
-from mlcore.catalogue import parts
+from mlcore.catalogue import registry
 from mlcore.data.store import SET_ID, all_sets, full_titles, own_title
 from mlcore.evaluation.metrics import METRICS, PRIMARY
 from mlcore.runs.folder import RunFolder, Runs, RunVersion
@@ -20,7 +20,7 @@ from mlcore.runs.trash import time_left_words
 
 SCORE = METRICS[PRIMARY].title
 COLUMNS = ["id", "name", "state", "data", "backbone", "loss", SCORE, "change", "curve", "started", "seconds", "note"]
-COLUMNS += ["together", "group", "no training"]  # for `matching` and `with_no_training`; no page shows them
+COLUMNS += ["together", "group", "no training"]  # for `filter_rows` and `with_no_training`; no page shows them
 TRASH_COLUMNS = ["id", "name", "goes", SCORE, "loss", "backbone", "data", "note"]
 NO_TRAINING = "no-training-"
 DAMAGED = "spec.json is missing or damaged"
@@ -77,23 +77,25 @@ def read_row(run: RunFolder) -> Row | None:
     spec = record["spec"]
     keys = {room: spec[section]["key"] for section, room in SECTIONS.items()}
     data = keys["datasets"]
-    loss = title("losses", keys["losses"])
-    score, before = scores(status)
+    loss = part_title("losses", keys["losses"])
+    score, before = last_and_first_score(status)
     return common | {
-        "name": label.name or spec.get("name") or f"{loss} on {data if data in parts('datasets') else own_title(data)}",
-        "data": data if SET_ID.fullmatch(data) or data in parts("datasets") else own_title(data),
-        "backbone": title("backbones", keys["backbones"]),
+        "name": label.name
+        or spec.get("name")
+        or f"{loss} on {data if data in registry('datasets') else own_title(data)}",
+        "data": data if SET_ID.fullmatch(data) or data in registry("datasets") else own_title(data),
+        "backbone": part_title("backbones", keys["backbones"]),
         "loss": loss,
         SCORE: score,
         "change": None if score is None or before is None else round(score - before, 3) + 0.0,  # never -0
         "curve": [point[1] for point in status.metrics.get("curve", [])],
         "started": pd.to_datetime(status.started_utc or record["created_utc"], errors="coerce", utc=True),
-        "group": group_of(spec),
+        "group": comparison_group(spec),
         "no training": status.metrics.get("no_training", {}).get(PRIMARY),
     }
 
 
-def group_of(spec: dict[str, Any]) -> str:
+def comparison_group(spec: dict[str, Any]) -> str:
     """What runs share whose backbone gives the same features of the same held-out images."""
     data, backbone = spec["dataset"], spec["backbone"]
     held_out = {"official": (), "fold": ("fold",)}.get(data.get("split"), ("held_out", "split_seed"))
@@ -149,19 +151,19 @@ def trash_rows(runs: Runs) -> pd.DataFrame:
 SECTIONS = {"dataset": "datasets", "backbone": "backbones", "loss": "losses"}
 
 
-def title(room: str, key: str) -> str:
+def part_title(room: str, key: str) -> str:
     """A part's title; the key itself for a part that this version no longer has."""
-    registry = parts(room)
-    return registry[key].title if key in registry else key
+    parts = registry(room)
+    return parts[key].title if key in parts else key
 
 
-def scores(status: Status) -> tuple[float | None, float | None]:
+def last_and_first_score(status: Status) -> tuple[float | None, float | None]:
     """The score on held-out images: the last, and the first."""
     curve = status.metrics.get("curve", [])
     return status.metrics.get("held_out", {}).get(PRIMARY), curve[0][1] if curve else None
 
 
-def matching(table: pd.DataFrame, text: str, states: list[str]) -> pd.DataFrame:
+def filter_rows(table: pd.DataFrame, text: str, states: list[str]) -> pd.DataFrame:
     """The rows that hold every typed word in their name, data, backbone, loss, note or what they were started with, in
     one of the states."""
     kept = table[table["state"].isin(states)] if states else table

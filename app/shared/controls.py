@@ -9,7 +9,7 @@ from typing import TypedDict, Unpack
 
 import streamlit as st
 
-from app.shared.datasets import room_of
+from app.shared.datasets import section_registry
 from app.shared.draft import WIDGET, Draft
 from app.shared.stored_widgets import (
     NumberLook,
@@ -17,13 +17,13 @@ from app.shared.stored_widgets import (
     act_button,
     line_of_text,
     on_or_off,
-    one_of,
-    one_of_few,
     slid_number,
-    typed_number,
+    stored_number_input,
+    stored_segments,
+    stored_selectbox,
 )
 from app.shared.text import look_up_words
-from mlcore.catalogue import parts
+from mlcore.catalogue import registry
 from mlcore.declare import KnobValue, Param, PartSpec
 from mlcore.spec.defaults import PART_ROOMS, WEIGHTED
 
@@ -41,12 +41,12 @@ def part_choice(
     draft: Draft, section: str, label: str, *, help: str | None = None, without: tuple[str, ...] = ()
 ) -> PartSpec:
     """A list of the parts of a room, but those that it is `without`; returns the chosen one."""
-    room = {name: part for name, part in room_of(section).items() if name not in without}
+    room = {name: part for name, part in section_registry(section).items() if name not in without}
     keys = sorted(room, key=lambda name: room[name].title.lower()) if len(room) > IN_ORDER else list(room)
     title = look_up_words({name: room[name].title for name in keys})
-    chosen = one_of(f"{WIDGET}{section}", label, keys, draft.get(section), words=title, help=help)
+    chosen = stored_selectbox(f"{WIDGET}{section}", label, keys, draft.get(section), words=title, help=help)
     draft.choose(section, chosen)
-    return room_of(section)[chosen]
+    return section_registry(section)[chosen]
 
 
 def optional_part(draft: Draft, section: str, label: str, without: str, keys: list[str], *, help: str) -> None:
@@ -54,14 +54,14 @@ def optional_part(draft: Draft, section: str, label: str, without: str, keys: li
 
     A part that does not fit any more is left out; where none fits, nothing is offered.
     """
-    room = parts(PART_ROOMS[section])
+    room = registry(PART_ROOMS[section])
     if draft.get(section) is not None and draft.get(section) not in keys:
         draft.choose(section, None)
     if not keys:
         return
     ordered = sorted(keys, key=lambda name: room[name].title.lower())
     titles = {LEFT_OUT: without} | {name: room[name].title for name in ordered}
-    chosen = one_of(
+    chosen = stored_selectbox(
         f"{WIDGET}{section}",
         label,
         list(titles),
@@ -121,7 +121,7 @@ def knob_widget(param: Param, value: KnobValue, name: str) -> KnobValue:
     if knob.none:
         return optional_widget(param, value, name)
     if knob.choices:
-        return one_of(name, knob_label(param, value), knob.choices, str(value), help=knob.text)
+        return stored_selectbox(name, knob_label(param, value), knob.choices, str(value), help=knob.text)
     if param.kind == "bool":
         return on_or_off(name, knob_label(param, value), bool(value), help=knob.text)
     if param.kind == "str":
@@ -141,7 +141,7 @@ def number_widget(param: Param, value: float, name: str) -> float:
 
     if low is None or high is None or knob.log:
         options["step"] = 1 if kind is int else None
-        return typed_number(name, label, low, high, kind(value), **options)
+        return stored_number_input(name, label, low, high, kind(value), **options)
     options["step"] = 1 if kind is int else nice_step((high - low) / SLIDER_STEPS)
     return slid_number(name, label, low, high, kind(value), **options)
 
@@ -185,7 +185,7 @@ def choice_setting(
     draft: Draft, name: str, label: str, options: Mapping[Option, str], *, help: str | None = None
 ) -> Option:
     """One of a few values of a setting, side by side."""
-    value = one_of_few(
+    value = stored_segments(
         f"{WIDGET}{name}",
         label,
         list(options),
@@ -202,7 +202,9 @@ def list_setting(
     draft: Draft, name: str, label: str, options: Mapping[Option, str], *, help: str | None = None
 ) -> Option:
     """One of several values of a setting, in a list."""
-    value = one_of(f"{WIDGET}{name}", label, list(options), draft.get(name), words=look_up_words(options), help=help)
+    value = stored_selectbox(
+        f"{WIDGET}{name}", label, list(options), draft.get(name), words=look_up_words(options), help=help
+    )
     draft.set(name, value)
     return value
 
@@ -238,6 +240,6 @@ def number_setting(
     draft: Draft, name: str, label: str, low: float, high: float, **options: Unpack[NumberLook]
 ) -> float:
     """A number of the draft, typed in."""
-    value = typed_number(f"{WIDGET}{name}", label, low, high, type(low)(draft.get(name)), **options)
+    value = stored_number_input(f"{WIDGET}{name}", label, low, high, type(low)(draft.get(name)), **options)
     draft.set(name, value)
     return value

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import streamlit as st
 
-from app.shared.text import count, plain
+from app.shared.text import count, escape_markdown
 from mlcore.data import ImageTable, Split, load
 from mlcore.spec.concerns import split_concerns
 from mlcore.spec.data_split import build_split
@@ -29,7 +29,7 @@ def split_ways(table: ImageTable) -> dict[str, str]:
     return ways | ({"fold": "Fold"} if table.folds is not None else {})
 
 
-def split_choice_of(key: str, settings: Mapping[str, object]) -> DataChoice:
+def split_choice(key: str, settings: Mapping[str, object]) -> DataChoice:
     """The choice of a spec that the dotted settings of a split make."""
     known = {name.removeprefix("dataset."): settings[name] for name in SPLIT_SETTINGS if settings.get(name) is not None}
     return DataChoice(key=key, **known)
@@ -49,13 +49,13 @@ def show_split(choice: DataChoice, table: ImageTable) -> Split | None:
     try:
         parted = cached_split(choice.model_dump_json(), table.fingerprint)
     except ValueError as error:
-        st.warning(plain(str(error), 400), icon=":material/info:")
+        st.warning(escape_markdown(str(error), 400), icon=":material/info:")
         return None
     st.caption(split_words(table, parted))
     if choice.split == "class" and choice.class_rule == "count_classes":
         st.caption("Classes are counted, however many images they have, as in older runs.")
     for concern in split_concerns(table, parted):
-        st.warning(plain(concern.text, 400), icon=":material/warning:")
+        st.warning(escape_markdown(concern.text, 400), icon=":material/warning:")
     return parted
 
 

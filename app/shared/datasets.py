@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlcore.catalogue import parts
+from mlcore.catalogue import registry
 from mlcore.data.store import all_sets, full_titles
 from mlcore.declare import PartSpec
 from mlcore.spec.defaults import PART_ROOMS
@@ -12,7 +12,7 @@ from mlcore.spec.defaults import PART_ROOMS
 
 def image_sets() -> dict[str, PartSpec]:
     """Every set by its key; an imported one's is its id."""
-    sets, declared = all_sets(), parts("datasets")
+    sets, declared = all_sets(), registry("datasets")
     titles = full_titles(sets, [spec.title for spec in declared.values()])
     own = {
         facts.id: PartSpec(
@@ -31,6 +31,6 @@ def image_sets() -> dict[str, PartSpec]:
     return {**declared, **own}
 
 
-def room_of(section: str) -> Mapping[str, PartSpec]:
+def section_registry(section: str) -> Mapping[str, PartSpec]:
     """What can be chosen for a section of a run."""
-    return image_sets() if section == "dataset" else parts(PART_ROOMS[section])
+    return image_sets() if section == "dataset" else registry(PART_ROOMS[section])

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from typing import Any
 
 import streamlit as st
 
-from app.shared.datasets import image_sets, room_of
+from app.shared.datasets import image_sets, section_registry
 from app.shared.lessons import find_lesson
-from app.shared.text import plain
+from app.shared.text import escape_markdown
 from app.shared.url import sync_query_params, went_back
-from mlcore.catalogue import parts
+from mlcore.catalogue import registry
 from mlcore.declare import Param, PartSpec
 from mlcore.spec.defaults import PART_ROOMS, follow
 from mlcore.spec.run_spec import RunSpec
 
 KEY = "lab.draft"
+CHECKED = "lab.draft.checked"  # the settings that were checked last, and their spec
+LINKED = "lab.draft.linked"  # the URL's parameters, and the settings that they stand for
 WIDGET = "lab.set."
 LESSON, LESSON_NAME = "@lesson", "lesson"  # in the draft, in the URL
 OTHERS, OTHERS_NAME = "@others", "compare"
@@ -25,13 +26,13 @@ CHOSEN_FIRST = ("dataset", "backbone", "loss", "method")  # others follow from t
 
 
 @functools.lru_cache(maxsize=1)
-def _usual() -> dict[str, Any]:
-    return RunSpec.read({}).settings()
+def default_spec() -> RunSpec:
+    """The run of a lab that nobody has touched."""
+    return RunSpec.read({})
 
 
 def default_settings() -> dict[str, Any]:
-    """The settings of a lab that nobody has touched."""
-    return dict(_usual())
+    return default_spec().settings()
 
 
 class Draft:
@@ -116,7 +117,9 @@ class Draft:
 
     @staticmethod
     def _part_of(section: str, key: str | None) -> PartSpec | None:
-        return None if key is None else image_sets().get(key) if section == "dataset" else room_of(section)[key]
+        return (
+            None if key is None else image_sets().get(key) if section == "dataset" else section_registry(section)[key]
+        )
 
     def _params_of(self, section: str, key: str | None) -> tuple[Param, ...]:
         part = self._part_of(section, key)
@@ -124,39 +127,40 @@ class Draft:
 
     def replace(self, settings: dict[str, Any]) -> None:
         """Take over a lesson's or a run's settings; everything it does not name is as usual."""
-        fresh = RunSpec.read({}).changed(settings).settings()
+        fresh = default_spec().changed(settings).settings()
         self.settings.clear()
         self.settings.update(fresh)
 
     def spec(self) -> RunSpec:
-        """The draft as a spec; ValueError with one sentence a fault."""
+        """The draft as a spec, checked once for the same settings; ValueError with one sentence a fault."""
         settings = {name: value for name, value in self.settings.items() if not name.startswith("@")}
-        return RunSpec.read({}).changed(settings)
+        known = st.session_state.get(CHECKED)
+        if known is None or known[0] != settings:
+            known = st.session_state[CHECKED] = (settings, default_spec().changed(settings))
+        return known[1]
 
     def write_url(self) -> None:
         """What differs from the usual stands in the URL; of a lesson as it comes only its name.
 
-        A URL that says the same in other words is left as it is.
+        A URL that stands for these settings already, in whatever words, is left as it is.
         """
-        with contextlib.suppress(ValueError):
-            if settings_in_link(read_url()) == settings_in_link(self.settings):
-                return
+        linked = settings_in_link(self.settings)
+        if st.session_state.get(LINKED) == (draft_query(), linked):
+            return
         wanted, chosen, others = self.differences(self.settings), find_lesson(self.get(LESSON)), self.get(OTHERS)
-        if chosen and wanted == self.differences(RunSpec.read({}).changed(chosen.settings).settings()):
+        if chosen and wanted == self.differences(default_spec().settings_with(chosen.settings)):
             wanted = {}
         wanted |= {LESSON_NAME: chosen.key} if chosen else {}
         wanted |= {OTHERS_NAME: ",".join(others)} if others else {}
-        sync_query_params(wanted, lambda name: name.startswith("s.") or name in (LESSON_NAME, OTHERS_NAME))
+        sync_query_params(wanted, is_of_draft)
+        st.session_state[LINKED] = (wanted, linked)
 
     def differences(self, settings: dict[str, Any]) -> dict[str, str]:
         """How the URL says that settings differ from the usual ones, and from what follows from those it says."""
         settings = {name: value for name, value in settings.items() if not name.startswith("@") and name != "name"}
         at_first = default_settings()
         named = {name: settings[name] for name in CHOSEN_FIRST if settings[name] != at_first[name]}
-        try:
-            named = needed_settings(settings, named)
-        except ValueError:  # no spec yet: all that differs
-            named |= {name: value for name, value in settings.items() if value != at_first.get(name)}
+        named = needed_settings(settings, named)
         return {f"s.{name}": url_text(value) for name, value in named.items() if not self.is_default(name, value)}
 
     def is_default(self, name: str, value: Any) -> bool:
@@ -169,25 +173,34 @@ class Draft:
 
 
 def needed_settings(settings: dict[str, Any], named: dict[str, Any]) -> dict[str, Any]:
-    """`named`, and what else has to be said for a lab that nobody has touched to come to `settings`.
-
-    Raises: ValueError if what is said on the way is no spec.
-    """
+    """`named`, and what else has to be said for a lab that nobody has touched to come to `settings`."""
     while True:
-        reached = RunSpec.read({}).changed(named).settings()
+        reached = default_spec().settings_with(named)
         missing = {name: value for name, value in settings.items() if reached.get(name) != value}
         if missing.keys() <= named.keys():
             return named
         named = named | missing
 
 
+def is_of_draft(name: str) -> bool:
+    """Whether a parameter of the URL describes the draft."""
+    return name.startswith("s.") or name in (LESSON_NAME, OTHERS_NAME)
+
+
+def draft_query() -> dict[str, str]:
+    """The URL's parameters that describe the draft."""
+    return {name: text for name, text in st.query_params.items() if is_of_draft(name)}
+
+
 def draft_from_url() -> dict[str, Any]:
     """The draft that the URL describes; where its settings make no spec, the usual ones, with a word about it."""
     try:
-        return read_url()
+        settings = read_url()
     except ValueError as error:
-        st.toast(f"The link's settings cannot be used: {plain(str(error), 600)}", icon=":material/link_off:")
+        st.toast(f"The link's settings cannot be used: {escape_markdown(str(error), 600)}", icon=":material/link_off:")
         return default_settings()
+    st.session_state[LINKED] = (draft_query(), settings_in_link(settings))
+    return settings
 
 
 def read_url() -> dict[str, Any]:
@@ -199,8 +212,8 @@ def read_url() -> dict[str, Any]:
         name for name, start in default_settings().items() if isinstance(start, str)
     }  # where "none" is one of them
     found = {name: text if name in words and text == "none" else parse_url_text(text) for name, text in found.items()}
-    settings = RunSpec.read({}).changed(found or (chosen.settings if chosen else {})).settings()
-    others = [key for key in url.get(OTHERS_NAME, "").split(",") if key in parts("losses")]
+    settings = default_spec().changed(found or (chosen.settings if chosen else {})).settings()
+    others = [key for key in url.get(OTHERS_NAME, "").split(",") if key in registry("losses")]
     return settings | ({LESSON: chosen.key} if chosen else {}) | ({OTHERS: others} if others else {})
 
 

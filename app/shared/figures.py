@@ -45,17 +45,17 @@ def base_figure(theme: str, height: int, *, x: str, y: str) -> go.Figure:
     )
 
 
-def smoothed(values: np.ndarray, share: float = 0.1) -> np.ndarray:
+def moving_average(values: np.ndarray, share: float = 0.1) -> np.ndarray:
     """An exponential moving average that skips what is not finite."""
-    smooth, last = np.empty(len(values)), math.nan
+    smoothed, last = np.empty(len(values)), math.nan
     for place, value in enumerate(values):
         if math.isfinite(value):
             last = value if math.isnan(last) else (1 - share) * last + share * value
-        smooth[place] = last
-    return smooth
+        smoothed[place] = last
+    return smoothed
 
 
-def thinned(count: int, most: int = 200) -> np.ndarray:
+def thin_places(count: int, most: int = 200) -> np.ndarray:
     """Places of at most `most` of `count` values, evenly spread, with the first and the last."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)) if count else np.zeros(0, int)
 
@@ -74,17 +74,19 @@ def step_figure(
     """
     figure = base_figure(theme, 140, x="step", y="")
     at = np.asarray(steps, dtype=np.int32)
-    places = thinned(len(at))
+    places = thin_places(len(at))
     for (name, measured), colour, dash in zip(series.items(), SERIES[theme].values(), DASHES, strict=False):
         values = np.array([math.nan if value is None else value for value in measured], dtype=float)
-        for drawn, width, opacity in ((values, 1, 0.35), (smoothed(values), 2, 1.0)) if smooth else ((values, 2, 1.0),):
+        for drawn, width, opacity in (
+            ((values, 1, 0.35), (moving_average(values), 2, 1.0)) if smooth else ((values, 2, 1.0),)
+        ):
             figure.add_scatter(
                 x=at[places],
                 y=drawn[places].astype(np.float32),
                 mode="lines",
                 line={"color": colour, "width": width, "dash": dash},
                 opacity=opacity,
-                name=escape(name),
+                name=escape_html(name),
                 showlegend=len(series) > 1,
                 **({"hovertemplate": "%{y:.4g}"} if opacity == 1.0 else {"hoverinfo": "skip"}),
             )
@@ -95,7 +97,7 @@ def metric_figure(
     evaluations: Sequence[EvaluatedRecord], metric: Metric, total: int, shown: int | None, theme: str
 ) -> go.Figure:
     """A metric over the run on held-out and training images; a line: before training; a mark: the backbone alone."""
-    figure = base_figure(theme, 165, x="step", y=escape(metric.short))
+    figure = base_figure(theme, 165, x="step", y=escape_html(metric.short))
     colours, key, hover = SERIES[theme], metric.key, "%{y:.3f}" if metric.is_share else "%{y:.4g}"
     lowest = 0.0
     steps = [evaluation["step"] for evaluation in evaluations]
@@ -152,7 +154,7 @@ def angle_figure(
         theme, 220, x="angle (degrees)", y={"pairs": "share of pairs", "proxies": "share of images"}[which]
     )
     for key, name, colour in ANGLE_KINDS[which]:
-        counts = histogram(now, key)
+        counts = angle_histogram(now, key)
         if counts is None:
             continue
         degrees = (np.arange(len(counts)) + 0.5) * 180.0 / len(counts)
@@ -167,9 +169,9 @@ def angle_figure(
             fill=fill,
             hovertemplate="%{y:.1%}",
             line={"color": paint, "width": 2, "shape": "hvh"},
-            fillcolor=faded(paint, 0.22),
+            fillcolor=fade_colour(paint, 0.22),
         )
-        ghost = histogram(before, key) if before else None
+        ghost = angle_histogram(before, key) if before else None
         if ghost is not None:
             figure.add_scatter(
                 x=degrees,
@@ -186,7 +188,7 @@ def angle_figure(
             x=math.degrees(angle),
             y=1 - 0.13 * place,
             yref="paper",
-            text=escape(text),
+            text=escape_html(text),
             showarrow=False,
             xanchor="left" if angle < math.pi / 2 else "right",
             xshift=4 if angle < math.pi / 2 else -4,
@@ -195,7 +197,7 @@ def angle_figure(
     return figure.update_xaxes(range=[0, 180], dtick=30).update_yaxes(tickformat=".0%", rangemode="tozero")
 
 
-def histogram(angles: Angles | None, key: str) -> np.ndarray | None:
+def angle_histogram(angles: Angles | None, key: str) -> np.ndarray | None:
     """Counts over 0..180 degrees, or None where there is no such kind of pair."""
     record = angles.get(key) if angles else None
     if not record:
@@ -204,12 +206,12 @@ def histogram(angles: Angles | None, key: str) -> np.ndarray | None:
     return counts if counts.sum() else None
 
 
-def faded(colour: str, alpha: float) -> str:
+def fade_colour(colour: str, alpha: float) -> str:
     red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
     return f"rgba({red},{green},{blue},{alpha})"
 
 
-def escape(text: str) -> str:
+def escape_html(text: str) -> str:
     """Plotly reads a little HTML in its texts; names from outside are never markup."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
@@ -222,7 +224,7 @@ def count_figure(counts: Sequence[int], theme: str) -> go.Figure:
     colour, heights = SERIES[theme]["blue"], np.asarray(counts, dtype=np.int32)
     if len(counts) <= MOST_BARS:
         return figure.add_bar(x=np.arange(1, len(counts) + 1, dtype=np.int32), y=heights, marker={"color": colour})
-    places = thinned(len(counts), MOST_BARS)
+    places = thin_places(len(counts), MOST_BARS)
     line = {"color": colour, "width": 2, "shape": "hv"}
     return figure.add_scatter(x=(places + 1).astype(np.int32), y=heights[places], fill="tozeroy", line=line)
 

@@ -17,11 +17,11 @@ class PreviewViewers:
         self._looks: dict[str, dict[str, float]] = {}
         self._lock = threading.Lock()
 
-    def look(self, session: str, run_id: str) -> None:
+    def add(self, session: str, run_id: str) -> None:
         with self._lock:
             self._looks.setdefault(run_id, {})[session] = self._clock()
 
-    def leave(self, session: str, run_id: str) -> bool:
+    def remove(self, session: str, run_id: str) -> bool:
         """This session looks at something else; whether nobody looks any more."""
         with self._lock:
             since = self._clock() - FORGOTTEN_S

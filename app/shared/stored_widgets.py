@@ -97,7 +97,7 @@ def distinct_labels(options: Iterable[Option], words: Callable[[Option], str]) -
     return lambda option: texts[option] if option in texts else words(option)
 
 
-def one_of(
+def stored_selectbox(
     name: str,
     label: str,
     options: Sequence[Option],
@@ -119,7 +119,7 @@ def one_of(
     return value_widget(draw, name, kept)
 
 
-def one_of_few(
+def stored_segments(
     name: str,
     label: str,
     options: Sequence[Option],
@@ -140,7 +140,7 @@ def one_of_few(
     return value_widget(draw, name, kept)
 
 
-def several_of(
+def stored_multiselect(
     name: str,
     label: str,
     options: Sequence[Option],
@@ -170,7 +170,7 @@ def line_of_text(name: str, label: str, kept: str, **more: Unpack[Look]) -> str:
 Label = str | Callable[[float], str]  # of a number: also one that says the number in other words
 
 
-def typed_number(
+def stored_number_input(
     name: str, label: Label, low: float | None, high: float | None, kept: float, **more: Unpack[NumberLook]
 ) -> float:
     """A number field. A kept value beyond its bounds is shown as it is: the bounds give way."""

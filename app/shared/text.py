@@ -24,7 +24,7 @@ STATE_WORDS: dict[RunState, tuple[str, BadgeColour, str]] = {
 }
 
 
-def clock(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """'0:18', '12:05', '1:02:03'."""
     whole = max(0, round(seconds))
     minutes, rest = divmod(whole, 60)
@@ -32,20 +32,20 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def share(value: float | None) -> str:
+def format_share(value: float | None) -> str:
     """'.583'; a dash where there is none."""
     if value is None:
         return "–"
     return f"{value:.3f}".removeprefix("0") if value < 1 else f"{value:.3f}"
 
 
-def change(value: float | None, before: float | None) -> str:
+def format_change(value: float | None, before: float | None) -> str:
     """'+.190' against the value before training, UNCHANGED where that rounds to nothing; "" where there is none."""
     if value is None or before is None:
         return ""
     difference = round(value - before, 3)
     sign = "+" if difference > 0 else "−"
-    return f"{sign}{share(abs(difference))}" if difference else UNCHANGED
+    return f"{sign}{format_share(abs(difference))}" if difference else UNCHANGED
 
 
 Option = TypeVar("Option")
@@ -54,13 +54,13 @@ UNCHANGED = "±.000"
 
 def metric_value(metric: Metric, value: float | None) -> str:
     """'.583' for a share, '41.2' for a metric of another scale; a dash where there is none."""
-    return share(value) if value is None or metric.is_share else f"{value:,.4g}"
+    return format_share(value) if value is None or metric.is_share else f"{value:,.4g}"
 
 
 def metric_change(metric: Metric, value: float | None, before: float | None) -> str:
-    """'+.190', or '+3.25' for a metric of another scale, against the value before training; see `change`."""
+    """'+.190', or '+3.25' for a metric of another scale, against the value before training; see `format_change`."""
     if value is None or before is None or metric.is_share:
-        return change(value, before)
+        return format_change(value, before)
     difference = float(f"{value - before:.4g}")
     return f"{difference:+,.4g}".replace("-", "−") if difference else UNCHANGED
 
@@ -70,7 +70,7 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def size(bytes: int) -> str:
+def format_bytes(bytes: int) -> str:
     """'12 KB', '2.1 MB', '1,204.0 MB'."""
     return f"{bytes / 2**20:,.1f} MB" if bytes >= 2**20 / 10 else f"{-(-bytes // 2**10):,} KB"
 
@@ -81,7 +81,7 @@ def one_line(text: str, most: int = 120) -> str:
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
-def plain(text: str, most: int = 120) -> str:
+def escape_markdown(text: str, most: int = 120) -> str:
     """A text from outside for a place that reads Markdown: it looks as it was written, and none of it is markup.
 
     It comes on one line, without control characters; what is longer than `most` letters is cut, with an ellipsis.
@@ -111,11 +111,11 @@ JOINED = re.compile(r":(?=[A-Za-z/])|[wW]{3}(?=\\\.)|@|[<>~-](?=\\?[>=-])")
 def fault_words(error: ValueError | OSError) -> str:
     """What went wrong and what to do, for a place that reads Markdown; a disk's own words say less."""
     if not isinstance(error, OSError) or error.errno is None:
-        return plain(str(error), 600)
+        return escape_markdown(str(error), 600)
     number = error.errno
     place = f" ({error.filename})" if error.filename else ""
     if number in (errno.ENOSPC, errno.EDQUOT):
-        return plain(f"The disk is full{place}. Free some space, then try again.", 600)
+        return escape_markdown(f"The disk is full{place}. Free some space, then try again.", 600)
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return plain(f"Nothing can be written there{place}: {error.strerror}. Allow it, then try again.", 600)
-    return plain(f"{error.strerror}{place}", 600)
+        return escape_markdown(f"Nothing can be written there{place}: {error.strerror}. Allow it, then try again.", 600)
+    return escape_markdown(f"{error.strerror}{place}", 600)

@@ -76,14 +76,14 @@ class View:
         held.forget(time.monotonic() - STALE_S)
         if entered and url == cls():
             held.leave(url)
-        elif url != held.view.linked() and (entered or went_back() or url not in (held.written, *held.left)):
+        elif url != held.view.for_link() and (entered or went_back() or url not in (held.written, *held.left)):
             held.view = held.written = url
         changes = st.session_state.pop(PENDING, None)
         if changes:
             held.leave(held.view)
             held.view = dataclasses.replace(held.view, **changes)
-        if held.view.linked() != url and not st.session_state.get(PLAYING):
-            held.written = held.view.linked()
+        if held.view.for_link() != url and not st.session_state.get(PLAYING):
+            held.written = held.view.for_link()
             held.written._write()
         return held.view
 
@@ -104,7 +104,7 @@ class View:
             lasso=unpack_ids(url.get("lasso", "")),
         )
 
-    def linked(self) -> Self:
+    def for_link(self) -> Self:
         """The view as a link carries it: without a lasso around very many samples."""
         return self if self.lasso_fits_link() else dataclasses.replace(self, lasso=())
 
@@ -127,7 +127,7 @@ class View:
         }
         sync_query_params({name: value for name, value in values.items() if value is not None}, NAMES.__contains__)
 
-    def but(self, **changes: Unpack[ViewChanges]) -> Self:
+    def with_changes(self, **changes: Unpack[ViewChanges]) -> Self:
         """The view with changes, which count from the next `read` on: what a callback writes to the URL may be lost."""
         st.session_state[PENDING] = st.session_state.get(PENDING, {}) | changes
         return dataclasses.replace(self, **changes)

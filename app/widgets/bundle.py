@@ -70,7 +70,7 @@ export default function ({{ parentElement }}) {{
 
 
 @contextlib.contextmanager
-def frame(at_once: Sequence[BundledComponent], when_used: Sequence[BundledComponent]) -> Iterator[None]:
+def carry_bundles(at_once: Sequence[BundledComponent], when_used: Sequence[BundledComponent]) -> Iterator[None]:
     """Bring the widgets' code once for the whole page that is run within; of a large one only when the page uses it.
 
     Inside a fragment that runs every half second Streamlit would send it each time.

@@ -19,7 +19,7 @@ from mlcore.evaluation.metrics import METRICS, PRIMARY
 from mlcore.evaluation.testers import TESTERS
 from mlcore.runs.checkpoints import last_checkpoint
 from mlcore.runs.folder import RunFolder
-from mlcore.runs.history import History, trained_on
+from mlcore.runs.history import History, training_fingerprint
 from mlcore.training.before_first_step import open_computed_features, start_head
 from mlcore.training.checkpoint import unpack_modules
 from mlcore.training.events import TrainingFault
@@ -160,7 +160,7 @@ def rebuild_run(run: RunFolder, checkpoint: bytes | None) -> tuple[Prepared, int
     asked for again."""
     try:
         table = load_table(run.spec)
-        if trained_on(run) not in ("", table.fingerprint):
+        if training_fingerprint(run) not in ("", table.fingerprint):
             raise ValueError(
                 f"The images of '{table.key}' are not those that {run.title()} was trained on, so its metrics would "
                 "not be its own. Train it again on the present ones."
@@ -188,13 +188,13 @@ def measure_side(
     if question.reference == "gallery":
         rows = {side: prepared.split.queries, "gallery": prepared.split.gallery}
     if streams:
-        rows = {name: paired(prepared.table.labels, rows[name]) for name in rows}
+        rows = {name: pair_rows(prepared.table.labels, rows[name]) for name in rows}
     references = {"self": [side], "sets_combined": list(SIDES), "training": ["train"], "gallery": ["gallery"]}[
         question.reference
     ]
     tests = TESTERS[question.tester].build(batch_size=BATCH, pca=question.pca, per_class=per_class)
     found = tests.test(
-        rows, step, Looking(prepared), splits_to_eval=[(side, references)], collate_fn=labelled(prepared.table)
+        rows, step, Looking(prepared), splits_to_eval=[(side, references)], collate_fn=make_collate(prepared.table)
     )[side]
     told = [name for name in (*METRICS, "queries", "lone_queries") if f"{name}_level0" in found]
     return {name: found[f"{name}_level0"] for name in told}, found.get("per_class_level0", {})
@@ -245,7 +245,7 @@ class Looking(nn.Module):
         return self.model.head(self.source.features(self.model, rows))
 
 
-def labelled(table: ImageTable) -> Callable[[list[object]], tuple[object, ...]]:
+def make_collate(table: ImageTable) -> Callable[[list[object]], tuple[object, ...]]:
     """What makes of a batch of row numbers, or of pairs of them, the streams of rows and their labels (B, levels)."""
     levels = torch.from_numpy(table.label_levels)
 
@@ -256,7 +256,7 @@ def labelled(table: ImageTable) -> Callable[[list[object]], tuple[object, ...]]:
     return collated
 
 
-def paired(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def pair_rows(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """(pairs, 2) rows: the k-th image of the first half of each class beside the k-th of the second half.
 
     The last image of a class with an odd number of them has no partner.

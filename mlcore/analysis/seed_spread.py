@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
-from mlcore.evaluation.mean_std import Spread, differing, gains, spread_of
+from mlcore.evaluation.mean_std import Spread, differing_settings, gain_over_start, spread_by_metric
 from mlcore.evaluation.metrics import METRICS
 from mlcore.runs.folder import RunFolder
-from mlcore.runs.history import History, trained_on
+from mlcore.runs.history import History, training_fingerprint
 from mlcore.runs.records import NamedNumbers
 from mlcore.runs.states import RunState
 
@@ -56,7 +56,7 @@ def spread_of_runs(runs: Sequence[RunFolder]) -> SeedSpread:
     looks = [[history.evaluations[place] for history in histories] for place in (0, -1)]
     steps = [look["step"] for look in looks[1]]
     if len(set(steps)) > 1:
-        raise ValueError(f"Runs must have come equally far; these were last looked at at steps {listed(steps)}.")
+        raise ValueError(f"Runs must have come equally far; these were last looked at at steps {join_values(steps)}.")
     none = [metrics_in(history.evaluations[0].get("backbone") or {}) for history in histories]
     before, after = ([metrics_in(look["held_out"]) for look in group] for group in looks)
     return {
@@ -64,10 +64,10 @@ def spread_of_runs(runs: Sequence[RunFolder]) -> SeedSpread:
         "name": runs[0].spec.changed({"name": ""}).title(),
         "seeds": [run.spec.seed for run in runs],
         "step": steps[0],
-        "no_training": plain(spread_of(none)),
-        "before": plain(spread_of(before)),
-        "after": plain(spread_of(after)),
-        "gain": plain(spread_of(gains(after, before))),
+        "no_training": plain(spread_by_metric(none)),
+        "before": plain(spread_by_metric(before)),
+        "after": plain(spread_by_metric(after)),
+        "gain": plain(spread_by_metric(gain_over_start(after, before))),
     }
 
 
@@ -79,19 +79,19 @@ def check_alike(runs: Sequence[RunFolder]) -> None:
     """ValueError unless the runs are one experiment with several seeds, on the same images."""
     specs = [run.spec.model_dump(mode="json") for run in runs]
     for run, spec in zip(runs, specs, strict=True):
-        spec["dataset"]["fingerprint"] = trained_on(run)
-    found = differing(specs)
+        spec["dataset"]["fingerprint"] = training_fingerprint(run)
+    found = differing_settings(specs)
     if found:
-        told = "; ".join(f"{name} ({listed(values)})" for name, values in found.items())
+        told = "; ".join(f"{name} ({join_values(values)})" for name, values in found.items())
         raise ValueError(f"Runs may differ in seed and name only; these differ in {told}.")
     seeds = [run.spec.seed for run in runs]
     if len(set(seeds)) < len(seeds):
-        raise ValueError(f"Each run must have a seed of its own; got {listed(seeds)}. One seed twice is one run.")
+        raise ValueError(f"Each run must have a seed of its own; got {join_values(seeds)}. One seed twice is one run.")
 
 
 def metrics_in(record: NamedNumbers) -> NamedNumbers:
     return {metric.key: record[metric.key] for metric in METRICS.in_order(record)}
 
 
-def listed(values: Sequence[object]) -> str:
+def join_values(values: Sequence[object]) -> str:
     return ", ".join(map(str, values))

@@ -10,19 +10,19 @@ import numpy as np
 import torch
 from safetensors.torch import load as load_tensors
 
-from mlcore.catalogue import parts
+from mlcore.catalogue import registry
 from mlcore.data import ImageTable, load
 from mlcore.runs.attempt import Attempt
 from mlcore.runs.folder import RunFolder
-from mlcore.runs.history import History, trained_on
+from mlcore.runs.history import History, training_fingerprint
 from mlcore.runs.records import FileEntry
 from mlcore.spec.data_split import build_split
 from mlcore.spec.defaults import reads_texts
 from mlcore.spec.run_spec import RunSpec
 from mlcore.text import ImageTexts, Texts, build_tower
 from mlcore.text.encoder import TextEncoder
-from mlcore.text.image_texts import tidy
-from mlcore.text.small import WORD, folded
+from mlcore.text.image_texts import normalize_text
+from mlcore.text.small import WORD, fold_case
 from mlcore.traits import TextEncoderTrait
 
 SIDES = ("held_out", "train", "all")
@@ -101,7 +101,7 @@ class WordSearch:
 
         Raises: ValueError for no words, too many, an unknown side or a run without a checkpoint.
         """
-        text = tidy(words)
+        text = normalize_text(words)
         if not text or len(text) > WORDS_LIMIT:
             raise ValueError(f"Type a word or more, at most {WORDS_LIMIT} characters; got {len(text)}.")
         if side not in SIDES:
@@ -123,11 +123,11 @@ class WordSearch:
             raise ValueError("The run has no checkpoint yet, and so no trained text side. It keeps one at its looks.")
         return self.now
 
-    def unheard(self, words: str) -> list[str]:
+    def find_unknown_words(self, words: str) -> list[str]:
         """Those of the typed words that stand in no training text; [] where the texts are not at hand."""
         if not self.heard:
             return []
-        return [word for word in dict.fromkeys(WORD.findall(folded(words))) if word not in self.heard]
+        return [word for word in dict.fromkeys(WORD.findall(fold_case(words))) if word not in self.heard]
 
     @torch.inference_mode()
     def embed(self, text: str, tower: TextEncoder) -> np.ndarray:
@@ -139,7 +139,7 @@ class WordSearch:
             inputs = self._inputs[number : number + 1]
         else:
             inputs = tower.prepare([text])
-        return unit(tower(inputs).float().numpy())[0]
+        return normalize_rows(tower(inputs).float().numpy())[0]
 
     def text_of(self, row: int) -> str:
         """An image's own text by its row in the set, '' where it has none or the set is not at hand."""
@@ -148,7 +148,7 @@ class WordSearch:
         return self.texts.names[self.texts.numbers[row]]
 
     def _encoder_traits(self) -> tuple[str, ...]:
-        return parts("text_encoders")[str(self.spec.method.params["encoder"])].traits
+        return registry("text_encoders")[str(self.spec.method.params["encoder"])].traits
 
     def _hit(self, place: int, similarity: float) -> Hit:
         row = int(self.sample["ids"][place])
@@ -159,25 +159,25 @@ class WordSearch:
         """The run's texts and the words of those it was trained on; nothing where the set is gone or another."""
         try:
             table = load(self.spec.dataset.key, **self.spec.dataset.params)
-            if trained_on(run) not in ("", table.fingerprint):
+            if training_fingerprint(run) not in ("", table.fingerprint):
                 return None, frozenset()
-            texts = texts_of(self.spec, table)
+            texts = load_texts(self.spec, table)
         except (ValueError, OSError):
             return None, frozenset()
         trained = np.unique(texts.numbers[texts.train])
-        words = (word for number in trained if number >= 0 for word in WORD.findall(folded(texts.names[number])))
+        words = (word for number in trained if number >= 0 for word in WORD.findall(fold_case(texts.names[number])))
         return texts, frozenset(words)
 
     def _images(self, history: History, step: int) -> np.ndarray:
         attempt, entry = history.snapshots[step]
-        return unit(attempt.read_arrays(entry)["embeddings"].astype(np.float32))
+        return normalize_rows(attempt.read_arrays(entry)["embeddings"].astype(np.float32))
 
     def _tower(self, history: History, step: int) -> TextEncoder:
         size = self._images(history, step).shape[1]
         return build_tower(self.spec.method.params, size, self.spec.seed).eval()
 
     def _now(self, run: RunFolder, history: History) -> Moment | None:
-        kept = checkpoints(run)
+        kept = list_checkpoints(run)
         together = [found for found in kept if found[1]["step"] in history.snapshots]
         for attempt, entry in together + [found for found in kept if found not in together]:
             with contextlib.suppress(ValueError):
@@ -200,7 +200,7 @@ class HitRecord(TypedDict):
 
 
 class Answer(TypedDict):
-    """What `answer` gives, as plain values."""
+    """What `search_words` gives, as plain values."""
 
     run_id: str
     name: str
@@ -212,7 +212,9 @@ class Answer(TypedDict):
     found: list[HitRecord]
 
 
-def answer(run: RunFolder, words: str, *, count: int = 10, side: str = "held_out", untrained: bool = False) -> Answer:
+def search_words(
+    run: RunFolder, words: str, *, count: int = 10, side: str = "held_out", untrained: bool = False
+) -> Answer:
     """What the words find, as plain values: `found` the nearest first, `unheard` the words of no training text.
 
     Raises: ValueError as `WordSearch` does, and for an untrained state whose picture is gone.
@@ -225,27 +227,27 @@ def answer(run: RunFolder, words: str, *, count: int = 10, side: str = "held_out
     return {
         "run_id": run.run_id,
         "name": run.title(),
-        "words": tidy(words),
+        "words": normalize_text(words),
         "side": side,
         "step": moment.step,
         "text_step": moment.text_step,
-        "unheard": search.unheard(words),
+        "unheard": search.find_unknown_words(words),
         "found": [hit.record() for hit in found],
     }
 
 
-def texts_of(spec: RunSpec, table: ImageTable) -> Texts:
+def load_texts(spec: RunSpec, table: ImageTable) -> Texts:
     """The texts that a run of `spec` reads."""
     sides = build_split(spec.dataset, table)
     offered = ImageTexts(table.texts, table.class_names, table.labels, sides.train, sides.held_out)
     return offered.taken(str(spec.method.params["texts"]))
 
 
-def checkpoints(run: RunFolder) -> list[tuple[Attempt, FileEntry]]:
+def list_checkpoints(run: RunFolder) -> list[tuple[Attempt, FileEntry]]:
     """Every checkpoint of a run, the newest first."""
     return [(attempt, entry) for attempt in reversed(run.attempts()) for entry in reversed(attempt.checkpoints())]
 
 
-def unit(rows: np.ndarray) -> np.ndarray:
+def normalize_rows(rows: np.ndarray) -> np.ndarray:
     """Rows (N, D) at length 1; a row of zeros stays."""
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

@@ -85,12 +85,12 @@ class Pieces:
 
         steps: list[Callable[[Tensor], Tensor]] = []
         if self.crop < 1.0:
-            steps.append(Cropped(size, self.crop, interpolation))
+            steps.append(RandomResizedCrop(size, self.crop, interpolation))
         flip = (HALF if channels == 3 else 0.0) if self.flip is None else self.flip
         if flip > 0.0:
             steps.append(v2.RandomHorizontalFlip(flip))
         if self.turn > 0.0:
-            steps.append(Turned(math.degrees(self.turn)))
+            steps.append(RandomRotation(math.degrees(self.turn)))
         if max(self.bright, self.contrast, self.saturation, self.hue) > 0.0:
             jitter = v2.ColorJitter(self.bright, self.contrast, self.saturation, self.hue)
             steps.append(jitter if self.colour == 1.0 else v2.RandomApply([jitter], self.colour))
@@ -104,7 +104,7 @@ class Pieces:
         return v2.Compose(steps) if steps else lambda image: image
 
 
-class Cropped:
+class RandomResizedCrop:
     """torchvision's random resized crop, its amounts drawn by torchvision, resized as bytes: several times faster."""
 
     def __init__(self, size: tuple[int, int], smallest: float, interpolation: str) -> None:
@@ -120,7 +120,7 @@ class Cropped:
         return F.interpolate(part, self.size, mode=self.interpolation, antialias=True)[0]
 
 
-class Turned:
+class RandomRotation:
     """Turns an image by up to so many degrees; its border is continued outwards into the corners.
 
     torchvision's own fill darkens a seam along the border, so that is kept outside.

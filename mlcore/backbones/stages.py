@@ -26,7 +26,7 @@ def create_network(model: str, **options: Any) -> TimmNetwork:
     return cast(TimmNetwork, timm.create_model(model, **options))
 
 
-def stages(network: TimmNetwork) -> list[list[nn.Parameter]]:
+def weights_by_stage(network: TimmNetwork) -> list[list[nn.Parameter]]:
     """Weights from the input to the output, stage by stage; a single layer after the last stage belongs to it.
 
     Raises: ValueError for a network that timm does not know how to group.

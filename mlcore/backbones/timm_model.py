@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from mlcore.backbones.backbone import MapBackbone
 from mlcore.backbones.registry import BACKBONES
-from mlcore.backbones.stages import TimmNetwork, create_network, stages
+from mlcore.backbones.stages import TimmNetwork, create_network, weights_by_stage
 from mlcore.declare import Knob, nearest_word
-from mlcore.input_format import InputFormat, as_side, scaled_size
+from mlcore.input_format import InputFormat, as_side, scale_size
 from mlcore.traits import BackboneTrait
 
 if TYPE_CHECKING:
@@ -76,20 +76,20 @@ class TimmModel(MapBackbone):
         self.pretrained = pretrained
         config = known_config(model)
         fixed = config.input_size[1:] if config.fixed_input_size else None
-        size = fixed or scaled_size(image_size, side, at_least=32)
+        size = fixed or scale_size(image_size, side, at_least=32)
         seen: dict[str, Any] = {"mean": tuple(config.mean), "std": tuple(config.std)}
         if as_published:
             size = fixed or ((side, side) if side else config.input_size[1:])
-            seen |= {"crop": config.crop_pct, "interpolation": resizing(config.interpolation)}
+            seen |= {"crop": config.crop_pct, "interpolation": nearest_resizing(config.interpolation)}
         channels = 1 if grey_input and channels == 1 else 3
         if channels == 1:
             seen |= {name: (sum(seen[name]) / 3.0,) for name in ("mean", "std")}
         self.input_format = InputFormat(as_side(size), channels, **seen)
         if pretrained:
-            self.network = with_weights(model, published_weights(model, config), channels)
+            self.network = with_weights(model, find_published_weights(model, config), channels)
         else:
             self.network = create_network(model, pretrained=False, num_classes=0, in_chans=channels)
-        self.feature_size = measured_feature_size(self.network, self.input_format, model)
+        self.feature_size = measure_feature_size(self.network, self.input_format, model)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images)
@@ -114,7 +114,7 @@ class TimmModel(MapBackbone):
 
     def weights_by_block(self) -> list[list[nn.Parameter]]:
         """Its weights block by block, the last one with all that comes after it."""
-        return stages(self.network)
+        return weights_by_stage(self.network)
 
 
 def check_name(model: str) -> None:
@@ -132,28 +132,28 @@ def known_config(model: str) -> PretrainedCfg:
 
     architecture, _, tag = model.partition(".")
     if not is_model(architecture):
-        raise ValueError(f"timm: there is no model '{architecture}'.{near(architecture, list_models())}")
+        raise ValueError(f"timm: there is no model '{architecture}'.{suggest_name(architecture, list_models())}")
     tagged = list_models(f"{architecture}.*", pretrained=True)
     if tag and model not in tagged:
-        raise ValueError(f"timm: {architecture} has no weights '{tag}'.{near(model, tagged)}")
+        raise ValueError(f"timm: {architecture} has no weights '{tag}'.{suggest_name(model, tagged)}")
     config = get_pretrained_cfg(model)
     if config is None:
         raise ValueError(f"timm: it does not say how images are prepared for '{model}'. Choose another model.")
     return config
 
 
-def resizing(interpolation: str) -> str:
+def nearest_resizing(interpolation: str) -> str:
     """The kind of resizing here that is nearest to timm's."""
     return "bilinear" if interpolation == "bilinear" else "bicubic"
 
 
-def near(name: str, known: list[str]) -> str:
+def suggest_name(name: str, known: list[str]) -> str:
     """The nearest of a thousand names, or where to look, but never all of them."""
     guess = nearest_word(name, known)
     return guess if "Did you mean" in guess else " `timm.list_models()` has all names."
 
 
-def published_weights(model: str, config: PretrainedCfg) -> Path:
+def find_published_weights(model: str, config: PretrainedCfg) -> Path:
     """The safetensors file of the network's published weights, from the local cache or fetched into it."""
     from huggingface_hub import hf_hub_download
 
@@ -215,7 +215,7 @@ def hub_answers(timeout: float = 5.0) -> bool:
 
 
 @torch.no_grad()
-def measured_feature_size(network: nn.Module, input_format: InputFormat, model: str) -> int:
+def measure_feature_size(network: nn.Module, input_format: InputFormat, model: str) -> int:
     """Length of the features, by asking the network: timm's own figure is not always that of its output."""
     height, width = input_format.size
     try:

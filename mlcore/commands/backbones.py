@@ -13,14 +13,14 @@ import pandas as pd
 from mlcore.timm_zoo.model_table import (
     HERE,
     HUB,
-    counted_version,
-    described,
+    find_model,
     installed_version,
     names_are_known,
     network_list,
     search,
+    version_of_counts,
 )
-from mlcore.timm_zoo.speed import Speed, images_per_s, speed, speed_file, speed_words
+from mlcore.timm_zoo.speed import MachineSpeed, images_per_s, read_speed, speed_file, speed_words
 
 ROWS = 40
 LARGEST_SIDE = 4096
@@ -34,13 +34,13 @@ def list_backbones(options: argparse.Namespace, place: Place) -> int:
         from mlcore.timm_zoo.installed_models import cache_names
 
         cache_names()
-    size = None if options.side is None else size_of(options.side)
+    size = None if options.side is None else parse_image_size(options.side)
     if options.max_params is not None and not options.max_params > 0:
         raise ValueError(f"--max-params must be above 0, in millions; got {options.max_params:g}.")
     if options.measure:
         return measure_one(options, place, size)
     if options.calibrate and not options.words:
-        return tell_machine(known_speed(place, anew=True), as_json=options.json)
+        return tell_machine(read_or_measure_speed(place, anew=True), as_json=options.json)
     found = search(
         network_list(),
         " ".join(options.words),
@@ -48,20 +48,20 @@ def list_backbones(options: argparse.Namespace, place: Place) -> int:
         here=options.here,
         max_parameters=options.max_params,
     )
-    known = None if options.no_speed else known_speed(place, anew=options.calibrate)
+    known = None if options.no_speed else read_or_measure_speed(place, anew=options.calibrate)
     rows = with_speeds(found.rows, known, size)
     if options.json:
-        print(json.dumps(records(rows), allow_nan=False))
+        print(json.dumps(plain_records(rows), allow_nan=False))
         return 0 if len(rows) else 1
     if rows.empty:
         hint = f" Did you mean: {found.meant}?" if found.meant else " Try fewer words, or other filters."
         print(f"mlcore: no network of timm has all of this.{hint}", file=sys.stderr)
         return 1
-    print("\n".join([*table(rows if options.all else rows.head(ROWS)), *below(rows, known, options)]))
+    print("\n".join([*table_lines(rows if options.all else rows.head(ROWS)), *footnotes(rows, known, options)]))
     return 0
 
 
-def size_of(text: str) -> tuple[int, int]:
+def parse_image_size(text: str) -> tuple[int, int]:
     """(height, width) of '64' or '48x64'."""
     parts = text.lower().split("x")
     if len(parts) > 2 or not all(part.isdecimal() and 1 <= int(part) <= LARGEST_SIDE for part in parts):
@@ -71,7 +71,7 @@ def size_of(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[-1])
 
 
-def tell_machine(known: Speed | None, *, as_json: bool) -> int:
+def tell_machine(known: MachineSpeed | None, *, as_json: bool) -> int:
     if known is None:
         return 1
     told = json.dumps({"device": known.device, "threads": known.threads, "costs": known.costs})
@@ -79,9 +79,9 @@ def tell_machine(known: Speed | None, *, as_json: bool) -> int:
     return 0
 
 
-def known_speed(place: Place, *, anew: bool = False) -> Speed | None:
+def read_or_measure_speed(place: Place, *, anew: bool = False) -> MachineSpeed | None:
     """What is known of this machine, measured now if it never was."""
-    found = speed()
+    found = read_speed()
     if found is not None and not anew:
         return found
     from mlcore.timm_zoo.calibration import calibrate
@@ -94,7 +94,7 @@ def known_speed(place: Place, *, anew: bool = False) -> Speed | None:
         return None
 
 
-def with_speeds(rows: pd.DataFrame, known: Speed | None, size: tuple[int, int] | None) -> pd.DataFrame:
+def with_speeds(rows: pd.DataFrame, known: MachineSpeed | None, size: tuple[int, int] | None) -> pd.DataFrame:
     """The rows with `training` and `forward` images a second, and whether those were `measured`."""
     rows = rows.assign(training=float("nan"), forward=float("nan"), measured=False)
     if known is not None and len(rows):
@@ -106,19 +106,19 @@ def with_speeds(rows: pd.DataFrame, known: Speed | None, size: tuple[int, int] |
     return rows
 
 
-def records(rows: pd.DataFrame) -> list[dict[Hashable, Any]]:
+def plain_records(rows: pd.DataFrame) -> list[dict[Hashable, Any]]:
     """The rows as plain data; None for what is not known."""
     plain = rows.reset_index().astype(object).where(rows.reset_index().notna(), None)
     return [row | {"fixed": bool(row["fixed"])} for row in plain.to_dict("records")]
 
 
-def table(rows: pd.DataFrame) -> list[str]:
+def table_lines(rows: pd.DataFrame) -> list[str]:
     width, families = max(map(len, rows.index)), max(map(len, rows.family))
     head = f"{'name':{width}}  {'family':{families}}  {'params':>7}  {'input':>7}  weights  {'images/s':>12}  licence"
-    return [head, *(line(str(name), row, width, families) for name, row in rows.iterrows())]
+    return [head, *(table_line(str(name), row, width, families) for name, row in rows.iterrows())]
 
 
-def line(name: str, row: Any, width: int, families: int) -> str:
+def table_line(name: str, row: Any, width: int, families: int) -> str:
     counted = "?" if pd.isna(row.parameters_m) else f"{row.parameters_m:,.1f} M"
     told = speed_words(row.training, row.measured)
     return (
@@ -132,7 +132,7 @@ def input_words(row: Any) -> str:
     return f"{row.height}" if row.height == row.width else f"{row.height}x{row.width}"
 
 
-def below(rows: pd.DataFrame, known: Speed | None, options: argparse.Namespace) -> list[str]:
+def footnotes(rows: pd.DataFrame, known: MachineSpeed | None, options: argparse.Namespace) -> list[str]:
     """What the columns mean, and what is left out."""
     lines = []
     if len(rows) > ROWS and not options.all:
@@ -146,7 +146,7 @@ def below(rows: pd.DataFrame, known: Speed | None, options: argparse.Namespace) 
             "name."
         )
     if not names_are_known():
-        lines.append(f"Listed is timm {counted_version()}; installed is {installed_version() or 'none'}.")
+        lines.append(f"Listed is timm {version_of_counts()}; installed is {installed_version() or 'none'}.")
     return lines
 
 
@@ -154,13 +154,13 @@ def measure_one(options: argparse.Namespace, place: Place, size: tuple[int, int]
     if len(options.words) != 1:
         raise ValueError("--measure takes one network's name, such as: python -m mlcore backbones resnet18 --measure")
     name = options.words[0]
-    if described(name) is None:
+    if find_model(name) is None:
         nearly = search(network_list(), name).meant
         raise ValueError(f"timm: there is no model '{name}'.{f' Did you mean: {nearly}?' if nearly else ''}")
     from mlcore.timm_zoo.calibration import measure
 
     found = measure(name, *place(), size)
-    measured_on = speed()
+    measured_on = read_speed()
     if options.json:
         print(json.dumps({"name": name, **found}))
         return 0

@@ -15,12 +15,11 @@ from typing import Any
 from tqdm import tqdm
 
 from mlcore.data.feature_cache import Kept, all_kept, features_root, remove_kept
-from mlcore.data.image_set_writer import Unfinished, remove_unfinished, unfinished
 from mlcore.data.import_preview import LookedAt, look_at_path
 from mlcore.data.importing import Ahead, Progress, import_path
 from mlcore.data.progress_lines import ProgressLines
 from mlcore.data.sources import SOURCES, Reading
-from mlcore.data.splits import official
+from mlcore.data.splits import official_split
 from mlcore.data.store import (
     SetFacts,
     all_sets,
@@ -32,13 +31,14 @@ from mlcore.data.store import (
     read_left_out,
     rename_set,
 )
+from mlcore.data.unfinished_imports import UnfinishedImport, list_unfinished, remove_unfinished
 
 REASONS = 10
 NAMES = 100
 UNANSWERED = 3  # an exit code
 
 
-class Unanswered(ValueError):
+class UnansweredQuestion(ValueError):
     """Somebody has to say whether so many images are meant, and nobody is there to be asked."""
 
 
@@ -49,7 +49,7 @@ def import_images(options: argparse.Namespace, knobs: dict[str, Any]) -> int:
         seen = ProgressLines() if options.progress else None
         ask = None if options.yes else ask_on_terminal
         folder = import_with_bar(options.path, quiet=options.json, seen=seen, knobs=knobs, ask=ask, **chosen)
-    except Unanswered as question:
+    except UnansweredQuestion as question:
         told = json.dumps({"question": str(question)}) if options.progress else f"mlcore: {question} Then add --yes."
         print(told, file=sys.stderr)
         return UNANSWERED
@@ -59,7 +59,7 @@ def import_images(options: argparse.Namespace, knobs: dict[str, Any]) -> int:
     facts = find_set(folder.name)
     left = read_left_out(folder)
     if options.json:
-        print(json.dumps(record(facts) | {"left_out": left.head(NAMES).to_dict("records")}, ensure_ascii=False))
+        print(json.dumps(plain_record(facts) | {"left_out": left.head(NAMES).to_dict("records")}, ensure_ascii=False))
     else:
         print("\n".join([*in_words(facts), *left_in_words(left)]))
     return 0
@@ -71,7 +71,7 @@ def ask_on_terminal(ahead: Ahead) -> None:
     Raises: ValueError if it is not; Unanswered where there is no terminal to ask on.
     """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise Unanswered(f"{ahead.in_words()}. Is that what you mean?")
+        raise UnansweredQuestion(f"{ahead.in_words()}. Is that what you mean?")
     print(f"\n{ahead.in_words()}. Import them all? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise ValueError("not imported. What was read is kept; to remove it: python -m mlcore data --clean")
@@ -124,7 +124,7 @@ def import_with_bar(path: str | Path, *, quiet: bool = False, seen: Progress | N
 def show_sets(options: argparse.Namespace) -> int:
     """One set or all of them; a title given or a set removed before. Or what unfinished imports left, removed."""
     if options.clean:
-        return clean(options)
+        return clean_up_imports(options)
     if (options.rename or options.delete) and not options.set:
         raise ValueError("Name the set to rename or delete: python -m mlcore data SET --rename TITLE")
     renamed = rename_set(options.set, options.rename) if options.rename else None
@@ -134,7 +134,7 @@ def show_sets(options: argparse.Namespace) -> int:
         return 0
     sets = [renamed or find_set(options.set)] if options.set else all_sets()
     if options.json:
-        print(json.dumps([record(facts) for facts in sets], indent=2, ensure_ascii=False))
+        print(json.dumps([plain_record(facts) for facts in sets], indent=2, ensure_ascii=False))
     elif not sets:
         print(f"No imported sets in {data_root()}. Import one: python -m mlcore import path/to/folder")
     elif options.set:
@@ -145,7 +145,7 @@ def show_sets(options: argparse.Namespace) -> int:
             images, classes = facts.counts["images"], facts.counts["classes"]
             print(f"{facts.id}  {images:>7,} images  {classes:>5,} classes  {titles[facts.id]}")
     if not options.json and not options.set:
-        print("".join(f"{line}\n" for line in unfinished_in_words(unfinished(data_root()))), end="")
+        print("".join(f"{line}\n" for line in unfinished_lines(list_unfinished(data_root()))), end="")
     return 0
 
 
@@ -183,7 +183,7 @@ def features_record(kept: Kept) -> dict[str, Any]:
     }
 
 
-def clean(options: argparse.Namespace) -> int:
+def clean_up_imports(options: argparse.Namespace) -> int:
     """Remove what unfinished imports left, but for those that go on."""
     if options.set or options.rename or options.delete:
         raise ValueError("--clean takes no set: it removes what unfinished imports left. See: python -m mlcore data")
@@ -198,7 +198,7 @@ def clean(options: argparse.Namespace) -> int:
     return 0
 
 
-def unfinished_in_words(imports: list[Unfinished]) -> list[str]:
+def unfinished_lines(imports: list[UnfinishedImport]) -> list[str]:
     lines = []
     for begun in imports:
         whose = begun.path or "images that are not known any more"
@@ -210,7 +210,7 @@ def unfinished_in_words(imports: list[Unfinished]) -> list[str]:
     return lines
 
 
-def same_import(begun: Unfinished, path: str) -> list[str]:
+def same_import(begun: UnfinishedImport, path: str) -> list[str]:
     """The command that goes on with an import."""
     usual = SOURCES[begun.key].check({}) if begun.key in SOURCES else {}
     command = ["python", "-m", "mlcore", "import", path]
@@ -227,7 +227,7 @@ def same_import(begun: Unfinished, path: str) -> list[str]:
     return command
 
 
-def record(facts: SetFacts) -> dict[str, Any]:
+def plain_record(facts: SetFacts) -> dict[str, Any]:
     return asdict(facts) | {"folder": str(facts.folder)}
 
 
@@ -245,7 +245,7 @@ def in_words(facts: SetFacts) -> list[str]:
 def official_option(facts: SetFacts) -> str:
     """The option that keeps to the split that a set came with, where it did."""
     try:
-        official(read_index(facts.folder)["split"].fillna(""))
+        official_split(read_index(facts.folder)["split"].fillna(""))
     except (ValueError, OSError):
         return ""
     return " --set dataset.split=official"

@@ -11,10 +11,10 @@ import pandas as pd
 
 from mlcore.data.prepare.build_set import derive_set
 from mlcore.data.prepare.duplicates import NearDuplicates, near_duplicates
-from mlcore.data.prepare.index import read_index, write_prepared
+from mlcore.data.prepare.index import read_index, write_index
 from mlcore.data.prepare.merge import merge, shared_labels
 from mlcore.data.prepare.plan import Plan
-from mlcore.data.prepare.statistics import statistics
+from mlcore.data.prepare.statistics import compute_statistics
 from mlcore.data.prepare.steps import Effect
 from mlcore.data.progress_lines import ProgressLines
 from mlcore.data.store import find_set
@@ -23,40 +23,40 @@ SPLITS = "class:0.5, sample:0.2, counts:5-50, folds:5, class-folds:5 or official
 SHOWN = 10
 
 
-def prepare(options: argparse.Namespace) -> int:
+def run_prepare(options: argparse.Namespace) -> int:
     """Read, say what is there, do the plan, say what it did, and write if asked to."""
-    plan = plan_of(options)
-    paths = named(options.set)
+    plan = read_plan(options)
+    paths = resolve_set_paths(options.set)
     sets = {name: read_index(path) for name, path in paths.items()}
     index = next(iter(sets.values())) if len(sets) == 1 else merge(sets, same_labels=options.labels)
     done, effects = plan.apply(index)
-    found = near_duplicates(done, options.distance) if options.duplicates == "report" and hashed(done) else None
+    found = near_duplicates(done, options.distance) if options.duplicates == "report" and has_hashes(done) else None
     if options.out is not None:
-        write_prepared(done, options.out)
+        write_index(done, options.out)
     new = None
     if options.save is not None:
         seen = ProgressLines() if options.progress else None
-        new = derive_set(done, folders_of(paths), options.save, plan=plan, progress=seen)
+        new = derive_set(done, resolve_set_folders(paths), options.save, plan=plan, progress=seen)
     if options.json:
         written = {
             "out": options.out and str(options.out),
             "set": new and new.name,
             "plan": plan.model_dump(mode="json"),
         }
-        print(json.dumps(record(index, done, effects, found) | written, ensure_ascii=False, allow_nan=False))
+        print(json.dumps(plain_record(index, done, effects, found) | written, ensure_ascii=False, allow_nan=False))
         return 0
     if len(sets) > 1:
         both = shared_labels(sets)
         joined = "joined" if options.labels == "join" else "kept apart"
         print(f"{len(sets)} sets merged; {len(both)} class names occur in more than one and are {joined}")
-    print("\n".join(statistics(index).lines()))
+    print("\n".join(compute_statistics(index).lines()))
     for number, effect in enumerate(effects, 1):
         print(f"{number}. {effect.sentence()}")
     if effects:
         print("After that:")
-        print("\n".join(f"  {line}" for line in statistics(done).lines()))
+        print("\n".join(f"  {line}" for line in compute_statistics(done).lines()))
     if found is not None:
-        print("\n".join(told(found, done, options.distance)))
+        print("\n".join(duplicate_lines(found, done, options.distance)))
     elif options.duplicates == "report":
         print("Near-duplicates are not looked for: the table has no hashes.")
     if options.out is not None:
@@ -75,7 +75,7 @@ def how_to_split(index: pd.DataFrame) -> str:
     return " --set dataset.split=fold --set dataset.fold=0" if (index["fold"] >= 0).all() else ""
 
 
-def named(sets: list[str]) -> dict[str, Path]:
+def resolve_set_paths(sets: list[str]) -> dict[str, Path]:
     """Each set's path by the name it is told by; what is no path is an imported set's id or title.
 
     Raises: ValueError if two have one name, or there is no such path and no such set.
@@ -95,11 +95,11 @@ def found_set(text: str) -> Path:
     return find_set(text).folder
 
 
-def folders_of(paths: dict[str, Path]) -> dict[str, Path]:
+def resolve_set_folders(paths: dict[str, Path]) -> dict[str, Path]:
     return {name: path.parent if path.name == "index.parquet" else path for name, path in paths.items()}
 
 
-def plan_of(options: argparse.Namespace) -> Plan:
+def read_plan(options: argparse.Namespace) -> Plan:
     """The plan in the file, and after it the steps that the options ask for."""
     steps: list[dict[str, object]] = []
     if options.plan is not None:
@@ -143,11 +143,11 @@ def split_step(text: str, seed: int) -> dict[str, object]:
     raise ValueError(f"--split must be such as {SPLITS}; got '{text}'.")
 
 
-def hashed(index: pd.DataFrame) -> bool:
+def has_hashes(index: pd.DataFrame) -> bool:
     return bool((index["hash"] != "").any())
 
 
-def told(found: NearDuplicates, index: pd.DataFrame, distance: int) -> list[str]:
+def duplicate_lines(found: NearDuplicates, index: pd.DataFrame, distance: int) -> list[str]:
     """How many near-duplicates there are, and the ones that matter most."""
     least = "" if found.complete else "at least "
     each = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in found.counts().items())
@@ -161,7 +161,7 @@ def told(found: NearDuplicates, index: pd.DataFrame, distance: int) -> list[str]
     return said
 
 
-def record(
+def plain_record(
     index: pd.DataFrame, done: pd.DataFrame, effects: list[Effect], found: NearDuplicates | None
 ) -> dict[str, object]:
     """What was found and done as plain data."""
@@ -171,8 +171,8 @@ def record(
         pairs = found.shown(done)[columns].to_dict("records")
         duplicates = {"complete": found.complete, **found.counts(), "pairs": pairs}
     return {
-        "before": statistics(index).to_dict(),
+        "before": compute_statistics(index).to_dict(),
         "steps": [effect.to_dict() | {"sentence": effect.sentence()} for effect in effects],
-        "after": statistics(done).to_dict(),
+        "after": compute_statistics(done).to_dict(),
         "duplicates": duplicates,
     }

@@ -32,17 +32,20 @@ def evaluation_in_words(result: Evaluation) -> str:
         f"classes, searched {searched}, {result['tester']}{reduced}"
     ]
     if before:
-        rows = [[name, number(before[name]), number(now), change(before[name], now)] for name, now in metrics.items()]
-        lines += aligned([["metric", "before", "after", "change"], *rows])
+        rows = [
+            [name, format_number(before[name]), format_number(now), format_change(before[name], now)]
+            for name, now in metrics.items()
+        ]
+        lines += align_columns([["metric", "before", "after", "change"], *rows])
     else:
-        lines += aligned([["metric", "after"], *([name, number(now)] for name, now in metrics.items())])
+        lines += align_columns([["metric", "after"], *([name, format_number(now)] for name, now in metrics.items())])
     if told := no_training_in_words(result["no_training"] or {}):
         lines.append(f"  {told}")
     if result["per_class"]:
         columns = primary_first(result["per_class"][0]["figures"])
         heads = ["class", "images", *(metric.short for metric in columns)]
         heads += [f"{METRICS[PRIMARY].short} before"] if before else []
-        lines += ["", *aligned([heads, *(class_row(one, columns) for one in result["per_class"])])]
+        lines += ["", *align_columns([heads, *(class_row(one, columns) for one in result["per_class"])])]
     return "\n".join(lines)
 
 
@@ -54,13 +57,13 @@ def primary_first(told: Figures) -> list[Metric]:
 def no_training_in_words(told: Figures) -> str:
     """'no training: MAP@R 0.531, R@1 0.812 (the backbone's own features, held out)'; '' for no metrics."""
     values = {metric.short: told[metric.key] for metric in primary_first(told)}
-    parts = [f"{word} {number(value)}" for word, value in values.items() if value is not None]
+    parts = [f"{word} {format_number(value)}" for word, value in values.items() if value is not None]
     return f"no training: {', '.join(parts)} (the backbone's own features, held out)" if parts else ""
 
 
 def class_row(one: OneClass, columns: Sequence[Metric]) -> list[str]:
-    cells = [one["class"], str(one["images"]), *(number(one["figures"][metric.key]) for metric in columns)]
-    return cells if one["untrained"] is None else [*cells, number(one["untrained"][PRIMARY])]
+    cells = [one["class"], str(one["images"]), *(format_number(one["figures"][metric.key]) for metric in columns)]
+    return cells if one["untrained"] is None else [*cells, format_number(one["untrained"][PRIMARY])]
 
 
 def spread_in_words(result: SeedSpread) -> str:
@@ -75,7 +78,7 @@ def spread_in_words(result: SeedSpread) -> str:
     }
     columns = {word: spreads for word, spreads in columns.items() if spreads}
     rows = [[name, *(spread_cell(spreads.get(name)) for spreads in columns.values())] for name in result["after"]]
-    return "\n".join([head, *aligned([["metric", *columns], *rows])])
+    return "\n".join([head, *align_columns([["metric", *columns], *rows])])
 
 
 def spread_cell(record: SpreadRecord | None) -> str:
@@ -83,7 +86,7 @@ def spread_cell(record: SpreadRecord | None) -> str:
 
 
 def findings_in_words(result: Answer) -> str:
-    """What `mlcore.analysis.word_search.answer` gives: an image a line, the nearest first."""
+    """What `mlcore.analysis.word_search.search_words` gives: an image a line, the nearest first."""
     among = {"held_out": "held-out", "train": "training", "all": "all"}[result["side"]]
     asked = f"{result['name']}: '{result['words']}' at step {result['step']}"
     lines = [f"{asked}, among the {among} images that are watched"]
@@ -92,23 +95,23 @@ def findings_in_words(result: Answer) -> str:
     rows = [
         [f"{hit['similarity']:.3f}", hit["image_name"], hit["text"] or hit["class_name"]] for hit in result["found"]
     ]
-    return "\n".join([*lines, *aligned([["cosine", "image", "its text"], *rows])])
+    return "\n".join([*lines, *align_columns([["cosine", "image", "its text"], *rows])])
 
 
-def number(value: float | int | None) -> str:
+def format_number(value: float | int | None) -> str:
     return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def change(before: float | int | None, after: float | int | None) -> str:
-    return signed(after - before) if isinstance(before, float) and isinstance(after, float) else ""
+def format_change(before: float | int | None, after: float | int | None) -> str:
+    return format_difference(after - before) if isinstance(before, float) and isinstance(after, float) else ""
 
 
-def signed(difference: float) -> str:
+def format_difference(difference: float) -> str:
     """'+0.190'; '0.000' without a sign where it is nothing when rounded."""
     return f"{difference:+.3f}" if round(difference, 3) else "0.000"
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def align_columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table, names to the left and numbers to the right; what a terminal would obey is shown as '?'."""
     cells = [["".join(letter if letter.isprintable() else "?" for letter in cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from mlcore.data.sources.safe_folder import printable
+from mlcore.data.sources.safe_folder import make_printable
 from mlcore.evaluation.metrics import METRICS, PRIMARY
 from mlcore.runs.disk_space import ROOM_BYTES, no_room_words
 from mlcore.runs.folder import RunFolder, Runs
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def show_runs(options: argparse.Namespace) -> int:
     runs = Runs(options.runs)
-    rows = [row(run) for run in runs.all()]
+    rows = [run_row(run) for run in runs.all()]
     for told in [*odd_in_words(runs), *waiting_in_words(runs, rows)]:
         print(f"mlcore: {told}", file=sys.stderr)
     if options.json:
@@ -46,7 +46,7 @@ def show_runs(options: argparse.Namespace) -> int:
 
 def odd_in_words(runs: Runs) -> list[str]:
     """The folders in the runs folder that are no run as they stand, a sentence each."""
-    return [f"the folder '{printable(odd.name)}': {odd.trouble}" for odd in OddFolders(runs).read()]
+    return [f"the folder '{make_printable(odd.name)}': {odd.trouble}" for odd in OddFolders(runs).read()]
 
 
 def waiting_in_words(runs: Runs, rows: list[dict[str, Any]]) -> list[str]:
@@ -59,7 +59,7 @@ def waiting_in_words(runs: Runs, rows: list[dict[str, Any]]) -> list[str]:
 
 def show_run(options: argparse.Namespace) -> int:
     run = Runs(options.runs).find(options.run)
-    result = summary(run, History(run))
+    result = run_summary(run, History(run))
     if options.json:
         print(json.dumps(result, indent=2, allow_nan=False))
     else:
@@ -83,12 +83,12 @@ def evaluate_again(options: argparse.Namespace) -> int:
 
 
 def find_by_words(options: argparse.Namespace) -> int:
-    from mlcore.analysis.word_search import answer
+    from mlcore.analysis.word_search import search_words
     from mlcore.commands.report import findings_in_words
 
     words = " ".join(options.words)
     how = {"count": options.count, "side": options.side, "untrained": options.untrained}
-    result = answer(Runs(options.runs).find(options.run), words, **how)
+    result = search_words(Runs(options.runs).find(options.run), words, **how)
     print(json.dumps(result, indent=2, ensure_ascii=False) if options.json else findings_in_words(result))
     return 0
 
@@ -113,12 +113,12 @@ def stop_run(options: argparse.Namespace) -> int:
         raise ValueError(f"{run.title()} is {run.state}; there is nothing to stop.")
     run.stop()
     alone = not Runs(options.runs).read_helper_status("supervisor")["alive"]
-    if alone and (machine := run.elsewhere()):
+    if alone and (machine := run.other_machine()):
         print(
             f"mlcore: {run.title()} is of another machine, {machine}; listening for {FAR_SILENT_S:.0f} s.",
             file=sys.stderr,
         )
-        if not run.listen(FAR_SILENT_S):
+        if not run.wait_for_sign_of_life(FAR_SILENT_S):
             run.take_over(FAR_SILENT_S)
     elif alone and run.state == RunState.QUEUED:
         run.move(RunState.CANCELLED, reason_code="stopped", reason_text="Stopped before it began.")
@@ -129,7 +129,7 @@ def stop_run(options: argparse.Namespace) -> int:
 def show_trash(options: argparse.Namespace) -> int:
     trashed = Runs(options.runs).trash()
     if options.json:
-        rows = [row(item.run) | {"run_id": item.name, "seconds_left": round(item.seconds_left)} for item in trashed]
+        rows = [run_row(item.run) | {"run_id": item.name, "seconds_left": round(item.seconds_left)} for item in trashed]
         print(json.dumps(rows, indent=2, allow_nan=False))
     elif not trashed:
         print(f"Nothing in the trash of {options.runs}.")
@@ -147,7 +147,7 @@ def restore_run(options: argparse.Namespace) -> int:
     return 0
 
 
-def row(run: RunFolder) -> dict[str, Any]:
+def run_row(run: RunFolder) -> dict[str, Any]:
     status = run.status()
     return {
         "run_id": run.run_id,
@@ -162,15 +162,15 @@ def row(run: RunFolder) -> dict[str, Any]:
     }
 
 
-def summary(run: RunFolder, history: History) -> dict[str, Any]:
-    """A row, with the metrics before training, after it, and at every look in between.
+def run_summary(run: RunFolder, history: History) -> dict[str, Any]:
+    """A row, with the metrics before training, after it, and at every evaluation in between.
 
     `no_training`: of the backbone's own features, without a head.
     """
     history.refresh()
     first: Mapping[str, Any] = history.evaluations[0] if history.evaluations else {}
     last: Mapping[str, Any] = history.evaluations[-1] if history.evaluations else {}
-    return row(run) | {
+    return run_row(run) | {
         "folder": str(run.path),
         "no_training": first.get("backbone") or {},
         "before": {side: first.get(side) for side in ("held_out", "train", "backbone")},
@@ -182,7 +182,7 @@ def summary(run: RunFolder, history: History) -> dict[str, Any]:
 
 
 def in_words(result: dict[str, Any]) -> str:
-    from mlcore.commands.report import no_training_in_words, number, primary_first, signed
+    from mlcore.commands.report import format_difference, format_number, no_training_in_words, primary_first
 
     lines = [f"{result['name']}: {result['state']} at step {result['step']} of {result['total_steps']}"]
     if result["reason"]:
@@ -192,8 +192,10 @@ def in_words(result: dict[str, Any]) -> str:
     told = [one.key for one in primary_first(after) if after[one.key] is not None and before.get(one.key) is not None]
     width = max(map(len, told), default=0)
     for key in told:
-        change = signed(after[key] - before[key])
-        lines.append(f"  {key:{width}}  held out  {number(before[key])} -> {number(after[key])} ({change})")
+        change = format_difference(after[key] - before[key])
+        lines.append(
+            f"  {key:{width}}  held out  {format_number(before[key])} -> {format_number(after[key])} ({change})"
+        )
     if of_backbone := no_training_in_words(result["no_training"]):
         lines.append(f"  {of_backbone}")
     lines.append(f"  {result['seconds']:.1f} s, in {result['folder']}")

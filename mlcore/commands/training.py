@@ -8,18 +8,18 @@ import math
 import sys
 from typing import Any
 
-from mlcore.catalogue import parts
-from mlcore.commands.runs import in_words, summary, tell_spread
+from mlcore.catalogue import registry
+from mlcore.commands.runs import in_words, run_summary, tell_spread
 from mlcore.commands.words import plain_value
 from mlcore.data import load
 from mlcore.disk.plain_yaml import plain_yaml
-from mlcore.disk.process import identity
+from mlcore.disk.process import process_identity
 from mlcore.evaluation.metrics import METRICS, PRIMARY
 from mlcore.runs.checkpoints import with_teacher
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.history import History
 from mlcore.runs.states import RunState
-from mlcore.spec.concerns import find_concerns, refusal
+from mlcore.spec.concerns import find_concerns, refusal_sentence
 from mlcore.spec.data_split import build_split
 from mlcore.spec.defaults import PART_ROOMS
 from mlcore.spec.run_spec import RunSpec
@@ -33,13 +33,13 @@ def train_here(options: argparse.Namespace) -> int:
     if options.seeds is not None:
         return train_seeds(spec, options)
     run = Runs(options.runs).create(spec, state=RunState.DRAFT)
-    return work(run, as_json=options.json)
+    return run_attempt(run, as_json=options.json)
 
 
 def refuse_hopeless(spec: RunSpec) -> None:
     """ValueError where nothing could be learned, before there is a run."""
     table = load(spec.dataset.key, **spec.dataset.params)
-    if spec.budget.steps and (text := refusal(find_concerns(spec, table, build_split(spec.dataset, table)))):
+    if spec.budget.steps and (text := refusal_sentence(find_concerns(spec, table, build_split(spec.dataset, table)))):
         raise ValueError(text)
 
 
@@ -54,7 +54,7 @@ def train_seeds(spec: RunSpec, options: argparse.Namespace) -> int:
     done: list[RunFolder] = []
     for one in specs:
         run = Runs(options.runs).create(one, state=RunState.DRAFT)
-        code = work(run, as_json=options.json)
+        code = run_attempt(run, as_json=options.json)
         if run.state != RunState.DONE:
             told = f"{run.title()} is {run.state}; {len(done)} of {len(specs)} seeds are done, so there is no spread."
             print(f"mlcore: {told}", file=sys.stderr)
@@ -66,11 +66,11 @@ def train_seeds(spec: RunSpec, options: argparse.Namespace) -> int:
 
 def resume_here(options: argparse.Namespace) -> int:
     run = Runs(options.runs).find(options.run)
-    run.resume(RunState.STARTING, **identity())
-    return work(run, as_json=options.json)
+    run.resume(RunState.STARTING, **process_identity())
+    return run_attempt(run, as_json=options.json)
 
 
-def work(run: RunFolder, *, as_json: bool) -> int:
+def run_attempt(run: RunFolder, *, as_json: bool) -> int:
     """Run the folder in this process, with a progress bar or without; the last line is the result."""
     from tqdm import tqdm
 
@@ -93,7 +93,7 @@ def work(run: RunFolder, *, as_json: bool) -> int:
             bar.set_postfix(facts)
 
         code = run_folder(run, on_event=on_event)
-    result = summary(run, History(run))
+    result = run_summary(run, History(run))
     if as_json:
         print(json.dumps(result, allow_nan=False))
     else:
@@ -129,7 +129,7 @@ def spec_from_options(options: argparse.Namespace) -> RunSpec:
 def key_of_set(text: str) -> str:
     """The key of a declared data set, a path or an id as it stands; of an imported set's title, or the end of its id,
     the id."""
-    if text in parts("datasets"):
+    if text in registry("datasets"):
         return text
     from mlcore.data.store import SetNotFound, find_set, own_key
 
@@ -143,9 +143,9 @@ def key_of_set(text: str) -> str:
 
 def with_own_images(spec: RunSpec, *, as_json: bool) -> RunSpec:
     """A path's images imported, and the set's id and fingerprint written down."""
-    if spec.dataset.key in parts("datasets"):
+    if spec.dataset.key in registry("datasets"):
         return spec
-    from mlcore.commands.data import Unanswered, ask_on_terminal, import_with_bar
+    from mlcore.commands.data import UnansweredQuestion, ask_on_terminal, import_with_bar
     from mlcore.data.store import SET_ID, find_set
 
     key = spec.dataset.key
@@ -153,6 +153,6 @@ def with_own_images(spec: RunSpec, *, as_json: bool) -> RunSpec:
         if not SET_ID.fullmatch(key):
             key = import_with_bar(key, quiet=as_json, ask=ask_on_terminal, as_it_is=True).name
         facts = find_set(key)
-    except Unanswered as question:
+    except UnansweredQuestion as question:
         raise ValueError(f"{question} Then import them first: python -m mlcore import {key} --yes") from None
     return spec.changed({"dataset": facts.id, "dataset.fingerprint": facts.fingerprint})

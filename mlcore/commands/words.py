@@ -5,11 +5,11 @@ from __future__ import annotations
 from mlcore.disk import plain_yaml
 
 
-def option(section: str) -> str:
+def section_option(section: str) -> str:
     return "--" + section.replace("_", "-")
 
 
-def assignment(text: str, option: str) -> tuple[str, str]:
+def split_assignment(text: str, option: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
         raise ValueError(f"{option} takes NAME=VALUE, such as level=2; got '{text}'.")

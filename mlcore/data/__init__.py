@@ -27,10 +27,10 @@ def load(key: str, **params: object) -> ImageTable:
         return read(key, tuple(sorted(values.items())))
     if params:
         raise ValueError(f"{key}: imported images have nothing to set; got {', '.join(params)}.")
-    return open_set(own if SET_ID.fullmatch(own) else imported(own))
+    return open_set(own if SET_ID.fullmatch(own) else import_images(own))
 
 
-def imported(path: str) -> str:
+def import_images(path: str) -> str:
     """The id of the set that the images at a path make."""
     from mlcore.data.importing import import_path
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, NotRequired, Self, TypedDict
 
 import numpy as np
 
-from mlcore.data.decoding import REMARKS, Box, Decoded, Fit
+from mlcore.data.decoding import REMARKS, Box, DecodedImage, Fit
 from mlcore.data.pipe_messages import read_head, read_whole, write_frame
 from mlcore.environment import PROJECT, TO_START, child_environment
 
@@ -43,7 +43,7 @@ class Request(TypedDict):
     fit: NotRequired[Fit]
 
 
-class Ended(Exception):
+class DecoderEnded(Exception):
     """A decoder ended, was ended, or says what it should not; why, as a sentence about the image it had."""
 
 
@@ -73,7 +73,7 @@ class Decoders:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def decode(self, images: Sequence[Image], side: int, fit: Fit) -> list[Decoded | str]:
+    def decode(self, images: Sequence[Image], side: int, fit: Fit) -> list[DecodedImage | str]:
         """Each image as `decoding.decode` has it, or why there is none.
 
         Where a process breaks or takes longer than `limit_s`, its images are tried again one by one.
@@ -105,7 +105,7 @@ class Decoders:
             child = None
             if self.closed:
                 raise ValueError(CLOSED) from None
-            if not isinstance(error, Ended):
+            if not isinstance(error, DecoderEnded):
                 raise
             if len(images) == 1:
                 return [str(error)]
@@ -161,7 +161,7 @@ class Child:
         assert isinstance(self.process.stdin, io.FileIO)
         assert isinstance(self.process.stdout, io.FileIO)
         self.to_child, self.from_child = self.process.stdin, self.process.stdout
-        widen(self.to_child, self.from_child)
+        widen_pipes(self.to_child, self.from_child)
 
     def wait_ready(self) -> None:
         try:
@@ -179,16 +179,16 @@ class Child:
                 parts = (data for data, _ in images)
                 write_frame(self.to_child, {**request, "images": stated, "seconds": limit_s}, parts)
                 said = read_head(self.from_child)
-                check = sized if request["do"] == "size" else lambda fact: self.decoded(fact, request["side"])
+                check = check_size if request["do"] == "size" else lambda fact: self.decoded(fact, request["side"])
                 if not isinstance(said, list) or len(said) != len(images):
                     raise ValueError("an answer for each image")
                 return [fact[:REASON_LIMIT] if isinstance(fact, str) else check(fact) for fact in said]
         except (OSError, EOFError):
-            raise Ended(f"Decoding it took longer than {limit_s:g} s." if self.late else ENDED) from None
+            raise DecoderEnded(f"Decoding it took longer than {limit_s:g} s." if self.late else ENDED) from None
         except (ValueError, TypeError):
-            raise Ended(NONSENSE) from None
+            raise DecoderEnded(NONSENSE) from None
 
-    def decoded(self, fact: Any, side: int) -> Decoded:
+    def decoded(self, fact: Any, side: int) -> DecodedImage:
         """An image whose pixels come next. Raises: ValueError, TypeError for facts that cannot be."""
         width, height, mode, look, channels, remarks = fact
         sound = isinstance(width, int) and isinstance(height, int) and 0 < width < 2**31 and 0 < height < 2**31
@@ -196,7 +196,7 @@ class Child:
         if not (sound and MODE.fullmatch(mode) and HASH.fullmatch(look) and channels in (1, 3)):
             raise ValueError("width, height, mode, hash, channels, remarks")
         pixels = np.frombuffer(read_whole(self.from_child, side * side * channels), np.uint8)
-        return Decoded(pixels.reshape(side, side, channels), width, height, mode, look, tuple(remarks))
+        return DecodedImage(pixels.reshape(side, side, channels), width, height, mode, look, tuple(remarks))
 
     @contextlib.contextmanager
     def at_most(self, seconds: float) -> Iterator[None]:
@@ -230,14 +230,14 @@ class Child:
         return spoken[-1][:300] if spoken else f"it ended with code {code} and without a word."
 
 
-def sized(fact: Any) -> tuple[int, int]:
+def check_size(fact: Any) -> tuple[int, int]:
     width, height = fact
     if not (isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0):
         raise ValueError("width, height")
     return width, height
 
 
-def widen(*pipes: io.FileIO) -> None:
+def widen_pipes(*pipes: io.FileIO) -> None:
     """Let more be under way, where the system can: fewer turns between two processes."""
     with contextlib.suppress(ImportError, AttributeError, OSError):
         import fcntl

@@ -27,11 +27,11 @@ Fit = Literal["crop", "pad"]
 Box = tuple[int, int, int, int]
 
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
-warnings.filterwarnings("ignore", message="(Possibly )?corrupt EXIF data|Tag data larger")  # see `orientation`
+warnings.filterwarnings("ignore", message="(Possibly )?corrupt EXIF data|Tag data larger")  # see `read_orientation`
 
 
 @dataclass(frozen=True, eq=False)
-class Decoded:
+class DecodedImage:
     """An image as it is stored, and what it was: width and height in px (upright), Pillow's mode.
 
     `hash` is 16 hex digits that differ in few bits for images that look alike. `remarks` are those of REMARKS that
@@ -48,7 +48,7 @@ class Decoded:
     remarks: tuple[str, ...] = ()
 
 
-def decode(data: bytes, side: int, fit: Fit = "crop", box: Box | None = None) -> Decoded:
+def decode(data: bytes, side: int, fit: Fit = "crop", box: Box | None = None) -> DecodedImage:
     """The image in `data` as a square of `side` px, upright, without transparency, 8 bits a channel.
 
     "crop" fills the square and cuts what stands out, "pad" keeps all and continues with the top left pixel. What is
@@ -59,12 +59,12 @@ def decode(data: bytes, side: int, fit: Fit = "crop", box: Box | None = None) ->
     Raises: ValueError, with the reason as a sentence, for anything that is not a whole still image of a common kind;
     MemoryError.
     """
-    image = opened(data)
-    mode, (lies, damaged) = image.mode, orientation(image)
+    image = open_image(data)
+    mode, (lies, damaged) = image.mode, read_orientation(image)
     width, height = image.size[::-1] if lies in SIDEWAYS else image.size
     if box is None and image.format in JPEGS:
         image.draft(None, (2 * side, 2 * side))
-    plain, remarks = loaded(image, lies)
+    plain, remarks = load_image(image, lies)
     if box is not None:
         left, top, right, bottom = box
         if left >= width or top >= height:
@@ -73,12 +73,12 @@ def decode(data: bytes, side: int, fit: Fit = "crop", box: Box | None = None) ->
         plain = plain.crop((left, top, min(right, width), min(bottom, height)))
         if min(plain.size) < SMALLEST:
             raise ValueError(f"Its box {box} holds less than {SMALLEST} px.")
-    pixels = np.asarray(squared(plain, side, fit)).reshape(side, side, -1)
-    remarks += [DAMAGED_EXIF] * damaged + [ONE_COLOUR] * (contrast(pixels) <= SAME)
-    return Decoded(pixels, width, height, mode, perceptual_hash(plain), tuple(sorted(remarks, key=REMARKS.index)))
+    pixels = np.asarray(fit_into_square(plain, side, fit)).reshape(side, side, -1)
+    remarks += [DAMAGED_EXIF] * damaged + [ONE_COLOUR] * (value_range(pixels) <= SAME)
+    return DecodedImage(pixels, width, height, mode, perceptual_hash(plain), tuple(sorted(remarks, key=REMARKS.index)))
 
 
-def opened(data: bytes) -> Image.Image:
+def open_image(data: bytes) -> Image.Image:
     """The image, of which only the head has been read. Raises: ValueError for what is not decoded."""
     if not data:
         raise ValueError("It is empty.")
@@ -91,7 +91,7 @@ def opened(data: bytes) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:
-        raise ValueError(f"It cannot be read: {reason(error)}.") from None
+        raise ValueError(f"It cannot be read: {decoder_message(error)}.") from None
     width, height = image.size
     limit = JPEG_PIXEL_LIMIT if image.format in JPEGS else PIXEL_LIMIT
     if width * height > limit:
@@ -104,7 +104,7 @@ def opened(data: bytes) -> Image.Image:
     return image
 
 
-def orientation(image: Image.Image) -> tuple[int, bool]:
+def read_orientation(image: Image.Image) -> tuple[int, bool]:
     """EXIF's word for how the image lies, 1 (as it is) where it says nothing, and whether damage hides what it says."""
     if "exif" not in image.info:
         return 1, False
@@ -113,11 +113,11 @@ def orientation(image: Image.Image) -> tuple[int, bool]:
     except Exception:  # damaged facts about an image are no reason to leave the image out
         return 1, True
     if number is None:
-        return 1, not readable(image.info["exif"])
+        return 1, not is_readable_exif(image.info["exif"])
     return (number, False) if number in range(1, 9) else (1, number != 0)
 
 
-def readable(exif: bytes) -> bool:
+def is_readable_exif(exif: bytes) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         try:
@@ -139,7 +139,7 @@ TURNS = {
 SIDEWAYS = (5, 6, 7, 8)
 
 
-def loaded(image: Image.Image, lies: int = 1) -> tuple[Image.Image, list[str]]:
+def load_image(image: Image.Image, lies: int = 1) -> tuple[Image.Image, list[str]]:
     """All of the image, decoded, as "L" or "RGB" and upright, with remarks. Raises: ValueError, MemoryError."""
     turn = TURNS.get(lies)
     try:
@@ -149,7 +149,7 @@ def loaded(image: Image.Image, lies: int = 1) -> tuple[Image.Image, list[str]]:
     except MemoryError:
         raise
     except Exception as error:  # a decoder may raise anything on bytes that were made to break it
-        raise ValueError(f"It is damaged: {reason(error)}.") from None
+        raise ValueError(f"It is damaged: {decoder_message(error)}.") from None
 
 
 def without_modes(image: Image.Image) -> tuple[Image.Image, list[str]]:
@@ -175,37 +175,41 @@ def has_transparent_colour(image: Image.Image) -> bool:
 def on_a_ground(image: Image.Image, mode: str) -> tuple[Image.Image, list[str]]:
     """An "RGBA" image without transparency: on white, or where nothing is seen there, on black or as it is beneath."""
     alpha = image.getchannel("A")
-    white = flattened(image, "white", mode)
-    if contrast(np.asarray(white)) > SEEN:
+    white = flatten_onto(image, "white", mode)
+    if value_range(np.asarray(white)) > SEEN:
         return white, []
     if alpha.getextrema()[1] == 0:
         beneath = image.convert("RGB").convert(mode)
-        return (beneath, [UNCOVERED]) if contrast(np.asarray(beneath)) > SEEN else (white, [])
-    black = flattened(image, "black", mode)
-    return (black, [ON_BLACK]) if contrast(np.asarray(black)) > SEEN else (white, [])
+        return (beneath, [UNCOVERED]) if value_range(np.asarray(beneath)) > SEEN else (white, [])
+    black = flatten_onto(image, "black", mode)
+    return (black, [ON_BLACK]) if value_range(np.asarray(black)) > SEEN else (white, [])
 
 
-def flattened(image: Image.Image, ground: str, mode: str) -> Image.Image:
+def flatten_onto(image: Image.Image, ground: str, mode: str) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, ground), image).convert(mode)
 
 
 def eight_bits(values: np.ndarray) -> tuple[Image.Image, list[str]]:
     """16 bits of grey as 8: the upper ones, or the upper ones of those in use where hardly anything would be seen."""
     usual = (values // 257).astype(np.uint8)
-    if contrast(usual) > SEEN or contrast(values) == 0:
+    if value_range(usual) > SEEN or value_range(values) == 0:
         return Image.fromarray(usual), []
     in_use = max(8, int(values.max()).bit_length())
     scaled = (values.astype(np.float32) * (255 / (2**in_use - 1))).astype(np.uint8)
-    return (Image.fromarray(scaled), [BRIGHTER]) if contrast(scaled) > contrast(usual) else (Image.fromarray(usual), [])
+    return (
+        (Image.fromarray(scaled), [BRIGHTER])
+        if value_range(scaled) > value_range(usual)
+        else (Image.fromarray(usual), [])
+    )
 
 
-def contrast(pixels: np.ndarray) -> int:
+def value_range(pixels: np.ndarray) -> int:
     """How far apart the darkest and the brightest value are, in the channel where that is most."""
     flat = pixels.reshape(-1, pixels.shape[2] if pixels.ndim == 3 else 1)
     return int((flat.max(axis=0).astype(np.int64) - flat.min(axis=0)).max())
 
 
-def squared(image: Image.Image, side: int, fit: Fit) -> Image.Image:
+def fit_into_square(image: Image.Image, side: int, fit: Fit) -> Image.Image:
     width, height = image.size
     if fit == "crop":
         short = min(width, height)
@@ -242,6 +246,6 @@ def perceptual_hash(image: Image.Image) -> str:
     return np.packbits(bits).tobytes().hex()
 
 
-def reason(error: Exception) -> str:
+def decoder_message(error: Exception) -> str:
     """The decoder's own words, in one line."""
     return " ".join((str(error) or type(error).__name__).split())[:200].rstrip(".")

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mlcore.data.decoding import Decoded, decode, opened, reason
+from mlcore.data.decoding import DecodedImage, decode, decoder_message, open_image
 from mlcore.data.pipe_messages import read_head, read_whole, write_frame
 
 MEMORY = 2 * 2**30  # bytes of addresses
@@ -41,17 +41,17 @@ def main() -> int:
         except EOFError:
             return 0
         with a_time_limit(asked["seconds"] + LATER_S):
-            answers = [answer(data, asked, box) for data, (_, box) in zip(images, asked["images"], strict=True)]
-        parts = [reply.pixels.data for reply in answers if isinstance(reply, Decoded)]
+            answers = [decode_request(data, asked, box) for data, (_, box) in zip(images, asked["images"], strict=True)]
+        parts = [reply.pixels.data for reply in answers if isinstance(reply, DecodedImage)]
         write_frame(pipe_out, [in_json(reply) for reply in answers], parts)
         pipe_out.flush()
 
 
-def answer(data: bytes, asked: dict[str, Any], box: list[int] | None) -> Decoded | tuple[int, int] | str:
+def decode_request(data: bytes, asked: dict[str, Any], box: list[int] | None) -> DecodedImage | tuple[int, int] | str:
     """What was asked of an image, or the reason why there is none as a sentence."""
     try:
         if asked["do"] == "size":
-            return opened(data).size
+            return open_image(data).size
         if box is None:
             return decode(data, asked["side"], asked["fit"])
         left, top, right, bottom = box
@@ -61,11 +61,11 @@ def answer(data: bytes, asked: dict[str, Any], box: list[int] | None) -> Decoded
     except MemoryError:
         return NO_MEMORY
     except Exception as error:  # on bytes that were made to break a decoder
-        return f"It cannot be read: {reason(error)}."
+        return f"It cannot be read: {decoder_message(error)}."
 
 
-def in_json(reply: Decoded | tuple[int, int] | str) -> list[object] | tuple[int, int] | str:
-    if isinstance(reply, Decoded):
+def in_json(reply: DecodedImage | tuple[int, int] | str) -> list[object] | tuple[int, int] | str:
+    if isinstance(reply, DecodedImage):
         channels = reply.pixels.shape[2]
         return [reply.width, reply.height, reply.mode, reply.hash, channels, list(reply.remarks)]
     return reply

@@ -37,7 +37,7 @@ class DamagedFeatures(ValueError):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FeatureRequest:
     """Which features: `facts` is all that decides their numbers, as plain JSON; they are (rows, columns) float32."""
 
     facts: Mapping[str, object]
@@ -76,7 +76,7 @@ def features_root() -> Path:
     return data_root() / "features"
 
 
-def room() -> int:
+def cache_limit_bytes() -> int:
     """How many bytes all features together may take: `LAB_FEATURES_MB`, else 10 GB; 0 keeps none.
 
     Raises: ValueError if it is no whole number from 0.
@@ -87,7 +87,7 @@ def room() -> int:
     return int(given or USUAL_ROOM_MB) * 2**20
 
 
-def open_kept(wanted: Wanted) -> np.ndarray | None:
+def open_kept(wanted: FeatureRequest) -> np.ndarray | None:
     """The features, mapped from the disk and read-only; None if they are not there.
 
     A file that was touched since it was written is read as a whole once; if it is still the same, that is remembered.
@@ -101,9 +101,9 @@ def open_kept(wanted: Wanted) -> np.ndarray | None:
     try:
         if record["shape"] != [wanted.rows, wanted.columns] or path.stat().st_size != wanted.bytes:
             raise DamagedFeatures(f"The features kept in {folder} are cut off or not whole.")
-        stamp = stamp_of(path)
+        stamp = file_stamp(path)
         if record["stamp"] != stamp:
-            if sha256_of(path) != record["sha256"]:
+            if file_sha256(path) != record["sha256"]:
                 raise DamagedFeatures(f"The features kept in {folder} are not the ones that were written.")
             with contextlib.suppress(OSError):
                 replace_json(folder / "facts.json", {**record, "stamp": stamp})
@@ -119,7 +119,7 @@ def open_kept(wanted: Wanted) -> np.ndarray | None:
     return features
 
 
-def lock_features(wanted: Wanted) -> IO[bytes] | None:
+def lock_features(wanted: FeatureRequest) -> IO[bytes] | None:
     """Whoever has it may compute and write these features; None while another has it. It goes with the process.
 
     The lock's file stays: were it removed, two could hold a lock of the same name.
@@ -128,7 +128,7 @@ def lock_features(wanted: Wanted) -> IO[bytes] | None:
     return take_lock(features_root() / f".{wanted.digest}.lock")
 
 
-def rows_made(wanted: Wanted) -> int:
+def rows_made(wanted: FeatureRequest) -> int:
     """How many rows are on the disk of features that are being computed, or were begun."""
     record = read_json(wanted.making / "progress.json")
     return record["rows"] if record else 0
@@ -142,7 +142,7 @@ class FeatureWriter:
     Raises: DiskFull, with everything up to then kept, before the disk is full.
     """
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: FeatureRequest) -> None:
         self.wanted = wanted
         self.folder = wanted.making
         make_folders(self.folder)
@@ -200,8 +200,8 @@ class FeatureWriter:
             "schema": SCHEMA,
             "shape": [self.wanted.rows, self.wanted.columns],
             "bytes": self.wanted.bytes,
-            "sha256": sha256_of(self.path),
-            "stamp": stamp_of(self.path),
+            "sha256": file_sha256(self.path),
+            "stamp": file_stamp(self.path),
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
             "of": dict(self.wanted.facts),
             **told,
@@ -247,7 +247,7 @@ def remove_kept(digest: str) -> None:
 
 def make_room(keep: str) -> None:
     """Remove what was not asked for longest until the rest has room, and what was begun and left; never `keep`."""
-    total, limit = 0, room()
+    total, limit = 0, cache_limit_bytes()
     for kept in sorted(all_kept(), key=lambda kept: kept.digest != keep):
         total += kept.bytes
         if total > limit and kept.digest != keep:
@@ -261,12 +261,12 @@ def make_room(keep: str) -> None:
                         shutil.rmtree(begun, ignore_errors=True)
 
 
-def stamp_of(path: Path) -> str:
+def file_stamp(path: Path) -> str:
     """Changes when somebody writes to the file; cheap."""
     facts = path.stat()
     return f"{facts.st_size}:{facts.st_mtime_ns}"
 
 
-def sha256_of(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

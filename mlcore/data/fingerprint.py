@@ -10,7 +10,7 @@ COLUMNS = ("file", "label", "parent", "split", "fold", "text")
 CHUNK = 8 * 2**20
 
 
-def fingerprint_of(folder: Path, class_order: str = "found") -> str:
+def compute_fingerprint(folder: Path, class_order: str = "found") -> str:
     """sha256 of pixels, vectors (if any) and those columns of the index that training can depend on, from the disk.
 
     How classes are numbered counts where it is not by the first row of each ("found"), as it was in sets of before.
@@ -18,7 +18,7 @@ def fingerprint_of(folder: Path, class_order: str = "found") -> str:
     import pandas as pd
 
     digest = hashlib.sha256()
-    for path in arrays_of(folder):
+    for path in array_files(folder):
         with path.open("rb") as file:
             while part := file.read(CHUNK):
                 digest.update(part)
@@ -31,13 +31,13 @@ def fingerprint_of(folder: Path, class_order: str = "found") -> str:
     return digest.hexdigest()
 
 
-def stamp_of(folder: Path) -> str:
+def set_stamp(folder: Path) -> str:
     """Changes when somebody writes to the pixels, the vectors or the index; cheap."""
-    facts = [path.stat() for path in (*arrays_of(folder), folder / "index.parquet")]
+    facts = [path.stat() for path in (*array_files(folder), folder / "index.parquet")]
     return " ".join(f"{fact.st_size}:{fact.st_mtime_ns}" for fact in facts)
 
 
-def arrays_of(folder: Path) -> list[Path]:
+def array_files(folder: Path) -> list[Path]:
     """The files of a set's numbers: its pixels, and its vectors where it has any."""
     vectors = folder / "vectors.npy"
     return [folder / "pixels.npy", *([vectors] if vectors.exists() else [])]

@@ -14,22 +14,21 @@ import json
 import os
 import shutil
 import time
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
-from mlcore.data.decoding import BOX_CUT, BRIGHTER, DAMAGED_EXIF, ON_BLACK, ONE_COLOUR, UNCOVERED
-from mlcore.data.fingerprint import arrays_of, fingerprint_of, stamp_of
+from mlcore.data.decoding import ONE_COLOUR
+from mlcore.data.fingerprint import array_files, compute_fingerprint, set_stamp
+from mlcore.data.import_notes import VECTOR_NOTE, notes_on_decoding, notes_on_labels
 from mlcore.data.natural_order import natural_key
-from mlcore.data.sources.entries import Found, LeftOut
-from mlcore.disk.atomic import DiskFull, make_folders, read_json, replace_file, replace_json, sync_folder, write_all
-from mlcore.disk.process import take_lock
+from mlcore.data.sources.entries import ImageEntry, SkippedEntry
+from mlcore.data.unfinished_imports import patient_lock, work_folder
+from mlcore.disk.atomic import DiskFull, read_json, replace_file, replace_json, sync_folder, write_all
 
 SCHEMA = 1
 HEAD = 128  # bytes of a .npy file before its numbers
@@ -39,37 +38,8 @@ CHECKPOINT_S = 2.0
 TEXT_LIMIT = 2000  # characters of a label or a text that are kept
 TAKEN, LEFT = "taken", "left"
 INDEX = ("row", "file", "label", "parent", "split", "fold", "text", "width", "height", "mode", "hash")
-SHOWN = 5  # names in a note
-VECTOR_NOTE = (
-    "These are feature vectors, not images: each is shown as a grey picture of its first 256 numbers, and trains a "
-    "head only."
-)
 ROWS_KEPT = 1000
 SAME_IMAGES = "The same images as"
-REMARKS_IN_WORDS = {  # of one image, of several
-    ONE_COLOUR: (
-        "came out of one colour all over: there is nothing in it to learn from",
-        "came out of one colour all over: there is nothing in them to learn from",
-    ),
-    DAMAGED_EXIF: ("has damaged EXIF and is taken as it lies", "have damaged EXIF and are taken as they lie"),
-    BOX_CUT: (
-        "has a box that goes beyond it; what is inside is taken",
-        "have boxes that go beyond them; what is inside is taken",
-    ),
-    ON_BLACK: (
-        "is put on black, for it is transparent and white hides it",
-        "are put on black, for they are transparent and white hides them",
-    ),
-    UNCOVERED: (
-        "is transparent all over; what is beneath is taken",
-        "are transparent all over; what is beneath is taken",
-    ),
-    BRIGHTER: (
-        "uses few of its 16 bits and is made brighter, or nothing would be seen",
-        "use few of their 16 bits and are made brighter, each by itself, or nothing would be seen",
-    ),
-}
-LOCK_TRIES, LOCK_WAIT_S = 10, 0.05
 
 
 class SetWriter:
@@ -91,7 +61,7 @@ class SetWriter:
         self._lock = lock
         self._pending: list[bytes] = []
         self._checkpointed = time.monotonic()
-        forget_shared(self.folder)
+        unlink_shared_arrays(self.folder)
         self._journal = os.open(self.folder / "journal.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         self._cut_journal()
         self.taken, self.left = self._counts()
@@ -110,7 +80,7 @@ class SetWriter:
 
     def add(
         self,
-        found: Found,
+        found: ImageEntry,
         pixels: np.ndarray,
         width: int,
         height: int,
@@ -133,7 +103,7 @@ class SetWriter:
         self._note([TAKEN, self.taken, *facts, text, width, height, mode, look, *remarks])
         self.taken += 1
 
-    def leave_out(self, left: LeftOut) -> None:
+    def leave_out(self, left: SkippedEntry) -> None:
         self._note([LEFT, left.file[:4096], left.reason[:TEXT_LIMIT]])
         self.left += 1
 
@@ -186,7 +156,7 @@ class SetWriter:
         write_table(self.folder / "index.parquet", index)
         write_table(self.folder / "left_out.parquet", left)
         class_order = order_of_classes(index.label.unique().tolist())
-        fingerprint = fingerprint_of(self.folder, class_order)
+        fingerprint = compute_fingerprint(self.folder, class_order)
         record = {
             "schema": SCHEMA,
             "id": f"set-{fingerprint[:12]}",
@@ -196,12 +166,12 @@ class SetWriter:
             "side": self.side,
             "mode": "grey" if self.channels == 1 else "RGB",
             "fingerprint": fingerprint,
-            "stamp": stamp_of(self.folder),
+            "stamp": set_stamp(self.folder),
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
             "options": dict(options),
             "notes": [
                 *readings,
-                *notes_on(index, left),
+                *notes_on_labels(index, left),
                 *(notes_on_decoding(remarks) if vectors_of is None else [VECTOR_NOTE]),
             ],
             "class_order": class_order,
@@ -254,7 +224,7 @@ class SetWriter:
             share_arrays(first, self.folder)
             told = f"{SAME_IMAGES} '{str(there.get('title', ''))[:60]}' ({first.name}); they are stored once."
             record["notes"] = [told, *record["notes"]]
-            record["stamp"] = stamp_of(self.folder)
+            record["stamp"] = set_stamp(self.folder)
         target = self.root / record["id"]
         for number in itertools.count(2):
             if not target.exists():
@@ -372,84 +342,6 @@ class SetWriter:
             self._journal = self._pixels = -1
 
 
-@dataclass(frozen=True)
-class Unfinished:
-    """An import that was begun and is no set yet: its folder, what it imports, and how much room it takes, in bytes.
-
-    `path` is None where it is not known any more. `title`, `key`, `knobs` and `options` are those it was asked for,
-    with which the same import goes on. `held`: some process is at it.
-    """
-
-    folder: Path
-    path: str | None
-    title: str
-    key: str
-    knobs: dict[str, Any]
-    options: dict[str, Any]
-    bytes: int
-    held: bool
-
-
-def unfinished(root: Path) -> list[Unfinished]:
-    """The imports under a data root that were begun and not ended, in the order of their folders' names."""
-    return [begun for folder in sorted(root.glob(".import-*")) if (begun := look_at(folder)) is not None]
-
-
-def remove_unfinished(root: Path) -> list[Unfinished]:
-    """Remove those that nobody is at; returns what was removed. To import such images again begins anew."""
-    removed = []
-    for begun in unfinished(root):
-        lock = free_lock(begun.folder)
-        if lock is None:
-            continue
-        with lock:
-            shutil.rmtree(begun.folder, ignore_errors=True)
-        if not begun.folder.exists():
-            removed.append(begun)
-    return removed
-
-
-def look_at(folder: Path) -> Unfinished | None:
-    """None where it is gone meanwhile."""
-    lock = free_lock(folder)
-    if lock is not None:
-        lock.close()
-    try:
-        size = sum(entry.stat(follow_symlinks=False).st_size for entry in os.scandir(folder))
-    except OSError:
-        return None
-    plan = {"path": None, "title": "", "key": "", "knobs": {}, "options": {}, **(read_json(folder / "plan.json") or {})}
-    facts = {name: plan[name] for name in ("title", "key", "knobs", "options")}
-    return Unfinished(folder, plan["path"] or None, **facts, bytes=size, held=lock is None)
-
-
-def free_lock(folder: Path) -> IO[bytes] | None:
-    """The lock of a folder of an import, taken; None where somebody has it, or the folder is gone."""
-    try:
-        lock = take_lock(folder / "lock")
-        if lock is None or os.path.samestat(os.fstat(lock.fileno()), os.stat(folder / "lock")):
-            return lock
-    except OSError:
-        return None
-    lock.close()
-    return None
-
-
-def patient_lock(folder: Path) -> IO[bytes] | None:
-    """The lock of a folder that is made if it is not there. Who only looks whether it is held has it for a moment."""
-    for left in reversed(range(LOCK_TRIES)):
-        make_folders(folder)
-        lock = free_lock(folder)
-        if lock is not None or not left:
-            return lock
-        time.sleep(LOCK_WAIT_S)
-    return None
-
-
-def work_folder(root: Path, name: str) -> Path:
-    return root / f".import-{name[:16]}"
-
-
 def write_table(path: Path, table: Any) -> None:
     """A pandas table as a Parquet file that only its owner may read."""
     buffer = io.BytesIO()
@@ -483,7 +375,7 @@ def renew_record(folder: Path, anew: Path, there: Mapping[str, Any], record: Map
 
 def share_arrays(first: Path, folder: Path) -> None:
     """Let a set's arrays be the files of another that has the same ones; where the disk knows no links, they stay."""
-    for path in arrays_of(folder):
+    for path in array_files(folder):
         temporary = path.with_suffix(".shared")
         with contextlib.suppress(OSError):
             os.link(first / path.name, temporary)
@@ -495,51 +387,8 @@ def order_of_classes(found: list[str]) -> str:
     return "found" if found == sorted(found, key=natural_key) else "natural"
 
 
-def forget_shared(folder: Path) -> None:
+def unlink_shared_arrays(folder: Path) -> None:
     """Of a set in the making, let go of arrays that are another set's, too: nobody is to write to those."""
     for path in (folder / "pixels.npy", folder / "vectors.npy"):
         if path.exists() and path.stat().st_nlink > 1:
             path.unlink()
-
-
-def notes_on(index: Any, left: Any) -> list[str]:
-    """What a person should know of a set's labels, a sentence each."""
-    notes = []
-    counts = index.label.value_counts(sort=False)
-    alone = sorted(counts[counts == 1].index, key=natural_key)
-    if alone:
-        notes.append(
-            f"{some(alone)} {'has' if len(alone) == 1 else 'have'} one image: nothing there can be found again."
-        )
-    if len(counts) == 1:
-        notes.append(f"There is one class, '{counts.index[0]}': nothing can be told apart.")
-    unlabelled = int(left.reason.str.contains("it has no label|lies in no class folder").sum())
-    if unlabelled:
-        told = "1 image has no label and was" if unlabelled == 1 else f"{unlabelled} images have no label and were"
-        notes.append(f"{told} left out.")
-    folded = Counter(unicodedata.normalize("NFC", name).casefold() for name in counts.index)
-    twins = sorted(name for name in counts.index if folded[unicodedata.normalize("NFC", name).casefold()] > 1)
-    if twins:
-        notes.append(f"{some(twins)} differ by upper and lower case only, and are taken as different.")
-    with_parent = index[["label", "parent"]].drop_duplicates()
-    several = sorted(with_parent.label[with_parent.label.duplicated()].unique())
-    if several and index.parent.notna().any():
-        notes.append(f"Parents are not used: {some(several)} must have one parent each.")
-    elif index.parent.notna().any() and index.parent.isna().any():
-        notes.append("Parents are not used: some classes have none.")
-    return notes
-
-
-def notes_on_decoding(remarks: Mapping[str, Sequence[int]]) -> list[str]:
-    """What a person should know of how images came out, a sentence for each kind of remark."""
-    notes = []
-    for remark, (one, several) in REMARKS_IN_WORDS.items():
-        count = len(remarks.get(remark, ()))
-        if count:
-            notes.append(f"{count:,} image{' ' + one if count == 1 else 's ' + several}.")
-    return notes
-
-
-def some(names: list[str]) -> str:
-    shown = ", ".join(f"'{name[:60]}'" for name in names[:SHOWN])
-    return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mlcore.data.sources import Found, Reading, readings_of, source_for
+from mlcore.data.sources import ImageEntry, Reading, source_for, source_readings
 from mlcore.data.sources.safe_folder import Root, TooLong
 
 NAMES = 200_000
@@ -55,18 +55,20 @@ def look_at_path(
             if until is not None and number % CHECK_EVERY == 0 and time.monotonic() > until:
                 complete = False
                 break
-            if isinstance(item, Found):
+            if isinstance(item, ImageEntry):
                 classes[item.label] += 1
                 sides[item.split or ""] += 1
             else:
                 left[item.reason] += 1
         complete = complete and next(items, None) is None
-        readings = readings_of(opened)
+        readings = source_readings(opened)
     except TooLong:
         complete = False
     sides.pop("", None)
-    return LookedAt(key, classes.total(), ordered(classes), ordered(sides), ordered(left), readings, complete)
+    return LookedAt(
+        key, classes.total(), sort_counts(classes), sort_counts(sides), sort_counts(left), readings, complete
+    )
 
 
-def ordered(counts: Counter[str]) -> dict[str, int]:
+def sort_counts(counts: Counter[str]) -> dict[str, int]:
     return dict(counts.most_common())

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from mlcore.data.decoders import Decoders
-from mlcore.data.decoding import Box, Decoded, Fit
-from mlcore.data.image_set_writer import SetWriter, work_folder
-from mlcore.data.sources import SOURCES, Found, LeftOut, Reading, Source, readings_of, source_for
+from mlcore.data.decoding import Box, DecodedImage, Fit
+from mlcore.data.image_set_writer import SetWriter
+from mlcore.data.sources import SOURCES, ImageEntry, Reading, SkippedEntry, Source, source_for, source_readings
 from mlcore.data.sources.refused_places import refusing_the_fruitless
-from mlcore.data.sources.safe_folder import allowed
+from mlcore.data.sources.safe_folder import resolve_allowed
 from mlcore.data.store import data_root, set_of_state
+from mlcore.data.unfinished_imports import work_folder
 from mlcore.disk.atomic import make_folders, read_json, replace_json
 
 BATCH_BYTES = 4 * 2**20  # of pixels in a batch, and of the files that a decoder gets at once, but for a larger one
@@ -84,7 +85,7 @@ def import_path(
     of other options, the newest. See `import_set`.
     """
     key, opened_source = source_for(path, source, **(knobs or {}))
-    real = allowed(path)
+    real = resolve_allowed(path)
     made_from = {"key": key, "path": str(real), "knobs": SOURCES[key].check(knobs or {})}
     return import_set(
         opened_source,
@@ -132,12 +133,12 @@ def import_set(
     is being imported by another process, or no decoder can be started; DiskFull before the disk is full.
     """
     check_options(side, fit)
-    clock = Teller(progress, cancelled)
+    clock = ProgressReporter(progress, cancelled)
     options = {"side": side, "fit": fit}
     facts = {"key": "", "path": "", "knobs": {}, **(made_from or {})}
-    total, state = listed(source, [facts["key"], facts["knobs"], facts["path"]], clock)
+    total, state = count_and_digest(source, [facts["key"], facts["knobs"], facts["path"]], clock)
     facts["state"] = state
-    readings = readings_of(source)
+    readings = source_readings(source)
     if listener is not None and readings:
         listener(readings)
     there = set_of_state(root, state, None if as_it_is else options, None if any_title else title)
@@ -156,7 +157,7 @@ def import_set(
                 return there
             replace_json(writer.folder / "plan.json", facts | {"title": title, "options": options})
             writer.check_room((total - writer.done) * chosen**2 * writer.channels)
-            fill(writer, source, total, fit, decoders, clock, ask if total - writer.done > MANY else None)
+            fill_set(writer, source, total, fit, decoders, clock, ask if total - writer.done > MANY else None)
             (writer.folder / "plan.json").unlink(missing_ok=True)
             vectors_of = getattr(source, "vectors_of", None)
             options |= {"side": chosen, "asked_side": side}
@@ -166,8 +167,14 @@ def import_set(
     return folder
 
 
-def fill(
-    writer: SetWriter, source: Source, total: int, fit: Fit, decoders: Decoders, clock: Teller, ask: Ask | None
+def fill_set(
+    writer: SetWriter,
+    source: Source,
+    total: int,
+    fit: Fit,
+    decoders: Decoders,
+    clock: ProgressReporter,
+    ask: Ask | None,
 ) -> None:
     """Into the set what it does not have yet of the source; `ask` is told once how much that is."""
     clock.begin(writer.done)
@@ -175,9 +182,9 @@ def fill(
     def tell() -> None:
         clock.tell(writer.done, total)
 
-    with contextlib.closing(outcomes(source, writer.done, writer.side, fit, decoders, tell)) as made:
+    with contextlib.closing(decode_in_order(source, writer.done, writer.side, fit, decoders, tell)) as made:
         for outcome in made:
-            settle(writer, outcome)
+            add_outcome(writer, outcome)
             tell()
             seconds_left = clock.seconds_left(writer.done, total)
             if ask is not None and seconds_left is not None and clock.seconds() >= MEASURED_S:
@@ -187,8 +194,8 @@ def fill(
                 clock.begin(writer.done)
 
 
-def settle(writer: SetWriter, outcome: tuple[Found, Decoded] | LeftOut) -> None:
-    if isinstance(outcome, LeftOut):
+def add_outcome(writer: SetWriter, outcome: tuple[ImageEntry, DecodedImage] | SkippedEntry) -> None:
+    if isinstance(outcome, SkippedEntry):
         writer.leave_out(outcome)
         return
     found, image = outcome
@@ -202,11 +209,11 @@ def check_options(side: int | None, fit: str) -> None:
         raise ValueError(f"import: fit must be 'crop' or 'pad'; got {fit!r}.")
 
 
-def listed(source: Source, how: list[object], clock: Teller) -> tuple[int, str]:
+def count_and_digest(source: Source, how: list[object], clock: ProgressReporter) -> tuple[int, str]:
     """How many things a source names, and a digest of them all, which changes when one of its files does."""
     digest, total = hashlib.sha256(repr(how).encode()), 0
     for item in refusing_the_fruitless(source.find(), str(how[-1])):
-        stamp = source.stamp(item.file) if isinstance(item, Found) else ""
+        stamp = source.stamp(item.file) if isinstance(item, ImageEntry) else ""
         digest.update(f"{item!r}{stamp}\n".encode(errors="surrogateescape"))
         total += 1
         clock.tell(total, None)
@@ -218,7 +225,7 @@ def fitting_side(source: Source, fit: Fit, total: int, decoders: Decoders) -> in
     looked_at = list(itertools.islice(source.find(), 0, None, max(1, total // LOOK_AT)))
     sides = []
     for outcome in read_batch(source, looked_at, decoders.sizes):
-        if isinstance(outcome, LeftOut):
+        if isinstance(outcome, SkippedEntry):
             continue
         found, size = outcome
         if found.box is not None:
@@ -234,9 +241,9 @@ def size_in_box(box: Box, size: tuple[int, int]) -> tuple[int, int]:
     return max(0, min(right, size[0]) - left), max(0, min(bottom, size[1]) - top)
 
 
-def outcomes(
+def decode_in_order(
     source: Source, skip: int, side: int, fit: Fit, decoders: Decoders, meanwhile: Callable[[], None]
-) -> Generator[tuple[Found, Decoded] | LeftOut, None, None]:
+) -> Generator[tuple[ImageEntry, DecodedImage] | SkippedEntry, None, None]:
     """Everything a source names after the first `skip`, decoded in a few processes, in the source's order.
 
     Threads read the files and wait for the decoders, which are closed at the end. At most a few batches are held at a
@@ -245,25 +252,25 @@ def outcomes(
     workers = decoders.count + READERS
     count = min(MOST_IN_BATCH, max(1, BATCH_BYTES // (3 * side**2)))
 
-    def decoded(images: Sequence[tuple[bytes, Box | None]]) -> list[Decoded | str]:
+    def decoded(images: Sequence[tuple[bytes, Box | None]]) -> list[DecodedImage | str]:
         return decoders.decode(images, side, fit)
 
     items = itertools.islice(source.find(), skip, None)
-    waiting: deque[Future[list[tuple[Found, Decoded] | LeftOut]]] = deque()
+    waiting: deque[Future[list[tuple[ImageEntry, DecodedImage] | SkippedEntry]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="import")
     try:
         while batch := list(itertools.islice(items, count)):
             waiting.append(pool.submit(read_batch, source, batch, decoded))
             if len(waiting) > workers + READERS:
-                yield from settled(waiting.popleft(), meanwhile)
+                yield from wait_for_result(waiting.popleft(), meanwhile)
         while waiting:
-            yield from settled(waiting.popleft(), meanwhile)
+            yield from wait_for_result(waiting.popleft(), meanwhile)
     finally:
         decoders.close()
         pool.shutdown(cancel_futures=True)
 
 
-def settled(future: Future[Made], meanwhile: Callable[[], None]) -> Made:
+def wait_for_result(future: Future[Made], meanwhile: Callable[[], None]) -> Made:
     while not future.done():
         wait([future], WAIT_S)
         meanwhile()
@@ -272,25 +279,25 @@ def settled(future: Future[Made], meanwhile: Callable[[], None]) -> Made:
 
 def read_batch(
     source: Source,
-    batch: Sequence[Found | LeftOut],
+    batch: Sequence[ImageEntry | SkippedEntry],
     ask: Callable[[Sequence[tuple[bytes, Box | None]]], list[Made | str]],
-) -> list[tuple[Found, Made] | LeftOut]:
+) -> list[tuple[ImageEntry, Made] | SkippedEntry]:
     """Each image with what `ask` makes of its bytes, given a few megabytes at a time, or why it is left out."""
-    outcomes: dict[int, tuple[Found, Made] | LeftOut] = {}
-    waiting: list[tuple[int, Found, bytes]] = []
+    outcomes: dict[int, tuple[ImageEntry, Made] | SkippedEntry] = {}
+    waiting: list[tuple[int, ImageEntry, bytes]] = []
 
     def ask_now() -> None:
         answers = ask([(data, found.box) for _, found, data in waiting])
         for (place, found, _), answer in zip(waiting, answers, strict=True):
-            outcomes[place] = LeftOut(found.file, answer) if isinstance(answer, str) else (found, answer)
+            outcomes[place] = SkippedEntry(found.file, answer) if isinstance(answer, str) else (found, answer)
         waiting.clear()
 
     for place, item in enumerate(batch):
-        if isinstance(item, LeftOut):
+        if isinstance(item, SkippedEntry):
             outcomes[place] = item
             continue
         read = read_one(source, item)
-        if isinstance(read, LeftOut):
+        if isinstance(read, SkippedEntry):
             outcomes[place] = read
             continue
         waiting.append((place, item, read))
@@ -301,14 +308,14 @@ def read_batch(
     return [outcomes[place] for place in range(len(batch))]
 
 
-def read_one(source: Source, found: Found) -> bytes | LeftOut:
+def read_one(source: Source, found: ImageEntry) -> bytes | SkippedEntry:
     """The bytes of an image, or why it is left out."""
     try:
         return source.open(found.file)
     except ValueError as error:
-        return LeftOut(found.file, str(error))
+        return SkippedEntry(found.file, str(error))
     except MemoryError:
-        return LeftOut(found.file, "It takes more memory than there is.")
+        return SkippedEntry(found.file, "It takes more memory than there is.")
 
 
 def forget_older(root: Path, facts: Mapping[str, object], name: str) -> None:
@@ -320,7 +327,7 @@ def forget_older(root: Path, facts: Mapping[str, object], name: str) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-class Teller:
+class ProgressReporter:
     """Says how far an import is and asks whether to go on, a few times a second."""
 
     def __init__(self, progress: Progress | None, cancelled: Cancelled | None) -> None:

@@ -100,7 +100,7 @@ def read_strips(
         tiles = [strips[row["sheet"]][int(row["tile"])] for row in rows]
     except IndexError:
         raise ValueError(f"{key}: a strip must have every tile of table.csv; one is too short. Restore it.") from None
-    parents, parent_names = parents_of(key, [(row["class"], row["parent"]) for row in rows if row.get("parent")])
+    parents, parent_names = number_parents(key, [(row["class"], row["parent"]) for row in rows if row.get("parent")])
     return ImageTable(
         key=key,
         title=title,
@@ -116,7 +116,7 @@ def read_strips(
     )
 
 
-def parents_of(key: str, pairs: Sequence[tuple[str, str]]) -> tuple[np.ndarray | None, tuple[str, ...]]:
+def number_parents(key: str, pairs: Sequence[tuple[str, str]]) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """Each class's parent number and the parents' names, from (class, parent) of every row; None and () for no rows.
 
     Classes must come in the order of their numbers; parents are numbered in the order they first come in.

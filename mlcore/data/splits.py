@@ -80,7 +80,7 @@ def split(
             raise ValueError(
                 "split: an official split is one that the data came with; this set has none. Split by class."
             )
-        mask = official(splits, len(labels))
+        mask = official_split(splits, len(labels))
         asks = query_and_gallery(splits)
     elif by == "fold":
         mask = one_fold(folds, fold, len(labels))
@@ -92,7 +92,7 @@ def split(
     return Split(train=np.flatnonzero(~mask), held_out=np.flatnonzero(mask), by=by, **asks)
 
 
-def official(words: Iterable[str], count: int | None = None) -> np.ndarray:
+def official_split(words: Iterable[str], count: int | None = None) -> np.ndarray:
     """(N,) bool: the rows that the data's own split column holds out.
 
     Raises: ValueError if a row has no word or one that is not known, or one side is empty.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlcore.data.fingerprint import fingerprint_of, stamp_of
+from mlcore.data.fingerprint import compute_fingerprint, set_stamp
 from mlcore.data.natural_order import natural_key
 from mlcore.data.table import ImageTable
 from mlcore.disk.atomic import read_json, replace_json
@@ -39,7 +39,7 @@ class SetFacts:
     """What `set.json` says of a set: who it is, whence, how much, how stored, and what to know of it (`notes`).
 
     `one_colour` are the first thousand rows whose images came out of one colour all over. `class_order` says how its
-    classes are numbered, see `numbered_classes`.
+    classes are numbered, see `number_classes`.
     """
 
     folder: Path
@@ -100,14 +100,14 @@ def full_titles(sets: Sequence[SetFacts], taken: Iterable[str] = ()) -> dict[str
     """What to call each set, by its id, so that no two are called the same, nor as something else that is `taken`."""
     return {
         facts.id: f"{facts.title} ({difference}, {facts.counts['images']:,} images)" if difference else facts.title
-        for facts, difference in zip(sets, differences(sets, taken).values(), strict=True)
+        for facts, difference in zip(sets, distinguishing_words(sets, taken).values(), strict=True)
     }
 
 
-def differences(sets: Sequence[SetFacts], taken: Iterable[str] = ()) -> dict[str, str]:
+def distinguishing_words(sets: Sequence[SetFacts], taken: Iterable[str] = ()) -> dict[str, str]:
     """By id: whence and when a set came, where its title does not tell it from others; else ""."""
     titles = Counter([facts.title.casefold() for facts in sets] + [title.casefold() for title in taken])
-    told = {facts.id: "" if titles[facts.title.casefold()] == 1 else whence(facts) for facts in sets}
+    told = {facts.id: "" if titles[facts.title.casefold()] == 1 else origin_and_time(facts) for facts in sets}
     same = Counter((facts.title.casefold(), told[facts.id]) for facts in sets)
     return {
         facts.id: f"{told[facts.id]}, {facts.id}"
@@ -117,7 +117,7 @@ def differences(sets: Sequence[SetFacts], taken: Iterable[str] = ()) -> dict[str
     }
 
 
-def whence(facts: SetFacts) -> str:
+def origin_and_time(facts: SetFacts) -> str:
     """'upload shop.zip, 27 Nov 10:26', by the clock of this machine."""
     path = str(facts.source.get("path") or "")
     way = f"upload {Path(path).name}" if is_upload(path) else Path(path).name if path else "files"
@@ -148,7 +148,7 @@ def find_set(text: str, root: Path | None = None) -> SetFacts:
     ):
         found = [facts for facts in sets if same(facts)]
         if len(found) > 1:
-            which = "; ".join(f"{facts.id} ({whence(facts)})" for facts in found)
+            which = "; ".join(f"{facts.id} ({origin_and_time(facts)})" for facts in found)
             raise ValueError(f"{len(found)} sets are meant by '{wanted[:60]}'. Name one by its id: {which}.")
         if found:
             return found[0]
@@ -183,7 +183,7 @@ def open_set(text: str, root: Path | None = None) -> ImageTable:
     """
     facts = find_set(text, root)
     try:
-        return read_set(facts.folder, facts.title, stamp_of(facts.folder))
+        return read_set(facts.folder, facts.title, set_stamp(facts.folder))
     except OSError as error:
         raise ValueError(f"{facts.title}: cannot be read: {error}. Import it again.") from None
 
@@ -201,7 +201,7 @@ def read_set(folder: Path, title: str, stamp: str) -> ImageTable:
     vectors = None
     if facts.has_vectors:
         vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
-    codes, names = numbered_classes(index.label, facts.class_order)
+    codes, names = number_classes(index.label, facts.class_order)
     parents, parent_names = parents_of_classes(index, codes, len(names))
     return ImageTable(
         key=facts.id,
@@ -210,7 +210,7 @@ def read_set(folder: Path, title: str, stamp: str) -> ImageTable:
         labels=codes,
         class_names=tuple(names),
         image_names=tuple(index.file.tolist()),
-        origin=origin_of(facts),
+        origin=origin_sentence(facts),
         licence="Whatever its owner says: an import does not know it.",
         parents=parents,
         parent_names=parent_names,
@@ -222,7 +222,7 @@ def read_set(folder: Path, title: str, stamp: str) -> ImageTable:
     )
 
 
-def numbered_classes(labels: pd.Series, order: str) -> tuple[np.ndarray, list[str]]:
+def number_classes(labels: pd.Series, order: str) -> tuple[np.ndarray, list[str]]:
     """(N,) each row's class number, and the classes' names: in their natural order, or (FOUND) as rows bring them.
 
     The latter is that of all sets of before, and stays: what runs held out of them depends on it.
@@ -237,7 +237,7 @@ def numbered_classes(labels: pd.Series, order: str) -> tuple[np.ndarray, list[st
     return numbers[codes], [names[code] for code in ordered]
 
 
-def origin_of(facts: SetFacts) -> str:
+def origin_sentence(facts: SetFacts) -> str:
     """Whence the images came, in a sentence; of an upload, the file's name."""
     day, path = facts.made[:10], str(facts.source.get("path") or "")
     if facts.source.get("sets"):
@@ -269,7 +269,7 @@ def check_unchanged(folder: Path, facts: SetFacts, stamp: str) -> None:
     record = read_json(folder / "set.json")
     if record.get("stamp") == stamp:
         return
-    if fingerprint_of(folder, facts.class_order) != facts.fingerprint:
+    if compute_fingerprint(folder, facts.class_order) != facts.fingerprint:
         raise ValueError(f"{facts.title}: its files are not the ones that were imported. Import it again.")
     try:
         replace_json(folder / "set.json", {**record, "stamp": stamp})

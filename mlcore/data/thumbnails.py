@@ -28,7 +28,7 @@ class Atlas:
     key: str
 
 
-def atlas(pixels: np.ndarray, tile: int, rows: np.ndarray | None = None) -> Atlas:
+def draw_atlas(pixels: np.ndarray, tile: int, rows: np.ndarray | None = None) -> Atlas:
     """Draw every image into one PNG, each scaled to fit a `tile` px square and centred on its own corner's colour.
 
     Images already of `tile` px are kept bit for bit. With `rows`, those of the images in that order; they are looked at
@@ -50,7 +50,7 @@ def atlas(pixels: np.ndarray, tile: int, rows: np.ndarray | None = None) -> Atla
             "Show fewer images or choose a smaller tile."
         )
     cells = np.zeros((lines, tile, columns, tile, channels), dtype=np.uint8)
-    for number, image in enumerate(fitted(pixels, tile, rows)):
+    for number, image in enumerate(fit_into_tiles(pixels, tile, rows)):
         cells[number // columns, :, number % columns] = image
     sheet = cells.reshape(lines * tile, columns * tile, channels)
     file = io.BytesIO()
@@ -59,7 +59,7 @@ def atlas(pixels: np.ndarray, tile: int, rows: np.ndarray | None = None) -> Atla
     return Atlas(data, "image/png", tile, columns, count, hashlib.sha256(data).hexdigest()[:16])
 
 
-def fitted(pixels: np.ndarray, tile: int, rows: np.ndarray) -> np.ndarray:
+def fit_into_tiles(pixels: np.ndarray, tile: int, rows: np.ndarray) -> np.ndarray:
     """(N, tile, tile, C) uint8: these images scaled to fit, the rest filled with the top left pixel."""
     _, height, width, channels = pixels.shape
     if (height, width) == (tile, tile):

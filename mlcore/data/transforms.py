@@ -24,14 +24,14 @@ def to_input(pixels: Tensor, input_format: InputFormat, *, rendered: bool = Fals
     images = pixels.permute(0, 3, 1, 2).float().div_(255.0)  # (B, C, H, W)
     if images.shape[1] == 3 and input_format.channels == 1:
         images = (images * images.new_tensor(GREY).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
-    images = fitted(images, input_format, rendered)
+    images = fit_to_input(images, input_format, rendered)
     if images.shape[1] == 1 and input_format.channels == 3:
         images = images.expand(-1, 3, -1, -1)
     mean, std = (images.new_tensor(numbers).view(1, -1, 1, 1) for numbers in (input_format.mean, input_format.std))
     return (images - mean).div_(std)
 
 
-def fitted(images: Tensor, input_format: InputFormat, rendered: bool) -> Tensor:
+def fit_to_input(images: Tensor, input_format: InputFormat, rendered: bool) -> Tensor:
     """Images (B, C, H, W) of 0..1 in the input's size; `rendered` ones have been cropped already.
 
     A crop of the middle keeps the images' shape, without one they are pulled to the input's.
@@ -48,7 +48,7 @@ def fitted(images: Tensor, input_format: InputFormat, rendered: bool) -> Tensor:
     return images[:, :, top : top + size[0], left : left + size[1]]
 
 
-def jitter(images: Tensor, generator: torch.Generator, strength: float) -> Tensor:
+def jitter_images(images: Tensor, generator: torch.Generator, strength: float) -> Tensor:
     """Shift, scale and turn each image a little, by its own random amounts; the border is continued outwards.
 
     At strength 1: shifts up to 10 % of the size, scales within 15 %, turns within 12 degrees; 0 changes nothing.

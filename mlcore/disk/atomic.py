@@ -264,7 +264,7 @@ class ManifestedFiles:
         self.manifest.close()
 
 
-def read_checked(folder: Path, entry: Mapping[str, object]) -> bytes:
+def read_verified(folder: Path, entry: Mapping[str, object]) -> bytes:
     """The bytes of a manifest entry, or ValueError when they are not the ones that were written."""
     name = str(entry["file"])
     path = folder / name

@@ -19,7 +19,7 @@ class Stamp(NamedTuple):
     young: bool
 
 
-def stamp_of(path: str | os.PathLike[str]) -> Stamp | None:
+def file_stamp(path: str | os.PathLike[str]) -> Stamp | None:
     """The file's stamp, to be taken before it is read; None if there is no such file."""
     try:
         facts = os.stat(path)

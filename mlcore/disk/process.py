@@ -39,7 +39,7 @@ def pid_space() -> str:
         return ""
 
 
-def host() -> str:
+def host_name() -> str:
     return platform.node()
 
 
@@ -79,25 +79,25 @@ class Identity(TypedDict):
     host: str
 
 
-def identity() -> Identity:
+def process_identity() -> Identity:
     """This process, as a status names it."""
     pid = os.getpid()
     started = start_time(pid)
-    return {"pid": pid, "pid_start": started, "boot_id": boot_id(), "pid_space": pid_space(), "host": host()}
+    return {"pid": pid, "pid_start": started, "boot_id": boot_id(), "pid_space": pid_space(), "host": host_name()}
 
 
 def is_here(named: Mapping[str, object]) -> bool:
-    """Whether the process that an `identity` names was one of this machine, so that we can see whether it lives.
+    """Whether the process that an identity names was one of this machine, so that we can see whether it lives.
 
     A machine is known by its boot, whatever it is called now, and a container by its process numbers; after a restart
     by its name.
     """
     if named["boot_id"] == boot_id() and named.get("pid_space"):
         return named["pid_space"] == pid_space()
-    return named["host"] in ("", host())
+    return named["host"] in ("", host_name())
 
 
-def lives(pid: int | None, started: float | None, boot: str) -> bool:
+def is_alive(pid: int | None, started: float | None, boot: str) -> bool:
     """Whether that very process is alive on this machine."""
     if pid is None or boot != boot_id():
         return False

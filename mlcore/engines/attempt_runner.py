@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 
 from mlcore.disk.atomic import DiskFull, DiskReserve, sweep_temporaries
-from mlcore.disk.process import identity
+from mlcore.disk.process import process_identity
 from mlcore.evaluation.metrics import METRICS, PRIMARY
 from mlcore.runs.attempt import Attempt, AttemptWriter
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.history import History
-from mlcore.runs.liveness import ended
+from mlcore.runs.liveness import ending_changes
 from mlcore.runs.records import CurvePoint, NamedNumbers, StatusMetrics
 from mlcore.runs.states import RunState, may_move
 from mlcore.runs.status import Status, StatusChanges, utc_now
@@ -29,10 +29,10 @@ from mlcore.training.events import (
     Event,
     Finished,
     Progress,
+    SnapshotTaken,
     Started,
     StepDone,
     TrainingFault,
-    Watched,
 )
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Session:
         folder = self.run_folder
         try:
             self.status = folder.move(
-                RunState.STARTING, sync=False, started_utc=utc_now(), activity="Getting ready", **identity()
+                RunState.STARTING, sync=False, started_utc=utc_now(), activity="Getting ready", **process_identity()
             )
         except ValueError as error:
             raise Superseded(str(error)) from None
@@ -161,7 +161,7 @@ class Session:
         except (DiskFull, Superseded):
             raise
         except Exception as error:
-            code, text = explain(error)
+            code, text = explain_failure(error)
             log_traceback(self.attempt)
             self.write_error(code, text)
             return RunState.FAILED, code, text
@@ -185,7 +185,7 @@ class Session:
 
     def handle(self, event: Event) -> None:
         """An event's files first, then its line, then the status."""
-        if isinstance(event, Watched):
+        if isinstance(event, SnapshotTaken):
             self.writer.snapshot(event.step, event.arrays)
         elif isinstance(event, Checkpoint):
             self.writer.checkpoint(event.step, event.data)
@@ -212,11 +212,11 @@ class Session:
         self.put_status(state=RunState.RUNNING, activity="", step=trainer.step)
 
     def draw_thumbnails(self, table: ImageTable, rows: np.ndarray) -> None:
-        from mlcore.data.thumbnails import MAX_SIDE, atlas
+        from mlcore.data.thumbnails import MAX_SIDE, draw_atlas
 
         if self.run_folder.atlas() is None:
             tile = max(8, min(48, max(table.image_size), MAX_SIDE // (int(len(rows) ** 0.5) + 1)))
-            pictures = atlas(table.pixels, tile, rows)
+            pictures = draw_atlas(table.pixels, tile, rows)
             facts = {name: getattr(pictures, name) for name in ("mime", "tile", "columns", "count", "key")}
             with contextlib.suppress(DiskFull):
                 self.run_folder.write_atlas(pictures.data, facts)
@@ -227,7 +227,7 @@ class Session:
         """The metrics of a look into those that the status shows."""
         self.curve = [*points_before(self.curve, step), [step, held_out[PRIMARY]]]
         untrained = backbone or self.metrics.get("no_training")
-        curve = thinned(self.curve, CURVE_POINTS)
+        curve = thin_points(self.curve, CURVE_POINTS)
         self.metrics = {"step": step, "held_out": held_out, "train": train, "curve": curve}
         if untrained:
             self.metrics["no_training"] = untrained
@@ -252,7 +252,7 @@ class Session:
         if self.must_stop():
             if not trainer.stopping:
                 trainer.stop()
-                folder.withdraw("pause")
+                folder.withdraw_request("pause")
                 self.put_status(state=RunState.CANCELLING)
             return
         if not folder.asked("pause"):
@@ -290,7 +290,7 @@ class Session:
     def write_final_status(self, end: End) -> int:
         """The status, after everything that it speaks of."""
         state, code, text = end
-        self.put_status(**ended(state, code, text), sync=True)
+        self.put_status(**ending_changes(state, code, text), sync=True)
         return WELL if state == RunState.DONE or code == "stopped" else FAILED
 
     def no_room(self) -> End:
@@ -311,13 +311,13 @@ class Session:
 
     def last_checkpoint(self) -> tuple[bytes | None, ResumePoint | None]:
         """The newest checkpoint of an earlier attempt whose bytes are whole, and what was seen up to it."""
-        from mlcore.training.checkpoint import step_of
+        from mlcore.training.checkpoint import checkpoint_step
 
         for attempt in reversed(self.run_folder.attempts()[:-1]):
             for entry in reversed(attempt.checkpoints()):
                 try:
                     data = attempt.read_bytes(entry)
-                    return data, self.read_resume_point(step_of(data))
+                    return data, self.read_resume_point(checkpoint_step(data))
                 except ValueError as error:
                     self.write({"kind": "warning", "step": 0, "text": str(error)})
         return None, None
@@ -415,13 +415,13 @@ def points_before(curve: list[CurvePoint], step: int) -> list[CurvePoint]:
     return [point for point in curve if point[0] is not None and point[0] < step]
 
 
-def thinned(points: list[CurvePoint], most: int) -> list[CurvePoint]:
+def thin_points(points: list[CurvePoint], most: int) -> list[CurvePoint]:
     """At most about `most` of the points, evenly spread, with the first and the last."""
     stride = -(-len(points) // most)
     return points[:-1:stride] + points[-1:] if stride > 1 else points
 
 
-def explain(error: BaseException) -> tuple[str, str]:
+def explain_failure(error: BaseException) -> tuple[str, str]:
     """A stable code and a sentence for a failure of the machine or of ours."""
     text = str(error)
     if "out of memory" in text.lower() or "can't allocate memory" in text or isinstance(error, MemoryError):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from mlcore.disk.atomic import DiskFull, sweep_temporaries
-from mlcore.disk.process import identity, is_here, lives, take_lock
+from mlcore.disk.process import is_alive, is_here, process_identity, take_lock
 from mlcore.engines.attempt_runner import NO_ROOM, NOT_MINE, TERMINATED
 from mlcore.engines.local import LocalEngine, Patience, close_input, start_process
 from mlcore.runs.disk_space import ROOM_BYTES, no_room_words
@@ -28,9 +28,9 @@ from mlcore.runs.liveness import (
     FAR_LOST_S,
     FAR_SILENT_S,
     Ended,
-    claimant,
-    ended,
-    named_in,
+    ending_changes,
+    process_in_status,
+    read_claimant,
     signs_of_life,
     unheard_end,
     unseen_end,
@@ -177,7 +177,7 @@ class Supervisor:
     def tell(self) -> None:
         """Leave word of ourselves and of what the queue waits for; on a full disk there is no room even for that."""
         with contextlib.suppress(DiskFull):
-            self.runs.publish("supervisor", {**identity(), "slots": self.engine.slots, "waits": self.waits})
+            self.runs.publish("supervisor", {**process_identity(), "slots": self.engine.slots, "waits": self.waits})
 
     def tidy(self, now: float) -> None:
         """From time to time, remove what nobody needs any more."""
@@ -250,16 +250,16 @@ class Supervisor:
         if run.run_id in self.dispatched:
             return
         if run.attempt_path(status.attempt).exists():
-            claim = claimant(run.path, status.attempt)
+            claim = read_claimant(run.path, status.attempt)
             if claim is None:
                 text = "Somebody began it and left no word of who it was. It can be resumed."
-                self.mark_ended(run, ended(RunState.LOST, "claim_unreadable", text))
+                self.mark_ended(run, ending_changes(RunState.LOST, "claim_unreadable", text))
             elif not is_here(claim):
                 self.watch_elsewhere(run, status, now)
-            elif not lives(claim["pid"], claim["pid_start"], claim["boot_id"]):
+            elif not is_alive(claim["pid"], claim["pid_start"], claim["boot_id"]):
                 self.mark_ended(run, unseen_end(claim["boot_id"]))
         elif run.asked("cancel"):
-            self.mark_ended(run, ended(RunState.CANCELLED, "stopped", "Stopped before it began."))
+            self.mark_ended(run, ending_changes(RunState.CANCELLED, "stopped", "Stopped before it began."))
 
     def watch_elsewhere(self, run: RunFolder, status: Status, now: float) -> None:
         """A run of another machine is left alone while anything is heard of it, by our own clock; then it may be
@@ -267,7 +267,7 @@ class Supervisor:
         heartbeat = self.feel(run, signs_of_life(run.path, status), now)
         silent = now - heartbeat.moved
         if silent > FAR_LOST_S or (silent > FAR_SILENT_S and run.asked("cancel")):
-            self.mark_ended(run, unheard_end(run.elsewhere(), silent))
+            self.mark_ended(run, unheard_end(run.other_machine(), silent))
 
     def feel(self, run: RunFolder, signs: object, now: float) -> HeartbeatWatch:
         """The run's heartbeat, with what is seen of it now."""
@@ -280,10 +280,10 @@ class Supervisor:
         """Is the worker alive, does its heart beat, does it obey?"""
         run, status = entry.run, entry.status
         self.dispatched.pop(run.run_id, None)
-        if not is_here(named_in(status)):
+        if not is_here(process_in_status(status)):
             self.watch_elsewhere(run, status, now)
             return
-        if not lives(status.pid, status.pid_start, status.boot_id):
+        if not is_alive(status.pid, status.pid_start, status.boot_id):
             if run.run_id not in self.engine.children:
                 self.mark_ended(run, unseen_end(status.boot_id))
             return
@@ -292,7 +292,7 @@ class Supervisor:
         if now - heartbeat.moved > STALLED_S:
             self.kill(status, signal.SIGKILL)
             text = f"The worker did not respond for {STALLED_S:.0f} seconds and was ended. It can be resumed."
-            self.mark_ended(run, ended(RunState.FAILED, "stalled", text))
+            self.mark_ended(run, ending_changes(RunState.FAILED, "stalled", text))
             return
         if run.asked("cancel"):
             heartbeat.asked = heartbeat.asked if heartbeat.asked is not None else now
@@ -317,21 +317,23 @@ class Supervisor:
             return
         claimed = run.attempt_path(status.attempt).exists()
         if run.asked("cancel"):
-            self.mark_ended(run, ended(RunState.CANCELLED, "stopped", "Stopped on request. It can be resumed."))
+            self.mark_ended(
+                run, ending_changes(RunState.CANCELLED, "stopped", "Stopped on request. It can be resumed.")
+            )
         elif status.state == RunState.QUEUED and not claimed and (code == NO_ROOM or self.may_try_again(run, status)):
             return
         elif code == NO_ROOM:
             text = f"The disk under {self.runs.root} is full. Free some space, then resume."
-            self.mark_ended(run, ended(RunState.FAILED, "disk_full", text))
+            self.mark_ended(run, ending_changes(RunState.FAILED, "disk_full", text))
         elif code == -signal.SIGTERM:
-            self.mark_ended(run, ended(*TERMINATED))
+            self.mark_ended(run, ending_changes(*TERMINATED))
         elif code < 0:
             text = f"The worker process was ended from outside ({signal_name(-code)})"
             hint = ", probably because memory ran out" if code == -signal.SIGKILL else ""
-            self.mark_ended(run, ended(RunState.FAILED, "worker_killed", f"{text}{hint}. It can be resumed."))
+            self.mark_ended(run, ending_changes(RunState.FAILED, "worker_killed", f"{text}{hint}. It can be resumed."))
         else:
             text = "The worker process ended without saying why. The log has the details."
-            self.mark_ended(run, ended(RunState.FAILED, "worker_failed", text))
+            self.mark_ended(run, ending_changes(RunState.FAILED, "worker_failed", text))
 
     def may_try_again(self, run: RunFolder, status: Status) -> bool:
         """Whether a worker that died before it took up the run, which so is untouched, did so for less than the third
@@ -347,7 +349,7 @@ class Supervisor:
         self.heartbeats.pop(run.run_id, None)
 
     def kill(self, status: Status, how: signal.Signals) -> None:
-        if status.pid is not None and lives(status.pid, status.pid_start, status.boot_id):
+        if status.pid is not None and is_alive(status.pid, status.pid_start, status.boot_id):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(status.pid, how)
 
@@ -383,7 +385,7 @@ def projector_words(code: int, patience: Patience) -> str:
 
 def goes_on_here(status: Status) -> bool:
     """Whether a run holds one of this machine's slots."""
-    return status.state != RunState.QUEUED and is_here(named_in(status))
+    return status.state != RunState.QUEUED and is_here(process_in_status(status))
 
 
 def signal_name(number: int) -> str:

@@ -48,7 +48,7 @@ class AccuracyCalculator:
             raise ValueError(
                 f"AccuracyCalculator: k must be a whole number from 1, 'max_bin_count' or None; got {k!r}."
             )
-        self.names = chosen(include, exclude)
+        self.names = choose_metrics(include, exclude)
         self.avg_of_avgs = avg_of_avgs
         self.return_per_class = return_per_class
         self.k = k
@@ -74,7 +74,7 @@ class AccuracyCalculator:
         if (reference is None) != (reference_labels is None):
             raise ValueError("AccuracyCalculator: reference and reference_labels go together; got one of them.")
         rows, labels = as_array(query), as_array(query_labels)
-        names = [name for name in self.names if name in chosen(include, exclude)]
+        names = [name for name in self.names if name in choose_metrics(include, exclude)]
         metrics = {name: names_elsewhere()[name] for name in names}
         alone = reference is None
         gallery, gallery_labels = rows, labels
@@ -107,7 +107,7 @@ class AccuracyCalculator:
         return (ranking.mean_of_classes() if self.avg_of_avgs else ranking.mean())[metric.key]
 
 
-def chosen(include: Collection[str], exclude: Collection[str]) -> list[str]:
+def choose_metrics(include: Collection[str], exclude: Collection[str]) -> list[str]:
     known = names_elsewhere()
     for name in (*include, *exclude):
         if name not in known:

@@ -19,7 +19,7 @@ def nmi(embeddings: np.ndarray, labels: np.ndarray, seed: int = 0) -> float | No
     Shapes: embeddings (N, D) float, not normalised; labels (N,) whole numbers.
     Raises: ValueError if there is no sample, or a number isn't finite.
     """
-    labels, clusters = clustered("nmi", embeddings, labels, seed)
+    labels, clusters = assign_clusters("nmi", embeddings, labels, seed)
     return mutual_information(labels, clusters) if has_groups(labels) else None
 
 
@@ -30,7 +30,7 @@ def ami(embeddings: np.ndarray, labels: np.ndarray, seed: int = 0) -> float | No
 
     Shapes and Raises: as `nmi`.
     """
-    labels, clusters = clustered("ami", embeddings, labels, seed)
+    labels, clusters = assign_clusters("ami", embeddings, labels, seed)
     return adjusted_mutual_information(labels, clusters) if has_groups(labels) else None
 
 
@@ -39,7 +39,7 @@ def has_groups(labels: np.ndarray) -> bool:
     return 1 < len(np.unique(labels)) < len(labels)
 
 
-def clustered(who: str, embeddings: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def assign_clusters(who: str, embeddings: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Checked labels and, for each sample, the number of its k-means cluster."""
     unit = unit_rows(embeddings, who)
     labels = whole_labels(labels, len(unit), who)

@@ -91,13 +91,13 @@ def rank(
         raise ValueError(f"rank: gallery must have {queries.shape[1]} columns as queries; got {gallery.shape[1]}.")
     if itself.shape != labels.shape or (len(itself) and (itself.min() < -1 or itself.max() >= len(gallery))):
         raise ValueError(f"rank: itself must be one row of the gallery (or -1) per query; got shape {itself.shape}.")
-    relevant = counts_of(labels, gallery_labels) - own_hits(labels, gallery_labels, itself)
+    relevant = count_relevant(labels, gallery_labels) - own_hits(labels, gallery_labels, itself)
     asked = np.flatnonzero(relevant > 0)
     deepest = len(gallery) if depth is None else max(depth, max(ks), int(relevant.max(initial=0)))
     deepest = min(deepest, len(gallery) - (1 if (itself >= 0).any() else 0))
     parts = []
     for rows in np.array_split(asked, max(1, -(-len(asked) * len(gallery) // BLOCK))):
-        order = ranked(queries[rows], gallery, itself[rows], max(deepest, 1), depth is not None, normalize)
+        order = rank_block(queries[rows], gallery, itself[rows], max(deepest, 1), depth is not None, normalize)
         hits = gallery_labels[order] == labels[rows][:, None]
         hits &= order != itself[rows][:, None]
         parts.append(measure_hits(hits, relevant[rows], ks, depth))
@@ -105,7 +105,7 @@ def rank(
     return Ranking(metrics, labels[asked], len(labels) - len(asked))
 
 
-def ranked(
+def rank_block(
     queries: np.ndarray, gallery: np.ndarray, itself: np.ndarray, deepest: int, shallow: bool, normalize: bool
 ) -> np.ndarray:
     """(B, deepest) rows of the gallery, nearest first, each query's own row left out (or last)."""
@@ -139,7 +139,7 @@ def measure_hits(hits: np.ndarray, relevant: np.ndarray, ks: Sequence[int], dept
     }
 
 
-def counts_of(labels: np.ndarray, gallery_labels: np.ndarray) -> np.ndarray:
+def count_relevant(labels: np.ndarray, gallery_labels: np.ndarray) -> np.ndarray:
     """(Q,) how many of the gallery have each query's label."""
     classes, counts = np.unique(gallery_labels, return_counts=True)
     if len(classes) == 0:

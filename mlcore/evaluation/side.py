@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from mlcore.evaluation.array_checks import finite_rows, unit_rows
-from mlcore.evaluation.clustering import clustered, has_groups
-from mlcore.evaluation.ranking import Ranking, counts_of, own_hits, rank, ranked
+from mlcore.evaluation.clustering import assign_clusters, has_groups
+from mlcore.evaluation.ranking import Ranking, count_relevant, own_hits, rank, rank_block
 from mlcore.evaluation.retrieval import can_be_wrong, nearest, quick_ranking
 
 MOST_RANKED = 5000  # queries: two seconds of one core; twice as many take four times as long
 RECALLS = (1, 2, 4, 8)
-QUICK_DEPTH = 8  # the deepest recall that is told at every look
+QUICK_DEPTH = 8  # the deepest recall that is told at every evaluation
 MOST_ASKED = 2000  # texts, or images, that search for each other
 TEXT_DEPTH = 5
 
@@ -82,7 +82,7 @@ class Side:
     def asked(self) -> np.ndarray:
         """(A,) places of the queries that have something of their class to find; the others count nowhere."""
         _, labels, _, gallery_labels, itself = self.asking
-        return np.flatnonzero(counts_of(labels, gallery_labels) > own_hits(labels, gallery_labels, itself))
+        return np.flatnonzero(count_relevant(labels, gallery_labels) > own_hits(labels, gallery_labels, itself))
 
     @property
     def can_be_wrong(self) -> bool:
@@ -122,14 +122,14 @@ class Side:
         gallery = prepare(self.asking.gallery, "hits", "gallery")
         itself = self.asking.itself[self.asked]
         depth = min(k, len(gallery) - bool((itself >= 0).any()))
-        order = ranked(queries, gallery, itself, depth, True, self.normalize)
+        order = rank_block(queries, gallery, itself, depth, True, self.normalize)
         same = self.asking.gallery_labels[order] == self.asking.labels[self.asked][:, None]
         return same & (order != itself[:, None])
 
     @cached_property
     def clusters(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Labels (N,) and numbers of k-means clusters (N,), as many as classes; None where no clusters can be wrong."""
-        return clustered("clusters", self.embeddings, self.labels, 0) if has_groups(self.labels) else None
+        return assign_clusters("clusters", self.embeddings, self.labels, 0) if has_groups(self.labels) else None
 
     @cached_property
     def text_hits(self) -> np.ndarray | None:
@@ -140,7 +140,7 @@ class Side:
         if self.own_texts is None:
             return None
         images, texts, own = self.own_texts
-        asking = evenly(len(texts))
+        asking = evenly_spread_places(len(texts))
         found, _ = nearest(texts[asking], min(TEXT_DEPTH, len(images)), gallery=images)
         return own[found] == asking[:, None]
 
@@ -150,7 +150,7 @@ class Side:
         if self.own_texts is None:
             return None
         images, texts, own = self.own_texts
-        asking = evenly(len(images))
+        asking = evenly_spread_places(len(images))
         found, _ = nearest(images[asking], 1, gallery=texts)
         return found[:, 0] == own[asking]
 
@@ -165,6 +165,6 @@ class Side:
         return (self.embeddings[kept], self.texts.embeddings[known], own) if len(known) > 1 else None
 
 
-def evenly(count: int) -> np.ndarray:
+def evenly_spread_places(count: int) -> np.ndarray:
     """At most MOST_ASKED of so many places, evenly spread."""
     return np.unique(np.linspace(0, count - 1, min(count, MOST_ASKED)).astype(np.int64))

@@ -32,7 +32,7 @@ Results = dict[str, dict[str, Figure | PerClass]]
 COUNTS = ("queries", "lone_queries")
 
 
-class Embedded(NamedTuple):
+class EmbeddedSplit(NamedTuple):
     """A split's embeddings (N, D) and labels (N, levels); `others` are those of the second stream, where there is."""
 
     embeddings: np.ndarray
@@ -142,7 +142,7 @@ class GlobalEmbeddingSpaceTester:
     @torch.no_grad()
     def embed(
         self, dataset: Dataset[object], trunk: nn.Module, embedder: nn.Module | None, collate_fn: Collate | None
-    ) -> Embedded:
+    ) -> EmbeddedSplit:
         models = [model for model in (trunk, embedder) if model is not None]
         training = [[module for module in model.modules() if module.training] for model in models]
         for model in models:
@@ -164,19 +164,19 @@ class GlobalEmbeddingSpaceTester:
         if not labels:
             raise ValueError(f"{type(self).__name__}: a split must not be empty. Leave it out.")
         joined = [torch.cat(stream).numpy() for stream in streams]
-        return Embedded(joined[0], torch.cat(labels).numpy(), joined[1] if len(joined) > 1 else None)
+        return EmbeddedSplit(joined[0], torch.cat(labels).numpy(), joined[1] if len(joined) > 1 else None)
 
     def through(self, batch: Tensor, trunk: nn.Module, embedder: nn.Module | None) -> Tensor:
         batch = batch if self.data_device is None else batch.to(self.data_device)
         features = trunk(batch)
         return features if self.use_trunk_output or embedder is None else embedder(features)
 
-    def reduced(self, embedded: dict[str, Embedded], columns: int) -> dict[str, Embedded]:
+    def reduced(self, embedded: dict[str, EmbeddedSplit], columns: int) -> dict[str, EmbeddedSplit]:
         """Every split in the principal components of all of them."""
         everything = [rows for split in embedded.values() for rows in (split.embeddings, split.others)]
         reduce = fit_pca(np.concatenate([rows for rows in everything if rows is not None]), columns)
         return {
-            name: Embedded(
+            name: EmbeddedSplit(
                 reduce(split.embeddings), split.labels, None if split.others is None else reduce(split.others)
             )
             for name, split in embedded.items()
@@ -210,7 +210,7 @@ class GlobalEmbeddingSpaceTester:
         return list(levels)
 
     def measure_split(
-        self, embedded: dict[str, Embedded], query: str, references: list[str]
+        self, embedded: dict[str, EmbeddedSplit], query: str, references: list[str]
     ) -> dict[str, Figure | PerClass]:
         """All metrics of one query split, named with their level."""
         queries = embedded[query]
@@ -237,7 +237,7 @@ class GlobalEmbeddingSpaceTester:
         return named
 
     def at_level(
-        self, level: int, queries: Embedded, gallery: np.ndarray, gallery_labels: np.ndarray, itself: np.ndarray
+        self, level: int, queries: EmbeddedSplit, gallery: np.ndarray, gallery_labels: np.ndarray, itself: np.ndarray
     ) -> Measured:
         return self.measure(queries.embeddings, queries.labels[:, level], gallery, gallery_labels[:, level], itself)
 
@@ -299,7 +299,7 @@ class WithSameParentLabelTester(GlobalEmbeddingSpaceTester):
         return levels
 
     def at_level(
-        self, level: int, queries: Embedded, gallery: np.ndarray, gallery_labels: np.ndarray, itself: np.ndarray
+        self, level: int, queries: EmbeddedSplit, gallery: np.ndarray, gallery_labels: np.ndarray, itself: np.ndarray
     ) -> Measured:
         told: list[Measured] = []
         for parent in np.unique(queries.labels[:, level + 1]):
@@ -345,7 +345,7 @@ class GlobalTwoStreamEmbeddingSpaceTester(GlobalEmbeddingSpaceTester):
         return chosen
 
     def measure_split(
-        self, embedded: dict[str, Embedded], query: str, references: list[str]
+        self, embedded: dict[str, EmbeddedSplit], query: str, references: list[str]
     ) -> dict[str, Figure | PerClass]:
         split = embedded[query]
         others = split.others
@@ -357,7 +357,7 @@ class GlobalTwoStreamEmbeddingSpaceTester(GlobalEmbeddingSpaceTester):
 
 def mean_figures(several: Sequence[Mapping[str, Figure]]) -> dict[str, Figure]:
     """The mean of each figure, counts left out."""
-    return {name: mean_of([one[name] for one in several]) for name in several[0] if name not in COUNTS}
+    return {name: mean_of_known([one[name] for one in several]) for name in several[0] if name not in COUNTS}
 
 
 def numbers_of(values: Mapping[str, Value]) -> dict[str, Figure]:
@@ -365,7 +365,7 @@ def numbers_of(values: Mapping[str, Value]) -> dict[str, Figure]:
     return {name: None if value is None else float(value) for name, value in values.items()}
 
 
-def mean_of(values: Sequence[float | None]) -> float | None:
+def mean_of_known(values: Sequence[float | None]) -> float | None:
     """The mean of those that are there."""
     there = [value for value in values if value is not None]
     return float(np.mean(there)) if there else None

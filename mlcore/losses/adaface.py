@@ -93,14 +93,14 @@ class AdaFaceLoss(MarginSoftmaxLoss):
 
     @torch.no_grad()
     def update_lengths(self, embeddings: Tensor) -> None:
-        lengths = clipped_lengths(embeddings).to(self.mean_length)
+        lengths = clip_lengths(embeddings).to(self.mean_length)
         share = torch.where(self.steps == 0, 1.0, self.t_alpha)
         self.mean_length.lerp_(lengths.mean(), share.to(self.mean_length))
         if len(lengths) > 1:
             self.spread.lerp_(lengths.std(), share.to(self.spread))
 
     def target(self, cosine: Tensor, margin: Tensor, batch: ProxyBatch) -> Tensor:
-        lengths = clipped_lengths(batch.embeddings)
+        lengths = clip_lengths(batch.embeddings)
         above = (lengths - self.mean_length.to(lengths)) / (self.spread.to(lengths) + LEAST_SPREAD)
         quality = (self.h * above).clamp(-1.0, 1.0)  # (B, 1)
         turn = -margin * quality
@@ -108,5 +108,5 @@ class AdaFaceLoss(MarginSoftmaxLoss):
         return turned - margin * quality - margin
 
 
-def clipped_lengths(embeddings: Tensor) -> Tensor:
+def clip_lengths(embeddings: Tensor) -> Tensor:
     return embeddings.detach().norm(dim=1, keepdim=True).clamp(SHORTEST, LONGEST)

@@ -69,7 +69,7 @@ class AdaptedTripletLoss(TripletMarginLoss):
             )
         unit = self.distance.normalize(batch.reference())
         classes, of_class = labels.unique(return_inverse=True)
-        often = standings(tuples, len(batch.embeddings), len(labels), own).to(unit.dtype)
+        often = count_in_triplets(tuples, len(batch.embeddings), len(labels), own).to(unit.dtype)
         counts = torch.stack([often, torch.ones_like(often)])  # (2, N): chosen, and all
         per_class = unit.new_zeros(2, len(classes)).index_add_(1, of_class, counts)
         weights = counts / per_class.clamp_min(1.0)[:, of_class]
@@ -79,7 +79,7 @@ class AdaptedTripletLoss(TripletMarginLoss):
         return row_items(self.adaptation_weight * shift[found].square().sum(dim=1), classes[found])
 
 
-def standings(tuples: Pairs | Triplets, rows: int, columns: int, own: bool) -> Tensor:
+def count_in_triplets(tuples: Pairs | Triplets, rows: int, columns: int, own: bool) -> Tensor:
     """(columns,): how often each sample stands in a triplet; as an anchor too, where the batch is its `own` reference.
 
     Pairs are not joined to triplets for that: a positive pair stands in as many as its anchor has negative pairs.

@@ -13,7 +13,7 @@ from mlcore.distances import Distance
 from mlcore.losses.inputs import outside_autocast, require_cosine
 from mlcore.losses.logsumexp import masked_logsumexp
 from mlcore.losses.registry import LOSSES
-from mlcore.losses.soft_ranks import items_of, near
+from mlcore.losses.soft_ranks import anchor_items, to_similarity
 from mlcore.losses.two_view_inputs import check_views
 from mlcore.reducers import Items, MeanReducer, Reduced, Reducer
 
@@ -76,7 +76,7 @@ class ClipLoss(nn.Module):
     ) -> Reduced:
         """Return the mean of the two directions, a scalar."""
         batch = check_views(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
-        cosines = near(self.distance, batch)  # (B, N)
+        cosines = to_similarity(self.distance, batch)  # (B, N)
         positive, negative = batch.masks()
         logits = self.scale().to(cosines.dtype) * cosines
         other_labels = batch.labels if batch.ref_emb is None else batch.ref_labels
@@ -98,4 +98,4 @@ def softmax_losses(logits: Tensor, positive: Tensor, counted: Tensor, labels: Te
     """One loss per row with a positive: half the mean over them of minus the log of their share of the row."""
     how_many = positive.sum(dim=1)
     mean_positive = logits.masked_fill(~positive, 0.0).sum(dim=1) / how_many.clamp_min(1)
-    return items_of(0.5 * (masked_logsumexp(logits, counted, dim=1) - mean_positive), how_many > 0, labels)
+    return anchor_items(0.5 * (masked_logsumexp(logits, counted, dim=1) - mean_positive), how_many > 0, labels)

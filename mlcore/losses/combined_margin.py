@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mlcore.declare import Knob
-from mlcore.losses.margin_softmax import MarginSoftmaxLoss, MarginWarmUp, sine_of
+from mlcore.losses.margin_softmax import MarginSoftmaxLoss, MarginWarmUp, sine_from_cosine
 from mlcore.losses.proxy_loss import ProxyBatch, ProxyOptions, Scale, TrainableScale
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
@@ -73,8 +73,8 @@ class CombinedMarginLoss(MarginSoftmaxLoss):
         m1, m2, m3 = 1.0 + (self.m1 - 1.0) * margin, self.m2 * margin, self.m3 * margin
         turned = m2
         if self.m1 != 1:
-            turned = (m1 - 1.0) * torch.atan2(sine_of(cosine), cosine) + m2
-        shifted = cosine * turned.cos() - sine_of(cosine) * turned.sin()
+            turned = (m1 - 1.0) * torch.atan2(sine_from_cosine(cosine), cosine) + m2
+        shifted = cosine * turned.cos() - sine_from_cosine(cosine) * turned.sin()
         gap = (math.pi - (math.pi - m2) / m1).clamp_min(0.0)  # from the seam to the opposite of the proxy
         beyond = cosine - torch.maximum(gap * gap.sin(), 1.0 - gap.cos())
         return torch.where(cosine >= -gap.cos(), shifted, beyond) - m3

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mlcore.declare import Knob
-from mlcore.losses.margin_softmax import AngularMargin, MarginSoftmaxLoss, MarginWarmUp, add_angle, sine_of
+from mlcore.losses.margin_softmax import AngularMargin, MarginSoftmaxLoss, MarginWarmUp, add_angle, sine_from_cosine
 from mlcore.losses.proxy_loss import ProxyBatch, ProxyOptions, Scale, TrainableScale
 from mlcore.losses.registry import LOSSES
 from mlcore.margins import MarginLine
@@ -68,12 +68,12 @@ class CurricularFaceLoss(MarginSoftmaxLoss):
         return add_angle(cosine, margin)
 
     def negatives(self, cosines: Tensor, target: Tensor, batch: ProxyBatch) -> Tensor:
-        own, margin = own_of(cosines, batch), self.margins(batch)
+        own, margin = own_cosine(cosines, batch), self.margins(batch)
         if self.training:
             self.t.lerp_(own.detach().mean().to(self.t), 1.0 - self.momentum)
         if batch.labels is None and margin.ndim:
             margin = (batch.shares * margin).sum(dim=1, keepdim=True)
-        limit = own * margin.cos() - sine_of(own) * margin.sin()
+        limit = own * margin.cos() - sine_from_cosine(own) * margin.sin()
         return torch.where(cosines > limit, cosines * (self.t.to(cosines) + cosines), cosines)
 
     def margin_lines(self) -> tuple[MarginLine, ...]:
@@ -81,7 +81,7 @@ class CurricularFaceLoss(MarginSoftmaxLoss):
         return (MarginLine("Own proxy + margin", "proxies", "angle", self.margin),)
 
 
-def own_of(cosines: Tensor, batch: ProxyBatch) -> Tensor:
+def own_cosine(cosines: Tensor, batch: ProxyBatch) -> Tensor:
     """(B, 1) cosine to the own proxy; with soft labels the mean by shares."""
     if batch.labels is None:
         return (batch.shares * cosines).sum(dim=1, keepdim=True)

@@ -11,7 +11,7 @@ from mlcore.declare import Knob
 from mlcore.distances import Distance, LpDistance
 from mlcore.losses.inputs import check_pairs, outside_autocast
 from mlcore.losses.registry import LOSSES
-from mlcore.losses.soft_ranks import items_of
+from mlcore.losses.soft_ranks import anchor_items
 from mlcore.reducers import MeanReducer, Reduced, Reducer
 
 
@@ -83,7 +83,7 @@ class FastAPLoss(nn.Module):
         how_many = positive.sum(dim=1)
         precision = up_to / torch.where(everyone > 0, everyone, 1.0)
         losses = 1.0 - (positives * precision).sum(dim=1) / how_many.clamp_min(1)
-        return self.reducer({"loss": items_of(losses, how_many > 0, batch.labels)}, batch.embeddings)
+        return self.reducer({"loss": anchor_items(losses, how_many > 0, batch.labels)}, batch.embeddings)
 
     def histograms(self, mat: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
         """(B, Q + 1) soft counts of each anchor's positives and negatives, around bin centres from 0 to the largest."""

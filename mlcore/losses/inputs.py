@@ -110,19 +110,19 @@ def check_pairs(
     whole numbers, a reference without its labels.
     """
     who = type(owner).__name__
-    batch = checked_embeddings(who, "embeddings", embeddings)
+    batch = check_embeddings(who, "embeddings", embeddings)
     tuples = None if indices_tuple is None else as_tuples(indices_tuple)
-    labels = checked_labels(who, "labels", labels, batch, needed=tuples is None)
+    labels = check_labels(who, "labels", labels, batch, needed=tuples is None)
     if ref_emb is None or ref_emb is embeddings:
         require_finite(who, batch)
         return PairInputs(batch, labels, tuples, None, None)
-    reference = checked_embeddings(who, "ref_emb", ref_emb).to(batch.dtype)
+    reference = check_embeddings(who, "ref_emb", ref_emb).to(batch.dtype)
     if reference.shape[1] != batch.shape[1]:
         raise ValueError(
             f"{who}: ref_emb must be as wide as embeddings ({batch.shape[1]}); got {reference.shape[1]}. "
             "Embed both with the same model."
         )
-    ref_labels = checked_labels(who, "ref_labels", ref_labels, reference, needed=tuples is None)
+    ref_labels = check_labels(who, "ref_labels", ref_labels, reference, needed=tuples is None)
     require_finite(who, batch, reference)
     return PairInputs(batch, labels, tuples, reference, ref_labels)
 
@@ -172,7 +172,7 @@ def check_proxy_batch(
     batch, proxies = match_proxies(owner, embeddings)
     if soft and labels is not None and labels.ndim == 2 and labels.is_floating_point():
         require_finite(who, batch)
-        shares = checked_shares(who, labels, batch, len(proxies))
+        shares = check_shares(who, labels, batch, len(proxies))
         return ProxyInputs(batch, shares, proxies, miner_weights(indices_tuple, batch))
     labels = needed_labels(who, "labels", labels, batch)
     require_finite(who, batch)
@@ -194,7 +194,7 @@ def miner_weights(indices_tuple: tuple[Tensor, ...] | None, batch: Tensor) -> Te
 def match_proxies(owner: HasProxies, embeddings: Tensor) -> tuple[Tensor, Tensor]:
     """Embeddings and `owner.proxies` in one dtype, float32 at least. Raises: ValueError if their widths differ."""
     who = type(owner).__name__
-    batch = checked_embeddings(who, "embeddings", embeddings)
+    batch = check_embeddings(who, "embeddings", embeddings)
     proxies = owner.proxies.to(batch.dtype)
     if batch.shape[1] != proxies.shape[-1]:
         raise ValueError(
@@ -204,7 +204,7 @@ def match_proxies(owner: HasProxies, embeddings: Tensor) -> tuple[Tensor, Tensor
     return batch, proxies
 
 
-def checked_embeddings(who: str, name: str, embeddings: Tensor) -> Tensor:
+def check_embeddings(who: str, name: str, embeddings: Tensor) -> Tensor:
     if embeddings.ndim != 2 or not embeddings.is_floating_point():
         raise ValueError(
             f"{who}: {name} must be a float tensor of shape (batch, embedding_size); "
@@ -215,7 +215,7 @@ def checked_embeddings(who: str, name: str, embeddings: Tensor) -> Tensor:
     return embeddings if embeddings.dtype == torch.float64 else embeddings.float()
 
 
-def checked_labels(who: str, name: str, labels: Tensor | None, batch: Tensor, needed: bool) -> Tensor | None:
+def check_labels(who: str, name: str, labels: Tensor | None, batch: Tensor, needed: bool) -> Tensor | None:
     return needed_labels(who, name, labels, batch) if needed or labels is not None else None
 
 
@@ -232,7 +232,7 @@ def needed_labels(who: str, name: str, labels: Tensor | None, batch: Tensor) -> 
     return labels.to(device=batch.device, dtype=torch.long)
 
 
-def checked_shares(who: str, labels: Tensor, batch: Tensor, num_classes: int) -> Tensor:
+def check_shares(who: str, labels: Tensor, batch: Tensor, num_classes: int) -> Tensor:
     """Soft labels (B, C) in the batch's dtype: no share below 0, each row's sum 1."""
     if labels.shape != (len(batch), num_classes):
         raise ValueError(

@@ -15,8 +15,8 @@ from mlcore.losses.sphereface import (
     LambdaStart,
     LengthScale,
     Multiple,
-    annealed,
-    mixed_multiple_angle,
+    anneal_weight,
+    mix_multiple_angle,
 )
 
 
@@ -73,8 +73,8 @@ class LargeMarginSoftmaxLoss(MarginSoftmaxLoss):
         init_at_length_one(proxies)
 
     def target(self, cosine: Tensor, margin: Tensor, batch: ProxyBatch) -> Tensor:
-        weight = annealed(self.steps, self.lambda_start, self.lambda_end, self.lambda_decay)
-        return mixed_multiple_angle(cosine, self.margin, weight)
+        weight = anneal_weight(self.steps, self.lambda_start, self.lambda_end, self.lambda_decay)
+        return mix_multiple_angle(cosine, self.margin, weight)
 
     def scales(self, embeddings: Tensor, proxies: Tensor) -> tuple[Tensor, Tensor]:
         lengths = proxies.norm(dim=-1)

@@ -75,14 +75,14 @@ class MarginSoftmaxLoss(ProxyLoss):
 
     def logits(self, embeddings: Tensor, proxies: Tensor) -> Tensor:
         cosines = self.cosines(at_length_one(embeddings), at_length_one(proxies))
-        return scaled(cosines, *self.scales(embeddings, proxies))
+        return scale_cosines(cosines, *self.scales(embeddings, proxies))
 
     def losses(self, batch: ProxyBatch, proxies: Tensor) -> Tensor:
         few = len(proxies) <= DENSE_BELOW * proxies.shape[-1]
         if not (few or self.needs_every_cosine or batch.labels is None):
             return self.fused_losses(batch, proxies)
         cosines = self.cosines(at_length_one(batch.embeddings), at_length_one(proxies))
-        logits = scaled(self.with_margin(cosines, batch), *self.scales(batch.embeddings, proxies))
+        logits = scale_cosines(self.with_margin(cosines, batch), *self.scales(batch.embeddings, proxies))
         return self.cross_entropy(logits, batch)
 
     def fused_losses(self, batch: LabelBatch, proxies: Tensor) -> Tensor:
@@ -174,7 +174,7 @@ def column_margins(loss: GrowingMargin, batch: ProxyBatch) -> Tensor:
     return margin
 
 
-def scaled(cosines: Tensor, row_scale: float | Tensor, column_scale: Tensor | None) -> Tensor:
+def scale_cosines(cosines: Tensor, row_scale: float | Tensor, column_scale: Tensor | None) -> Tensor:
     logits = row_scale * cosines
     return logits if column_scale is None else logits * column_scale
 
@@ -187,7 +187,7 @@ def own_products(rows: Tensor, columns: Tensor, labels: Tensor) -> Tensor:
     return (rows[:, None] * own).sum(dim=2).max(dim=1, keepdim=True).values
 
 
-def sine_of(cosine: Tensor) -> Tensor:
+def sine_from_cosine(cosine: Tensor) -> Tensor:
     """The sine of angles in [0, pi], with a bounded slope: 0 where its square is below rounding."""
     square = 1.0 - cosine.square()
     least = torch.finfo(cosine.dtype).eps
@@ -199,7 +199,7 @@ def add_angle(cosine: Tensor, margin: Tensor) -> Tensor:
 
     Where angle and margin pass a half turn, cos(angle) - margin sin(margin): still falling, with a step at the seam.
     """
-    shifted = cosine * margin.cos() - sine_of(cosine) * margin.sin()
+    shifted = cosine * margin.cos() - sine_from_cosine(cosine) * margin.sin()
     beyond = cosine - margin * margin.sin()
     return torch.where(cosine >= -margin.cos(), shifted, beyond)
 

@@ -11,7 +11,7 @@ from mlcore.declare import Knob
 from mlcore.distances import Distance
 from mlcore.losses.inputs import check_pairs, outside_autocast, require_cosine
 from mlcore.losses.registry import LOSSES
-from mlcore.losses.soft_ranks import items_of, mean_by_anchor, near, soft_ranks
+from mlcore.losses.soft_ranks import anchor_items, mean_by_anchor, soft_ranks, to_similarity
 from mlcore.reducers import MeanReducer, Reduced, Reducer
 
 
@@ -87,12 +87,12 @@ class PNPLoss(nn.Module):
     ) -> Reduced:
         """Return the mean penalty over the anchors that have a positive, a scalar."""
         batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
-        mat = near(self.distance, batch)
+        mat = to_similarity(self.distance, batch)
         positive, negative = batch.masks()
         anchors, _, negatives_before = soft_ranks(mat, positive, negative, self.anneal)
         how_many = positive.sum(dim=1)
         losses = mean_by_anchor(self.penalty(negatives_before), anchors, how_many)  # (B,)
-        return self.reducer({"loss": items_of(losses, how_many > 0, batch.labels)}, batch.embeddings)
+        return self.reducer({"loss": anchor_items(losses, how_many > 0, batch.labels)}, batch.embeddings)
 
     def penalty(self, before: Tensor) -> Tensor:
         """What each number of negatives before a positive costs."""

@@ -13,7 +13,7 @@ from mlcore.losses.logsumexp import log_one_plus_sum_exp
 from mlcore.losses.margin_softmax import MarginWarmUp, column_margins
 from mlcore.losses.proxy_loss import ProxyBatch, ProxyLoss, ProxyOptions, check_per_class, nearest_of_class
 from mlcore.losses.registry import LOSSES
-from mlcore.losses.soft_ranks import items_of
+from mlcore.losses.soft_ranks import anchor_items
 from mlcore.margins import MarginLine, angle_of_cosine
 from mlcore.reducers import LossTerm, row_items
 
@@ -115,7 +115,7 @@ class ProxyAnchorLoss(ProxyLoss):
             of_class = batch.own_columns(self.class_weights)
             pos_losses, neg_losses = of_class * pos_losses, of_class * neg_losses
         return {
-            "pos_loss": items_of(pos_losses, positive.any(dim=0), classes),
+            "pos_loss": anchor_items(pos_losses, positive.any(dim=0), classes),
             "neg_loss": row_items(neg_losses, classes),
         }
 

@@ -10,7 +10,7 @@ from mlcore.declare import Knob
 from mlcore.distances import Distance
 from mlcore.losses.inputs import check_pairs, outside_autocast, require_cosine
 from mlcore.losses.registry import LOSSES
-from mlcore.losses.soft_ranks import items_of, near, soft_ranks
+from mlcore.losses.soft_ranks import anchor_items, soft_ranks, to_similarity
 from mlcore.reducers import MeanReducer, Reduced, Reducer
 
 
@@ -78,7 +78,7 @@ class RecallAtKLoss(nn.Module):
     ) -> Reduced:
         """Return one minus the mean recall over anchors and k, a scalar."""
         batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
-        mat = near(self.distance, batch)
+        mat = to_similarity(self.distance, batch)
         positive, negative = batch.masks()
         anchors, positives_before, negatives_before = soft_ranks(mat, positive, negative, self.temperature)
         places = mat.new_tensor([2**power for power in range(self.largest_k.bit_length())])  # (K,)
@@ -88,4 +88,4 @@ class RecallAtKLoss(nn.Module):
         how_many = positive.sum(dim=1)
         recall = found / places.minimum(how_many[:, None].clamp_min(1))
         losses = 1.0 - recall.mean(dim=1)  # (B,)
-        return self.reducer({"loss": items_of(losses, how_many > 0, batch.labels)}, batch.embeddings)
+        return self.reducer({"loss": anchor_items(losses, how_many > 0, batch.labels)}, batch.embeddings)

@@ -105,7 +105,7 @@ def with_regularizers(init: Callable[..., None]) -> Callable[..., None]:
         weights = {name: kwargs.pop(name, 1.0) for name in REG_WEIGHTS}
         init(self, *args, **kwargs)
         if any(regularizer is not None for regularizer in found.values()):
-            attach(self, found, weights)
+            attach_regularizers(self, found, weights)
 
     own = inspect.signature(init)
     extra = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in REGULARIZED]
@@ -114,7 +114,7 @@ def with_regularizers(init: Callable[..., None]) -> Callable[..., None]:
     return with_signature(build, own.replace(parameters=[*own.parameters.values(), *added]))
 
 
-def attach(loss: nn.Module, found: dict[str, object], weights: dict[str, float]) -> None:
+def attach_regularizers(loss: nn.Module, found: dict[str, object], weights: dict[str, float]) -> None:
     """Keep the regularizers with the loss and add them to whatever it returns.
 
     Raises: ValueError for something that is no regularizer, a weight below 0, or proxies asked of a loss without any.

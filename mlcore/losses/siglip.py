@@ -13,7 +13,7 @@ from mlcore.declare import Knob
 from mlcore.distances import Distance
 from mlcore.losses.inputs import outside_autocast, require_cosine
 from mlcore.losses.registry import LOSSES
-from mlcore.losses.soft_ranks import near
+from mlcore.losses.soft_ranks import to_similarity
 from mlcore.losses.two_view_inputs import check_views
 from mlcore.reducers import MeanReducer, Reduced, Reducer, row_items
 
@@ -76,7 +76,7 @@ class SigLipLoss(nn.Module):
     ) -> Reduced:
         """Return the mean over the rows of the sum over their pairs, a scalar."""
         batch = check_views(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
-        cosines = near(self.distance, batch)  # (B, N)
+        cosines = to_similarity(self.distance, batch)  # (B, N)
         positive, negative = batch.masks()
         logits = self.logit_scale.exp().to(cosines.dtype) * cosines + self.logit_bias.to(cosines.dtype)
         losses = F.softplus(torch.where(positive, -logits, logits)).masked_fill(~(positive | negative), 0.0)

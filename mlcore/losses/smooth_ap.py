@@ -10,7 +10,7 @@ from mlcore.declare import Knob
 from mlcore.distances import Distance
 from mlcore.losses.inputs import check_pairs, outside_autocast, require_cosine
 from mlcore.losses.registry import LOSSES
-from mlcore.losses.soft_ranks import items_of, mean_by_anchor, near, soft_ranks
+from mlcore.losses.soft_ranks import anchor_items, mean_by_anchor, soft_ranks, to_similarity
 from mlcore.reducers import MeanReducer, Reduced, Reducer
 
 
@@ -70,11 +70,11 @@ class SmoothAPLoss(nn.Module):
     ) -> Reduced:
         """Return one minus the mean of the average precisions, a scalar."""
         batch = check_pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels)
-        mat = near(self.distance, batch)
+        mat = to_similarity(self.distance, batch)
         positive, negative = batch.masks()
         anchors, positives_before, negatives_before = soft_ranks(mat, positive, negative, self.temperature)
         rank_among_positives = 1.0 + positives_before
         how_many = positive.sum(dim=1)
         precision = rank_among_positives / (rank_among_positives + negatives_before)
         losses = 1.0 - mean_by_anchor(precision, anchors, how_many)  # (B,)
-        return self.reducer({"ap_loss": items_of(losses, how_many > 0, batch.labels)}, batch.embeddings)
+        return self.reducer({"ap_loss": anchor_items(losses, how_many > 0, batch.labels)}, batch.embeddings)

@@ -16,7 +16,7 @@ from mlcore.reducers import Items
 BLOCK = 2**18  # entries of a block: a few of them stay in a processor's cache
 
 
-def near(distance: Distance, batch: PairInputs) -> Tensor:
+def to_similarity(distance: Distance, batch: PairInputs) -> Tensor:
     """(B, N): the similarities, or the distances turned round. Large always means alike."""
     mat = distance(batch.embeddings, batch.ref_emb)
     return mat if distance.is_inverted else -mat
@@ -42,7 +42,7 @@ def mean_by_anchor(values: Tensor, anchors: Tensor, how_many: Tensor) -> Tensor:
     return total / how_many.clamp_min(1)
 
 
-def items_of(losses: Tensor, listed: Tensor, labels: Tensor | None) -> Items:
+def anchor_items(losses: Tensor, listed: Tensor, labels: Tensor | None) -> Items:
     """The losses of the anchors in the mask (B,), and whose they are."""
     return Items(losses[listed], listed.nonzero()[:, 0], labels)
 
@@ -68,7 +68,7 @@ class RanksBefore(torch.autograd.Function):
         ctx.temperature = temperature
         pieces = [
             torch.stack([(lead * positive[a]).sum(dim=1) - 0.5, (lead * negative[a]).sum(dim=1)], dim=1)
-            for a, p in blocks(anchors, positives, mat.shape[1])
+            for a, p in pair_blocks(anchors, positives, mat.shape[1])
             for lead in (((mat[a] - mat[a, p][:, None]) / temperature).sigmoid_(),)
         ]
         return torch.cat(pieces) if pieces else mat.new_zeros((0, 2))
@@ -78,7 +78,9 @@ class RanksBefore(torch.autograd.Function):
     def backward(ctx: RanksContext, upstream: Tensor) -> tuple[Tensor | None, ...]:
         mat, anchors, positives, positive, negative = ctx.saved_tensors
         slopes = torch.zeros_like(mat)
-        rows = zip(blocks(anchors, positives, mat.shape[1]), upstream.split(block_rows(mat.shape[1])), strict=False)
+        rows = zip(
+            pair_blocks(anchors, positives, mat.shape[1]), upstream.split(block_rows(mat.shape[1])), strict=False
+        )
         for (a, p), given in rows:
             lead = ((mat[a] - mat[a, p][:, None]) / ctx.temperature).sigmoid_()
             slope = lead * (1.0 - lead) / ctx.temperature
@@ -92,7 +94,7 @@ def block_rows(width: int) -> int:
     return max(1, BLOCK // width)
 
 
-def blocks(anchors: Tensor, positives: Tensor, width: int) -> list[tuple[Tensor, Tensor]]:
+def pair_blocks(anchors: Tensor, positives: Tensor, width: int) -> list[tuple[Tensor, Tensor]]:
     if len(anchors) == 0:
         return []
     rows = block_rows(width)

@@ -73,19 +73,19 @@ class SphereFaceLoss(MarginSoftmaxLoss):
         self.lambda_decay = lambda_decay
 
     def target(self, cosine: Tensor, margin: Tensor, batch: ProxyBatch) -> Tensor:
-        weight = annealed(self.steps, self.lambda_start, self.lambda_end, self.lambda_decay)
-        return mixed_multiple_angle(cosine, self.margin, weight)
+        weight = anneal_weight(self.steps, self.lambda_start, self.lambda_end, self.lambda_decay)
+        return mix_multiple_angle(cosine, self.margin, weight)
 
     def scales(self, embeddings: Tensor, proxies: Tensor) -> tuple[Tensor, None]:
         return self.scale * embeddings.norm(dim=1, keepdim=True), None
 
 
-def annealed(steps: Tensor, start: float, end: float, decay: float) -> Tensor:
+def anneal_weight(steps: Tensor, start: float, end: float, decay: float) -> Tensor:
     """The weight of the loss without margin after so many training steps, a scalar; never below `end`."""
     return (start / (1.0 + decay * steps)).clamp_min(end)
 
 
-def mixed_multiple_angle(cosine: Tensor, multiple: int, weight: Tensor) -> Tensor:
+def mix_multiple_angle(cosine: Tensor, multiple: int, weight: Tensor) -> Tensor:
     """The cosine after the margin, mixed with the plain one in proportion to `weight`."""
     weight = weight.to(cosine)
     return (weight * cosine + multiple_angle(cosine, multiple)) / (1.0 + weight)

@@ -11,7 +11,7 @@ from mlcore.distances import CosineSimilarity, Distance
 from mlcore.losses.inputs import check_pairs, outside_autocast
 from mlcore.losses.logsumexp import masked_logsumexp
 from mlcore.losses.registry import LOSSES
-from mlcore.losses.soft_ranks import items_of
+from mlcore.losses.soft_ranks import anchor_items
 from mlcore.reducers import MeanReducer, Reduced, Reducer
 
 
@@ -70,5 +70,5 @@ class SupConLoss(nn.Module):
         everyone = masked_logsumexp(similarities, positive | negative, dim=1)  # (B,)
         how_many = positive.sum(dim=1)
         mean_positive = similarities.masked_fill(~positive, 0.0).sum(dim=1) / how_many.clamp_min(1)
-        losses = items_of(everyone - mean_positive, how_many > 0, batch.labels)
+        losses = anchor_items(everyone - mean_positive, how_many > 0, batch.labels)
         return self.reducer({"loss": losses}, batch.embeddings)

@@ -57,8 +57,8 @@ class BatchEasyHardMiner:
             )
         self.pos_strategy = pos_strategy
         self.neg_strategy = neg_strategy
-        self.allowed_pos_range = checked_range("allowed_pos_range", allowed_pos_range)
-        self.allowed_neg_range = checked_range("allowed_neg_range", allowed_neg_range)
+        self.allowed_pos_range = check_range("allowed_pos_range", allowed_pos_range)
+        self.allowed_neg_range = check_range("allowed_neg_range", allowed_neg_range)
         self.distance = distance or LpDistance()
 
     @torch.no_grad()
@@ -72,8 +72,8 @@ class BatchEasyHardMiner:
     ) -> Pairs:
         mat = self.distance(embeddings, ref_emb)  # (B, N)
         same, different = label_masks(labels, ref_labels, own)
-        positive = same & within(mat, self.allowed_pos_range)
-        negative = different & within(mat, self.allowed_neg_range)
+        positive = same & mask_within(mat, self.allowed_pos_range)
+        negative = different & mask_within(mat, self.allowed_neg_range)
         far = -mat if self.distance.is_inverted else mat
         if self.pos_strategy == "semihard":
             n, n_found = self.closest(far, negative) if self.neg_strategy == "hard" else self.farthest(far, negative)
@@ -108,11 +108,11 @@ def chosen_pairs(chosen: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
     return anchors, chosen[anchors, 0]
 
 
-def within(mat: Tensor, bounds: Range | None) -> Tensor:
+def mask_within(mat: Tensor, bounds: Range | None) -> Tensor:
     return torch.ones_like(mat, dtype=torch.bool) if bounds is None else (mat >= bounds[0]) & (mat <= bounds[1])
 
 
-def checked_range(name: str, bounds: Range | None) -> Range | None:
+def check_range(name: str, bounds: Range | None) -> Range | None:
     if bounds is not None and (len(bounds) != 2 or bounds[0] > bounds[1]):
         raise ValueError(f"batch_easy_hard: {name} must be (low, high), both included, or None; got {bounds}.")
     return bounds

@@ -18,7 +18,7 @@ from mlcore.disk.atomic import (
     make_folder,
     open_plain,
     open_private,
-    read_checked,
+    read_verified,
     sweep_temporaries,
 )
 from mlcore.runs.records import EventRecord, FileEntry, LayoutEntry, is_event, is_file_entry, is_layout_entry
@@ -80,11 +80,11 @@ class Attempt:
 
     def read_arrays(self, entry: FileEntry | LayoutEntry, folder: str = "") -> dict[str, np.ndarray]:
         """The arrays of a manifest entry; ValueError when the file is damaged."""
-        return arrays_of(read_checked(self.path / folder, entry), entry["file"])
+        return decode_arrays(read_verified(self.path / folder, entry), entry["file"])
 
     def read_bytes(self, entry: FileEntry) -> bytes:
         """The bytes of a manifest entry; ValueError when they are not the ones that were written."""
-        return read_checked(self.path, entry)
+        return read_verified(self.path, entry)
 
     def checkpoints(self) -> list[FileEntry]:
         """Manifest entries of the checkpoints that are there, oldest first."""
@@ -97,7 +97,7 @@ class Attempt:
         return list(kept.values())
 
 
-def arrays_of(data: bytes, name: str) -> dict[str, np.ndarray]:
+def decode_arrays(data: bytes, name: str) -> dict[str, np.ndarray]:
     """The arrays in the bytes of an NPZ file, or of an NPY file as "points"; ValueError when they are damaged."""
     try:
         loaded = np.load(io.BytesIO(data), allow_pickle=False)

@@ -29,7 +29,7 @@ def last_sha256(run: RunFolder) -> str:
 def no_checkpoint(run: RunFolder) -> ValueError:
     return ValueError(
         f"{run.title()} has no checkpoint yet: it is {run.state} at step {run.status().step} of "
-        f"{run.spec.budget.steps}. A run keeps one when it has been looked at after its first steps, and at its end."
+        f"{run.spec.budget.steps}. A run keeps one when it is evaluated after its first steps, and at its end."
     )
 
 

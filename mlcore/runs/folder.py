@@ -25,12 +25,12 @@ from pydantic import ValidationError
 from ulid import ULID
 
 from mlcore.disk.atomic import CRASHES, make_folder, make_folders, read_json, replace_file, replace_json, sync_folder
-from mlcore.disk.file_version import Stamp, same_stamp, stamp_of
-from mlcore.disk.process import identity
+from mlcore.disk.file_version import Stamp, file_stamp, same_stamp
+from mlcore.disk.process import process_identity
 from mlcore.disk.run_id import RUN_ID
-from mlcore.runs.attempt import Attempt, arrays_of, pack_arrays
+from mlcore.runs.attempt import Attempt, decode_arrays, pack_arrays
 from mlcore.runs.idempotency import Nonces
-from mlcore.runs.liveness import heard, machine_elsewhere, signs_of_life, true_status, unheard_end
+from mlcore.runs.liveness import machine_elsewhere, read_helper_status, signs_of_life, true_status, unheard_end
 from mlcore.runs.queue_numbers import next_number
 from mlcore.runs.records import Atlas, BirthParts, WatchNames, has_shape
 from mlcore.runs.states import RunState, may_move
@@ -94,7 +94,7 @@ class Runs:
             parent=parent,
             nonce=nonce,
             sha256=spec.digest(),
-            versions=versions(),
+            versions=installed_versions(),
             spec=spec,
         )
         number = next_number(self.root)
@@ -198,7 +198,7 @@ class Runs:
 
     def read_helper_status(self, helper: str) -> dict[str, Any]:
         """What that process last said, with `alive` added."""
-        return heard(self.root, helper)
+        return read_helper_status(self.root, helper)
 
     def free_bytes(self) -> int:
         return shutil.disk_usage(self.root).free
@@ -353,7 +353,7 @@ class RunFolder:
     def asked(self, request: ControlRequest) -> bool:
         return (self.path / "control" / request).exists()
 
-    def withdraw(self, request: ControlRequest) -> None:
+    def withdraw_request(self, request: ControlRequest) -> None:
         (self.path / "control" / request).unlink(missing_ok=True)
 
     def stop(self) -> None:
@@ -363,28 +363,28 @@ class RunFolder:
     def resume(self, state: RunState = RunState.QUEUED, **changes: Any) -> None:
         """Begin the next attempt of a run that ended early (queued, or starting here); ValueError for any other.
 
-        Who begins it itself says so in `changes` (its `identity`), or a supervisor would not know whose it is.
+        Who begins it itself says so in `changes` (its `process_identity`), or a supervisor would not know whose it is.
         """
         self.settle()
         if not self.state.resumable:
             raise ValueError(
                 f"{self.title()} is {self.going_words()}; only a stopped, failed or lost run can be resumed."
             )
-        self.withdraw("cancel")
-        self.withdraw("pause")
+        self.withdraw_request("cancel")
+        self.withdraw_request("pause")
         number = next_number(self.path.parent)
         self.move(state, next_attempt=True, number=number, queued_utc=utc_now(), **changes)
 
-    def elsewhere(self) -> str:
+    def other_machine(self) -> str:
         """The name of the other machine on which the run goes on, as it says; "" if it is this one or it does not."""
         return machine_elsewhere(self.path, self.stored_status())
 
     def going_words(self) -> str:
         """'running', or 'running on another machine, NAME'."""
-        machine = self.elsewhere()
+        machine = self.other_machine()
         return f"{self.state} on another machine, {machine}" if machine else str(self.state)
 
-    def listen(self, seconds: float, wait: Callable[[float], None] = time.sleep) -> bool:
+    def wait_for_sign_of_life(self, seconds: float, wait: Callable[[float], None] = time.sleep) -> bool:
         """Whether the run shows a sign of life before so many seconds are over, by our own clock."""
         before, deadline = signs_of_life(self.path, self.stored_status()), time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -395,7 +395,7 @@ class RunFolder:
 
     def take_over(self, silent_s: float) -> None:
         """End a run of another machine of which nothing is heard; should that one go on, it finds its run ended."""
-        self.move(**unheard_end(self.elsewhere(), silent_s))
+        self.move(**unheard_end(self.other_machine(), silent_s))
 
     def begin_attempt(self) -> Attempt:
         """Claim the status's attempt; FileExistsError if another process was first.
@@ -406,7 +406,7 @@ class RunFolder:
         claim = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns():x}.tmp")
         make_folder(claim)
         try:
-            replace_json(claim / "claim.json", identity(), sync=False)
+            replace_json(claim / "claim.json", process_identity(), sync=False)
             os.rename(claim, path)
         except OSError as error:
             shutil.rmtree(claim, ignore_errors=True)
@@ -426,7 +426,7 @@ class RunFolder:
 
     def version(self) -> RunVersion:
         """Which version of its status and its label lies there, without reading them."""
-        return RunVersion(stamp_of(self.path / "status.json"), stamp_of(self.path / "label.json"))
+        return RunVersion(file_stamp(self.path / "status.json"), file_stamp(self.path / "label.json"))
 
     def has_watch(self) -> bool:
         """Whether the watched sample has been chosen."""
@@ -465,7 +465,7 @@ class RunFolder:
         if not has_shape(names, WatchNames):
             raise ValueError("watch.json is damaged")
         try:
-            arrays = arrays_of((self.path / "watch.npz").read_bytes(), "watch.npz")
+            arrays = decode_arrays((self.path / "watch.npz").read_bytes(), "watch.npz")
         except OSError as error:
             raise ValueError(f"watch.npz cannot be read: {error.strerror}") from None
         if not sample_is_whole(arrays, names):
@@ -530,7 +530,7 @@ NEW_ATTEMPT: dict[str, Any] = {
 }
 
 
-def versions() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
     """The versions that a run's numbers depend on, read without importing the packages."""
     found = {}
     for package in ("metric-learning-lab", "torch", "numpy", "timm", "umap-learn", "faiss-cpu"):

@@ -198,7 +198,7 @@ def is_idle(messages: Iterable[MessageRecord]) -> bool:
     return any(message.get("code") == "idle" for message in messages)
 
 
-def trained_on(run: RunFolder) -> str:
+def training_fingerprint(run: RunFolder) -> str:
     """The fingerprint of the images that a run has seen, or is to see; '' if it has not begun and names none."""
     history = History(run)
     history.refresh()

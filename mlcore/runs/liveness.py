@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from mlcore.disk.atomic import read_json
-from mlcore.disk.process import boot_id, is_here, lives
+from mlcore.disk.process import boot_id, is_alive, is_here
 from mlcore.runs.attempt import Attempt
 from mlcore.runs.states import RunState
 from mlcore.runs.status import Status, utc_now
@@ -37,12 +37,12 @@ class Ended(TypedDict):
     ended_utc: str
 
 
-def heard(root: Path, helper: str) -> dict[str, Any]:
+def read_helper_status(root: Path, helper: str) -> dict[str, Any]:
     """What a background process (projector, supervisor) last said of itself, with `alive` added."""
     record = read_json(root / f".{helper}.json")
     record = record if isinstance(record, dict) else {}
     named = {"host": "", "boot_id": "", **record}
-    return record | {"alive": is_here(named) and lives(named.get("pid"), named.get("pid_start"), named["boot_id"])}
+    return record | {"alive": is_here(named) and is_alive(named.get("pid"), named.get("pid_start"), named["boot_id"])}
 
 
 def true_status(run: Path, stored: Status) -> Status:
@@ -53,15 +53,18 @@ def true_status(run: Path, stored: Status) -> Status:
     """
     if stored.state.finished or stored.state == RunState.DRAFT:
         return stored
-    named = claimant(run, stored.attempt) if stored.state == RunState.QUEUED else named_in(stored)
+    named = read_claimant(run, stored.attempt) if stored.state == RunState.QUEUED else process_in_status(stored)
     if named is None or named["pid"] is None or not is_here(named):
         return stored
-    if lives(named["pid"], named["pid_start"], named["boot_id"]) or heard(run.parent, "supervisor")["alive"]:
+    if (
+        is_alive(named["pid"], named["pid_start"], named["boot_id"])
+        or read_helper_status(run.parent, "supervisor")["alive"]
+    ):
         return stored
     return stored.model_copy(update={**unseen_end(named["boot_id"])})
 
 
-def named_in(stored: Status) -> Owner:
+def process_in_status(stored: Status) -> Owner:
     """The process that a status names, as `identity` would."""
     return {
         "pid": stored.pid,
@@ -72,7 +75,7 @@ def named_in(stored: Status) -> Owner:
     }
 
 
-def claimant(run: Path, attempt: int) -> Owner | None:
+def read_claimant(run: Path, attempt: int) -> Owner | None:
     """The process that has made this attempt its own; None if nobody has, or it does not say who."""
     record = read_json(run / "attempts" / f"{attempt:03d}" / "claim.json")
     if not isinstance(record, dict) or not all(isinstance(record.get(name), kind) for name, kind in LIFE.items()):
@@ -91,7 +94,7 @@ def machine_elsewhere(run: Path, stored: Status) -> str:
     """The other machine (or container) on which a run goes on or was begun, by name; "" if it is this one or none."""
     if stored.state.finished or stored.state == RunState.DRAFT:
         return ""
-    named = claimant(run, stored.attempt) if stored.state == RunState.QUEUED else named_in(stored)
+    named = read_claimant(run, stored.attempt) if stored.state == RunState.QUEUED else process_in_status(stored)
     return "" if named is None or is_here(named) else named["host"] or "unknown"
 
 
@@ -105,7 +108,7 @@ def unseen_end(boot: str) -> Ended:
     code, text = "worker_gone", "The worker process is gone and left no word. It can be resumed."
     if boot not in ("", boot_id()):
         code, text = "machine_restarted", "The machine was restarted while the run was going on. It can be resumed."
-    return ended(RunState.LOST, code, text)
+    return ending_changes(RunState.LOST, code, text)
 
 
 def unheard_end(machine: str, silent_s: float) -> Ended:
@@ -114,10 +117,10 @@ def unheard_end(machine: str, silent_s: float) -> Ended:
         f"It was going on on another machine, {machine}; nothing was heard of it for {silent_s:.0f} s. "
         "It can be resumed here."
     )
-    return ended(RunState.LOST, "unheard", text)
+    return ending_changes(RunState.LOST, "unheard", text)
 
 
-def ended(state: RunState, code: str, text: str) -> Ended:
+def ending_changes(state: RunState, code: str, text: str) -> Ended:
     """The changes to a status that end a run now."""
     return {
         "state": state,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlcore.disk.file_version import Stamp, same_stamp, stamp_of
+from mlcore.disk.file_version import Stamp, file_stamp, same_stamp
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.states import RunState
 from mlcore.runs.status import Status
@@ -62,18 +62,18 @@ class Queue:
         found = {run_id: known for run_id in self.runs.ids() if (known := self._read(run_id, before.get(run_id)))}
         self._seen = found
         entries = [known.entry for known in found.values() if not known.entry.status.state.finished]
-        return sorted(entries, key=place)
+        return sorted(entries, key=queue_order)
 
     def _read(self, run_id: str, known: Known | None) -> Known | None:
         """What is known of a run, read again if its files have changed; None for one that is being made or deleted."""
         folder = f"{self.runs.root}/{run_id}"
-        status_stamp = stamp_of(f"{folder}/status.json")
+        status_stamp = file_stamp(f"{folder}/status.json")
         if status_stamp is None:
             return None
         unchanged = known if known is not None and same_stamp(known.status_stamp, status_stamp) else None
         if unchanged is not None and unchanged.entry.status.state.finished:
             return unchanged
-        spec_stamp = stamp_of(f"{folder}/spec.json")
+        spec_stamp = file_stamp(f"{folder}/spec.json")
         if unchanged is not None and same_stamp(unchanged.spec_stamp, spec_stamp):
             return unchanged
         return Known(status_stamp, spec_stamp, read_entry(RunFolder(self.runs.root / run_id)))
@@ -93,6 +93,6 @@ def read_entry(run: RunFolder) -> Entry:
     return Entry(run, status, record.purpose)
 
 
-def place(entry: Entry) -> tuple[int, str, str]:
+def queue_order(entry: Entry) -> tuple[int, str, str]:
     """Runs of before there were numbers come first, by the time of day at which they were queued."""
     return entry.status.number, entry.status.queued_utc or "", entry.run.run_id

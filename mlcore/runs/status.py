@@ -89,7 +89,7 @@ class Status(Loose):
     @classmethod
     def _has_shape(cls, metrics: StatusMetrics) -> StatusMetrics:
         if not has_shape(metrics, StatusMetrics):
-            raise ValueError("the metrics are not what a look at a run measures")
+            raise ValueError("the metrics are not what an evaluation of a run measures")
         return metrics
 
 

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 from mlcore.disk.atomic import read_json
-from mlcore.disk.file_version import Stamp, same_stamp, stamp_of
+from mlcore.disk.file_version import Stamp, file_stamp, same_stamp
 from mlcore.disk.run_id import RUN_ID
 from mlcore.runs.folder import Runs
 from mlcore.runs.queue import Queue
@@ -38,13 +38,13 @@ class OddFolders:
         return [OddFolder(name, trouble) for name, trouble in sorted(troubles.items()) if trouble]
 
     def _read(self, name: str, known: tuple[Stamp | None, str] | None) -> tuple[Stamp | None, str]:
-        stamp = stamp_of(self.runs.root / name / "spec.json")
+        stamp = file_stamp(self.runs.root / name / "spec.json")
         if known is not None and same_stamp(known[0], stamp):
             return known
-        return stamp, trouble_of(self.runs, name)
+        return stamp, describe_trouble(self.runs, name)
 
 
-def trouble_of(runs: Runs, name: str) -> str:
+def describe_trouble(runs: Runs, name: str) -> str:
     """Why a folder is no run as it stands; "" if it is one, or was never meant to be."""
     record = read_json(runs.root / name / "spec.json")
     inside = record.get("run_id") if isinstance(record, dict) else None

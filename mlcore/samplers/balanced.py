@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mlcore.samplers.epochs import coverage, generator, row_labels, rows_by_class, taken
+from mlcore.samplers.epochs import count_coverage, draw_rows, epoch_generator, row_labels, rows_by_class
 from mlcore.samplers.registry import SAMPLERS
 
 
@@ -36,14 +36,14 @@ class BalancedSampler:
 
     def epoch(self, epoch: int, seed: int) -> np.ndarray:
         """(batches, batch_size) positions into `labels`; depends on `epoch` and `seed` only."""
-        rng = generator(epoch, seed)
+        rng = epoch_generator(epoch, seed)
         classes = len(self.rows_of_class)
         draws = -(-len(self.labels) // self.batch_size) * self.batch_size
         share = np.full(classes, draws // classes)
         share[rng.permutation(classes)[: draws % classes]] += 1
-        rows = [taken(of_class, count, rng) for of_class, count in zip(self.rows_of_class, share, strict=True)]
+        rows = [draw_rows(of_class, count, rng) for of_class, count in zip(self.rows_of_class, share, strict=True)]
         return rng.permutation(np.concatenate(rows)).reshape(-1, self.batch_size)
 
     def coverage(self) -> dict[str, int]:
         """Samples and classes visited in an epoch, and how many there are."""
-        return coverage(self.epoch(1, 0), self.labels)
+        return count_coverage(self.epoch(1, 0), self.labels)

@@ -20,7 +20,7 @@ class Sampler(Protocol):
         """What an epoch visits, against all there is."""
 
 
-def generator(epoch: int, seed: int) -> np.random.Generator:
+def epoch_generator(epoch: int, seed: int) -> np.random.Generator:
     """The random numbers of one epoch: the same for the same epoch and seed, whatever was drawn before."""
     return np.random.default_rng([seed, epoch])
 
@@ -42,13 +42,13 @@ def rows_by_class(labels: np.ndarray) -> list[np.ndarray]:
     return np.split(np.argsort(codes, kind="stable"), np.bincount(codes).cumsum()[:-1])
 
 
-def taken(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+def draw_rows(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """`count` of `rows` at random; none comes again before all have come."""
     rounds = [rng.permutation(rows) for _ in range(-(-count // len(rows)))]
     return np.concatenate(rounds)[:count] if rounds else rows[:0]
 
 
-def coverage(batches: np.ndarray, labels: np.ndarray) -> dict[str, int]:
+def count_coverage(batches: np.ndarray, labels: np.ndarray) -> dict[str, int]:
     """What one epoch's `batches` visit, against all there is."""
     visited = np.unique(batches)
     return {

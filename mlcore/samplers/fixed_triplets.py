@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mlcore.declare import Knob
-from mlcore.samplers.epochs import coverage, generator, row_labels, rows_by_class
+from mlcore.samplers.epochs import count_coverage, epoch_generator, row_labels, rows_by_class
 from mlcore.samplers.registry import SAMPLERS
 
 
@@ -54,14 +54,14 @@ class FixedSetOfTriplets:
 
     def epoch(self, epoch: int, seed: int) -> np.ndarray:
         """(batches, batch_size) positions into `labels`; depends on `epoch` and `seed` only."""
-        order = generator(epoch, seed).permutation(len(self.triplets))
+        order = epoch_generator(epoch, seed).permutation(len(self.triplets))
         per_batch = self.batch_size // 3
         full = np.resize(order, -(-len(order) // per_batch) * per_batch)
         return self.triplets[full].reshape(-1, self.batch_size)
 
     def coverage(self) -> dict[str, int]:
         """Samples and classes visited in an epoch, and how many there are."""
-        return coverage(self.epoch(1, 0), self.labels)
+        return count_coverage(self.epoch(1, 0), self.labels)
 
 
 def draw_triplets(rows_of_class: list[np.ndarray], count: int, rng: np.random.Generator) -> np.ndarray:

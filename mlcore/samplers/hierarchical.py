@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mlcore.declare import Knob
-from mlcore.samplers.epochs import coverage, generator, row_labels, rows_by_class, taken
+from mlcore.samplers.epochs import count_coverage, draw_rows, epoch_generator, row_labels, rows_by_class
 from mlcore.samplers.registry import SAMPLERS
 from mlcore.traits import SamplerTrait
 
@@ -82,7 +82,7 @@ class HierarchicalSampler:
 
     def epoch(self, epoch: int, seed: int) -> np.ndarray:
         """(batches, batch_size) positions into `labels`; depends on `epoch` and `seed` only."""
-        rng = generator(epoch, seed)
+        rng = epoch_generator(epoch, seed)
         together = itertools.combinations(range(len(self.classes_of_super)), self.super_classes_per_batch)
         batches = [
             np.concatenate([self.part(self.classes_of_super[one], rng) for one in supers])
@@ -99,7 +99,7 @@ class HierarchicalSampler:
         while count < share:
             for of_class in rng.permutation(len(classes)):
                 own = classes[of_class]
-                rows.append(taken(own, self.samples_per_class or len(own), rng))
+                rows.append(draw_rows(own, self.samples_per_class or len(own), rng))
                 count += len(rows[-1])
                 if count >= share:
                     break
@@ -107,4 +107,4 @@ class HierarchicalSampler:
 
     def coverage(self) -> dict[str, int]:
         """Samples and classes visited in an epoch, and how many there are."""
-        return coverage(self.epoch(1, 0), self.labels)
+        return count_coverage(self.epoch(1, 0), self.labels)

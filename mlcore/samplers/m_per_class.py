@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mlcore.declare import Knob
-from mlcore.samplers.epochs import coverage, generator, row_labels
+from mlcore.samplers.epochs import count_coverage, epoch_generator, row_labels
 from mlcore.samplers.registry import SAMPLERS
 
 
@@ -53,7 +53,7 @@ class MPerClassSampler:
 
     def epoch(self, epoch: int, seed: int) -> np.ndarray:
         """(batches, batch_size) positions into `labels`; depends on `epoch` and `seed` only."""
-        rng = generator(epoch, seed)
+        rng = epoch_generator(epoch, seed)
         groups = [self.groups(rows, rng) for rows in self.rows_of_class]
         left = np.array([len(group) for group in groups])
         per_batch = self.batch_size // self.m
@@ -78,7 +78,7 @@ class MPerClassSampler:
 
     def coverage(self) -> dict[str, int]:
         """Samples and classes visited in an epoch, and how many there are."""
-        return coverage(self.epoch(1, 0), self.labels)
+        return count_coverage(self.epoch(1, 0), self.labels)
 
 
 def take_classes(left: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mlcore.samplers.epochs import coverage, generator, row_labels
+from mlcore.samplers.epochs import count_coverage, epoch_generator, row_labels
 from mlcore.samplers.registry import SAMPLERS
 
 
@@ -30,10 +30,10 @@ class ShuffleSampler:
 
     def epoch(self, epoch: int, seed: int) -> np.ndarray:
         """(batches, batch_size) positions into `labels`; depends on `epoch` and `seed` only."""
-        order = generator(epoch, seed).permutation(len(self.labels))
+        order = epoch_generator(epoch, seed).permutation(len(self.labels))
         missing = -len(order) % self.batch_size
         return np.concatenate([order, order[:missing]]).reshape(-1, self.batch_size)
 
     def coverage(self) -> dict[str, int]:
         """Samples and classes visited in an epoch, and how many there are."""
-        return coverage(self.epoch(1, 0), self.labels)
+        return count_coverage(self.epoch(1, 0), self.labels)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from mlcore.declare import Knob
-from mlcore.samplers.epochs import coverage, generator, row_labels
+from mlcore.samplers.epochs import count_coverage, epoch_generator, row_labels
 from mlcore.samplers.registry import SAMPLERS
 from mlcore.traits import SamplerTrait
 from mlcore.tuples import Miner, sample_weights
@@ -59,7 +59,7 @@ class TuplesToWeightsSampler:
 
     def epoch(self, epoch: int, seed: int) -> np.ndarray:
         """(batches, batch_size) positions into `labels`; depends on `epoch`, `seed` and what `embed` gives."""
-        rng = generator(epoch, seed)
+        rng = epoch_generator(epoch, seed)
         rows = np.sort(rng.permutation(len(self.labels))[: self.subset_size])
         draws = -(-len(rows) // self.batch_size) * self.batch_size
         return rng.choice(rows, size=(draws // self.batch_size, self.batch_size), p=self.shares(rows))
@@ -80,4 +80,4 @@ class TuplesToWeightsSampler:
 
     def coverage(self) -> dict[str, int]:
         """Samples and classes visited in an epoch, and how many there are; embeds once."""
-        return coverage(self.epoch(1, 0), self.labels)
+        return count_coverage(self.epoch(1, 0), self.labels)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlcore.catalogue import parts
+from mlcore.catalogue import registry
 from mlcore.spec.defaults import LOSS_PARTS, PART_ROOMS, VECTORS, holds_vectors, learns_proxies
 from mlcore.spec.sections import RunSections
 from mlcore.traits import BackboneTrait, LossTrait, MethodTrait, WrapperTrait
@@ -10,8 +10,8 @@ from mlcore.traits import BackboneTrait, LossTrait, MethodTrait, WrapperTrait
 
 def fitting_keys(section: str, loss_key: str) -> list[str]:
     """The parts of a section that can be used with a loss."""
-    room = parts(PART_ROOMS[section])
-    takes = parts("losses")[loss_key].takes
+    room = registry(PART_ROOMS[section])
+    takes = registry("losses")[loss_key].takes
     if section in LOSS_PARTS:
         return [key for key in room if key in takes.get(section, ())]
     if section == "wrapper":
@@ -36,7 +36,7 @@ def check_together(spec: RunSections) -> None:
 
 def check_loss_parts(spec: RunSections) -> None:
     """Raises: ValueError for a distance, reducer, regularizer or wrapper that the loss does not go with."""
-    title = parts("losses")[spec.loss.key].title
+    title = registry("losses")[spec.loss.key].title
     for section in (*LOSS_PARTS, "wrapper"):
         choice, fitting = getattr(spec, section), fitting_keys(section, spec.loss.key)
         if choice is not None and choice.key not in fitting:
@@ -46,14 +46,14 @@ def check_loss_parts(spec: RunSections) -> None:
 
 def check_method(spec: RunSections) -> None:
     """Raises: ValueError for a training method that does not go with the loss or the images that it would see."""
-    method = parts("methods")[spec.method.key]
-    per_class = [param.name for param in parts("losses")[spec.loss.key].params if param.knob.needs == "num_classes"]
+    method = registry("methods")[spec.method.key]
+    per_class = [param.name for param in registry("losses")[spec.loss.key].params if param.knob.needs == "num_classes"]
     if MethodTrait.OWN_LABELS in method.traits and any(spec.loss.params[name] for name in per_class):
         raise ValueError(f"method: {method.title} knows no classes. Switch off {' and '.join(per_class)} of the loss.")
     if MethodTrait.NO_PROXIES in method.traits:
         for key in [spec.loss.key, *([spec.second_loss.key] if spec.second_loss else [])]:
             if learns_proxies(key):
-                title = parts("losses")[key].title
+                title = registry("losses")[key].title
                 texts = MethodTrait.TEXTS in method.traits
                 others, cure = ("texts", "clip or siglip") if texts else ("each other", "ntxent")
                 raise ValueError(
@@ -74,12 +74,12 @@ def check_mix(spec: RunSections) -> None:
     """Raises: ValueError where images are mixed and a part wants one class for each image."""
     if spec.mix.kind == "none":
         return
-    method = parts("methods")[spec.method.key]
+    method = registry("methods")[spec.method.key]
     if MethodTrait.CLASS_SHARES not in method.traits:
         raise ValueError(f"mix: {method.title} wants one class for each image. Set mix.kind to 'none'.")
     for choice in (spec.loss, spec.second_loss):
         if choice is not None and not takes_shares(choice.key):
-            title = parts("losses")[choice.key].title
+            title = registry("losses")[choice.key].title
             raise ValueError(
                 f"mix: {title} does not take images of two classes. Choose a softmax over proxies, such as arcface, or "
                 "set mix.kind to 'none'."
@@ -95,7 +95,7 @@ def check_vectors(spec: RunSections) -> None:
         refuse_mismatch(spec, bool(held))
     if spec.backbone.key != VECTORS:
         return
-    method = parts("methods")[spec.method.key]
+    method = registry("methods")[spec.method.key]
     if MethodTrait.TWO_VIEWS in method.traits:
         raise ValueError(
             f"method: {method.title} compares renderings of images, and feature vectors have none. Choose "
@@ -108,7 +108,7 @@ def check_vectors(spec: RunSections) -> None:
 
 def refuse_mismatch(spec: RunSections, has_vectors: bool) -> None:
     """Raises: ValueError if the backbone is for vectors and the data set holds images, or the other way round."""
-    title = parts("backbones")[spec.backbone.key].title
+    title = registry("backbones")[spec.backbone.key].title
     if has_vectors and spec.backbone.key != VECTORS:
         raise ValueError(
             f"backbone: '{spec.dataset.title()}' holds feature vectors, and {title} is for images. Set backbone to "
@@ -123,7 +123,7 @@ def refuse_mismatch(spec: RunSections, has_vectors: bool) -> None:
 
 def check_pooling(spec: RunSections) -> None:
     """Raises: ValueError where there is no map to pool."""
-    backbone = parts("backbones")[spec.backbone.key]
+    backbone = registry("backbones")[spec.backbone.key]
     if spec.backbone.pooling != "own" and BackboneTrait.FEATURE_MAP not in backbone.traits:
         raise ValueError(f"backbone: {backbone.title} has no last map that could be pooled. Set pooling to 'own'.")
 
@@ -178,4 +178,4 @@ def check_batch(spec: RunSections) -> None:
 
 def takes_shares(loss_key: str) -> bool:
     """Whether a loss takes images of several classes, as mixing makes them."""
-    return LossTrait.CLASS_SHARES in parts("losses")[loss_key].traits
+    return LossTrait.CLASS_SHARES in registry("losses")[loss_key].traits

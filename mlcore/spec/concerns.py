@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlcore.catalogue import parts
+from mlcore.catalogue import registry
 from mlcore.data import ImageTable, Split
 from mlcore.spec.defaults import learns_proxies
 from mlcore.spec.run_spec import RunSpec
-from mlcore.spec.sections import Part
+from mlcore.spec.sections import PartChoice
 from mlcore.traits import MethodTrait
 
 MOSTLY = 0.8  # of the held-out images that ask: of one class
@@ -35,7 +35,7 @@ def run_concerns(spec: RunSpec, table: ImageTable, split: Split) -> list[Concern
     return [*learning_concerns(spec, table, split), *setting_concerns(spec, split)]
 
 
-def refusal(concerns: list[Concern]) -> str:
+def refusal_sentence(concerns: list[Concern]) -> str:
     """The sentences that stop a run; "" where none does."""
     return " ".join(concern.text for concern in concerns if concern.stops)
 
@@ -47,11 +47,11 @@ def split_concerns(table: ImageTable, split: Split) -> list[Concern]:
 
 def training_side(table: ImageTable, split: Split) -> Iterator[str]:
     images = images_of_classes(table.labels[split.train])
-    single = int((images == 1).sum())
+    single, cure = int((images == 1).sum()), cure_sentence(table, split)
     if len(images) == 1:
-        yield f"All training images are of one class, so there is nothing to tell it from. {cure(table, split)}"
+        yield f"All training images are of one class, so there is nothing to tell it from. {cure}"
     elif single == len(images):
-        yield f"No training class has two images, so there are no pairs of a class to learn from. {cure(table, split)}"
+        yield f"No training class has two images, so there are no pairs of a class to learn from. {cure}"
     elif single:
         yield f"{single:,} of {len(images):,} training classes have one image, which makes no pair."
 
@@ -62,12 +62,13 @@ def held_out_side(table: ImageTable, split: Split) -> Iterator[str]:
     classes, counts = np.unique(asking, return_counts=True)
     if len(asking) == 0:
         what = "another of its class" if split.queries is None else "one of its class in the gallery"
-        yield f"No held-out image has {what}, so nothing can be measured on them. {cure(table, split)}"
+        yield f"No held-out image has {what}, so nothing can be measured on them. {cure_sentence(table, split)}"
         return
     if len(classes) == 1 and split.queries is None:
         yield (
-            f"Of the held-out images only those of one class have others of theirs, {named(table, classes[0])}: any "
-            f"metric would be high whatever is learned, so none is given. {cure(table, split)}"
+            "Of the held-out images only those of one class have others of theirs, "
+            f"{class_in_quotes(table, classes[0])}: any metric would be high whatever is learned, so none is given. "
+            f"{cure_sentence(table, split)}"
         )
         return
     if split.queries is not None and len(np.unique(table.labels[split.gallery])) == 1:
@@ -78,7 +79,7 @@ def held_out_side(table: ImageTable, split: Split) -> Iterator[str]:
         yield f"{lone:,} of {len(queries):,} held-out images have no other of their class to be found, and do not ask."
     if counts.max() >= MOSTLY * len(asking):
         most = f"{counts.max():,} of the {len(asking):,} held-out images that ask are of one class"
-        yield f"{most}, {named(table, classes[counts.argmax()])}: a high metric says little."
+        yield f"{most}, {class_in_quotes(table, classes[counts.argmax()])}: a high metric says little."
 
 
 def asking_labels(table: ImageTable, split: Split) -> np.ndarray:
@@ -91,7 +92,7 @@ def asking_labels(table: ImageTable, split: Split) -> np.ndarray:
     return labels[np.isin(labels, classes[counts > 1])]
 
 
-def cure(table: ImageTable, split: Split) -> str:
+def cure_sentence(table: ImageTable, split: Split) -> str:
     images = images_of_classes(table.labels)
     if split.by != "sample" and int((images > 3).sum()) > 1:
         return "Hold out images instead."
@@ -104,26 +105,26 @@ def images_of_classes(labels: np.ndarray) -> np.ndarray:
     return np.unique(labels, return_counts=True)[1]
 
 
-def named(table: ImageTable, label: int) -> str:
+def class_in_quotes(table: ImageTable, label: int) -> str:
     return f"“{table.class_names[label][:60]}”"
 
 
 def learning_concerns(spec: RunSpec, table: ImageTable, split: Split) -> Iterator[Concern]:
     """What the loss and the batches lack on these training images."""
-    method = parts("methods")[spec.method.key]
+    method = registry("methods")[spec.method.key]
     alone = spec.teacher is not None and spec.teacher.alone
     if {MethodTrait.OWN_LABELS, MethodTrait.TEXTS} & set(method.traits) or alone:
         return
     images = images_of_classes(table.labels[split.train])
     if len(images) == 1:
-        yield Concern(f"Nothing can be learned from one class alone. {cure(table, split)}", stops=True)
+        yield Concern(f"Nothing can be learned from one class alone. {cure_sentence(table, split)}", stops=True)
         return
     losses = [spec.loss, *([spec.second_loss] if spec.second_loss else [])]
     by_pairs = spec.method.key != "with_classifier" and not any(learns_proxies(loss.key) for loss in losses)
     repeats = "m" in spec.sampler.params or spec.sampler.key == "balanced"
     moved = spec.augment.key != "none"
     if by_pairs and images.max() == 1 and not (moved and repeats):
-        title = parts("losses")[spec.loss.key].title
+        title = registry("losses")[spec.loss.key].title
         yield Concern(f"{title} learns from pairs of a class. Choose a loss with proxies, such as arcface.", stops=True)
         return
     m = spec.sampler.params.get("m")
@@ -156,11 +157,11 @@ def setting_concerns(spec: RunSpec, split: Split) -> Iterator[Concern]:
         )
     if spec.wrapper is not None:
         yield from memory_concerns(spec, spec.wrapper)
-    if parts("miners")[spec.miner.key].family == "given":
+    if registry("miners")[spec.miner.key].family == "given":
         yield from given_tuples_concerns(spec)
 
 
-def memory_concerns(spec: RunSpec, wrapper: Part) -> Iterator[Concern]:
+def memory_concerns(spec: RunSpec, wrapper: PartChoice) -> Iterator[Concern]:
     size, warm_up = wrapper.number("memory_size"), wrapper.number("warm_up")
     if size is not None and size < spec.sampler.batch_size:
         yield Concern(
@@ -172,10 +173,10 @@ def memory_concerns(spec: RunSpec, wrapper: Part) -> Iterator[Concern]:
 
 def given_tuples_concerns(spec: RunSpec) -> Iterator[Concern]:
     """Triplets are read off the order of the batch, whatever is in it."""
-    title, method = parts("miners")[spec.miner.key].title, parts("methods")[spec.method.key]
-    batch, sampler = spec.sampler.batch_size, parts("samplers")[spec.sampler.key]
+    title, method = registry("miners")[spec.miner.key].title, registry("methods")[spec.method.key]
+    batch, sampler = spec.sampler.batch_size, registry("samplers")[spec.sampler.key]
     if spec.wrapper is not None or {MethodTrait.TWO_VIEWS, MethodTrait.TEXTS} & set(method.traits):
-        beside = parts("wrappers")[spec.wrapper.key] if spec.wrapper else method
+        beside = registry("wrappers")[spec.wrapper.key] if spec.wrapper else method
         text = f"“{title}” reads triplets off the batch, and {beside.title} compares it with something else"
         yield Concern(f"{text}. Choose another miner.", stops=True)
     elif batch % 3:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
-from mlcore.catalogue import parts
-from mlcore.spec.sections import BackboneChoice, HeadChoice, OptimizerChoice, Part
+from mlcore.catalogue import registry
+from mlcore.spec.sections import BackboneChoice, HeadChoice, OptimizerChoice, PartChoice
 from mlcore.traits import BackboneTrait, MethodTrait
 
 Settings = Mapping[str, object]  # by dotted names ('loss', 'loss.margin'), as somebody has given them
@@ -94,7 +94,7 @@ def follow_backbone(before: Settings, change: Settings) -> dict[str, object]:
     usual_before = usual_with_backbone(was)
     kept = {name: before[name] for name, value in usual_before.items() if before.get(name, value) != value}
     followed = usual_with_backbone(now, kept | {name: change[name] for name in usual_before if name in change})
-    room = parts("backbones")
+    room = registry("backbones")
     if now["key"] in room and BackboneTrait.FEATURE_MAP not in room[now["key"]].traits:
         followed["backbone.pooling"] = "own"
     return {name: value for name, value in followed.items() if before.get(name) != value}
@@ -105,8 +105,8 @@ def chosen_backbone(before: Settings, change: Settings) -> PartRecord:
     choice = change.get("backbone", before.get("backbone"))
     key = key_in(choice)
     params: dict[str, object] = dict((choice.get("params") or {}) if isinstance(choice, dict) else {})
-    if key in parts("backbones"):
-        params = {**parts("backbones")[key].defaults(), **params}
+    if key in registry("backbones"):
+        params = {**registry("backbones")[key].defaults(), **params}
     if key == key_in(before.get("backbone")) and "backbone.pretrained" in before:
         params["pretrained"] = before["backbone.pretrained"]
     if "backbone.pretrained" in change:
@@ -116,7 +116,7 @@ def chosen_backbone(before: Settings, change: Settings) -> PartRecord:
 
 def follow_method(before: Settings, change: Settings) -> dict[str, object]:
     """Two views of an image want an augmentation."""
-    methods = parts("methods")
+    methods = registry("methods")
     was, now = key_in(before.get("method")), key_in(change.get("method"))
     if was not in methods or now not in methods or vectors_in(before, change):
         return {}
@@ -175,7 +175,7 @@ def usual_with_backbone(backbone: PartRecord, kept: Settings | None = None) -> d
     }
 
 
-def usual_key(section: str, record: Mapping[str, object], usual: Part | None = None) -> str | None:
+def usual_key(section: str, record: Mapping[str, object], usual: PartChoice | None = None) -> str | None:
     """The part that is taken where none is named. Proxies and texts want plain batches, other losses m per class."""
     if section == "sampler":
         shuffles = learns_proxies(key_in(record["loss"])) or reads_texts(key_in(record.get("method")))
@@ -189,14 +189,14 @@ def usual_key(section: str, record: Mapping[str, object], usual: Part | None = N
 
 def key_in(choice: object) -> str:
     """The key of a part as it may stand in a record: its name, its record, or nothing."""
-    if isinstance(choice, Part):
+    if isinstance(choice, PartChoice):
         return choice.key
     return str((choice.get("key") if isinstance(choice, dict) else choice) or "")
 
 
 def holds_vectors(dataset_key: str) -> bool | None:
     """Whether a data set is one of feature vectors; None where it is not here, or images at a path."""
-    if not dataset_key or dataset_key in parts("datasets"):
+    if not dataset_key or dataset_key in registry("datasets"):
         return False
     from mlcore.data.store import SET_ID, data_root, read_facts
 
@@ -204,23 +204,23 @@ def holds_vectors(dataset_key: str) -> bool | None:
         facts = read_facts(data_root() / dataset_key)
         return facts.has_vectors if facts else None
     from mlcore.data.sources import FeatureVectors
-    from mlcore.data.sources.safe_folder import allowed
+    from mlcore.data.sources.safe_folder import resolve_allowed
 
     try:
-        return FeatureVectors.takes(allowed(dataset_key)) or None
+        return FeatureVectors.takes(resolve_allowed(dataset_key)) or None
     except ValueError:
         return None
 
 
 def reads_texts(method_key: str) -> bool:
     """Whether a training method compares images with texts; what is no method does not."""
-    room = parts("methods")
+    room = registry("methods")
     return method_key in room and MethodTrait.TEXTS in room[method_key].traits
 
 
 def usual_augment(method_key: str) -> str:
     """Two views of an image are the same without augmentation."""
-    return "light" if MethodTrait.TWO_VIEWS in parts("methods")[method_key].traits else "none"
+    return "light" if MethodTrait.TWO_VIEWS in registry("methods")[method_key].traits else "none"
 
 
 def with_fitting_defaults(record: dict[str, Any]) -> dict[str, Any]:
@@ -248,4 +248,4 @@ def with_fitting_defaults(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def learns_proxies(loss_key: str) -> bool:
-    return parts("losses")[loss_key].family == "proxy"
+    return registry("losses")[loss_key].family == "proxy"

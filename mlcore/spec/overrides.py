@@ -10,13 +10,14 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from mlcore.catalogue import registry
 from mlcore.declare import nearest_word
 from mlcore.spec.defaults import OPTIONAL, PART_ROOMS, Settings
 
 NOT_SETTINGS = ("dataset.fingerprint", "teacher.sha256")  # what a run notes of its data and its teacher
 
 
-def flatten(record: Mapping[str, object]) -> dict[str, object]:
+def flatten_record(record: Mapping[str, object]) -> dict[str, object]:
     """Every setting of a whole record under its dotted name; a part's own name is its key."""
     flat: dict[str, object] = {}
     for section, choice in record.items():
@@ -56,6 +57,22 @@ def apply_settings(model: type[BaseModel], record: Mapping[str, object], setting
         else:
             raise ValueError(f"There is no setting '{path}'.{nearest_word(name, fields)}")
     return changed
+
+
+def with_declared_defaults(model: type[BaseModel], record: Mapping[str, Any]) -> dict[str, Any]:
+    """A `model`'s record in which every section and every known part has all its fields; nothing is checked."""
+    filled: dict[str, Any] = dict(record)
+    for section, field in model.model_fields.items():
+        choice = filled.get(section)
+        if not isinstance(choice, dict):
+            continue
+        fields = fields_of(field.annotation) or {}
+        defaults = {name: known.get_default() for name, known in fields.items() if not known.is_required()}
+        filled[section] = {**defaults, **choice}
+        room = registry(PART_ROOMS[section]) if section in PART_ROOMS else {}
+        if choice.get("key") in room:
+            filled[section]["params"] = room[choice["key"]].defaults() | (choice.get("params") or {})
+    return filled
 
 
 def fields_of(hint: object) -> Mapping[str, FieldInfo] | None:

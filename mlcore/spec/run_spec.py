@@ -10,11 +10,11 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, ValidationError, model_validator
 
-from mlcore.catalogue import parts
+from mlcore.catalogue import registry
 from mlcore.disk.plain_yaml import plain_yaml
 from mlcore.spec.compatibility import check_together
 from mlcore.spec.defaults import OPTIONAL, PART_ROOMS, Settings, follow, usual_key, with_fitting_defaults
-from mlcore.spec.overrides import NOT_SETTINGS, apply_settings, fault_sentence, flatten
+from mlcore.spec.overrides import NOT_SETTINGS, apply_settings, fault_sentence, flatten_record, with_declared_defaults
 from mlcore.spec.sections import RunSections
 
 SCHEMA = 1
@@ -51,14 +51,16 @@ class RunSpec(RunSections):
             usual = cls.model_fields[section].default
             key = choice.get("key") or usual_key(section, filled, usual)
             if key is None:
-                raise ValueError(f"{section} is not chosen yet: name one with 'key'. Known: {', '.join(parts(room))}.")
+                raise ValueError(
+                    f"{section} is not chosen yet: name one with 'key'. Known: {', '.join(registry(room))}."
+                )
             given = choice.get("params") or {}
             if not isinstance(given, dict):
                 raise ValueError(f"{section}.params must be a record of values; got {given!r}")
             if section == "dataset" and (own := own_images(str(key), given)):
                 filled[section] = {**choice, "key": own, "params": {}}
                 continue
-            spec = parts(room)[str(key)]
+            spec = registry(room)[str(key)]
             filled[section] = {**choice, "key": spec.key, "params": spec.check(given)}
         return with_fitting_defaults(filled)
 
@@ -91,21 +93,34 @@ class RunSpec(RunSections):
     def changed(self, settings: Settings) -> RunSpec:
         """A copy with dotted settings changed ('loss.margin', 'optimizer.head_lr', 'loss' ...), and what follows."""
         record = self.model_dump(mode="json")
-        return RunSpec.read(apply_settings(RunSpec, record, {**follow(flatten(record), settings), **settings}))
+        return RunSpec.read(apply_settings(RunSpec, record, {**follow(flatten_record(record), settings), **settings}))
 
     def settings(self) -> dict[str, object]:
         """Every setting that a person may choose, by its dotted name; a part's own name is its key."""
-        flat = flatten(self.model_dump(mode="json"))
-        return {name: value for name, value in flat.items() if name not in NOT_SETTINGS}
+        return chosen_settings(self.model_dump(mode="json"))
+
+    def settings_with(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """What `changed(settings).settings()` gives, but nothing is checked: they need not make a run yet.
+
+        Raises: ValueError for a setting that there is not.
+        """
+        record = self.model_dump(mode="json")
+        changed = apply_settings(RunSpec, record, follow(flatten_record(record), settings) | settings)
+        return chosen_settings(with_declared_defaults(RunSpec, changed))
 
     def title(self) -> str:
         """The run's name, or one made from its parts."""
-        return self.name or f"{parts('losses')[self.loss.key].title} on {self.dataset.title()}"
+        return self.name or f"{registry('losses')[self.loss.key].title} on {self.dataset.title()}"
+
+
+def chosen_settings(record: dict[str, Any]) -> dict[str, Any]:
+    """The dotted settings of a whole record that a person may choose."""
+    return {name: value for name, value in flatten_record(record).items() if name not in NOT_SETTINGS}
 
 
 def own_images(key: str, params: Mapping[str, object]) -> str | None:
     """The id of an imported set or the absolute path that a data set's key means, if it is no declared one."""
-    if key in parts("datasets"):
+    if key in registry("datasets"):
         return None
     from mlcore.data.store import own_key
 

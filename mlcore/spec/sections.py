@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from mlcore.catalogue import parts
+from mlcore.catalogue import registry
 
 Value = bool | int | float | str | None
 Rate = Annotated[float, Field(ge=0.0, le=10.0)]
@@ -16,7 +16,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Part(Record):
+class PartChoice(Record):
     """A declared part by its registry key, with every knob's value."""
 
     key: str
@@ -28,13 +28,13 @@ class Part(Record):
         return value if isinstance(value, int | float) else None
 
 
-class WeightedPart(Part):
+class WeightedPart(PartChoice):
     """`weight`: what it is multiplied by before it is added to the loss."""
 
     weight: float = Field(1.0, ge=0.0, le=1e6)
 
 
-class DataChoice(Part):
+class DataChoice(PartChoice):
     """`split`: what is held out: classes, samples, what the set itself says (official), or its fold number `fold`.
 
     `class_rule`: how classes are chosen to be held out (`mlcore.data.split`); old runs counted classes.
@@ -50,14 +50,14 @@ class DataChoice(Part):
 
     def title(self) -> str:
         """The key of a declared set; of imported images, what people call them."""
-        if self.key in parts("datasets"):
+        if self.key in registry("datasets"):
             return self.key
         from mlcore.data.store import own_title
 
         return own_title(self.key)
 
 
-class BackboneChoice(Part):
+class BackboneChoice(PartChoice):
     """`pooling`: what makes features of the backbone's last map; "own" is what the backbone does by itself."""
 
     key: str = "small_conv"
@@ -81,7 +81,7 @@ class HeadChoice(Record):
     normalize: bool = False
 
 
-class SamplerChoice(Part):
+class SamplerChoice(PartChoice):
     key: str = "m_per_class"
     batch_size: int = Field(32, ge=2, le=4096)
 
@@ -113,12 +113,12 @@ class OptimizerChoice(Record):
     @field_validator("name")
     @classmethod
     def check_name(cls, name: str) -> str:
-        return parts("optimizers")[name].key
+        return registry("optimizers")[name].key
 
     @field_validator("schedule")
     @classmethod
     def check_schedule(cls, schedule: str) -> str:
-        return parts("schedules")[schedule].key
+        return registry("schedules")[schedule].key
 
 
 class MixChoice(Record):
@@ -158,7 +158,7 @@ class TeacherChoice(Record):
             raise ValueError(f"a teacher is either a run or a backbone; got {came}. Set run or backbone of it.")
         if given and not backbone:
             raise ValueError(f"a run that teaches has nothing to set; got {', '.join(given)}. Leave it out.")
-        params = parts("backbones")[str(backbone)].check(given) if backbone else {}
+        params = registry("backbones")[str(backbone)].check(given) if backbone else {}
         return {**record, "run": run, "backbone": backbone, "params": params}
 
 
@@ -181,19 +181,19 @@ class RunSections(Record):
     dataset: DataChoice = DataChoice()
     backbone: BackboneChoice = BackboneChoice()
     head: HeadChoice = HeadChoice()
-    loss: Part = Part(key="arcface")
-    distance: Part | None = None
-    reducer: Part | None = None
+    loss: PartChoice = PartChoice(key="arcface")
+    distance: PartChoice | None = None
+    reducer: PartChoice | None = None
     embedding_regularizer: WeightedPart | None = None
     weight_regularizer: WeightedPart | None = None
     second_loss: WeightedPart | None = None
-    wrapper: Part | None = None
-    miner: Part = Part(key="none")
-    subset_miner: Part | None = None
+    wrapper: PartChoice | None = None
+    miner: PartChoice = PartChoice(key="none")
+    subset_miner: PartChoice | None = None
     sampler: SamplerChoice = SamplerChoice()
-    method: Part = Part(key="metric_only")
+    method: PartChoice = PartChoice(key="metric_only")
     optimizer: OptimizerChoice = OptimizerChoice()
-    augment: Part = Part(key="none")
+    augment: PartChoice = PartChoice(key="none")
     mix: MixChoice = MixChoice()
     teacher: TeacherChoice | None = None
     budget: Budget = Budget()

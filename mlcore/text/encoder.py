@@ -18,13 +18,13 @@ class TextEncoder(nn.Module):
     Shapes: T texts -> (T, P) from `prepare`; (B, P) -> embeddings (B, embedding_size).
     """
 
-    def preparing(self, texts: Sequence[str]) -> Preparing:
+    def prepare_in_parts(self, texts: Sequence[str]) -> Preparing:
         """`prepare` bit by bit: yields how many texts of how many are done, returns the tensor."""
         raise NotImplementedError
 
     def prepare(self, texts: Sequence[str]) -> Tensor:
         """What `forward` takes of these texts (T, P)."""
-        work = self.preparing(texts)
+        work = self.prepare_in_parts(texts)
         while True:
             try:
                 next(work)
@@ -32,7 +32,7 @@ class TextEncoder(nn.Module):
                 return end.value
 
 
-def begin(module: nn.Module, seed: int) -> None:
+def initialize_weights(module: nn.Module, seed: int) -> None:
     """Weights at the start, from a generator of their own: a run's text side can be made again without its images.
 
     Vectors of pieces begin short and there are no offsets, so that pieces no training text has weigh next to nothing.

@@ -50,16 +50,16 @@ class ImageTexts:
         Raises: ValueError, with the cure, where fewer than two different texts can be trained on.
         """
         if source == CLASS_NAMES:
-            words = [tidy(name.replace("_", " ")) for name in self.class_names]
+            words = [normalize_text(name.replace("_", " ")) for name in self.class_names]
             given = [words[label] for label in self.labels]
         elif self.own:
-            given = [tidy(text) for text in self.own]
+            given = [normalize_text(text) for text in self.own]
         else:
             raise ValueError(
                 "image_text: these images have no texts. Train on the names of their classes "
                 f"(method.texts='{CLASS_NAMES}'), import a table with a column 'text', or take the emoji."
             )
-        names, numbers = numbered(given)
+        names, numbers = number_texts(given)
         if len(np.unique(numbers[self.train][numbers[self.train] >= 0])) < 2:
             raise ValueError(
                 "image_text: there must be two different texts among the training images at least; there are fewer. "
@@ -68,12 +68,12 @@ class ImageTexts:
         return Texts(names, numbers, self.train, self.held_out)
 
 
-def tidy(text: str) -> str:
+def normalize_text(text: str) -> str:
     """One writing for each text: Unicode NFKC, without spaces around or doubled."""
     return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
-def numbered(given: Iterable[str]) -> tuple[tuple[str, ...], np.ndarray]:
+def number_texts(given: Iterable[str]) -> tuple[tuple[str, ...], np.ndarray]:
     """The distinct texts, in the order they first come in, and each one's number (N,) int64; '' has NO_TEXT."""
     numbers: dict[str, int] = {}
     found = [numbers.setdefault(text, len(numbers)) if text else NO_TEXT for text in given]

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mlcore.catalogue import cache_file
-from mlcore.text.encoder import Preparing, TextEncoder, begin
+from mlcore.text.encoder import Preparing, TextEncoder, initialize_weights
 from mlcore.text.registry import TEXT_ENCODERS
 from mlcore.traits import TextEncoderTrait
 
@@ -56,15 +56,15 @@ class MiniLM(TextEncoder):
         super().__init__()
         package_folder()
         self.layer = nn.Linear(SIZE, embedding_size)
-        begin(self, seed)
+        initialize_weights(self, seed)
 
-    def preparing(self, texts: Sequence[str]) -> Preparing:
+    def prepare_in_parts(self, texts: Sequence[str]) -> Preparing:
         """Sentence embeddings (T, 384), from the cache folder if they are there."""
         kept = kept_file(texts)
         found = read_kept(kept, texts)
         if found is None:
             found = yield from sentence_embeddings(texts)
-            keep(kept, found)
+            cache_vectors(kept, found)
         return found
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ def package_folder() -> Path:
 
 
 @lru_cache(maxsize=1)
-def encoder() -> tuple[Any, nn.Module]:
+def load_encoder() -> tuple[Any, nn.Module]:
     """The tokenizer and the network, read once in a process; 90 MB."""
     folder = package_folder()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -104,7 +104,7 @@ def encoder() -> tuple[Any, nn.Module]:
 
 def sentence_embeddings(texts: Sequence[str]) -> Preparing:
     """(T, 384) float32 of length 1, returned at the end; yields how far it is."""
-    tokenizer, network = encoder()
+    tokenizer, network = load_encoder()
     order = sorted(range(len(texts)), key=lambda place: len(texts[place]))  # alike in length: little padding
     found = torch.zeros(len(texts), SIZE)
     for start in range(0, len(order), BATCH):
@@ -135,7 +135,7 @@ def read_kept(path: Path, texts: Sequence[str]) -> Tensor | None:
     return vectors if vectors.shape == (len(texts), SIZE) and bool(torch.isfinite(vectors).all()) else None
 
 
-def keep(path: Path, vectors: Tensor) -> None:
+def cache_vectors(path: Path, vectors: Tensor) -> None:
     """Leave them for the next run; the oldest of many go. A folder that cannot be written costs time, nothing else."""
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:

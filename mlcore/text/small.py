@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mlcore.declare import Knob
-from mlcore.text.encoder import Preparing, TextEncoder, begin
+from mlcore.text.encoder import Preparing, TextEncoder, initialize_weights
 from mlcore.text.registry import TEXT_ENCODERS
 
 WORD = re.compile(r"[^\W_]+")
@@ -53,11 +53,13 @@ class SmallTextTower(TextEncoder):
         self.buckets = buckets
         self.vectors = nn.EmbeddingBag(buckets + 1, width, mode="sum", padding_idx=0)
         self.layers = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, embedding_size))
-        begin(self, seed)
+        initialize_weights(self, seed)
 
-    def preparing(self, texts: Sequence[str]) -> Preparing:
+    def prepare_in_parts(self, texts: Sequence[str]) -> Preparing:
         yield from ()
-        found = [[1 + zlib.crc32(piece.encode()) % self.buckets for piece in pieces(text)] for text in texts]
+        found = [
+            [1 + zlib.crc32(piece.encode()) % self.buckets for piece in split_into_subwords(text)] for text in texts
+        ]
         table = np.zeros((len(found), max(map(len, found), default=1) or 1), dtype=np.int64)
         for row, numbers in zip(table, found, strict=True):
             row[: len(numbers)] = numbers
@@ -68,16 +70,16 @@ class SmallTextTower(TextEncoder):
         return self.layers(self.vectors(inputs) / count.sqrt())
 
 
-def folded(text: str) -> str:
+def fold_case(text: str) -> str:
     """Letters without case, accents and compatibility forms."""
     plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
     return "".join(letter for letter in plain if not unicodedata.combining(letter))
 
 
-def pieces(text: str) -> list[str]:
+def split_into_subwords(text: str) -> list[str]:
     """A text's words, each between < and >, and the 3 to 5 letters in a row of them; of a very long text the first."""
     found: list[str] = []
-    for word in WORD.findall(folded(text)):
+    for word in WORD.findall(fold_case(text)):
         marked = f"<{word}>"
         found.append(marked)
         found += [

@@ -15,7 +15,17 @@ import torch
 from scipy.optimize import nnls
 
 from mlcore.timm_zoo.model_table import network_list
-from mlcore.timm_zoo.speed import BATCH, WAYS, Speed, amounts, images_per_s, keep, place, speed, torch_version
+from mlcore.timm_zoo.speed import (
+    BATCH,
+    WAYS,
+    MachineSpeed,
+    count_operations,
+    images_per_s,
+    read_speed,
+    speed_key,
+    torch_version,
+    write_speed,
+)
 
 REFERENCES = (  # network, side (px), batch: of every kind, so small that all take a few seconds
     ("resnet18", 32, 32),
@@ -36,7 +46,7 @@ LEAST_BATCH = 2
 KEPT_VALUES = 1.5  # of the values written in a forward pass, with their gradients, at the worst moment of a step
 
 
-def calibrate(device: str, threads: int) -> Speed:
+def calibrate(device: str, threads: int) -> MachineSpeed:
     """The costs on this machine, kept for later processes; networks that were measured stay if the rest is as before.
 
     Some seconds. Anything else that runs meanwhile makes all estimates too low.
@@ -48,19 +58,19 @@ def calibrate(device: str, threads: int) -> Speed:
         for name, side, batch in REFERENCES:
             row = listed.loc[[name]]
             sides = pd.Series(side, index=row.index)
-            rows.append(amounts(row, sides, sides, batch)[0])
+            rows.append(count_operations(row, sides, sides, batch)[0])
             taken = seconds_a_batch(name, side, side, batch, device)
             for way in WAYS:
                 seconds[way].append(taken[way])
-    costs = {way: fitted(np.stack(rows), np.array(seconds[way]), USUAL[way]) for way in WAYS}
-    before = speed()
+    costs = {way: fit_costs(np.stack(rows), np.array(seconds[way]), USUAL[way]) for way in WAYS}
+    before = read_speed()
     same = before is not None and (before.device, before.threads) == (device, threads)
-    found = Speed(device, threads, torch_version(), costs, before.measured if before and same else {})
-    keep(found)
+    found = MachineSpeed(device, threads, torch_version(), costs, before.measured if before and same else {})
+    write_speed(found)
     return found
 
 
-def fitted(rows: np.ndarray, seconds: np.ndarray, usual: tuple[float, ...]) -> list[float]:
+def fit_costs(rows: np.ndarray, seconds: np.ndarray, usual: tuple[float, ...]) -> list[float]:
     """Costs that explain the seconds (relative errors, least squares) while none is below zero and all are much the
     same multiple of the usual ones."""
     kinds = len(usual)
@@ -80,7 +90,7 @@ def measure(name: str, device: str, threads: int, size: tuple[int, int] | None =
     name = name.partition(".")[0]
     if name not in listed.index:
         raise ValueError(f"timm: there is no model '{name}'. Search: python -m mlcore backbones WORD")
-    found = speed()
+    found = read_speed()
     if found is None or (found.device, found.threads) != (device, threads):
         found = calibrate(device, threads)
     row = listed.loc[[name]]
@@ -96,11 +106,15 @@ def measure(name: str, device: str, threads: int, size: tuple[int, int] | None =
                 "Try a larger side."
             ) from error
     speeds = {way: batch / taken[way] for way in WAYS} | {"batch": batch}
-    keep(replace(speed() or found, measured=(speed() or found).measured | {place(name, height, width): speeds}))
+    write_speed(
+        replace(
+            read_speed() or found, measured=(read_speed() or found).measured | {speed_key(name, height, width): speeds}
+        )
+    )
     return speeds | {"height": height, "width": width}
 
 
-def fitting_batch(row: pd.DataFrame, found: Speed, height: int, width: int) -> int:
+def fitting_batch(row: pd.DataFrame, found: MachineSpeed, height: int, width: int) -> int:
     """The largest batch up to 32 that fits the memory and a step of half a minute, as far as counts can tell."""
     if row.gmacs.isna().iloc[0]:
         return LEAST_BATCH
@@ -139,12 +153,12 @@ def seconds_a_batch(name: str, height: int, width: int, batch: int, device: str)
         optimizer.step()
 
     network.eval()
-    taken = shortest(forward, device)
+    taken = shortest_time(forward, device)
     network.train()
-    return {"forward": taken, "training": shortest(training, device)}
+    return {"forward": taken, "training": shortest_time(training, device)}
 
 
-def shortest(act: Callable[[], None], device: str) -> float:
+def shortest_time(act: Callable[[], None], device: str) -> float:
     """Seconds, after one time that does not count."""
 
     def timed() -> float:

@@ -80,10 +80,10 @@ class SameKernels(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        return (linear if func is torch.nn.functional.linear else func)(*args, **(kwargs or {}))
+        return (plain_linear if func is torch.nn.functional.linear else func)(*args, **(kwargs or {}))
 
 
-def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def plain_linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """torch's own, whose result torch 2.15 reshapes (an operation of its own) where 2.14 only looks at it otherwise."""
     if input.dim() <= 2 or bias is None or not input.is_contiguous():
         return torch.nn.functional.linear(input, weight, bias)
@@ -91,7 +91,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return torch.ops.aten._unsafe_view(rows, [*input.shape[:-1], weight.shape[0]])
 
 
-def counted(name: str) -> dict[str, Any]:
+def count_model(name: str) -> dict[str, Any]:
     """A row of models.csv without the counts that could not be had, and why not under "fault"."""
     row = describe_model(name)
     try:
@@ -104,17 +104,17 @@ def counted(name: str) -> dict[str, Any]:
     except Exception as error:  # whatever one of a thousand networks of a library raises
         return row | {"fault": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
     return row | {
-        "parameters_m": figure(sum(weights.numel() for weights in network.parameters()) / 1e6),
+        "parameters_m": four_figures(sum(weights.numel() for weights in network.parameters()) / 1e6),
         "features": features.shape[-1],
-        "gmacs": figure(tally.macs / 1e9),
-        "gmacs_grouped": figure(tally.grouped / 1e9),
-        "gmacs_matmul": figure(tally.matmul / 1e9),
-        "values_m": figure(tally.values / 1e6),
+        "gmacs": four_figures(tally.macs / 1e9),
+        "gmacs_grouped": four_figures(tally.grouped / 1e9),
+        "gmacs_matmul": four_figures(tally.matmul / 1e9),
+        "values_m": four_figures(tally.values / 1e6),
         "operations": tally.operations,
     }
 
 
-def figure(number: float) -> str:
+def four_figures(number: float) -> str:
     """Four figures, for a small file that changes little."""
     return f"{float(f'{number:.4g}'):.10g}"
 
@@ -152,7 +152,7 @@ def main() -> None:
 
     def rows() -> Iterator[dict[str, Any]]:
         for name in tqdm(names, unit=" models", disable=not sys.stderr.isatty()):
-            row = counted(name)
+            row = count_model(name)
             faults.update({name: row["fault"]} if "fault" in row else {})
             yield row
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from timm.models import PretrainedCfg, get_pretrained_cfg, list_models, model_entrypoint
 
-from mlcore.backbones.timm_model import resizing
+from mlcore.backbones.timm_model import nearest_resizing
 from mlcore.timm_zoo import model_table
 from mlcore.timm_zoo.model_table import SETTINGS, write_whole
 
@@ -22,7 +22,12 @@ def describe_model(name: str) -> dict[str, Any]:
 def input_settings(model: str) -> dict[str, Any]:
     """How images are prepared for a network's default weights, or those of its tag."""
     config = pretrained_config(model)
-    prepared = (*config.input_size[1:], int(config.fixed_input_size), config.crop_pct, resizing(config.interpolation))
+    prepared = (
+        *config.input_size[1:],
+        int(config.fixed_input_size),
+        config.crop_pct,
+        nearest_resizing(config.interpolation),
+    )
     return dict(zip(SETTINGS, prepared, strict=True))
 
 
@@ -58,4 +63,4 @@ def cache_names() -> None:
         "weights": [list(row.values()) for name in names for row in list_weights(name)],
     }
     with contextlib.suppress(OSError):
-        write_whole(model_table.cached_names(), json.dumps(rows))
+        write_whole(model_table.names_file(), json.dumps(rows))

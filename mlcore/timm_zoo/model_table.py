@@ -31,7 +31,7 @@ WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
-class Found:
+class ModelSearch:
     """The rows of `network_list` that a search has found, and what might have been meant where it found nothing."""
 
     rows: pd.DataFrame
@@ -48,7 +48,7 @@ def network_list() -> pd.DataFrame:
     Empty counts are NaN: such a network was not counted.
     """
     here = cached_repositories()
-    listed = tables()[0].copy()
+    listed = model_tables()[0].copy()
     listed["weights"] = [
         NOWHERE if not tags else HERE if repository in here else HUB
         for tags, repository in zip(listed.tags, listed.repository, strict=True)
@@ -56,17 +56,17 @@ def network_list() -> pd.DataFrame:
     return listed
 
 
-def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
+def model_tables() -> tuple[pd.DataFrame, pd.DataFrame]:
     """`network_list` without what lies in the cache, and its weights: of the installed timm, if its names are known."""
-    left = cached_names()
-    if counted_version() != installed_version():
+    left = names_file()
+    if version_of_counts() != installed_version():
         with contextlib.suppress(OSError, ValueError, KeyError):
-            return joined(left, left.stat().st_mtime_ns)
-    return joined(None, 0)
+            return join_tables(left, left.stat().st_mtime_ns)
+    return join_tables(None, 0)
 
 
 @functools.lru_cache(maxsize=2)
-def joined(left: Path | None, _stamp: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def join_tables(left: Path | None, _stamp: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     models, weights = read_table(MODELS_FILE).set_index("name"), read_table(WEIGHTS_FILE)
     if left:
         record = json.loads(left.read_text())
@@ -87,7 +87,7 @@ def read_table(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, skiprows=1, keep_default_na=False, na_values={name: [""] for name in COUNTS})
 
 
-def counted_version() -> str:
+def version_of_counts() -> str:
     with MODELS_FILE.open() as file:
         return file.readline().removeprefix(COUNTED_BY).strip()
 
@@ -101,13 +101,13 @@ def installed_version() -> str:
         return ""
 
 
-def cached_names() -> Path:
+def names_file() -> Path:
     return cache_file().with_name(f"timm-{installed_version()}.json")
 
 
 def names_are_known() -> bool:
     """Whether the list is that of the installed timm."""
-    return counted_version() == installed_version() or cached_names().is_file()
+    return version_of_counts() == installed_version() or names_file().is_file()
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -133,17 +133,17 @@ def cached_repositories() -> set[str]:
     return found
 
 
-def weights_of(model: str) -> str:
+def where_weights_are(model: str) -> str:
     """HERE, HUB or NOWHERE for a network's name with or without a tag."""
     name, _, tag = model.partition(".")
-    rows = tables()[1]
+    rows = model_tables()[1]
     rows = rows[(rows.name == name) & ((rows.tag == tag) | (not tag))]
     if rows.empty:
         return NOWHERE
     return HERE if rows.repository.iloc[0] in cached_repositories() else HUB
 
 
-def described(model: str) -> dict[str, object] | None:
+def find_model(model: str) -> dict[str, object] | None:
     """The row of a name with or without a tag, images prepared as the tag wants; None if there is no such network."""
     name, _, tag = model.partition(".")
     listed = network_list()
@@ -151,8 +151,10 @@ def described(model: str) -> dict[str, object] | None:
         return None
     row = {"name": model} | {str(column): value for column, value in listed.loc[name].to_dict().items()}
     if tag:
-        own = tables()[1][lambda rows: (rows.name == name) & (rows.tag == tag)]
-        row |= {"weights": weights_of(model)} | (own.iloc[0][["licence", *SETTINGS]].to_dict() if len(own) else {})
+        own = model_tables()[1][lambda rows: (rows.name == name) & (rows.tag == tag)]
+        row |= {"weights": where_weights_are(model)} | (
+            own.iloc[0][["licence", *SETTINGS]].to_dict() if len(own) else {}
+        )
     return row
 
 
@@ -163,7 +165,7 @@ def search(
     pretrained: bool = False,
     here: bool = False,
     max_parameters: float | None = None,
-) -> Found:
+) -> ModelSearch:
     """The networks that have every word in their name, family or tags; the best fit first, then the smallest.
 
     `pretrained`: with published weights; `here`: with weights in the local cache; `max_parameters`: millions.
@@ -174,7 +176,7 @@ def search(
     fits = pd.Series(True, index=listed.index)
     for word in wanted:
         fits &= text.str.contains(word, regex=False)
-    nearly = "" if fits.any() else meant(wanted, listed)
+    nearly = "" if fits.any() else correct_words(wanted, listed)
     if pretrained:
         fits &= listed.weights != NOWHERE
     if here:
@@ -182,10 +184,10 @@ def search(
     if max_parameters is not None:
         fits &= listed.parameters_m <= max_parameters
     rows = listed[fits]
-    return Found(rows.loc[order(rows, wanted)], nearly)
+    return ModelSearch(rows.loc[order_by_match(rows, wanted)], nearly)
 
 
-def order(rows: pd.DataFrame, wanted: list[str]) -> list[str]:
+def order_by_match(rows: pd.DataFrame, wanted: list[str]) -> list[str]:
     """Names: those that are, begin with or hold the words, then those of such a family; timm's own test nets last."""
 
     def place(name: str) -> tuple[object, ...]:
@@ -203,7 +205,7 @@ def order(rows: pd.DataFrame, wanted: list[str]) -> list[str]:
     return sorted(rows.index, key=place)
 
 
-def meant(wanted: list[str], listed: pd.DataFrame) -> str:
+def correct_words(wanted: list[str], listed: pd.DataFrame) -> str:
     """The words with those that nothing has replaced by the nearest that something has; "" if one has none near."""
     pieces = {piece for name in listed.index for piece in (name, *name.split("_"))} | set(listed.family)
     pieces |= {piece for tags in listed.tags for tag in tags for piece in (tag, *tag.split("_"))}

@@ -28,9 +28,9 @@ COSTS = ("dense", "grouped", "matmul", "values", "operations", "parameters")
 
 
 @dataclass(frozen=True)
-class Speed:
-    """What was measured on this machine: `costs` in seconds for each way and unit of `amounts`, and networks'
-    images a second by `place`, with the batch they were measured with."""
+class MachineSpeed:
+    """What was measured on this machine: `costs` in seconds for each way and unit of `count_operations`, and networks'
+    images a second by `speed_key`, with the batch they were measured with."""
 
     device: str
     threads: int
@@ -48,17 +48,17 @@ def speed_file() -> Path:
     return cache_file().with_name(f"speed-{hashlib.sha256(machine.encode()).hexdigest()[:12]}.json")
 
 
-def speed() -> Speed | None:
+def read_speed() -> MachineSpeed | None:
     """What is known of this machine; None before it was measured, or with another torch."""
     try:
-        found = Speed(**json.loads(speed_file().read_text()))
+        found = MachineSpeed(**json.loads(speed_file().read_text()))
         whole = set(found.costs) == set(WAYS) and all(len(found.costs[way]) == len(COSTS) for way in WAYS)
         return found if whole and found.torch == torch_version() else None
     except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 
-def keep(found: Speed) -> None:
+def write_speed(found: MachineSpeed) -> None:
     """For later processes. Raises: OSError where the cache folder cannot be written."""
     write_whole(speed_file(), json.dumps(asdict(found)))
 
@@ -68,12 +68,12 @@ def torch_version() -> str:
     return importlib.metadata.version("torch")
 
 
-def place(name: str, height: int, width: int) -> str:
+def speed_key(name: str, height: int, width: int) -> str:
     """Under what a measurement is kept; a tag changes nothing of the speed."""
     return f"{name.partition('.')[0]} {height}x{width}"
 
 
-def amounts(rows: pd.DataFrame, heights: pd.Series, widths: pd.Series, batch: int = BATCH) -> np.ndarray:
+def count_operations(rows: pd.DataFrame, heights: pd.Series, widths: pd.Series, batch: int = BATCH) -> np.ndarray:
     """(networks, COSTS) of a batch: billions of multiply-adds in dense and grouped convolutions and in matrix products,
     billions of values written, operations, millions of weights. What depends on the image grows with its area."""
     images = batch * (heights * widths) / (rows.height * rows.width)
@@ -91,7 +91,7 @@ def amounts(rows: pd.DataFrame, heights: pd.Series, widths: pd.Series, batch: in
 
 
 def images_per_s(
-    rows: pd.DataFrame, found: Speed, way: str = "training", size: tuple[int, int] | None = None
+    rows: pd.DataFrame, found: MachineSpeed, way: str = "training", size: tuple[int, int] | None = None
 ) -> pd.DataFrame:
     """`images_per_s` and whether that was `measured`, for rows of `network_list` in batches of 32.
 
@@ -104,8 +104,8 @@ def images_per_s(
         side if size is None else side.where(fixed, wanted)
         for side, wanted in zip((rows.height, rows.width), size or (0, 0), strict=True)
     )
-    seconds = amounts(rows, heights, widths) @ np.array(found.costs[way])
-    places = [place(*row) for row in zip(rows.index, heights, widths, strict=True)]
+    seconds = count_operations(rows, heights, widths) @ np.array(found.costs[way])
+    places = [speed_key(*row) for row in zip(rows.index, heights, widths, strict=True)]
     known = [found.measured.get(name, {}).get(way, np.nan) for name in places]
     measured = pd.Series(known, index=rows.index, dtype=float)
     with np.errstate(divide="ignore", invalid="ignore"):

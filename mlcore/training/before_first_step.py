@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from mlcore.data.feature_cache import DamagedFeatures, open_kept
-from mlcore.training.cached_features import kept_features, wanted_features
+from mlcore.training.cached_features import kept_features, request_features
 from mlcore.training.events import Event, Progress
-from mlcore.training.feature_source import FeatureSource, PixelSource, Source, chunks
+from mlcore.training.feature_source import FeatureSource, PixelSource, Source, row_chunks
 from mlcore.training.pca_init import begin_with_components, spread_rows
 from mlcore.training.prepare import Prepared
 
@@ -42,7 +42,7 @@ def computes_features(prepared: Prepared) -> bool:
 
 def compute_features(prepared: Prepared, step: int, stopped: Stopped) -> Iterator[Event]:
     """Take the features of the frozen backbone, computed once for this and all other runs."""
-    wanted = wanted_features(prepared.table, prepared.spec.backbone, prepared.model, prepared.device)
+    wanted = request_features(prepared.table, prepared.spec.backbone, prepared.model, prepared.device)
     compute = prepared.features.read_frozen
     features = yield from kept_features(wanted, prepared.table.title, compute, stopped, step)
     if features is not None:
@@ -54,7 +54,7 @@ def open_computed_features(prepared: Prepared) -> None:
     if not computes_features(prepared):
         return
     with suppress(DamagedFeatures):
-        wanted = wanted_features(prepared.table, prepared.spec.backbone, prepared.model, prepared.device)
+        wanted = request_features(prepared.table, prepared.spec.backbone, prepared.model, prepared.device)
         features = open_kept(wanted)
         if features is not None:
             prepared.features.source = FeatureSource(features, prepared.device)
@@ -66,7 +66,7 @@ def start_head(prepared: Prepared, stopped: Stopped) -> Iterator[Event]:
         return
     rows = spread_rows(prepared.split.train, prepared.features.source)
     features = []
-    for part in chunks(len(rows)):
+    for part in row_chunks(len(rows)):
         if stopped():
             return
         features.append(prepared.features.read_frozen(rows[part]))

@@ -24,7 +24,7 @@ from mlcore.samplers import SAMPLERS
 from mlcore.samplers.epochs import Sampler
 from mlcore.spec.compatibility import refuse_mismatch
 from mlcore.spec.run_spec import RunSpec
-from mlcore.spec.sections import Part, WeightedPart
+from mlcore.spec.sections import PartChoice, WeightedPart
 from mlcore.text.image_texts import ImageTexts
 from mlcore.training.embedder import Embedder
 from mlcore.training.methods import METHODS, TrainingMethod
@@ -90,12 +90,12 @@ def build_loss(spec: RunSpec, rows: TrainingRows, embedding_size: int, miner: nn
     """The loss for embeddings of a size with all its parts, a second one added, and the wrapper around both."""
     sizes = {"num_classes": rows.num_classes, "embedding_size": embedding_size}
     extras: dict[str, object] = {
-        "distance": built(DISTANCES, spec.distance),
-        "reducer": built(REDUCERS, spec.reducer, {"weights": rows.class_weights()}),
+        "distance": build_part(DISTANCES, spec.distance),
+        "reducer": build_part(REDUCERS, spec.reducer, {"weights": rows.class_weights()}),
     }
     for name in ("embedding_regularizer", "weight_regularizer"):
         choice: WeightedPart | None = getattr(spec, name)
-        extras[name] = built(REGULARIZERS, choice)
+        extras[name] = build_part(REGULARIZERS, choice)
         extras[name.replace("regularizer", "reg_weight")] = 1.0 if choice is None else choice.weight
     given = {name: part for name, part in extras.items() if part is not None}
     loss = LOSSES[spec.loss.key].build(sizes, given, **spec.loss.params)
@@ -108,7 +108,9 @@ def build_loss(spec: RunSpec, rows: TrainingRows, embedding_size: int, miner: nn
     return loss
 
 
-def built(registry: Registry, choice: Part | None, sizes: Mapping[str, object] | None = None) -> nn.Module | None:
+def build_part(
+    registry: Registry, choice: PartChoice | None, sizes: Mapping[str, object] | None = None
+) -> nn.Module | None:
     return None if choice is None else registry[choice.key].build(sizes, **choice.params)
 
 
@@ -135,9 +137,9 @@ def build_sampler(spec: RunSpec, rows: TrainingRows, embed: Embed, miner: Miner 
     return part.build(sizes, **spec.sampler.params)
 
 
-def pictured(loss: nn.Module) -> nn.Module:
+def unwrap_loss(loss: nn.Module) -> nn.Module:
     """The loss whose proxies and margins are drawn: what a wrapper wraps, and the first of several."""
     if isinstance(loss, MultipleLosses):
-        return pictured(loss.members()[0])
+        return unwrap_loss(loss.members()[0])
     inner = getattr(loss, "loss", None)
-    return pictured(inner) if isinstance(inner, nn.Module) else loss
+    return unwrap_loss(inner) if isinstance(inner, nn.Module) else loss

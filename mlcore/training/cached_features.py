@@ -16,19 +16,19 @@ import torch
 from mlcore.data import ImageTable
 from mlcore.data.feature_cache import (
     DamagedFeatures,
+    FeatureRequest,
     FeatureWriter,
-    Wanted,
+    cache_limit_bytes,
     lock_features,
     open_kept,
     remove_kept,
-    room,
     rows_made,
 )
 from mlcore.disk.atomic import DiskFull
 from mlcore.spec.sections import BackboneChoice
 from mlcore.training.embedder import Embedder
 from mlcore.training.events import Event, Progress, Warned
-from mlcore.training.feature_source import chunks
+from mlcore.training.feature_source import row_chunks
 
 NUMBERS = 1  # to be raised when the same backbone is to make other numbers of the same images
 LOOK_S = 0.2
@@ -40,7 +40,9 @@ Compute = Callable[[np.ndarray], np.ndarray]
 Features = Generator[Event, None, np.ndarray | None]  # yields what there is to tell, returns (rows, columns) float32
 
 
-def wanted_features(table: ImageTable, choice: BackboneChoice, model: Embedder, device: torch.device) -> Wanted:
+def request_features(
+    table: ImageTable, choice: BackboneChoice, model: Embedder, device: torch.device
+) -> FeatureRequest:
     """Named by all that decides the numbers: the images, the weights as they are, how images are put in, the device."""
     form = dataclasses.asdict(model.backbone.input_format)
     facts = {
@@ -52,9 +54,9 @@ def wanted_features(table: ImageTable, choice: BackboneChoice, model: Embedder, 
         "weights": weights_digest(model),
         "input": {name: list(value) if isinstance(value, tuple) else value for name, value in form.items()},
         "device": device.type,
-        "versions": {package: version_of(package) for package in ("torch", "timm")},
+        "versions": {package: package_version(package) for package in ("torch", "timm")},
     }
-    return Wanted(facts, len(table), model.feature_size)
+    return FeatureRequest(facts, len(table), model.feature_size)
 
 
 def weights_digest(model: Embedder) -> str:
@@ -67,18 +69,22 @@ def weights_digest(model: Embedder) -> str:
     return digest.hexdigest()
 
 
-def kept_features(wanted: Wanted, title: str, compute: Compute, stopped: Callable[[], bool], step: int = 0) -> Features:
+def kept_features(
+    wanted: FeatureRequest, title: str, compute: Compute, stopped: Callable[[], bool], step: int = 0
+) -> Features:
     """Yields what there is to tell, and returns (rows, columns) float32, mapped from the disk; None if stopped.
 
     Of two that want the same, one computes and the other waits. What was stopped or killed goes on where it was. Where
     they cannot be kept (no room, a disk that cannot be written) they are computed all the same, and held in memory.
     `title` is the data set's, for the list of what is kept; `compute(rows)` gives the features of some rows.
     """
-    if wanted.bytes > room():
-        if room():
-            text = f"they take {wanted.bytes / 2**20:.0f} MB, and LAB_FEATURES_MB allows {room() / 2**20:.0f}"
+    if wanted.bytes > cache_limit_bytes():
+        if cache_limit_bytes():
+            text = (
+                f"they take {wanted.bytes / 2**20:.0f} MB, and LAB_FEATURES_MB allows {cache_limit_bytes() / 2**20:.0f}"
+            )
             yield not_kept(step, text)
-        return (yield from computed(wanted, compute, stopped, step))
+        return (yield from compute_in_memory(wanted, compute, stopped, step))
     try:
         found = open_kept(wanted)
     except DamagedFeatures as damage:
@@ -87,17 +93,19 @@ def kept_features(wanted: Wanted, title: str, compute: Compute, stopped: Callabl
     if found is not None:
         return found
     try:
-        lock = yield from waited_for(wanted, stopped, step)
+        lock = yield from wait_for_lock(wanted, stopped, step)
     except OSError as error:
         yield not_kept(step, str(error))
-        return (yield from computed(wanted, compute, stopped, step))
+        return (yield from compute_in_memory(wanted, compute, stopped, step))
     if lock is None:
         return None
     with lock:
-        return (yield from written(wanted, title, compute, stopped, step))
+        return (yield from compute_and_cache(wanted, title, compute, stopped, step))
 
 
-def waited_for(wanted: Wanted, stopped: Callable[[], bool], step: int) -> Generator[Event, None, IO[bytes] | None]:
+def wait_for_lock(
+    wanted: FeatureRequest, stopped: Callable[[], bool], step: int
+) -> Generator[Event, None, IO[bytes] | None]:
     """Returns the lock of these features, or None if stopped while another had it.
 
     Raises: TimeoutError if whoever has it does not get on.
@@ -115,7 +123,9 @@ def waited_for(wanted: Wanted, stopped: Callable[[], bool], step: int) -> Genera
     return lock
 
 
-def written(wanted: Wanted, title: str, compute: Compute, stopped: Callable[[], bool], step: int) -> Features:
+def compute_and_cache(
+    wanted: FeatureRequest, title: str, compute: Compute, stopped: Callable[[], bool], step: int
+) -> Features:
     """Compute and keep them, holding their lock. Where there is no room, the rest is held in memory."""
     with contextlib.suppress(DamagedFeatures):
         if (found := open_kept(wanted)) is not None:
@@ -125,10 +135,10 @@ def written(wanted: Wanted, title: str, compute: Compute, stopped: Callable[[], 
         writer = FeatureWriter(wanted)
     except OSError as error:
         yield not_kept(step, str(error))
-        return (yield from computed(wanted, compute, stopped, step))
+        return (yield from compute_in_memory(wanted, compute, stopped, step))
     with writer:
         try:
-            for rows in chunks(wanted.rows, start=writer.rows):
+            for rows in row_chunks(wanted.rows, start=writer.rows):
                 if stopped():
                     writer.checkpoint()
                     return None
@@ -140,18 +150,18 @@ def written(wanted: Wanted, title: str, compute: Compute, stopped: Callable[[], 
             before = writer.written() if isinstance(error, DiskFull) else None
             writer.discard()
             yield not_kept(step, str(error))
-            return (yield from computed(wanted, compute, stopped, step, before))
+            return (yield from compute_in_memory(wanted, compute, stopped, step, before))
 
 
-def computed(
-    wanted: Wanted, compute: Compute, stopped: Callable[[], bool], step: int, before: np.ndarray | None = None
+def compute_in_memory(
+    wanted: FeatureRequest, compute: Compute, stopped: Callable[[], bool], step: int, before: np.ndarray | None = None
 ) -> Features:
     """Returns them computed and held in memory, after the rows `before` that are there; None if stopped."""
     features = np.empty((wanted.rows, wanted.columns), np.float32)
     done = 0 if before is None else len(before)
     if done:
         features[:done] = before
-    for rows in chunks(wanted.rows, start=done):
+    for rows in row_chunks(wanted.rows, start=done):
         if stopped():
             return None
         features[rows] = compute(rows)
@@ -163,7 +173,7 @@ def not_kept(step: int, reason: str) -> Warned:
     return Warned(step, f"The frozen backbone's features are not kept for other runs: {reason.rstrip('.')}.")
 
 
-def version_of(package: str) -> str:
+def package_version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:

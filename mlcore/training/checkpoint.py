@@ -26,12 +26,12 @@ class CheckpointState:
     plan: Tensor | None = None
 
 
-def pack(
-    parts: CheckpointState, step: int, spec_sha256: str, seconds: float = 0.0, *, first_look_told: bool = True
+def pack_checkpoint(
+    parts: CheckpointState, step: int, spec_sha256: str, seconds: float = 0.0, *, start_evaluated: bool = True
 ) -> bytes:
     """The state after `step` steps and so many seconds: weights, buffers, optimizer, and torch's random state.
 
-    `first_look_told`: whether the run's look at step 0 was over by then.
+    `start_evaluated`: whether the run's evaluation of step 0 was over by then.
     """
     tensors: dict[str, Tensor] = {"rng": torch.get_rng_state()}
     for name, module in parts.modules.items():
@@ -51,13 +51,13 @@ def pack(
         "seconds": repr(seconds),
         "spec_sha256": spec_sha256,
         "scalars": json.dumps(scalars),
-        "first_look_told": str(first_look_told),
+        "first_look_told": str(start_evaluated),
     }
     return save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, facts)
 
 
-def unpack(data: bytes, parts: CheckpointState, spec_sha256: str) -> tuple[int, float]:
-    """Restore what `pack` saved; returns the step and the seconds. ValueError if the file is not this run's."""
+def unpack_checkpoint(data: bytes, parts: CheckpointState, spec_sha256: str) -> tuple[int, float]:
+    """Restore what `pack_checkpoint` saved; returns the step and the seconds. ValueError for another run's file."""
     unpack_modules(data, parts.modules, spec_sha256)
     facts, tensors = read_facts(data), load(data)
     state: dict[int, dict[str, object]] = {
@@ -82,7 +82,7 @@ def unpack_modules(data: bytes, modules: Mapping[str, nn.Module], spec_sha256: s
     for name, module in modules.items():
         own = {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
         module.load_state_dict(own, strict=True)
-    return step_of(data)
+    return checkpoint_step(data)
 
 
 def check_owner(data: bytes, spec_sha256: str) -> None:
@@ -91,12 +91,12 @@ def check_owner(data: bytes, spec_sha256: str) -> None:
         raise ValueError("the checkpoint belongs to a run with other settings, so it cannot be resumed from.")
 
 
-def step_of(data: bytes) -> int:
+def checkpoint_step(data: bytes) -> int:
     return int(read_facts(data)["step"])
 
 
-def first_look_told(data: bytes) -> bool:
-    """Whether the look at step 0 was over when the checkpoint was made; one of before this was noted says so."""
+def start_was_evaluated(data: bytes) -> bool:
+    """Whether the evaluation of step 0 was over when the checkpoint was made; one of before this was noted says so."""
     return read_facts(data).get("first_look_told", "True") == "True"
 
 

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from mlcore.data import ImageTable, Split
 from mlcore.evaluation.geometry import angle_histograms
-from mlcore.evaluation.metrics import METRICS, Family, means_of, measure
+from mlcore.evaluation.metrics import METRICS, Family, mean_values, measure
 from mlcore.evaluation.retrieval import nearest
 from mlcore.evaluation.side import Side, SideTexts, search_gallery
 from mlcore.margins import DrawsMargins, LineRecord, MarginLine
 from mlcore.projection import pca
 from mlcore.training.embedder import Embedder
-from mlcore.training.events import Evaluated, Event, Warned, Watched
-from mlcore.training.feature_source import FeatureSource, Source, chunks
+from mlcore.training.events import Evaluated, Event, SnapshotTaken, Warned
+from mlcore.training.feature_source import FeatureSource, Source, row_chunks
 from mlcore.training.methods import EmbedTexts
 
 REST = 6.0
@@ -78,7 +78,7 @@ def spread_over_classes(rows: np.ndarray, labels: np.ndarray, count: int, genera
 class Evaluator:
     """Looks at one copy of the model at a time; what it saw comes out of `seen`, oldest first.
 
-    `last_pca` is the principal components' map of the look before (W [+ C], 3), to which the next one is turned.
+    `last_pca` is the principal components' map of the evaluation before (W [+ C], 3), to which the next one is turned.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Evaluator:
 
     @property
     def may_evaluate(self) -> bool:
-        """Whether the last look is over for six times as long as it took: evaluating may take a seventh of a core."""
+        """Whether the last one is over for six times as long as it took: evaluating may take a seventh of a core."""
         return not self.busy and time.perf_counter() - self._ended >= REST * self._took
 
     def evaluate(
@@ -120,16 +120,16 @@ class Evaluator:
         whole: bool = False,
         embed_texts: EmbedTexts | None = None,
     ) -> None:
-        """Begin to evaluate the model as it is now. The look before this one must be over.
+        """Begin to evaluate the model as it is now. The one before must be over.
 
         `loss`: whose proxies and margins are drawn, None for none; `whole`: also the expensive metrics; `embed_texts`:
         where the training method reads texts, what they are to it now (see `TrainingMethod.embed_texts`).
         """
-        assert not self.busy, "the evaluator looks at one model at a time"
+        assert not self.busy, "one model is evaluated at a time"
         self.embedded = 0
         seen: nn.Module = model.head if isinstance(self.source, FeatureSource) else model
         frozen = copy.deepcopy(seen).eval()
-        proxies = proxies_of(loss, model.embedding_size)
+        proxies = read_proxies(loss, model.embedding_size)
         drawn: tuple[MarginLine, ...] = loss.margin_lines() if isinstance(loss, DrawsMargins) else ()
         lines = [line.record() for line in drawn]
         work = (step, frozen, proxies, lines, whole, embed_texts)
@@ -137,7 +137,7 @@ class Evaluator:
         self._thread.start()
 
     def wait(self, patience_s: float | None = None) -> None:
-        """Wait for the end of the look, or until the patience is at its end."""
+        """Wait for the end of the evaluation, or until the patience is at its end."""
         if self._thread is not None:
             self._thread.join(patience_s)
 
@@ -172,7 +172,7 @@ class Evaluator:
                 text = f"The embeddings of step {step} hold numbers that are not finite, so there is no picture of it."
                 self._events.put(Warned(step, text))
                 return
-            self._events.put(Watched(step, self._picture(embeddings, proxies)))
+            self._events.put(SnapshotTaken(step, self._picture(embeddings, proxies)))
             texts = embed_texts() if embed_texts else {}
             self._events.put(self._metrics(step, features, embeddings, proxies, lines, start, whole, texts))
         except Cancelled:
@@ -197,7 +197,7 @@ class Evaluator:
         else:
             assert isinstance(model, Embedder)
             head, read = model.head, functools.partial(source.features, model)
-        for rows in chunks(len(self.table)):
+        for rows in row_chunks(len(self.table)):
             if self._cancelled.is_set():
                 raise Cancelled
             features = read(rows)
@@ -235,14 +235,14 @@ class Evaluator:
                 neighbours[asking, :k] = searched[found]
                 similarities[asking, :k] = cosines
         arrays = {
-            "embeddings": half(watched),
+            "embeddings": to_float16(watched),
             "pca": layout[: len(watched)],
             "neighbours": neighbours,
             "similarities": similarities,
         }
         if proxies is not None:
             arrays |= {
-                "proxies": half(proxies),
+                "proxies": to_float16(proxies),
                 "proxy_pca": layout[len(watched) :],
                 "proxy_labels": self.train_classes,
             }
@@ -273,7 +273,7 @@ class Evaluator:
             if self._cancelled.is_set():
                 raise Cancelled
             side = self._side(name, embeddings, texts.get(name))
-            scores[name] = means_of(side, measure(side, metrics))
+            scores[name] = mean_values(side, measure(side, metrics))
             angles[name] = angle_histograms(
                 side.embeddings, side.labels, proxies, self.train_classes, max_points=HISTOGRAM_POINTS
             )
@@ -282,7 +282,7 @@ class Evaluator:
             raw = scores["held_out"]
             if features is not None:
                 side = self._side("held_out", features)
-                raw = means_of(side, measure(side, METRICS.of(Family.RETRIEVAL, expensive=False)))
+                raw = mean_values(side, measure(side, METRICS.of(Family.RETRIEVAL, expensive=False)))
         seconds = time.perf_counter() - start
         return Evaluated(step, seconds, scores["held_out"], scores["train"], raw, angles, lines)
 
@@ -297,7 +297,7 @@ class Evaluator:
         return Side(embeddings[rows], labels[rows], search, texts)
 
 
-def half(rows: np.ndarray) -> np.ndarray:
+def to_float16(rows: np.ndarray) -> np.ndarray:
     """Rows (N, D) as float16; one that is too long or too short for that comes out with length one.
 
     Maps and searches look at directions only, and those must survive whatever a learning rate does to the lengths.
@@ -307,7 +307,7 @@ def half(rows: np.ndarray) -> np.ndarray:
     return (rows / np.where(fits, 1.0, np.maximum(lengths, np.finfo(np.float64).tiny))).astype(np.float16)
 
 
-def proxies_of(loss: nn.Module | None, embedding_size: int) -> np.ndarray | None:
+def read_proxies(loss: nn.Module | None, embedding_size: int) -> np.ndarray | None:
     """The loss's proxies (C, D) float32 on the CPU, if it has one per class that is as long as an embedding."""
     proxies = getattr(loss, "proxies", None)
     if proxies is None or proxies.ndim != 2 or proxies.shape[1] != embedding_size:

@@ -77,7 +77,7 @@ class StepDone(Event):
 
 
 @dataclass(frozen=True)
-class Watched(Event):
+class SnapshotTaken(Event):
     """The watched sample as the model of this step sees it. Arrays: see `Evaluator.evaluate`."""
 
     kind = "snapshot"

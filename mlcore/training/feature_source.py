@@ -73,7 +73,7 @@ class FeatureSource:
 Source = PixelSource | FeatureSource
 
 
-def chunks(count: int, size: int = CHUNK, start: int = 0) -> Iterator[np.ndarray]:
+def row_chunks(count: int, size: int = CHUNK, start: int = 0) -> Iterator[np.ndarray]:
     """Row numbers `start` .. count-1 in runs of `size`."""
     for first in range(start, count, size):
         yield np.arange(first, min(first + size, count))
@@ -104,7 +104,7 @@ class FeatureReader:
         """Embeddings (B, D) of places in the training split, unaugmented; nothing is learned from them."""
         self.model.eval()
         try:
-            rows = [self.training_rows[places[part]] for part in chunks(len(places))]
+            rows = [self.training_rows[places[part]] for part in row_chunks(len(places))]
             return torch.cat([self.model.head(self.source.features(self.model, part)) for part in rows])
         finally:
             self.model.train()

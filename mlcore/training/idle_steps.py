@@ -37,7 +37,7 @@ class IdleSteps:
 
     def see(self, done: StepDone, labels: np.ndarray) -> Warned | None:
         """Take note of a step on a batch with these labels (B,); a warning, if one is due."""
-        cause = cause_of(done, labels)
+        cause = find_cause(done, labels)
         self.recent.append(cause)
         self.seen += 1
         self.idle += bool(cause)
@@ -60,7 +60,7 @@ class IdleSteps:
         return Warned(step, f"In {self.idle:,} of {self.seen:,} steps nothing was learned from the loss.", "idle")
 
 
-def cause_of(done: StepDone, labels: np.ndarray) -> str:
+def find_cause(done: StepDone, labels: np.ndarray) -> str:
     """Why a step taught nothing, a key of CAUSES; "" if it taught something. Losses that are not finite are another
     matter, which ends a run."""
     if not math.isfinite(done.loss):

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mlcore.spec.concerns import find_concerns, refusal
+from mlcore.spec.concerns import find_concerns, refusal_sentence
 from mlcore.spec.run_spec import RunSpec
 from mlcore.training import checkpoint as checkpoints
 from mlcore.training.before_first_step import before_first_step
-from mlcore.training.build import pictured
+from mlcore.training.build import unwrap_loss
 from mlcore.training.evaluator import Evaluator
-from mlcore.training.events import Checkpoint, Event, Finished, Progress, StepDone, TrainingFault, Warned, Watched
+from mlcore.training.events import Checkpoint, Event, Finished, Progress, SnapshotTaken, StepDone, TrainingFault, Warned
 from mlcore.training.idle_steps import IdleSteps
 from mlcore.training.methods import METHODS
 from mlcore.training.prepare import Prepared, prepare
@@ -86,7 +86,7 @@ class Trainer:
         self.to_restore = resume_from
         if resume_from is not None:
             checkpoints.check_owner(resume_from, self.digest)
-            self.start_is_told = checkpoints.first_look_told(resume_from)
+            self.start_is_told = checkpoints.start_was_evaluated(resume_from)
             if self.start_is_told:
                 self.restore(resume_from)
 
@@ -97,7 +97,7 @@ class Trainer:
     def events(self) -> Generator[Event, None, None]:
         """Prepare, train, finish."""
         prepared = self.prepared
-        yield prepared.started(self.step if self.to_restore is None else checkpoints.step_of(self.to_restore))
+        yield prepared.started(self.step if self.to_restore is None else checkpoints.checkpoint_step(self.to_restore))
         if self.is_new:
             yield from warn_of_concerns(prepared)
         yield from before_first_step(prepared, self.step, lambda: self.stopping)
@@ -167,7 +167,7 @@ class Trainer:
         """Begin to evaluate the model as it is now (`whole`: with the expensive metrics)."""
         prepared = self.prepared
         sliced = MethodTrait.SLICES in METHODS[prepared.spec.method.key].traits
-        loss = None if sliced or prepared.distill_only else pictured(prepared.method.loss)
+        loss = None if sliced or prepared.distill_only else unwrap_loss(prepared.method.loss)
         embed_texts = prepared.method.embed_texts()
         self.evaluator.evaluate(self.step, prepared.eval_model, loss, whole=whole, embed_texts=embed_texts)
 
@@ -186,7 +186,7 @@ class Trainer:
     def drain_events(self) -> list[Event]:
         """What the evaluator has found since the last call; also to be called while nothing is pulled from `events`."""
         events = self.evaluator.drain_events()
-        self.start_is_told = self.start_is_told or any(not isinstance(event, Watched) for event in events)
+        self.start_is_told = self.start_is_told or any(not isinstance(event, SnapshotTaken) for event in events)
         return events
 
     def save(self, *, always: bool) -> Iterator[Event]:
@@ -198,12 +198,12 @@ class Trainer:
         if self.step > 0 and (always or self.saving.allows()):
             with self.saving:
                 state, told = self.prepared.state, self.start_is_told
-                data = checkpoints.pack(state, self.step, self.digest, self.pace.total, first_look_told=told)
+                data = checkpoints.pack_checkpoint(state, self.step, self.digest, self.pace.total, start_evaluated=told)
                 yield Checkpoint(self.step, data)
 
     def restore(self, checkpoint: bytes) -> None:
         """Go on from the checkpoint."""
-        self.step, self.pace.total = checkpoints.unpack(checkpoint, self.prepared.state, self.digest)
+        self.step, self.pace.total = checkpoints.unpack_checkpoint(checkpoint, self.prepared.state, self.digest)
         self.to_restore = None
 
     def step_done(self, result: StepResult) -> StepDone:
@@ -232,7 +232,7 @@ def warn_of_concerns(prepared: Prepared) -> Iterator[Event]:
     if prepared.spec.budget.steps == 0:
         return
     concerns = find_concerns(prepared.spec, prepared.table, prepared.split)
-    if text := refusal(concerns):
+    if text := refusal_sentence(concerns):
         raise TrainingFault("nothing_to_learn", text)
     for concern in concerns:
         yield Warned(0, concern.text, "before")

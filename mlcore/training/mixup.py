@@ -9,7 +9,7 @@ from mlcore.augmentations.augmentation import drawn_from
 from mlcore.spec.sections import MixChoice
 
 
-def mixed(
+def mix_images(
     images: Tensor, labels: Tensor, num_classes: int, choice: MixChoice, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Each image of the batch mixed with another one, by torchvision; everything random comes from `generator`.

@@ -35,7 +35,7 @@ def build_optimizer(
     Raises: ValueError if there is nothing to train.
     """
     rates = rates or base_rates(choice, HeadChoice(), None, 0)
-    of_losses = unique(parameter for loss in method.losses() for parameter in loss.parameters())
+    of_losses = unique_parameters(parameter for loss in method.losses() for parameter in loss.parameters())
     of_method = [parameter for parameter in method.parameters() if all(parameter is not other for other in of_losses)]
     members = {
         "backbone": model.feature_parameters(),
@@ -62,7 +62,7 @@ def build_optimizer(
     return OPTIMIZERS[choice.name].build().make(groups)
 
 
-def unique(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+def unique_parameters(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
     return list({id(parameter): parameter for parameter in parameters}.values())
 
 
@@ -127,7 +127,7 @@ class Average(AveragedModel):
     module: Embedder
 
 
-def averaged(model: Embedder, decay: float) -> Average:
+def average_weights(model: Embedder, decay: float) -> Average:
     """A moving average of a model's weights; its buffers are the model's latest.
 
     The n-th update keeps the share min(decay, (1 + n) / (10 + n)), so that a short run is not held back by its random

@@ -28,13 +28,13 @@ def begin_with_components(head: nn.Module, features: Tensor) -> None:
     """
     mean, components = principal_components(features)
     layer = next(module for module in head.modules() if isinstance(module, nn.Linear))
-    directions = completed(components, min(layer.out_features, features.shape[1]))[: layer.out_features]
+    directions = complete_directions(components, min(layer.out_features, features.shape[1]))[: layer.out_features]
     layer.weight.zero_()
     layer.weight[: len(directions)] = directions.to(layer.weight)
     layer.bias.copy_(-layer.weight @ mean.to(layer.weight))
 
 
-def completed(directions: Tensor, count: int) -> Tensor:
+def complete_directions(directions: Tensor, count: int) -> Tensor:
     """Orthonormal directions (K, F), and after them others at right angles, until there are `count`, at most F."""
     missing = count - len(directions)
     if missing <= 0:

@@ -32,7 +32,7 @@ from mlcore.training.evaluator import WatchSample, choose_sample
 from mlcore.training.events import Started, TrainingFault
 from mlcore.training.feature_source import FeatureReader, FeatureSource, PixelSource, Source
 from mlcore.training.methods import TrainingMethod
-from mlcore.training.optim import Average, Plateau, Scaler, averaged, build_optimizer, half_precision
+from mlcore.training.optim import Average, Plateau, Scaler, average_weights, build_optimizer, half_precision
 from mlcore.training.teacher import Distillation, open_distillation
 from mlcore.traits import SamplerTrait
 
@@ -135,7 +135,7 @@ def prepare(spec: RunSpec, *, runs: str | Path | None = None) -> Prepared:
     scaler = Scaler(device.type) if autocast_dtype == torch.float16 else None
     schedule = build_schedule(choice, steps)
     plateau = Plateau(schedule) if isinstance(schedule, PlateauSchedule) else None
-    average = averaged(model, choice.ema) if choice.ema is not None else None
+    average = average_weights(model, choice.ema) if choice.ema is not None else None
 
     modules = {
         "model": model,

@@ -24,8 +24,8 @@ from mlcore.training.build import (
     build_model,
     build_sampler,
 )
-from mlcore.training.feature_source import PixelSource, chunks
-from mlcore.training.mixup import mixed
+from mlcore.training.feature_source import PixelSource, row_chunks
+from mlcore.training.mixup import mix_images
 from mlcore.traits import SamplerTrait
 
 COUNT = 9
@@ -81,7 +81,7 @@ class BatchPreview:
         )
 
 
-def preview(spec: RunSpec, table: ImageTable, row: int = 0, *, seed: int = 0) -> Preview:
+def make_preview(spec: RunSpec, table: ImageTable, row: int = 0, *, seed: int = 0) -> Preview:
     """Nine renderings of an image of `table`, and one mixed with an image of another class, as `spec` trains on them.
 
     The same `seed` gives the same pictures; torch's random state is left alone.
@@ -90,7 +90,7 @@ def preview(spec: RunSpec, table: ImageTable, row: int = 0, *, seed: int = 0) ->
     """
     if not 0 <= row < len(table):
         raise ValueError(f"preview: row must lie in [0, {len(table)}), one of the images; got {row}.")
-    input_format = input_format_of(spec, table)
+    input_format = find_input_format(spec, table)
     augmentation, generator = build_augmentation(spec), torch.Generator().manual_seed(seed)
 
     def rendering(rows: list[int]) -> Tensor:
@@ -102,7 +102,7 @@ def preview(spec: RunSpec, table: ImageTable, row: int = 0, *, seed: int = 0) ->
     if spec.mix.kind != "none" and len(others):
         other = int(others[torch.randint(len(others), (), generator=generator)])
         labels = torch.from_numpy(table.labels[[row, other]]).long()
-        images, parts = mixed(rendering([row, other]), labels, len(table.class_names), spec.mix, generator)
+        images, parts = mix_images(rendering([row, other]), labels, len(table.class_names), spec.mix, generator)
         blend = as_pictures(images[:1], input_format)[0]
         shares = {table.class_names[label]: float(parts[0, label]) for label in labels.tolist()}
     plain = to_input(torch.from_numpy(table.pixels[[row]]), input_format)
@@ -110,7 +110,7 @@ def preview(spec: RunSpec, table: ImageTable, row: int = 0, *, seed: int = 0) ->
     return Preview(as_pictures(plain, input_format)[0], rendered, blend, shares, adapted)
 
 
-def input_format_of(spec: RunSpec, table: ImageTable) -> InputFormat:
+def find_input_format(spec: RunSpec, table: ImageTable) -> InputFormat:
     """What the run's backbone wants of its images; its weights are not looked for."""
     sizes = {"image_size": table.image_size, "channels": table.channels}
     weightless = {name: False for name in spec.backbone.params if name == "pretrained"}
@@ -135,7 +135,9 @@ def batch_preview(spec: RunSpec, table: ImageTable) -> BatchPreview:
     if looks and not cheap:
         nothing = np.zeros(0, dtype=np.int64)
         return BatchPreview(nothing, nothing, **facts, note="It is drawn by what the model finds hard, as it learns.")
-    sampler = looking_sampler(spec, table, rows, parted.train) if looks else build_sampler(spec, rows, unasked, None)
+    sampler = (
+        looking_sampler(spec, table, rows, parted.train) if looks else build_sampler(spec, rows, refuse_pixels, None)
+    )
     found = parted.train[sampler.epoch(1, spec.seed)[0]]
     notes = ["Drawn by what the model finds hard before training; later batches follow the model."] * looks
     notes += ["The subset miner then picks those that are trained on."] * (spec.subset_miner is not None)
@@ -144,7 +146,7 @@ def batch_preview(spec: RunSpec, table: ImageTable) -> BatchPreview:
     return BatchPreview(found, table.labels[found], **facts, note=" ".join(notes))
 
 
-def unasked(rows: np.ndarray) -> Tensor:
+def refuse_pixels(rows: np.ndarray) -> Tensor:
     raise AssertionError("a sampler that does not look at the model has asked for embeddings")
 
 
@@ -158,7 +160,7 @@ def looking_sampler(spec: RunSpec, table: ImageTable, rows: TrainingRows, train:
 
     @torch.inference_mode()
     def embed(places: np.ndarray) -> Tensor:
-        found = [source.features(looking, train[places[part]]) for part in chunks(len(places))]
+        found = [source.features(looking, train[places[part]]) for part in row_chunks(len(places))]
         return looking.head(torch.cat(found))
 
     return build_sampler(spec, rows, embed, method.miner)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mlcore.training.methods import Outcome
-from mlcore.training.mixup import mixed
+from mlcore.training.mixup import mix_images
 from mlcore.training.optim import rate_factor, set_rates
 from mlcore.training.prepare import Prepared
 
@@ -40,7 +40,7 @@ def train_step(prepared: Prepared, step: int) -> StepResult:
     optimizer.zero_grad(set_to_none=True)
     batches = [add_gradient(prepared, step, number) for number in range(spec.optimizer.accumulate)]
     outcomes = [outcome for outcome, _ in batches]
-    loss, grad_norm = mean([outcome.loss.item() for outcome in outcomes]), math.nan
+    loss, grad_norm = mean_or_nan([outcome.loss.item() for outcome in outcomes]), math.nan
     if math.isfinite(loss):
         grad_norm = update_weights(prepared)
     if plateau is not None:
@@ -102,7 +102,7 @@ def read_mixed(
     def mix(images: Tensor) -> Tensor:
         nonlocal shares
         generator = batch_rng(prepared, step, number, MIXING)
-        images, shares = mixed(images, labels, len(prepared.classes), prepared.spec.mix, generator)
+        images, shares = mix_images(images, labels, len(prepared.classes), prepared.spec.mix, generator)
         return images
 
     features = prepared.features.read(places, augmentation_rng(prepared, step, number, 0), mix)
@@ -147,7 +147,7 @@ def batch_rng(prepared: Prepared, step: int, number: int, purpose: int) -> torch
     return torch.Generator().manual_seed(batch * prepared.method.views + purpose)
 
 
-def mean(numbers: list[float]) -> float:
+def mean_or_nan(numbers: list[float]) -> float:
     return sum(numbers) / len(numbers)
 
 
@@ -158,4 +158,4 @@ def mean_parts(outcomes: list[Outcome]) -> dict[str, float]:
         for name, share in outcome.parts.items():
             if math.isfinite(share):
                 named.setdefault(name, []).append(share)
-    return {name: mean(shares) for name, shares in named.items()}
+    return {name: mean_or_nan(shares) for name, shares in named.items()}

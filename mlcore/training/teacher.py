@@ -17,7 +17,7 @@ from mlcore.backbones import BACKBONES
 from mlcore.data import ImageTable, Split
 from mlcore.runs.checkpoints import check_unchanged, last_checkpoint, teacher_run
 from mlcore.runs.folder import Runs
-from mlcore.runs.history import trained_on
+from mlcore.runs.history import training_fingerprint
 from mlcore.spec.data_split import build_split
 from mlcore.spec.run_spec import RunSpec
 from mlcore.spec.sections import HeadChoice, TeacherChoice
@@ -25,9 +25,9 @@ from mlcore.training.build import build_model
 from mlcore.training.checkpoint import unpack_modules
 from mlcore.training.embedder import Embedder
 from mlcore.training.events import Event, Progress, TrainingFault, Warned
-from mlcore.training.feature_source import Source, chunks
+from mlcore.training.feature_source import Source, row_chunks
 from mlcore.training.methods import Outcome, TrainingMethod
-from mlcore.training.optim import averaged
+from mlcore.training.optim import average_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ def open_teacher(choice: TeacherChoice, table: ImageTable, runs: Path | str | No
     try:
         if choice.backbone:
             return Teacher(own_features(choice, table), "", np.zeros(0, dtype=np.int64))
-        return trained_teacher(choice, table, Runs(runs or os.environ.get("LAB_RUNS", "runs")))
+        return load_teacher(choice, table, Runs(runs or os.environ.get("LAB_RUNS", "runs")))
     except ValueError as error:
         raise TrainingFault("teacher_unfit", str(error)) from error
 
@@ -68,9 +68,9 @@ def own_features(choice: TeacherChoice, table: ImageTable) -> Embedder:
         return Embedder(BACKBONES[choice.backbone].build(sizes, **choice.params), HeadChoice(kind="none"), "everything")
 
 
-def trained_teacher(choice: TeacherChoice, table: ImageTable, runs: Runs) -> Teacher:
+def load_teacher(choice: TeacherChoice, table: ImageTable, runs: Runs) -> Teacher:
     run = teacher_run(choice, runs)
-    if trained_on(run) not in ("", table.fingerprint):
+    if training_fingerprint(run) not in ("", table.fingerprint):
         raise ValueError(
             f"The teacher, {run.title()}, was trained on other images than '{table.title}' as they are now. Choose a "
             "run on the same ones."
@@ -81,7 +81,7 @@ def trained_teacher(choice: TeacherChoice, table: ImageTable, runs: Runs) -> Tea
     spec = run.spec
     with torch.random.fork_rng(devices=[]):
         model = build_model(spec, table)
-    average = None if spec.optimizer.ema is None else averaged(model, spec.optimizer.ema)
+    average = None if spec.optimizer.ema is None else average_weights(model, spec.optimizer.ema)
     kept: dict[str, nn.Module] = {"model": model} if average is None else {"average": average}
     unpack_modules(checkpoint, kept, run.record.sha256)
     shown = model if average is None else average.module
@@ -133,7 +133,7 @@ class Distillation(nn.Module):
             text = f"The teacher was trained on {leaked:,} of the {len(split.held_out):,} images that are held out here"
             yield Warned(step, f"{text}, so held-out metrics flatter this run.")
         model, found = teacher.model.to(source.device).eval(), []
-        for part in chunks(len(split.train)):
+        for part in row_chunks(len(split.train)):
             with torch.no_grad():
                 embeddings = model.head(source.features(model, split.train[part]))
             found.append(F.normalize(embeddings.float(), dim=1))

@@ -377,9 +377,9 @@ def test_images_kept_by_hand_are_let_go(open_page, tmp_path, monkeypatch):
 
 def settle(page: AppTest) -> AppTest:
     """Wait for the page's jobs, then draw it again."""
-    from app.data.jobs import jobs
+    from app.data.jobs import shared_jobs
 
-    for job in jobs().all:
+    for job in shared_jobs().all:
         job.process.wait(PATIENCE_S)
     return page.run()
 
@@ -443,7 +443,7 @@ def test_an_import_that_was_not_ended_goes_on(open_page, begun, tmp_path, monkey
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(importing, "settle", stopped)
+        patch.setattr(importing, "add_outcome", stopped)
         with pytest.raises(KeyboardInterrupt):
             import_path(folder, title="Shop")
     page = open_page("data")

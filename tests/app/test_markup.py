@@ -1,4 +1,4 @@
-"""No text from outside reaches what reads Markdown but through `plain`: a walk over the calls of every page."""
+"""No text from outside reaches what reads Markdown but by `escape_markdown`: a walk over the calls of every page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FROM_OUTSIDE = {
     *("class_names", "dataset", "error", "fault", "file", "image_names", "licence", "name", "note", "notes", "origin"),
     *("parent_names", "path", "query_params", "reason_text", "text", "title"),
 }
-MADE_PLAIN = {"plain", "fault_words", "nearest_texts", "count"}  # a count is a number
+MADE_PLAIN = {"escape_markdown", "fault_words", "nearest_texts", "count"}  # a count is a number
 OURS = {  # of parts, lessons and forms: written in their declarations
     "FORMS[key].title",
     "FORMS[kind].words",
@@ -70,7 +70,11 @@ def test_the_walk_finds_what_is_not_made_plain():
     bad += ["st.markdown(table.class_names[3])", "x.info('a', help=job.title)", "st.info(st.query_params['run'])"]
     for line in bad:
         assert found_in(line), line
-    for line in ("st.error(plain(str(error)))", "st.caption(f'{plain(run.note)} {count(3)}')", "st.text(run.title())"):
+    for line in (
+        "st.error(escape_markdown(str(error)))",
+        "st.caption(f'{escape_markdown(run.note)} {count(3)}')",
+        "st.text(run.title())",
+    ):
         assert not found_in(line), line
 
 

@@ -115,6 +115,22 @@ def test_the_command_line_tells_it_everywhere(runs, capsys):
     assert all(row["held_out"]["mates_ahead"] > 0 for row in listed)
 
 
+def test_what_a_run_has_and_nothing_here_declares_is_shown_by_its_key(runs, metric, capsys):
+    run = runs.all()[0]
+    value = history_of(run).evaluations[-1]["held_out"]["mates_ahead"]
+    METRICS.remove("mates_ahead")
+    try:
+        page = metrics_page(history_of(run))
+        assert not page.exception
+        assert f"mates\\_ahead \\(not declared here\\): held out {value:.4g}" in page.metric[0].proto.help
+        assert main(["show", run.run_id, "--runs", str(runs.root)]) == 0
+        assert "mates_ahead" in capsys.readouterr().out
+        assert main(["spread", *runs.ids(), "--runs", str(runs.root)]) == 0
+        assert "mates_ahead" in capsys.readouterr().out
+    finally:
+        METRICS._metrics["mates_ahead"] = metric
+
+
 def test_a_run_of_before_is_shown_without_it(old_run, metric, capsys):
     page = metrics_page(history_of(old_run))
     assert not page.exception

@@ -11,7 +11,7 @@ from page_widgets import widget
 from pages_words import words
 
 from app.data.step_forms import FORMS
-from mlcore.catalogue import parts
+from mlcore.catalogue import registry
 from mlcore.data import importing
 from mlcore.data.importing import import_path
 from mlcore.runs.states import RunState
@@ -108,6 +108,17 @@ def test_choosing_another_loss_keeps_the_knobs_of_the_first(open_page):
     assert test.session_state["lab.draft"]["sampler"] == "shuffle"
 
 
+def test_a_sliders_move_checks_the_settings_once(open_page, monkeypatch):
+    test = open_page("lab", **{"s.loss": "triplet_margin", "s.backbone": "efficientnet_lite0"})
+    checked = []
+    read = RunSpec.read.__func__
+    monkeypatch.setattr(RunSpec, "read", classmethod(lambda cls, record: checked.append(1) or read(cls, record)))
+    widget(test.slider, "lab.set.loss.triplet_margin.margin").set_value(0.3).run()
+    assert not test.exception
+    assert test.query_params["s.loss.margin"] in ("0.3", ["0.3"])
+    assert len(checked) == 1
+
+
 def test_a_pretrained_backbone_brings_its_own_settings(open_page):
     test = open_page("lab")
     widget(test.selectbox, "lab.set.backbone").select("efficientnet_lite0").run()
@@ -174,7 +185,7 @@ def test_augmentation_mixing_head_and_optimiser_are_offered_from_what_is_declare
     shown = {item.key: item for item in [*test.selectbox, *test.button_group]}
     assert set(shown["lab.set.augment"].options) >= {"None", "Light", "Standard retrieval", "Strong", "Custom"}
     for name, room in (("name", "optimizers"), ("schedule", "schedules")):
-        assert list(shown[f"lab.set.optimizer.{name}"].options) == [spec.title for spec in parts(room).values()]
+        assert list(shown[f"lab.set.optimizer.{name}"].options) == [spec.title for spec in registry(room).values()]
     shown["lab.set.augment"].set_value("custom").run()
     shown["lab.set.optimizer.name"].set_value("lion").run()
     shown["lab.set.backbone.pooling"].set_value("gem").run()
@@ -302,7 +313,7 @@ def test_the_data_page_offers_to_go_on_with_an_import_that_was_not_ended(open_pa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(importing, "settle", stopped)
+        patch.setattr(importing, "add_outcome", stopped)
         with pytest.raises(KeyboardInterrupt):
             import_path(folder, title="Shop")
     page = open_page("data")

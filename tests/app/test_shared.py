@@ -18,21 +18,21 @@ from image_files import classes, image_bytes, picture, tree
 from page_widgets import widget
 from whole_records import evaluated_event, step_event
 
-from app.data.browse import hashes_of, most_like, pictures_of
-from app.data.plan_store import Sources, figures_of, index_of, pairs_of, prepare_index
+from app.data.browse import image_hashes, make_atlas, most_like
+from app.data.plan_store import Sources, near_duplicate_table, plan_statistics, prepare_index, read_index
 from app.runs.runs_table import RunsTable
 from app.shared import figures
 from app.shared.preview_viewers import FORGOTTEN_S, PreviewViewers
 from mlcore.data.importing import import_path
 from mlcore.data.prepare import Plan
 from mlcore.data.store import find_set, read_set
-from mlcore.disk.process import identity
+from mlcore.disk.process import process_identity
 from mlcore.engines.supervisor import Supervisor
 from mlcore.runs.history import History
 from mlcore.runs.queue import Queue
 from mlcore.runs.states import RunState
 from mlcore.runs.unreadable_folders import OddFolders
-from mlcore.timm_zoo.model_table import described, joined, network_list, search
+from mlcore.timm_zoo.model_table import find_model, join_tables, network_list, search
 
 WATCHERS = 8
 STEPS = 3000
@@ -182,7 +182,7 @@ def test_pages_read_the_supervisor_while_it_looks_after_runs(runs, quick_spec, s
     def come_and_go() -> None:
         for _ in range(5):
             run = runs.create(quick_spec)
-            run.move(RunState.STARTING, **identity())
+            run.move(RunState.STARTING, **process_identity())
             supervisor.tick(time.monotonic())
             run.move(RunState.FAILED)
             supervisor.tick(time.monotonic())
@@ -215,7 +215,7 @@ def shop(tmp_path, monkeypatch):
 
 def test_plans_of_several_sessions_start_from_one_table_that_none_changes(shop, switching):
     sources, stamps = Sources((shop.id,)), (shop.fingerprint,)
-    before = index_of(sources, stamps).copy(deep=True)
+    before = read_index(sources, stamps).copy(deep=True)
     steps = [
         {"step": "duplicates", "distance": 6},
         {"step": "counts", "fewest": 2, "most": 3, "undersample": True},
@@ -231,29 +231,29 @@ def test_plans_of_several_sessions_start_from_one_table_that_none_changes(shop, 
 
     def same_as_alone(plan: str) -> None:
         pd.testing.assert_frame_equal(prepare_index(sources, stamps, plan)[0], alone[plan])
-        assert figures_of(sources, stamps, plan).images == len(alone[plan])
-        pairs_of(sources, stamps, plan, 6)
+        assert plan_statistics(sources, stamps, plan).images == len(alone[plan])
+        near_duplicate_table(sources, stamps, plan, 6)
 
     def forget() -> None:
-        for kept in (prepare_index, figures_of, pairs_of):
+        for kept in (prepare_index, plan_statistics, near_duplicate_table):
             kept.clear()
 
     all_at_once(look, forget)
-    pd.testing.assert_frame_equal(index_of(sources, stamps), before)
+    pd.testing.assert_frame_equal(read_index(sources, stamps), before)
 
 
 def test_pictures_and_likeness_are_the_same_for_everybody_who_browses(shop, switching):
     rows = [tuple(range(start, start + 4)) for start in range(8)]
-    pictures = [pictures_of(shop.id, shop.fingerprint, wanted).data for wanted in rows]
+    pictures = [make_atlas(shop.id, shop.fingerprint, wanted).data for wanted in rows]
     likest = [most_like(shop.id, shop.fingerprint, row) for row in range(8)]
 
     def look() -> None:
         for number in range(8):
-            assert pictures_of(shop.id, shop.fingerprint, rows[number]).data == pictures[number]
+            assert make_atlas(shop.id, shop.fingerprint, rows[number]).data == pictures[number]
             assert most_like(shop.id, shop.fingerprint, number) == likest[number]
 
     def forget() -> None:
-        for kept in (pictures_of, most_like, hashes_of):
+        for kept in (make_atlas, most_like, image_hashes):
             kept.clear()
         read_set.cache_clear()
 
@@ -267,10 +267,10 @@ def test_the_list_of_networks_is_the_same_for_everybody_who_searches(monkeypatch
     def look() -> None:
         listed = network_list()
         assert "resnet18" in search(listed, "resnet 18").rows.index
-        assert described("resnet18")["name"] == "resnet18"
+        assert find_model("resnet18")["name"] == "resnet18"
         listed["weights"] = "mine"  # what one session does with its list is its own affair
 
-    all_at_once(look, joined.cache_clear)
+    all_at_once(look, join_tables.cache_clear)
     pd.testing.assert_frame_equal(network_list(), before)
 
 
@@ -287,14 +287,14 @@ def test_name_and_note_that_are_written_at_once_are_both_kept(runs, quick_spec):
 
 def test_nobody_looks_once_all_have_left_or_gone():
     now = [0.0]
-    onlookers = PreviewViewers(lambda: now[0])
+    preview_viewers = PreviewViewers(lambda: now[0])
     for session in ("a", "b", "c"):
-        onlookers.look(session, "preview")
-    assert not onlookers.leave("a", "preview")
+        preview_viewers.add(session, "preview")
+    assert not preview_viewers.remove("a", "preview")
     now[0] = FORGOTTEN_S + 1
-    onlookers.look("b", "preview")
-    assert onlookers.leave("b", "preview")
-    assert onlookers.leave("b", "preview")
+    preview_viewers.add("b", "preview")
+    assert preview_viewers.remove("b", "preview")
+    assert preview_viewers.remove("b", "preview")
 
 
 @pytest.fixture

@@ -446,6 +446,9 @@ def test_a_map_that_goes_cleans_up_and_comes_back_with_the_view_it_had(open_map:
     assert js(page, "map.camera.pose()") == pose
     next_step(page)
     assert js(page, "[map.follow, map.camera.pose()]") == [False, pose]
+    page.reload()
+    still(page)
+    assert js(page, "[map.follow, map.camera.pose()]") == [False, pose]
 
 
 def test_an_update_sends_less_than_30_kb(open_map: Callable[..., Page], url: str) -> None:

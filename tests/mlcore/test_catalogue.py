@@ -8,22 +8,22 @@ import os
 import pytest
 
 from mlcore import catalogue
-from mlcore.catalogue import ROOMS, imported, listed, parts, write_listing
+from mlcore.catalogue import ROOMS, import_registry, read_listing, registry, write_listing
 
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    listed.cache_clear()
+    read_listing.cache_clear()
     yield tmp_path / "metric-learning-lab"
-    listed.cache_clear()
+    read_listing.cache_clear()
 
 
 def test_the_listing_tells_all_that_the_parts_themselves_tell(cache):
     write_listing()
     for room in ROOMS:
-        assert list(listed()[room].values()) == list(imported(room).values())
-        assert listed()[room].noun == imported(room).noun
+        assert list(read_listing()[room].values()) == list(import_registry(room).values())
+        assert read_listing()[room].noun == import_registry(room).noun
 
 
 @pytest.mark.parametrize(
@@ -32,16 +32,16 @@ def test_the_listing_tells_all_that_the_parts_themselves_tell(cache):
 def test_a_damaged_listing_is_made_anew(cache, content):
     write_listing()
     catalogue.cache_file().write_text(content)
-    assert list(listed()["losses"]) == list(imported("losses"))
+    assert list(read_listing()["losses"]) == list(import_registry("losses"))
     assert json.loads(catalogue.cache_file().read_text())["losses"]["noun"] == "loss"
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("x")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    listed.cache_clear()
-    assert list(listed()["miners"]) == list(imported("miners"))
-    listed.cache_clear()
+    read_listing.cache_clear()
+    assert list(read_listing()["miners"]) == list(import_registry("miners"))
+    read_listing.cache_clear()
 
 
 def test_listings_that_were_not_used_for_long_are_removed(cache):
@@ -58,4 +58,4 @@ def test_listings_that_were_not_used_for_long_are_removed(cache):
 
 def test_a_room_that_is_not_there_is_said():
     with pytest.raises(ValueError, match="There is no room 'lossses'"):
-        parts("lossses")
+        registry("lossses")

@@ -12,8 +12,8 @@ from patience import PATIENCE_S
 
 from mlcore import __main__ as cli
 from mlcore.catalogue import ROOMS
-from mlcore.commands.report import signed
-from mlcore.disk.process import boot_id, host
+from mlcore.commands.report import format_difference
+from mlcore.disk.process import boot_id, host_name
 from mlcore.environment import child_environment
 from mlcore.runs.folder import Runs
 from mlcore.runs.states import RunState
@@ -225,7 +225,7 @@ def test_a_run_is_evaluated_again_for_people_and_for_scripts(call):
     lines = [line.split() for line in out.splitlines()]
     for name in ("precision_at_1", "r_precision", "map_at_r", "map", "mrr", "recall_at_8", "nmi", "ami"):
         before, after = record["untrained"][name], record["figures"][name]
-        assert [name, f"{before:.3f}", f"{after:.3f}", signed(after - before)] in lines
+        assert [name, f"{before:.3f}", f"{after:.3f}", format_difference(after - before)] in lines
     assert [line[0] for line in lines[-5:]] == [one["class"] for one in record["per_class"]]
     assert call("evaluate", "One", "--tester", "same_parent")[2].endswith("'digits' has none. Use global.\n")
 
@@ -235,7 +235,7 @@ def dead_run(root, **changes):
     run = Runs(root).create(RunSpec.read({"backbone": "mlp", "budget": {"steps": 3}, "threads": 1}))
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    run.move(RunState.STARTING, pid=gone.pid, pid_start=1.0, boot_id=boot_id(), host=host(), **changes)
+    run.move(RunState.STARTING, pid=gone.pid, pid_start=1.0, boot_id=boot_id(), host=host_name(), **changes)
     run.move(RunState.RUNNING)
     return run
 
@@ -274,7 +274,7 @@ def test_a_silent_run_of_another_machine_is_taken_over_by_stop_and_then_resumed(
 def test_a_run_that_lives_on_another_machine_is_asked_to_stop_and_not_taken_over(call, root, monkeypatch):
     run = run_of_elsewhere(root)
     writer = run.attempts()[0].writer()
-    monkeypatch.setattr("mlcore.runs.folder.RunFolder.listen.__defaults__", (lambda _: writer.beat(),))
+    monkeypatch.setattr("mlcore.runs.folder.RunFolder.wait_for_sign_of_life.__defaults__", (lambda _: writer.beat(),))
     assert call("stop", run.run_id)[0] == 0
     assert run.asked("cancel")
     assert run.stored_status().state == RunState.RUNNING

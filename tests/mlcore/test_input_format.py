@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlcore.input_format import InputFormat, as_side, scaled_size
+from mlcore.input_format import InputFormat, as_side, scale_size
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from mlcore.input_format import InputFormat, as_side, scaled_size
     ],
 )
 def test_shorter_side_is_as_asked_and_the_shape_is_kept(image_size, side, expected):
-    assert scaled_size(image_size, side, at_least=32) == expected
+    assert scale_size(image_size, side, at_least=32) == expected
 
 
 def test_square_is_one_number():

@@ -12,7 +12,7 @@ from patience import PATIENCE_S
 
 from app.data.jobs import Jobs
 from app.data.plan_store import PlanInMaking
-from app.data.uploads import folder_for, spool
+from app.data.uploads import folder_for, write_files
 from mlcore.data.feature_cache import features_root
 from mlcore.data.importing import import_path
 from mlcore.data.prepare import Plan, read_index
@@ -61,7 +61,7 @@ def test_sets_features_runs_uploads_and_plans_are_for_their_owner_only(lab, tmp_
     runs.delete(deleted.run_id)
     sent = io.BytesIO(b"bytes")
     sent.name = "shop.zip"
-    spool([sent], folder_for([sent]))
+    write_files([sent], folder_for([sent]))
     PlanInMaking(shoes.name).add({"step": "statistics"})
     assert list(features_root().glob("*/features.npy"))
     assert (data_root() / ".uploads").exists()

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 from mlcore.evaluation import trustworthiness
-from mlcore.projection import Pca, Umap, align, pca, straight, umap_layout, warm_up
+from mlcore.projection import Pca, Umap, align, pca, true_embedding, umap_layout, warm_up
 
 
 def clusters(count=400, columns=10, seed=0):
@@ -120,9 +120,9 @@ def test_align_of_points_on_one_spot_only_moves_them():
 
 
 def test_straight_is_the_unit_circle_or_sphere():
-    assert straight([[3, 4]])[0].tolist() == pytest.approx([0.6, 0.8])
+    assert true_embedding([[3, 4]])[0].tolist() == pytest.approx([0.6, 0.8])
     with pytest.raises(ValueError, match="2 or 3 columns; got 4"):
-        straight(np.ones((5, 4)))
+        true_embedding(np.ones((5, 4)))
 
 
 @pytest.mark.parametrize("project", [pca, umap_layout])

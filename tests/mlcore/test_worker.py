@@ -11,7 +11,7 @@ import sys
 import pytest
 from patience import PATIENCE_S, has_ended, until
 
-from mlcore.disk.process import lives
+from mlcore.disk.process import is_alive
 from mlcore.engines.local import Patience, Standby, close_input
 from mlcore.engines.supervisor import IDLE_TICK_S, Supervisor
 from mlcore.environment import child_environment
@@ -65,7 +65,7 @@ def supervisor(runs):
 def end(run):
     """No worker outlives its test."""
     status = run.stored_status()
-    if not status.state.finished and lives(status.pid, status.pid_start, status.boot_id):
+    if not status.state.finished and is_alive(status.pid, status.pid_start, status.boot_id):
         os.kill(status.pid, signal.SIGKILL)
 
 
@@ -137,7 +137,7 @@ def test_a_run_outlives_its_server_and_is_adopted_by_the_next(runs, spec):
         server.kill()
         server.wait()
         until(lambda: successor.in_charge)
-        run.withdraw("pause")
+        run.withdraw_request("pause")
         until(lambda: run.stored_status().state.finished)
         assert run.state == RunState.DONE
         assert run.stored_status().pid == worker

@@ -3,7 +3,16 @@
 
 const GLIDE = 500; // milliseconds that points take to their new places
 const maps = new WeakMap(); // parentElement -> LiveMap
-const poses = new Map(); // space -> {pose, follow} when it was last shown: a map that is built again, or left and come back to, has its view
+const POSES = "lab.map.poses", MOST_POSES = 20;
+const poses = new Map(storedPoses()); // space -> {pose, follow} when it was last shown, for as long as the tab is open
+
+function storedPoses() {
+  try {
+    return JSON.parse(sessionStorage.getItem(POSES)) ?? [];
+  } catch {
+    return []; // the browser stores nothing for this page
+  }
+}
 
 export default function (message) {
   const parent = message.parentElement;
@@ -39,6 +48,8 @@ class LiveMap {
     this.sizes.observe(this.chrome.stage);
     this.onFullscreen = () => this.chrome.press("enlarge", this.isLarge());
     document.addEventListener("fullscreenchange", this.onFullscreen);
+    this.onPageHide = () => this.keepPose();
+    addEventListener("pagehide", this.onPageHide);
   }
 
   // --- messages -------------------------------------------------------------------------------------------------------------
@@ -89,7 +100,12 @@ class LiveMap {
   }
 
   keepPose() {
-    if (this.frame) poses.set(this.frame.space, { pose: this.move?.to ?? this.camera.pose(), follow: this.follow });
+    if (!this.frame) return;
+    poses.delete(this.frame.space); // the last one comes last
+    poses.set(this.frame.space, { pose: this.move?.to ?? this.camera.pose(), follow: this.follow });
+    try {
+      sessionStorage.setItem(POSES, JSON.stringify([...poses].slice(-MOST_POSES)));
+    } catch {} // the browser stores nothing for this page
   }
 
   // Where the camera goes for a new frame: kept within a space, remembered for each, fitted when the space is new.
@@ -443,6 +459,7 @@ class LiveMap {
     this.stopListening();
     this.sizes.disconnect();
     document.removeEventListener("fullscreenchange", this.onFullscreen);
+    removeEventListener("pagehide", this.onPageHide);
     this.painter?.destroy();
     this.chrome.root.remove();
     this.frame = null;

@@ -12,7 +12,7 @@ import pandas as pd
 
 from mlcore.data.image_set_writer import SetWriter
 from mlcore.data.prepare.plan import Plan
-from mlcore.data.sources.entries import Found
+from mlcore.data.sources.entries import ImageEntry
 from mlcore.data.store import SetFacts, data_root, read_facts, set_of_state
 from mlcore.disk.atomic import make_folders
 
@@ -37,7 +37,7 @@ def derive_set(
     Raises: ValueError if a folder is no set, the sets are of different sides, or a row is not in its set; DiskFull
     before the disk is full.
     """
-    facts = {name: facts_of(folder) for name, folder in folders.items()}
+    facts = {name: require_facts(folder) for name, folder in folders.items()}
     sides = {name: fact.side for name, fact in facts.items()}
     if len(set(sides.values())) != 1:
         raise ValueError(
@@ -57,7 +57,7 @@ def derive_set(
     pixels = {
         name: np.load(fact.folder / "pixels.npy", mmap_mode="r", allow_pickle=False) for name, fact in facts.items()
     }
-    vectors = vectors_of(index, whose, facts)
+    vectors = vector_reader(index, whose, facts)
     rows = zip(whose, *(index[name] for name in WRITTEN), strict=True)
     make_folders(root)
     with SetWriter(root, state, sides[only]) as writer:
@@ -65,7 +65,7 @@ def derive_set(
         for number, (name, row, file, label, parent, split, fold, text, width, height, mode, look) in enumerate(rows):
             if number < writer.done:
                 continue
-            found = Found(
+            found = ImageEntry(
                 file,
                 label,
                 parent=parent or None,
@@ -87,7 +87,7 @@ def derive_set(
         return writer.finish(title, made_from, {"side": sides[only]}, vectors_of=vectors)
 
 
-def vectors_of(
+def vector_reader(
     index: pd.DataFrame, whose: np.ndarray, facts: Mapping[str, SetFacts]
 ) -> Callable[[list[str]], Iterator[np.ndarray]] | None:
     """What gives the vectors of the index's rows, part after part; None for sets of images.
@@ -108,7 +108,7 @@ def vectors_of(
     return lambda _: (arrays[name][row][None] for name, row in zip(whose, rows, strict=True))
 
 
-def facts_of(folder: Path) -> SetFacts:
+def require_facts(folder: Path) -> SetFacts:
     facts = read_facts(Path(folder))
     if facts is None:
         raise ValueError(f"{folder}: must be an imported set to make another of it; it is a table. Import its images.")

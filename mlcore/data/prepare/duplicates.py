@@ -106,7 +106,7 @@ def leave_out(
     codes = hash_codes(index)
     spared = index["file"].isin(spare).to_numpy()
     order = np.lexsort((np.arange(len(index)), ~held_out(index), ~spared))
-    kind_of = kinds_of(index)
+    kind_of = pair_kinds(index)
     kept = np.zeros(len(index), dtype=bool)
     stayed, left, bits = [], [], []
     for block, near_kept, near_block in blocks_against_kept(codes, order, kept, distance):
@@ -235,7 +235,7 @@ def held_out(index: pd.DataFrame) -> np.ndarray:
     return (sides != "train") & (sides != "")
 
 
-def kinds_of(index: pd.DataFrame) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def pair_kinds(index: pd.DataFrame) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """A function from two arrays of rows to the kind of each pair."""
     labels, away = pd.factorize(index["label"].to_numpy(dtype=object))[0], held_out(index)
     words = np.array(KINDS)
@@ -248,5 +248,5 @@ def kinds_of(index: pd.DataFrame) -> Callable[[np.ndarray, np.ndarray], np.ndarr
 
 
 def pair_table(index: pd.DataFrame, first: np.ndarray, second: np.ndarray, apart: np.ndarray) -> pd.DataFrame:
-    kinds = kinds_of(index)(first, second).astype(object)
+    kinds = pair_kinds(index)(first, second).astype(object)
     return pd.DataFrame({"first": first, "second": second, "distance": apart, "kind": kinds})

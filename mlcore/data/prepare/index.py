@@ -18,7 +18,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the s
 def read_index(path: Path | str) -> pd.DataFrame:
     """The index of an imported set (its folder or its index.parquet), or any Parquet or CSV table with file and label.
 
-    Raises: ValueError if there is no such table, or it cannot be read, or it lacks what `complete` asks for.
+    Raises: ValueError if there is no such table, or it cannot be read, or it lacks what `complete_index` asks for.
     """
     path = Path(path)
     if path.is_dir():
@@ -34,15 +34,15 @@ def read_index(path: Path | str) -> pd.DataFrame:
     try:
         if path.suffix.lower() == ".csv":
             table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8", encoding_errors="strict")
-            table = table.apply(lambda column: column.map(unescaped))
+            table = table.apply(lambda column: column.map(unescape_word))
         else:
             table = pd.read_parquet(path)
     except (OSError, ValueError, NotImplementedError, pd.errors.ParserError) as error:
         raise ValueError(f"{path.name}: it cannot be read as a table: {error}") from None
-    return complete(table, path.name)
+    return complete_index(table, path.name)
 
 
-def complete(table: pd.DataFrame, name: str = "index") -> pd.DataFrame:
+def complete_index(table: pd.DataFrame, name: str = "index") -> pd.DataFrame:
     """A copy with every column of an index, in its type: missing words are '', a missing fold -1, a missing size 0.
 
     Row numbers are the table's own `row`, else counted; other columns stay as they are.
@@ -82,7 +82,7 @@ def whole_numbers(table: pd.DataFrame, column: str, name: str) -> np.ndarray:
     return np.nan_to_num(numbers, nan=-1 if missing is None else missing).astype(np.int64)
 
 
-def write_prepared(index: pd.DataFrame, path: Path | str) -> Path:
+def write_index(index: pd.DataFrame, path: Path | str) -> Path:
     """Write the table that other tools read: Parquet, or CSV if the name ends so; `row` and `set` go along.
 
     Parquet keeps every word as it is. In CSV a word that a spreadsheet would run as a formula gets an apostrophe in
@@ -98,7 +98,7 @@ def write_prepared(index: pd.DataFrame, path: Path | str) -> Path:
     try:
         if path.suffix.lower() == ".csv":
             words = [column for column in (*WORDS, "set") if column in table]
-            table[words] = table[words].map(escaped)
+            table[words] = table[words].map(escape_word)
             table.to_csv(temporary, index=False)
         else:
             table.to_parquet(temporary, index=False)
@@ -108,11 +108,11 @@ def write_prepared(index: pd.DataFrame, path: Path | str) -> Path:
     return path
 
 
-def escaped(word: str) -> str:
+def escape_word(word: str) -> str:
     return f"'{word}" if word.removeprefix("'").startswith(FORMULA) else word
 
 
-def unescaped(word: str) -> str:
+def unescape_word(word: str) -> str:
     return word[1:] if word.startswith("'") and word[1:].removeprefix("'").startswith(FORMULA) else word
 
 

@@ -25,7 +25,7 @@ def merge(sets: Mapping[str, pd.DataFrame], *, same_labels: str = "join") -> pd.
     for name, index in sets.items():
         part = index.copy()
         for column in ("label", "parent"):
-            part[column] = part[column].map(composed)
+            part[column] = part[column].map(normalize_name)
         for column in prefixed:
             part[column] = part[column].where(part[column] == "", f"{name}/" + part[column])
         parts.append(part.assign(set=name))
@@ -40,7 +40,7 @@ def merge(sets: Mapping[str, pd.DataFrame], *, same_labels: str = "join") -> pd.
     return merged
 
 
-def composed(word: str) -> str:
+def normalize_name(word: str) -> str:
     """A name with its accents written in the one way in which names are compared."""
     return unicodedata.normalize("NFC", word)
 
@@ -48,7 +48,7 @@ def composed(word: str) -> str:
 def shared_labels(sets: Mapping[str, pd.DataFrame]) -> list[str]:
     """The class names that occur in more than one set."""
     seen = pd.Series(
-        [label for index in sets.values() for label in index["label"].map(composed).unique()], dtype=object
+        [label for index in sets.values() for label in index["label"].map(normalize_name).unique()], dtype=object
     )
     counts = seen.value_counts()
     return sorted(counts.index[counts > 1])

@@ -41,11 +41,11 @@ class Plan(BaseModel):
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
-    def then(self, *steps: AnyStep) -> Plan:
+    def with_steps(self, *steps: AnyStep) -> Plan:
         """This plan with steps added at its end."""
         return Plan(steps=(*self.steps, *steps))
 
-    def undone(self) -> Plan:
+    def without_last_step(self) -> Plan:
         """This plan without its last step; an empty one stays empty."""
         return Plan(steps=self.steps[:-1])
 
@@ -57,7 +57,7 @@ class Plan(BaseModel):
         effects = []
         for number, step in enumerate(self.steps, 1):
             try:
-                index, effect = step.applied(index)
+                index, effect = step.apply_to(index)
             except ValueError as error:
                 raise ValueError(f"step {number} ({step.title}): {error}") from None
             effects.append(effect)

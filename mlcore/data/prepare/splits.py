@@ -7,19 +7,19 @@ import pandas as pd
 
 from mlcore.data.prepare.filters import place_in_class
 from mlcore.data.prepare.index import class_codes
-from mlcore.data.splits import official, split
+from mlcore.data.splits import official_split, split
 
 TRAIN, TEST = "train", "test"
 
 
 def by_class(index: pd.DataFrame, held_out: float = 0.5, seed: int = 0) -> np.ndarray:
     """(N,) words: a share of the classes is 'test', drawn as `mlcore.data.split` draws."""
-    return words(split(class_codes(index)[0], "class", held_out, seed).held_out, len(index))
+    return split_column(split(class_codes(index)[0], "class", held_out, seed).held_out, len(index))
 
 
 def by_sample(index: pd.DataFrame, held_out: float = 0.2, seed: int = 0) -> np.ndarray:
     """(N,) words: the same share of every class is 'test'; a class of one image stays in training."""
-    return words(split(class_codes(index)[0], "sample", held_out, seed).held_out, len(index))
+    return split_column(split(class_codes(index)[0], "sample", held_out, seed).held_out, len(index))
 
 
 def by_counts(index: pd.DataFrame, low: int, high: int) -> np.ndarray:
@@ -36,7 +36,7 @@ def by_counts(index: pd.DataFrame, low: int, high: int) -> np.ndarray:
             f"split by counts: some classes must have {low} to {high} images and some not; {which}. The classes have "
             f"{counts.min()} to {counts.max()}."
         )
-    return words(np.flatnonzero(~inside[codes]), len(index))
+    return split_column(np.flatnonzero(~inside[codes]), len(index))
 
 
 def by_official(index: pd.DataFrame) -> np.ndarray:
@@ -45,7 +45,7 @@ def by_official(index: pd.DataFrame) -> np.ndarray:
     Raises: ValueError if there is none, a row is without, a word is unknown, or a side is empty.
     """
     column = index["split"].to_numpy(dtype=object)
-    official(column)
+    official_split(column)
     return np.array([str(word).strip().lower() for word in column], dtype=object)
 
 
@@ -67,7 +67,7 @@ def query_gallery(index: pd.DataFrame, queries: int = 1, seed: int = 0) -> np.nd
     return sides
 
 
-def folds(index: pd.DataFrame, count: int = 5, by: str = "sample", seed: int = 0) -> np.ndarray:
+def assign_folds(index: pd.DataFrame, count: int = 5, by: str = "sample", seed: int = 0) -> np.ndarray:
     """(N,) int64 fold of each row, 0 .. count-1.
 
     By sample, each class's images are dealt out evenly (their numbers in any two folds differ by one at most, and so do
@@ -105,7 +105,7 @@ def deal_classes(counts: np.ndarray, folds: int, generator: np.random.Generator)
     return fold
 
 
-def words(held_out: np.ndarray, count: int) -> np.ndarray:
+def split_column(held_out: np.ndarray, count: int) -> np.ndarray:
     sides = np.full(count, TRAIN, dtype=object)
     sides[held_out] = TEST
     return sides

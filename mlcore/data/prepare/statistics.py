@@ -36,8 +36,8 @@ class Statistics:
         """The same in a few sentences."""
         counts = list(self.per_class.values())
         said = [
-            f"{counted_words(self.images, 'image', 'images')} in {counted_words(self.classes, 'class', 'classes')}"
-            + (f" of {counted_words(self.parents, 'parent', 'parents')}" * bool(self.parents))
+            f"{count_words(self.images, 'image', 'images')} in {count_words(self.classes, 'class', 'classes')}"
+            + (f" of {count_words(self.parents, 'parent', 'parents')}" * bool(self.parents))
         ]
         if counts:
             middle = counts[len(counts) // 2]
@@ -55,35 +55,35 @@ class Statistics:
         return said
 
 
-def statistics(index: pd.DataFrame) -> Statistics:
+def compute_statistics(index: pd.DataFrame) -> Statistics:
     """Count an index (with the columns of `complete`)."""
-    per_class = counted(index["label"])
+    per_class = count_values(index["label"])
     return Statistics(
         images=len(index),
         classes=len(per_class),
         parents=index["parent"][index["parent"] != ""].nunique(),
         per_class=per_class,
         lone=tuple(sorted((name for name, count in per_class.items() if count == 1), key=natural_key)),
-        widths=spread(index["width"]),
-        heights=spread(index["height"]),
-        modes=counted(index["mode"][index["mode"] != ""]),
-        splits=counted(index["split"][index["split"] != ""]),
-        folds=dict(sorted(counted(index["fold"][index["fold"] >= 0]).items())),
+        widths=size_spread(index["width"]),
+        heights=size_spread(index["height"]),
+        modes=count_values(index["mode"][index["mode"] != ""]),
+        splits=count_values(index["split"][index["split"] != ""]),
+        folds=dict(sorted(count_values(index["fold"][index["fold"] >= 0]).items())),
     )
 
 
-def counted_words(count: int, one: str, many: str) -> str:
+def count_words(count: int, one: str, many: str) -> str:
     """'1 image', '2 images'."""
     return f"{count} {one if count == 1 else many}"
 
 
-def counted(column: pd.Series) -> dict[Any, int]:
+def count_values(column: pd.Series) -> dict[Any, int]:
     """Each value's count, the largest first, equal ones in the natural order of their names."""
     counts = column.value_counts()
     pairs = zip(counts.index.tolist(), counts.tolist(), strict=True)
     return dict(sorted(pairs, key=lambda pair: (-pair[1], natural_key(str(pair[0])))))
 
 
-def spread(sizes: pd.Series) -> tuple[int, int, int] | None:
+def size_spread(sizes: pd.Series) -> tuple[int, int, int] | None:
     known = sizes[sizes > 0]
     return (int(known.min()), int(known.median()), int(known.max())) if len(known) else None

@@ -53,7 +53,7 @@ class Step(BaseModel, ABC):
     def change(self, index: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         """The index after the step, and what was done, in words."""
 
-    def applied(self, index: pd.DataFrame) -> tuple[pd.DataFrame, Effect]:
+    def apply_to(self, index: pd.DataFrame) -> tuple[pd.DataFrame, Effect]:
         """The index after the step and its effect; `index` itself is not changed.
 
         Raises: ValueError if the step cannot be done on this index, or no image would be left.
@@ -98,7 +98,7 @@ class Sides(Range):
     def change(self, index: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         asked = [f"no side under {self.smallest} px"] * (self.smallest is not None)
         asked += [f"no side over {self.largest} px"] * (self.largest is not None)
-        return kept(index, filters.by_side(index, self.smallest, self.largest)), " and ".join(asked)
+        return keep_rows(index, filters.by_side(index, self.smallest, self.largest)), " and ".join(asked)
 
 
 class Counts(Range):
@@ -119,7 +119,7 @@ class Counts(Range):
         over = f"at most {self.most} images of each class" if self.undersample else f"no class over {self.most} images"
         asked += [over] * (self.most is not None)
         mask = filters.by_count(index, self.fewest, self.most, undersample=self.undersample, seed=self.seed)
-        return kept(index, mask), " and ".join(asked)
+        return keep_rows(index, mask), " and ".join(asked)
 
 
 class Duplicates(Step):
@@ -136,7 +136,7 @@ class Duplicates(Step):
         mask = np.ones(len(index), dtype=bool)
         mask[found.pairs["second"].to_numpy()] = False
         each = ", ".join(f"{found.counts()[kind]} {kind.replace('_', ' ')}" for kind in self.kinds)
-        return kept(index, mask), f"near-duplicates within {self.distance} of 64 bits ({each})"
+        return keep_rows(index, mask), f"near-duplicates within {self.distance} of 64 bits ({each})"
 
 
 class Drop(Step):
@@ -150,7 +150,7 @@ class Drop(Step):
         unknown = sorted(set(self.files) - set(index["file"]))
         if unknown:
             raise ValueError(f"drop: there is no image '{unknown[0]}' at this step ({len(unknown)} such files).")
-        return kept(index, ~index["file"].isin(self.files).to_numpy()), f"{len(self.files)} files marked"
+        return keep_rows(index, ~index["file"].isin(self.files).to_numpy()), f"{len(self.files)} files marked"
 
 
 class SplitStep(Step):
@@ -237,7 +237,7 @@ class Folds(Step):
     seed: Seed = 0
 
     def change(self, index: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-        fold = splits.folds(index, self.count, self.by, self.seed)
+        fold = splits.assign_folds(index, self.count, self.by, self.seed)
         sizes = np.bincount(fold)
         return index.assign(fold=fold), f"{self.count} folds by {self.by}, {sizes.min()} to {sizes.max()} images each"
 
@@ -251,5 +251,5 @@ AnyStep = Annotated[
 STEPS: dict[str, type[Step]] = {cls.model_fields["step"].default: cls for cls in get_args(get_args(AnyStep)[0])}
 
 
-def kept(index: pd.DataFrame, mask: np.ndarray) -> pd.DataFrame:
+def keep_rows(index: pd.DataFrame, mask: np.ndarray) -> pd.DataFrame:
     return index[mask].reset_index(drop=True)

@@ -10,14 +10,14 @@ from typing import Protocol
 from mlcore.data.sources.benchmark import Benchmark
 from mlcore.data.sources.cars196 import Cars196
 from mlcore.data.sources.cub200 import Cub200
-from mlcore.data.sources.entries import Found, LeftOut, Reading
+from mlcore.data.sources.entries import ImageEntry, Reading, SkippedEntry
 from mlcore.data.sources.idx import IdxFiles
 from mlcore.data.sources.image_folder import ImageFolder
 from mlcore.data.sources.inat2018 import INaturalist2018
 from mlcore.data.sources.inshop import InShop
 from mlcore.data.sources.refused_places import refuse_hopeless
 from mlcore.data.sources.registry import SOURCES
-from mlcore.data.sources.safe_folder import allowed
+from mlcore.data.sources.safe_folder import resolve_allowed
 from mlcore.data.sources.sop import StanfordOnlineProducts
 from mlcore.data.sources.table import FileTable
 from mlcore.data.sources.vectors import FeatureVectors
@@ -32,13 +32,13 @@ __all__ = [
     "Cub200",
     "FeatureVectors",
     "FileTable",
-    "Found",
     "INaturalist2018",
     "IdxFiles",
+    "ImageEntry",
     "ImageFolder",
     "InShop",
-    "LeftOut",
     "Reading",
+    "SkippedEntry",
     "Source",
     "StanfordOnlineProducts",
     "ZipArchive",
@@ -57,7 +57,7 @@ class Source(Protocol):
     when the file does, and is cheap. A source that guesses has `describe`, which gives each guess as a `Reading`.
     """
 
-    def find(self) -> Iterator[Found | LeftOut]: ...
+    def find(self) -> Iterator[ImageEntry | SkippedEntry]: ...
 
     def open(self, file: str) -> bytes: ...
 
@@ -72,7 +72,7 @@ def source_for(path: str | os.PathLike[str], key: str | None = None, **knobs: ob
 
     Raises: ValueError if there is nothing at the path, nothing fits it, or the source refuses it.
     """
-    real = allowed(path)
+    real = resolve_allowed(path)
     if not real.exists():
         raise ValueError(f"{path}: must be a folder, a table or an archive of images that is there. Check its name.")
     refuse_hopeless(real)
@@ -99,7 +99,7 @@ def fitting_sources(path: str | os.PathLike[str]) -> Iterator[str]:
             yield spec.key
 
 
-def readings_of(source: Source) -> list[Reading]:
+def source_readings(source: Source) -> list[Reading]:
     """What a source made out by itself; it is told once its `find` has been gone through."""
     describe = getattr(source, "describe", None)
     return [] if describe is None else describe()

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from mlcore.data.sources.entries import Found, LeftOut
-from mlcore.data.sources.safe_folder import Root, checked_name
+from mlcore.data.sources.entries import ImageEntry, SkippedEntry
+from mlcore.data.sources.safe_folder import Root, check_name
 
 LIST_LIMIT = 64 * 2**20  # bytes of a benchmark's own list of images
 
@@ -41,7 +41,7 @@ class Benchmark(ABC):
             self.check()
 
     @abstractmethod
-    def find(self) -> Iterator[Found | LeftOut]:
+    def find(self) -> Iterator[ImageEntry | SkippedEntry]:
         """Every image in the order of the benchmark's own lists."""
 
     def open(self, file: str) -> bytes:
@@ -65,7 +65,7 @@ class Benchmark(ABC):
         images = dict.fromkeys(self.counts, 0)
         classes: dict[str, set[str]] = {side: set() for side in self.counts}
         for found in self.find():
-            if isinstance(found, Found) and found.split is not None:
+            if isinstance(found, ImageEntry) and found.split is not None:
                 images[found.split] += 1
                 classes[found.split].add(found.label)
         has = {side: (images[side], len(classes[side])) for side in self.counts}
@@ -105,12 +105,12 @@ class Benchmark(ABC):
         return int(text)
 
 
-def usable(found: Found) -> Found | LeftOut:
+def check_entry_name(found: ImageEntry) -> ImageEntry | SkippedEntry:
     """The image, or why its name cannot be used."""
     try:
-        checked_name(found.file)
+        check_name(found.file)
     except ValueError as error:
-        return LeftOut(found.file, str(error))
+        return SkippedEntry(found.file, str(error))
     return found
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from mlcore.data.sources.benchmark import Benchmark, usable
-from mlcore.data.sources.entries import Found, LeftOut
+from mlcore.data.sources.benchmark import Benchmark, check_entry_name
+from mlcore.data.sources.entries import ImageEntry, SkippedEntry
 from mlcore.data.sources.matlab import read_mat
 from mlcore.data.sources.registry import SOURCES
 from mlcore.declare import Knob
@@ -71,7 +71,7 @@ class Cars196(Benchmark):
                 return place
         return None
 
-    def find(self) -> Iterator[Found | LeftOut]:
+    def find(self) -> Iterator[ImageEntry | SkippedEntry]:
         if os.path.isfile(self.root.path / MERGED):
             yield from self.cars(MERGED, "", "relative_im_path", self.names(MERGED))
             return
@@ -80,7 +80,7 @@ class Cars196(Benchmark):
             inner = f"{folder}/{folder}" if os.path.isdir(self.root.path / folder / folder) else folder
             yield from self.cars(self.there(files), f"{inner}/", "fname", names)
 
-    def cars(self, file: str, folder: str, path: str, names: dict[int, str]) -> Iterator[Found | LeftOut]:
+    def cars(self, file: str, folder: str, path: str, names: dict[int, str]) -> Iterator[ImageEntry | SkippedEntry]:
         """The annotations of one file, whose photos' names are in the field `path`."""
         fields = self.mat(file).get("annotations", {})
         needed = (path, "class", *(CORNERS if self.boxes else ()))
@@ -93,7 +93,9 @@ class Cars196(Benchmark):
                 raise ValueError(f"{file}: an annotation must have a name and whole numbers. Unpack it again.")
             number, box = int(number), [int(corner) for corner in box]
             label, side = names.get(number, f"class {number:03}"), "train" if number <= TRAINED else "test"
-            yield usable(Found(f"{folder}{name}", label, split=side, box=tuple(box) if self.boxes else None))
+            yield check_entry_name(
+                ImageEntry(f"{folder}{name}", label, split=side, box=tuple(box) if self.boxes else None)
+            )
 
     def names(self, file: str) -> dict[int, str]:
         """Class names by their numbers, which start at 1; none where there is no file."""

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 from typing import Annotated
 
-from mlcore.data.sources.benchmark import Benchmark, usable
-from mlcore.data.sources.entries import Found, LeftOut
+from mlcore.data.sources.benchmark import Benchmark, check_entry_name
+from mlcore.data.sources.entries import ImageEntry, SkippedEntry
 from mlcore.data.sources.registry import SOURCES
 from mlcore.declare import Knob
 
@@ -47,7 +47,7 @@ class Cub200(Benchmark):
         self.boxes = boxes
         super().__init__(path, check_counts)
 
-    def find(self) -> Iterator[Found | LeftOut]:
+    def find(self) -> Iterator[ImageEntry | SkippedEntry]:
         names = dict(self.fields("classes.txt", 2))
         classes = dict(self.fields("image_class_labels.txt", 2))
         boxes = {number: box for number, *box in self.fields("bounding_boxes.txt", 5)} if self.boxes else {}
@@ -56,7 +56,7 @@ class Cub200(Benchmark):
                 raise ValueError(f"images.txt: image {number} must have a class with a name; it has none.")
             side = "train" if self.number("image_class_labels.txt", classes[number]) <= TRAINED else "test"
             box = self.corners(number, boxes) if self.boxes else None
-            yield usable(Found(f"images/{file}", names[classes[number]], split=side, box=box))
+            yield check_entry_name(ImageEntry(f"images/{file}", names[classes[number]], split=side, box=box))
 
     def corners(self, number: str, boxes: dict[str, list[str]]) -> tuple[int, int, int, int]:
         """Left, top, right, bottom from the list's left, top, width and height."""

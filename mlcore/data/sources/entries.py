@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Found:
+class ImageEntry:
     """One image that a source names.
 
     `file` is its path inside the source, parts separated by '/', as text: a name to show and to ask the source for,
@@ -23,7 +23,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class SkippedEntry:
     """One thing that a source names and that is not taken, with its reason in a sentence."""
 
     file: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from mlcore.data.sources.entries import Found, LeftOut, Reading
+from mlcore.data.sources.entries import ImageEntry, Reading, SkippedEntry
 from mlcore.data.sources.layout import AS_CLASSES, Folders, describe_layout, read_layout
 from mlcore.data.sources.safe_folder import not_an_image, same_name
 
@@ -40,26 +40,26 @@ class FolderLabels:
     def describe(self) -> list[Reading]:
         return describe_layout(self.layout, self.folders)
 
-    def read(self, files: Iterable[str | LeftOut]) -> Iterator[Found | LeftOut]:
+    def read(self, files: Iterable[str | SkippedEntry]) -> Iterator[ImageEntry | SkippedEntry]:
         """Each file with its label and parent, or why it has none; of two names that differ by case, the first."""
         seen: set[int] = set()
         for file in files:
-            if isinstance(file, LeftOut):
+            if isinstance(file, SkippedEntry):
                 yield file
                 continue
             if reason := not_an_image(file):
-                yield LeftOut(file, reason)
+                yield SkippedEntry(file, reason)
                 continue
             place, side = self.layout.place(tuple(file.split("/")[:-1]))
             twin = hash(same_name(file))
             if len(place) < self.level:
-                yield LeftOut(file, self.why_without_class())
+                yield SkippedEntry(file, self.why_without_class())
             elif twin in seen:
-                yield LeftOut(file, "Another file has the same name but for case, or for how accents are written.")
+                yield SkippedEntry(file, "Another file has the same name but for case, or for how accents are written.")
             else:
                 seen.add(twin)
                 label = "/".join(place) if place[-1] in self.ambiguous else place[-1]
-                yield Found(
+                yield ImageEntry(
                     file, label, parent=place[-2] if self.level > 1 else None, split=side if self.is_split else None
                 )
 

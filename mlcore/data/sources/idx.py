@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mlcore.data.sources.entries import Found, LeftOut
+from mlcore.data.sources.entries import ImageEntry, SkippedEntry
 from mlcore.data.sources.registry import SOURCES
 from mlcore.data.sources.safe_folder import Root
 
@@ -90,11 +90,11 @@ class IdxFiles:
                     return {int(pair[0]): chr(int(pair[1])) for pair in pairs}
         return {}
 
-    def find(self) -> Iterator[Found | LeftOut]:
+    def find(self) -> Iterator[ImageEntry | SkippedEntry]:
         for arrays in self.arrays.values():
             for row, label in enumerate(arrays.labels.tolist()):
                 name = self.class_names.get(label, str(label))
-                yield Found(f"{arrays.name}/{row}", name, split=arrays.split)
+                yield ImageEntry(f"{arrays.name}/{row}", name, split=arrays.split)
 
     def open(self, file: str) -> bytes:
         """One image of an array as the bytes of a BMP file."""

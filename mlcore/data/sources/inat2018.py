@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-from mlcore.data.sources.benchmark import Benchmark, usable
-from mlcore.data.sources.entries import Found, LeftOut
+from mlcore.data.sources.benchmark import Benchmark, check_entry_name
+from mlcore.data.sources.entries import ImageEntry, SkippedEntry
 from mlcore.data.sources.registry import SOURCES
 from mlcore.declare import Knob
 
@@ -52,7 +52,7 @@ class INaturalist2018(Benchmark):
                 return place
         return None
 
-    def find(self) -> Iterator[Found | LeftOut]:
+    def find(self) -> Iterator[ImageEntry | SkippedEntry]:
         below = f"{SPLITS}/" if os.path.isfile(self.root.path / SPLITS / self.marks[0]) else ""
         for side, list_file in zip(("train", "test"), self.marks, strict=True):
             for number, file in self.lines(f"{below}{list_file}"):
@@ -62,4 +62,4 @@ class INaturalist2018(Benchmark):
                         f"{list_file}, line {number}: must name a photo in its species' folder, such as "
                         f"train_val2018/Aves/2761/a.jpg; got '{file[:60]}'."
                     )
-                yield usable(Found(file, "/".join(parts[-3:-1]), parent=parts[-3], split=side))
+                yield check_entry_name(ImageEntry(file, "/".join(parts[-3:-1]), parent=parts[-3], split=side))

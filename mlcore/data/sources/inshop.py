@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-from mlcore.data.sources.benchmark import Benchmark, usable
-from mlcore.data.sources.entries import Found, LeftOut
+from mlcore.data.sources.benchmark import Benchmark, check_entry_name
+from mlcore.data.sources.entries import ImageEntry, SkippedEntry
 from mlcore.data.sources.registry import SOURCES
 from mlcore.declare import Knob
 
@@ -52,7 +52,7 @@ class InShop(Benchmark):
         places = (Path(path), Path(path) / cls.folder)
         return next((place for place in places if any(os.path.isfile(place / file) for file in LISTS)), None)
 
-    def find(self) -> Iterator[Found | LeftOut]:
+    def find(self) -> Iterator[ImageEntry | SkippedEntry]:
         list_file = next(file for file in LISTS if os.path.isfile(self.root.path / file))
         above = "" if os.path.isdir(self.root.path / "img") else "Img/"
         parents: dict[str, str] = {}
@@ -60,4 +60,4 @@ class InShop(Benchmark):
             if side not in SIDES:
                 raise ValueError(f"{list_file}: a photo is for {', '.join(SIDES)}; {file[:80]} is for '{side[:20]}'.")
             parent = parents.setdefault(piece, "/".join(file.split("/")[1:-2]))
-            yield usable(Found(f"{above}{file}", piece, parent=parent or None, split=side))
+            yield check_entry_name(ImageEntry(f"{above}{file}", piece, parent=parent or None, split=side))

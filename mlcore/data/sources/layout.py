@@ -142,7 +142,7 @@ def describe_split(layout: Layout, folders: Mapping[Folders, int]) -> Reading:
         images[side] += count
         classes.setdefault(side, set()).add(place)
     told = [
-        f"{side} ({counted(images[side], 'image')}, {counted(len(classes[side]), 'class')})"
+        f"{side} ({count_noun(images[side], 'image')}, {count_noun(len(classes[side]), 'class')})"
         for side in sorted(images, key=ORDER.index)
     ]
     if not told:
@@ -159,10 +159,10 @@ def describe_split(layout: Layout, folders: Mapping[Folders, int]) -> Reading:
     else:
         text += f" There is no other side than {' and '.join(images)}, so runs split by class."
     if without:
-        text += f" {counted(without, 'image')} in no class folder {'is' if without == 1 else 'are'} left out."
+        text += f" {count_noun(without, 'image')} in no class folder {'is' if without == 1 else 'are'} left out."
     return Reading(text, f"--option {AS_CLASSES}")
 
 
-def counted(number: int, noun: str) -> str:
+def count_noun(number: int, noun: str) -> str:
     plural = noun + ("es" if noun.endswith("s") else "s")
     return f"{number:,} {noun if number == 1 else plural}"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from mlcore.data.sources.entries import Found
+from mlcore.data.sources.entries import ImageEntry
 from mlcore.data.store import SET_ID, UPLOADS, data_root
 from mlcore.disk.run_id import RUN_ID
 
@@ -53,7 +53,7 @@ def refusing_the_fruitless(items: Iterable[Item], path: str) -> Iterator[Item]:
     """The items, as long as some of them are images. Raises: ValueError if next to none of very many is."""
     images = 0
     for number, item in enumerate(items, 1):
-        images += isinstance(item, Found)
+        images += isinstance(item, ImageEntry)
         if number == LOOKED_AT and images < LEAST_SHARE * LOOKED_AT:
             raise ValueError(
                 f"{path or 'import'}: of the first {LOOKED_AT:,} files {images:,} are images. Name the folder in which "

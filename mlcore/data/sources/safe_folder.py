@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from pathlib import Path, PurePosixPath
 
 from mlcore.data.natural_order import natural_key
-from mlcore.data.sources.entries import LeftOut, Reading
+from mlcore.data.sources.entries import Reading, SkippedEntry
 
 FILE_LIMIT = 20 * 2**20  # bytes of one image file, as it stands or as it comes out of an archive
 DEPTH_LIMIT = 32
@@ -33,11 +33,11 @@ class Root:
     Names are relative, parts separated by '/'. A name that is absolute, goes up, or passes through a link is refused,
     also where the link appears after the listing: every part of a name is opened on its own, links excluded.
 
-    Raises: ValueError if the path is not a folder, or no place that `LAB_IMPORT_ROOTS` allows (see `allowed`).
+    Raises: ValueError if the path is not a folder, or no place that `LAB_IMPORT_ROOTS` allows (see `resolve_allowed`).
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = allowed(path)
+        self.path = resolve_allowed(path)
         if not self.path.is_dir():
             raise ValueError(f"{path}: must be a folder that is there. Check its name.")
         self.given = Path(os.path.abspath(Path(path).expanduser()))
@@ -60,7 +60,7 @@ class Root:
 
     def descriptor(self, file: str) -> int:
         """An open descriptor of a plain file; the caller closes it."""
-        names = checked_name(file).split("/")
+        names = check_name(file).split("/")
         folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             for name in names[:-1]:
@@ -69,7 +69,7 @@ class Root:
                 folder = below
             descriptor = os.open(names[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
         except OSError as error:
-            raise ValueError(why_not_opened(error, self.path.joinpath(*names))) from None
+            raise ValueError(open_error_sentence(error, self.path.joinpath(*names))) from None
         finally:
             os.close(folder)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -80,7 +80,7 @@ class Root:
     def stamp(self, file: str) -> str:
         """Changes when the file does: its size and the time of its last change; empty for what cannot be opened."""
         try:
-            facts = os.stat(f"{self.path}/{checked_name(file)}", follow_symlinks=False)
+            facts = os.stat(f"{self.path}/{check_name(file)}", follow_symlinks=False)
         except (OSError, ValueError):
             return ""
         return f"{facts.st_size}:{facts.st_mtime_ns}"
@@ -91,9 +91,9 @@ class Root:
         for folder in (self.given, self.path):
             with contextlib.suppress(ValueError):
                 file = str(PurePosixPath(file).relative_to(folder)) if file.startswith("/") else file
-        return file if file.isascii() or os.path.lexists(self.path / file) else self.spelled(file)
+        return file if file.isascii() or os.path.lexists(self.path / file) else self.find_spelling(file)
 
-    def spelled(self, file: str) -> str:
+    def find_spelling(self, file: str) -> str:
         """The name of a file that is there and whose name differs in how its accents are written; else the name."""
         below = ""
         for name in file.split("/"):
@@ -110,8 +110,8 @@ class Root:
         """Nothing is guessed of names on the disk."""
         return []
 
-    def files(self, below: str = "", depth: int = 0) -> Iterator[str | LeftOut]:
-        """Every plain file's name, in the order of names; links and other oddities as `LeftOut`.
+    def files(self, below: str = "", depth: int = 0) -> Iterator[str | SkippedEntry]:
+        """Every plain file's name, in the order of names; links and other oddities as `SkippedEntry`.
 
         Hidden files (a dot before the name, `__MACOSX`, Thumbs.db) are what systems leave behind: they are passed over.
         """
@@ -119,21 +119,21 @@ class Root:
             raise TooLong("There are more folders and files than can be looked at here.")
         for entry in self.entries(below):
             name = f"{below}{entry.name}"
-            if hidden(entry.name):
+            if is_hidden(entry.name):
                 continue
             if not is_text(name):
-                yield LeftOut(printable(name), "Its name is not valid Unicode. Rename it.")
+                yield SkippedEntry(make_printable(name), "Its name is not valid Unicode. Rename it.")
             elif entry.is_symlink():
-                yield LeftOut(name, NO_LINK)
+                yield SkippedEntry(name, NO_LINK)
             elif entry.is_dir(follow_symlinks=False):
                 if depth == DEPTH_LIMIT:
-                    yield LeftOut(name, f"It lies more than {DEPTH_LIMIT} folders deep.")
+                    yield SkippedEntry(name, f"It lies more than {DEPTH_LIMIT} folders deep.")
                 else:
                     yield from self.files(f"{name}/", depth + 1)
             elif entry.is_file(follow_symlinks=False):
                 yield name
             else:
-                yield LeftOut(name, "It is not a plain file.")
+                yield SkippedEntry(name, "It is not a plain file.")
 
     def entries(self, below: str = "") -> list[os.DirEntry[str]]:
         """What stands in a folder, in the natural order of names; nothing where it cannot be listed."""
@@ -144,7 +144,7 @@ class Root:
             return []
 
 
-def allowed(path: str | os.PathLike[str]) -> Path:
+def resolve_allowed(path: str | os.PathLike[str]) -> Path:
     """The path with its own links resolved. Where `LAB_IMPORT_ROOTS` names folders, it must lie in one of them.
 
     Raises: ValueError if it does not, or is not a path.
@@ -152,7 +152,7 @@ def allowed(path: str | os.PathLike[str]) -> Path:
     try:
         real = Path(path).expanduser().resolve()
     except (OSError, RuntimeError, ValueError) as error:
-        raise ValueError(f"{printable(str(path))[:200]}: is no path that can be read: {error}") from None
+        raise ValueError(f"{make_printable(str(path))[:200]}: is no path that can be read: {error}") from None
     roots = [Path(root).resolve() for root in os.environ.get("LAB_IMPORT_ROOTS", "").split(os.pathsep) if root]
     also = ALSO_ALLOWED.get()
     if roots and also is not None:
@@ -163,7 +163,7 @@ def allowed(path: str | os.PathLike[str]) -> Path:
 
 
 @contextlib.contextmanager
-def also_allowed(folder: Path | None) -> Iterator[None]:
+def allow_folder(folder: Path | None) -> Iterator[None]:
     """For a while, in this thread, one more folder that images may be read from: where somebody's upload lies."""
     token = ALSO_ALLOWED.set(folder)
     try:
@@ -172,7 +172,7 @@ def also_allowed(folder: Path | None) -> Iterator[None]:
         ALSO_ALLOWED.reset(token)
 
 
-def checked_name(file: str) -> str:
+def check_name(file: str) -> str:
     """The name itself if it stays inside its root; ValueError with the reason if not."""
     if not file or file.startswith(("/", "\\", "~")) or file[1:2] == ":":
         raise ValueError("Its name is not relative to the images' folder.")
@@ -197,7 +197,7 @@ def read_up_to(descriptor: int, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def why_not_opened(error: OSError, path: Path) -> str:
+def open_error_sentence(error: OSError, path: Path) -> str:
     if error.errno == errno.ELOOP or (error.errno == errno.ENOTDIR and any(p.is_symlink() for p in path.parents)):
         return NO_LINK
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
@@ -210,7 +210,7 @@ def same_name(file: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", file).casefold())
 
 
-def hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
     return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
@@ -222,7 +222,7 @@ def is_text(name: str) -> bool:
     return True
 
 
-def printable(name: str) -> str:
+def make_printable(name: str) -> str:
     return name.encode(errors="backslashreplace").decode()
 
 

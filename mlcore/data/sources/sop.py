@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 from typing import Annotated
 
-from mlcore.data.sources.benchmark import Benchmark, usable
-from mlcore.data.sources.entries import Found, LeftOut
+from mlcore.data.sources.benchmark import Benchmark, check_entry_name
+from mlcore.data.sources.entries import ImageEntry, SkippedEntry
 from mlcore.data.sources.registry import SOURCES
 from mlcore.declare import Knob
 
@@ -42,9 +42,11 @@ class StanfordOnlineProducts(Benchmark):
     ) -> None:
         super().__init__(path, check_counts)
 
-    def find(self) -> Iterator[Found | LeftOut]:
+    def find(self) -> Iterator[ImageEntry | SkippedEntry]:
         for side in ("train", "test"):
             list_file = f"Ebay_{side}.txt"
             for _, product, _, file in self.fields(list_file, 4, skip=1):
                 label = str(self.number(list_file, product))
-                yield usable(Found(file, label, parent=file.partition("/")[0].removesuffix("_final"), split=side))
+                yield check_entry_name(
+                    ImageEntry(file, label, parent=file.partition("/")[0].removesuffix("_final"), split=side)
+                )

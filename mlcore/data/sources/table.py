@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from mlcore.data.sources.entries import Found, LeftOut, Reading
+from mlcore.data.sources.entries import ImageEntry, Reading, SkippedEntry
 from mlcore.data.sources.registry import SOURCES
-from mlcore.data.sources.safe_folder import Root, allowed, checked_name, not_an_image, printable, same_name
+from mlcore.data.sources.safe_folder import Root, check_name, make_printable, not_an_image, resolve_allowed, same_name
 from mlcore.data.sources.split_names import SIDES
 from mlcore.data.sources.table_rows import (
     SUFFIXES,
@@ -19,7 +19,7 @@ from mlcore.data.sources.table_rows import (
     TableFile,
     column_names,
     numbered_rows,
-    stored_table,
+    open_table,
     unreadable_columns,
 )
 from mlcore.data.sources.zip_files import PackedFiles
@@ -100,17 +100,17 @@ class TableOfFiles:
             if self.asked[name] is None and self.called[name] != name
         ] + self.images.describe_names()
 
-    def find(self) -> Iterator[Found | LeftOut]:
+    def find(self) -> Iterator[ImageEntry | SkippedEntry]:
         beside: dict[str, Row] = {}
         for table in self.joined:
             for _, row in self.rows(table):
                 facts = {name: value for name, value in row.items() if value and name != "file"}
-                beside.setdefault(composed(self.plain_name(row)), {}).update(facts)
+                beside.setdefault(normalize_name(self.plain_name(row)), {}).update(facts)
         seen: dict[int, str] = {}
         for table in self.below:
             for number, row in self.rows(table):
                 file = self.plain_name(row)
-                yield self.found(f"{table.name}, row {number}", file, row | beside.get(composed(file), {}), seen)
+                yield self.found(f"{table.name}, row {number}", file, row | beside.get(normalize_name(file), {}), seen)
 
     def rows(self, table: TableFile) -> Iterator[tuple[int, Row]]:
         meaning = {column: name for name, column in self.called.items()}
@@ -122,25 +122,27 @@ class TableOfFiles:
         file = row.get("file", "").replace("\\", "/").removeprefix("./")
         return self.images.name_below(file)
 
-    def found(self, where: str, file: str, row: Row, seen: dict[int, str]) -> Found | LeftOut:
+    def found(self, where: str, file: str, row: Row, seen: dict[int, str]) -> ImageEntry | SkippedEntry:
         """What a row says, or why it cannot be used."""
         try:
-            checked_name(file)
-            box, fold, split = box_of(row), fold_of(row), split_of(row)
+            check_name(file)
+            box, fold, split = read_box(row), read_fold(row), read_split(row)
         except ValueError as error:
             cure = " Name that folder: --option root=FOLDER" if file.startswith("/") else ""
-            return LeftOut(printable(file) or where, f"{where}: {error}{cure}")
+            return SkippedEntry(make_printable(file) or where, f"{where}: {error}{cure}")
         if not row.get("label"):
-            return LeftOut(file, f"{where}: it has no label. Every image needs a class.")
+            return SkippedEntry(file, f"{where}: it has no label. Every image needs a class.")
         if reason := not_an_image(file):
-            return LeftOut(file, f"{where}: {reason}")
+            return SkippedEntry(file, f"{where}: {reason}")
         twin = hash((same_name(file), box))
         if twin in seen:
-            same = composed(seen[twin]) == composed(file)
-            return LeftOut(file, f"{where}: the table names {'it' if same else 'a name that differs by case'} before.")
+            same = normalize_name(seen[twin]) == normalize_name(file)
+            return SkippedEntry(
+                file, f"{where}: the table names {'it' if same else 'a name that differs by case'} before."
+            )
         seen[twin] = file
-        label, parent = composed(row["label"]), composed(row.get("parent", ""))
-        return Found(file, label, parent or None, split, fold, box, row.get("text") or None)
+        label, parent = normalize_name(row["label"]), normalize_name(row.get("parent", ""))
+        return ImageEntry(file, label, parent or None, split, fold, box, row.get("text") or None)
 
     def open(self, file: str) -> bytes:
         return self.images.open(file)
@@ -180,11 +182,11 @@ class FileTable(TableOfFiles):
         file_column: Annotated[str | None, FILE_COLUMN] = None,
         label_column: Annotated[str | None, LABEL_COLUMN] = None,
     ) -> None:
-        self.path = allowed(path)
+        self.path = resolve_allowed(path)
         folder = self.path.parent
         place = folder if root is None else folder / Path(root).expanduser()
         beside = [name.strip() for name in (more or "").split(",") if name.strip()]
-        tables = [stored_table(self.path), *(stored_table(allowed(folder / name)) for name in beside)]
+        tables = [open_table(self.path), *(open_table(resolve_allowed(folder / name)) for name in beside)]
         super().__init__(tables, files_at(place), file_column, label_column)
 
     @staticmethod
@@ -203,12 +205,12 @@ def known_column(there: Sequence[str], known: Sequence[str]) -> str:
     return next((lower[name] for name in known if name in lower), known[0])
 
 
-def composed(name: str) -> str:
+def normalize_name(name: str) -> str:
     """A name with its accents written in the one way in which names are compared."""
     return unicodedata.normalize("NFC", name)
 
 
-def split_of(row: Row) -> str | None:
+def read_split(row: Row) -> str | None:
     """One of the known words; any other is refused, for it would be trained on or not by accident."""
     word = row.get("split", "").lower()
     if word and word not in SIDES:
@@ -216,17 +218,17 @@ def split_of(row: Row) -> str | None:
     return SIDES.get(word)
 
 
-def fold_of(row: Row) -> int | None:
+def read_fold(row: Row) -> int | None:
     text = row.get("fold", "")
     if not text:
         return None
-    fold = finite("fold", text)
+    fold = parse_finite("fold", text)
     if fold < -1 or fold != int(fold):
         raise ValueError(f"its fold must be a whole number from 0, or -1 for none; got '{text[:40]}'.")
     return None if fold == -1 else int(fold)
 
 
-def box_of(row: Row) -> tuple[int, int, int, int] | None:
+def read_box(row: Row) -> tuple[int, int, int, int] | None:
     """The box in pixels, without what lies left of or above the image.
 
     Raises: ValueError if it is not four numbers, or has no area.
@@ -237,7 +239,7 @@ def box_of(row: Row) -> tuple[int, int, int, int] | None:
         return None
     if len(numbers) != 4:
         raise ValueError(f"its box must be four numbers: left, top, right, bottom; got '{text[:40]}'.")
-    left, top, right, bottom = (round(finite("box", number)) for number in numbers)
+    left, top, right, bottom = (round(parse_finite("box", number)) for number in numbers)
     if right <= max(left, 0) or bottom <= max(top, 0):
         raise ValueError(
             f"its box must be left < right and top < bottom, from 0; got {left}, {top}, {right}, {bottom}."
@@ -245,7 +247,7 @@ def box_of(row: Row) -> tuple[int, int, int, int] | None:
     return max(left, 0), max(top, 0), right, bottom
 
 
-def finite(name: str, text: str) -> float:
+def parse_finite(name: str, text: str) -> float:
     try:
         number = float(text)
     except ValueError:

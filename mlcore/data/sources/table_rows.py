@@ -37,7 +37,7 @@ class TableFile:
         return io.BytesIO(self.place) if isinstance(self.place, bytes) else self.place.open("rb")
 
 
-def stored_table(path: Path) -> TableFile:
+def open_table(path: Path) -> TableFile:
     """Raises: ValueError if there is no such file."""
     if not path.is_file():
         raise ValueError(f"{path}: must be a table that is there. Check its name.")

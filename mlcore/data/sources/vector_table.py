@@ -51,7 +51,7 @@ def check_shape(who: str, rows: int, columns: int) -> None:
         raise ValueError(f"{who}: its vectors take {4 * rows * columns / 2**30:.1f} GB, more memory than is free.")
 
 
-def named(who: str, asked: str | None, known: Sequence[str], there: Sequence[str], what: str) -> str:
+def find_column(who: str, asked: str | None, known: Sequence[str], there: Sequence[str], what: str) -> str:
     """Which of `there` is meant. Raises: ValueError if it is not there."""
     if asked is not None:
         if asked not in there:

@@ -15,9 +15,9 @@ from typing import Annotated
 import numpy as np
 from PIL import Image
 
-from mlcore.data.sources.entries import Found, LeftOut
+from mlcore.data.sources.entries import ImageEntry, SkippedEntry
 from mlcore.data.sources.registry import SOURCES
-from mlcore.data.sources.safe_folder import allowed, checked_name
+from mlcore.data.sources.safe_folder import check_name, resolve_allowed
 from mlcore.data.sources.split_names import SIDES as SPLITS
 from mlcore.data.sources.vector_table import (
     PART,
@@ -54,7 +54,7 @@ class FeatureVectors:
         vectors: Annotated[str | None, Knob("Array or column of the vectors.", none="seen by its name")] = None,
         labels: Annotated[str | None, Knob("Array or column of the labels.", none="seen by its name")] = None,
     ) -> None:
-        self.path = allowed(path)
+        self.path = resolve_allowed(path)
         self.asked = {"vectors": vectors, "labels": labels}
         if not self.path.is_file():
             raise ValueError(f"{path}: must be a file of vectors that is there. Check its name.")
@@ -91,7 +91,8 @@ class FeatureVectors:
         counts = Counter(names)
         found = [f"{name} (row {row})" if counts[name] > 1 else name for row, name in enumerate(names)]
         return [
-            f"vector {row:0{digits}d}" if not names[row] or not usable(name) else name for row, name in enumerate(found)
+            f"vector {row:0{digits}d}" if not names[row] or not is_usable_name(name) else name
+            for row, name in enumerate(found)
         ]
 
     @cached_property
@@ -111,7 +112,7 @@ class FeatureVectors:
         """Of the square that has room for all numbers of a vector, or for the first 256."""
         return min(SIDES[1], max(SIDES[0], math.ceil(math.sqrt(self.table.vectors.shape[1]))))
 
-    def find(self) -> Iterator[Found | LeftOut]:
+    def find(self) -> Iterator[ImageEntry | SkippedEntry]:
         table = self.table
         for row, file in enumerate(self.files):
             told = {name: words[row] for name, words in table.extras.items()}
@@ -126,10 +127,10 @@ class FeatureVectors:
             if not reason and fold and not fold.lstrip("-").isdigit():
                 reason = f"Its fold must be a whole number; got '{fold[:40]}'."
             if reason:
-                yield LeftOut(file, reason)
+                yield SkippedEntry(file, reason)
                 continue
             number = int(fold) if fold and int(fold) >= 0 else None
-            yield Found(file, table.labels[row], told.get("parent") or None, SPLITS.get(split), number)
+            yield ImageEntry(file, table.labels[row], told.get("parent") or None, SPLITS.get(split), number)
 
     def open(self, file: str) -> bytes:
         """A PNG of the vector's numbers, at most the first 256 of them, grey where they are the set's mean."""
@@ -154,9 +155,9 @@ class FeatureVectors:
             yield self.table.vectors[[self.rows[file] for file in files[start : start + PART]]]
 
 
-def usable(name: str) -> bool:
+def is_usable_name(name: str) -> bool:
     try:
-        checked_name(name)
+        check_name(name)
     except ValueError:
         return False
     return True

@@ -26,7 +26,7 @@ from mlcore.data.sources.vector_table import (
     check_shape,
     column_words,
     extras_among,
-    named,
+    find_column,
 )
 from mlcore.data.sources.zip_files import RATIO_LIMIT, SMALL, check_list
 
@@ -54,8 +54,8 @@ def read_npz(path: Path, vectors: str | None, labels: str | None) -> Table:
     with archive:
         entries = npz_entries(path, archive)
         there = list(entries)
-        chosen = named(path.name, vectors, VECTORS, there, "array")
-        of_labels = named(path.name, labels, LABELS, [name for name in there if name != chosen], "array")
+        chosen = find_column(path.name, vectors, VECTORS, there, "array")
+        of_labels = find_column(path.name, labels, LABELS, [name for name in there if name != chosen], "array")
         matrix = read_member(path, archive, entries[chosen], NUMBERS, dimensions=2)
         count = len(matrix)
         columns = {"label": of_labels, **extras_among(there, (chosen, of_labels))}
@@ -100,7 +100,7 @@ def read_member(
             sizes = kinds.get(kind.kind, ())
             if not kind.itemsize or (sizes is not None and kind.itemsize not in sizes):
                 cure = " Save words with .astype(str)." if kind.hasobject else ""
-                raise ValueError(f"{who}: must hold {wanted_kinds(dimensions)}; it holds {kind}.{cure}")
+                raise ValueError(f"{who}: must hold {describe_kinds(dimensions)}; it holds {kind}.{cure}")
             if len(shape) != dimensions or any(size < 0 for size in shape):
                 raise ValueError(f"{who}: must have {dimensions} dimension(s); its shape is {shape}.")
             if dimensions == 2:
@@ -129,7 +129,7 @@ def read_member(
     return np.ascontiguousarray(found.T) if fortran else found
 
 
-def wanted_kinds(dimensions: int) -> str:
+def describe_kinds(dimensions: int) -> str:
     return "numbers of 2, 4 or 8 bytes" if dimensions == 2 else "words or whole numbers"
 
 

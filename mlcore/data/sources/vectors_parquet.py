@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mlcore.data.sources.table_rows import column_names, parquet_file, stored_table
+from mlcore.data.sources.table_rows import column_names, open_table, parquet_file
 from mlcore.data.sources.vector_table import (
     EXTRAS,
     LABELS,
@@ -17,17 +17,17 @@ from mlcore.data.sources.vector_table import (
     Table,
     check_shape,
     extras_among,
-    named,
+    find_column,
     plain_word,
 )
 
 
 def parquet_kinds(path: Path) -> dict[str, Any]:
     """A table's columns and the kind of each. Raises: ValueError if it cannot be read or has a column twice."""
-    names = column_names(stored_table(path))
+    names = column_names(open_table(path))
     if len(set(names)) < len(names):
         raise ValueError(f"{path.name}: has a column twice; keep one of them.")
-    schema = parquet_file(stored_table(path)).schema_arrow
+    schema = parquet_file(open_table(path)).schema_arrow
     return dict(zip(schema.names, schema.types, strict=True))
 
 
@@ -60,8 +60,8 @@ def number_columns(kinds: dict[str, Any], label: str | None) -> list[str]:
 
 def read_parquet(path: Path, vectors: str | None, labels: str | None) -> Table:
     kinds = parquet_kinds(path)
-    label = named(path.name, labels, LABELS, list(kinds), "column")
-    chosen = list_column(kinds) if vectors is None else named(path.name, vectors, VECTORS, list(kinds), "column")
+    label = find_column(path.name, labels, LABELS, list(kinds), "column")
+    chosen = list_column(kinds) if vectors is None else find_column(path.name, vectors, VECTORS, list(kinds), "column")
     columns = [chosen] if chosen is not None else number_columns(kinds, label)
     if not columns or (chosen is not None and not is_list(kinds[chosen])):
         raise ValueError(
@@ -72,7 +72,7 @@ def read_parquet(path: Path, vectors: str | None, labels: str | None) -> Table:
     texts = {meaning: name for meaning, name in texts.items() if is_word(kinds[name])}
     if "label" not in texts:
         raise ValueError(f"{path.name}: '{label}' must hold words or whole numbers; it holds {kinds[label]}.")
-    return gathered(path, columns, texts, listed=chosen is not None)
+    return read_batches(path, columns, texts, listed=chosen is not None)
 
 
 def is_word(kind: Any) -> bool:
@@ -90,11 +90,11 @@ def is_word(kind: Any) -> bool:
     return any(check(kind) for check in checks)
 
 
-def gathered(path: Path, columns: list[str], texts: dict[str, str], *, listed: bool) -> Table:
+def read_batches(path: Path, columns: list[str], texts: dict[str, str], *, listed: bool) -> Table:
     """Batch after batch of a Parquet table, so that one that says less than it holds is noticed in time."""
     import pyarrow
 
-    file = parquet_file(stored_table(path))
+    file = parquet_file(open_table(path))
     parts: list[np.ndarray] = []
     words: dict[str, list[str]] = {meaning: [] for meaning in texts}
     why: dict[int, str] = {}
@@ -105,7 +105,7 @@ def gathered(path: Path, columns: list[str], texts: dict[str, str], *, listed: b
             if listed:
                 part, width = list_rows(batch.column(columns[0]), width, rows, why)
             else:
-                part = np.stack([numbers_of(batch.column(name)) for name in columns], axis=1)
+                part = np.stack([column_numbers(batch.column(name)) for name in columns], axis=1)
             rows += len(part)
             check_shape(path.name, rows, max(1, width))
             parts.append(part)
@@ -113,7 +113,7 @@ def gathered(path: Path, columns: list[str], texts: dict[str, str], *, listed: b
                 words[meaning] += [cell_word(value) for value in batch.column(name).to_pylist()]
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path.name}: is no Parquet table that can be read: {error}") from None
-    matrix = np.concatenate([grown(part, width) for part in parts]) if parts else np.zeros((0, width), np.float32)
+    matrix = np.concatenate([widen_rows(part, width) for part in parts]) if parts else np.zeros((0, width), np.float32)
     return Table(matrix, words.pop("label"), words, why)
 
 
@@ -127,19 +127,19 @@ def list_rows(column: Any, width: int, first: int, why: dict[int, str]) -> tuple
     part = np.zeros((len(lengths), width), np.float32)
     good = lengths == width
     if width and good.any():
-        part[good] = numbers_of(column.filter(good).flatten()).reshape(-1, width)
+        part[good] = column_numbers(column.filter(good).flatten()).reshape(-1, width)
     for row in np.flatnonzero(~good):
         has = "no vector" if lengths[row] < 1 else f"{lengths[row]} numbers"
         why[first + int(row)] = f"It has {has}; the first vector has {width}."
     return part, width
 
 
-def grown(part: np.ndarray, width: int) -> np.ndarray:
+def widen_rows(part: np.ndarray, width: int) -> np.ndarray:
     """Rows that came before the first vector told how long they are."""
     return part if part.shape[1] == width else np.zeros((len(part), width), np.float32)
 
 
-def numbers_of(column: Any) -> np.ndarray:
+def column_numbers(column: Any) -> np.ndarray:
     """float32, not a number where there is none."""
     with np.errstate(over="ignore", invalid="ignore"):
         return column.to_numpy(zero_copy_only=False).astype(np.float32)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated
 
-from mlcore.data.sources.entries import Found, LeftOut, Reading
+from mlcore.data.sources.entries import ImageEntry, Reading, SkippedEntry
 from mlcore.data.sources.folder_labels import FolderLabels
 from mlcore.data.sources.image_folder import LEVEL, OFFICIAL_SPLIT
 from mlcore.data.sources.registry import SOURCES
@@ -45,7 +45,7 @@ class ZipArchive:
         files = (file for file in self.packed.files() if isinstance(file, str))
         return FolderLabels(files, self.level, official_split=self.official_split)
 
-    def find(self) -> Iterator[Found | LeftOut]:
+    def find(self) -> Iterator[ImageEntry | SkippedEntry]:
         yield from self.labels.read(self.packed.files())
 
     def describe(self) -> list[Reading]:

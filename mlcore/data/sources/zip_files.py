@@ -14,12 +14,12 @@ from functools import cached_property
 from pathlib import Path
 
 from mlcore.data.natural_order import path_key
-from mlcore.data.sources.entries import LeftOut, Reading
-from mlcore.data.sources.safe_folder import FILE_LIMIT, NO_LINK, allowed, checked_name, hidden, printable
+from mlcore.data.sources.entries import Reading, SkippedEntry
+from mlcore.data.sources.safe_folder import FILE_LIMIT, NO_LINK, check_name, is_hidden, make_printable, resolve_allowed
 from mlcore.data.sources.zip_names import (
     CODE_PAGES,
     LOOKED_AT,
-    decoded,
+    decode_name,
     fitting_code_pages,
     guess_code_page,
     raw_name,
@@ -54,7 +54,7 @@ class PackedFiles:
     """
 
     def __init__(self, path: str | os.PathLike[str], name_encoding: str = AUTO) -> None:
-        self.path = allowed(path)
+        self.path = resolve_allowed(path)
         check_list(self.path)
         try:
             self.archive = zipfile.ZipFile(self.path)
@@ -84,7 +84,7 @@ class PackedFiles:
         """How the names are read whose writing is not stated."""
         if name_encoding == AUTO or not self.unstated:
             return guess_code_page(self.unstated)
-        if decoded(b"\n".join(self.unstated), name_encoding) is None:
+        if decode_name(b"\n".join(self.unstated), name_encoding) is None:
             fitting = ", ".join(fitting_code_pages(self.unstated))
             raise ValueError(f"{self.path.name}: its names are not written in {name_encoding}. They may be: {fitting}.")
         return name_encoding
@@ -99,9 +99,9 @@ class PackedFiles:
             if not name:
                 continue
             try:
-                checked_name(name.rstrip("/"))
+                check_name(name.rstrip("/"))
             except ValueError as error:
-                shown = printable(name)[:80]
+                shown = make_printable(name)[:80]
                 raise ValueError(f"{self.path.name}: is refused, because of its entry {shown!r}: {error}") from None
             if entries.setdefault(name, entry) is not entry:
                 self.repeated.add(name)
@@ -137,39 +137,41 @@ class PackedFiles:
         example = max(self.unstated[:LOOKED_AT], key=lambda raw: sum(byte > 127 for byte in raw))
         return {page: example.decode(page) for page in fitting_code_pages(self.unstated)}
 
-    def files(self) -> Iterator[str | LeftOut]:
-        """Every file's name, in the order of names; what cannot be used as `LeftOut`. Hidden files are passed over."""
-        yield from (LeftOut(name, "The archive names it twice; its first is taken.") for name in sorted(self.repeated))
+    def files(self) -> Iterator[str | SkippedEntry]:
+        """Every file's name, in the order of names; a `SkippedEntry` for what cannot be used. No hidden files."""
+        yield from (
+            SkippedEntry(name, "The archive names it twice; its first is taken.") for name in sorted(self.repeated)
+        )
         for name in sorted(self.entries, key=path_key):
-            if not name.endswith("/") and not any(map(hidden, name.split("/"))):
+            if not name.endswith("/") and not any(map(is_hidden, name.split("/"))):
                 yield self.usable(name)
 
-    def usable(self, name: str, limit: int | None = None) -> str | LeftOut:
+    def usable(self, name: str, limit: int | None = None) -> str | SkippedEntry:
         """The name, or why there is nothing to be had of it."""
         limit = limit or FILE_LIMIT
         entry = self.entries[name]
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if kind == stat.S_IFLNK:
-            return LeftOut(name, NO_LINK)
+            return SkippedEntry(name, NO_LINK)
         if kind not in (0, stat.S_IFREG):
-            return LeftOut(name, "It is not a plain file.")
+            return SkippedEntry(name, "It is not a plain file.")
         if entry.flag_bits & 0x41:
-            return LeftOut(name, "It is encrypted. Pack it without a password.")
+            return SkippedEntry(name, "It is encrypted. Pack it without a password.")
         if entry.compress_type not in PACKED:
-            return LeftOut(name, "It is packed in a way that is not read. Pack with 'store' or 'deflate'.")
+            return SkippedEntry(name, "It is packed in a way that is not read. Pack with 'store' or 'deflate'.")
         if entry.file_size > limit:
             megabytes = entry.file_size / 2**20
-            return LeftOut(name, f"It has {megabytes:.0f} MB; at most {limit / 2**20:.0f} MB are read.")
+            return SkippedEntry(name, f"It has {megabytes:.0f} MB; at most {limit / 2**20:.0f} MB are read.")
         if entry.file_size > max(SMALL, RATIO_LIMIT * entry.compress_size):
-            return LeftOut(name, f"It unpacks to more than {RATIO_LIMIT} times its size, as no image does.")
+            return SkippedEntry(name, f"It unpacks to more than {RATIO_LIMIT} times its size, as no image does.")
         return name
 
     def name_below(self, file: str) -> str:
         """A name as the archive has it. One that lies in another folder there is that of the only file that ends so."""
-        name = self.spelled(f"{self.below}{file}")
+        name = self.find_spelling(f"{self.below}{file}")
         if name in self.entries:
             return name
-        name = self.spelled(file)
+        name = self.find_spelling(file)
         if name in self.entries:
             return name
         ending = unicodedata.normalize("NFC", f"/{file}")
@@ -187,7 +189,7 @@ class PackedFiles:
             found.setdefault(name.rpartition("/")[2], []).append(name)
         return found
 
-    def spelled(self, file: str) -> str:
+    def find_spelling(self, file: str) -> str:
         """The name of an entry, where accents may be written in another way than in `file`."""
         if file in self.entries or file.isascii():
             return file
@@ -202,11 +204,11 @@ class PackedFiles:
 
         Raises: ValueError with the reason as a sentence.
         """
-        name = self.spelled(file)
+        name = self.find_spelling(file)
         entry = self.entries.get(name)
         if entry is None:
             raise ValueError("There is no such file in the archive.")
-        if isinstance(reason := self.usable(name, limit), LeftOut):
+        if isinstance(reason := self.usable(name, limit), SkippedEntry):
             raise ValueError(reason.reason)
         try:
             with self.lock, self.archive.open(entry) as unpacked:
@@ -226,7 +228,7 @@ class PackedFiles:
         return data
 
     def stamp(self, file: str) -> str:
-        entry = self.entries.get(self.spelled(file))
+        entry = self.entries.get(self.find_spelling(file))
         return "" if entry is None else f"{entry.file_size}:{entry.CRC}"
 
 
@@ -250,14 +252,14 @@ def check_list(path: Path) -> None:
     if not path.is_file():
         raise ValueError(f"{path}: must be a zip archive that is there. Check its name.")
     try:
-        entries, length = stated_list(path)
+        entries, length = read_stated_size(path)
     except (struct.error, OverflowError, ValueError, OSError):
         raise ValueError(f"{path.name}: is no zip archive, or is cut off.") from None
     if entries > ENTRY_LIMIT or length > LIST_LIMIT:
         raise ValueError(f"{path.name}: lists {entries} entries; at most {ENTRY_LIMIT} are read. Divide it.")
 
 
-def stated_list(path: Path) -> tuple[int, int]:
+def read_stated_size(path: Path) -> tuple[int, int]:
     """How many entries the archive says it has, and how many bytes the list of them."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)

@@ -77,16 +77,16 @@ def guess_code_page(names: Iterable[bytes]) -> str:
     if "utf-8" in pages:
         return "utf-8"
     some = b"\n".join(names[:: len(names) // LOOKED_AT + 1])
-    return max(pages, key=lambda page: sense_of(some, page), default="cp437")
+    return max(pages, key=lambda page: plausibility(some, page), default="cp437")
 
 
 def fitting_code_pages(names: Iterable[bytes]) -> list[str]:
     """Those in which all of these names can be read."""
     joined = b"\n".join(names)
-    return [page for page in CODE_PAGES if decoded(joined, page) is not None]
+    return [page for page in CODE_PAGES if decode_name(joined, page) is not None]
 
 
-def decoded(data: bytes, page: str) -> str | None:
+def decode_name(data: bytes, page: str) -> str | None:
     """None where these bytes are nothing in this code page, or a control character."""
     try:
         text = data.decode(page)
@@ -95,9 +95,9 @@ def decoded(data: bytes, page: str) -> str | None:
     return None if CONTROL.search(text) else text
 
 
-def sense_of(data: bytes, page: str) -> float:
+def plausibility(data: bytes, page: str) -> float:
     """What share of the letters beyond ASCII are usual ones in usual company; -1 where they cannot be read."""
-    text = decoded(data, page)
+    text = decode_name(data, page)
     if text is None:
         return -1.0
     places = [place for place, letter in enumerate(text) if not letter.isascii()]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Annotated
 
-from mlcore.data.sources.entries import Found, LeftOut, Reading
+from mlcore.data.sources.entries import ImageEntry, Reading, SkippedEntry
 from mlcore.data.sources.registry import SOURCES
 from mlcore.data.sources.safe_folder import not_an_image
 from mlcore.data.sources.table import (
@@ -60,8 +60,8 @@ class ZipTable(TableOfFiles):
 
     def chosen_table(self, asked: str | None) -> str:
         tables = tables_in(self.packed)
-        if asked is not None and self.packed.spelled(asked) in tables:
-            return self.packed.spelled(asked)
+        if asked is not None and self.packed.find_spelling(asked) in tables:
+            return self.packed.find_spelling(asked)
         found = usable_table(self.packed) or (tables[0] if len(tables) == 1 else None)
         if asked is not None or found is None:
             has = ", ".join(tables[:10]) or "none"
@@ -79,16 +79,16 @@ class ZipTable(TableOfFiles):
             *super().describe(),
         ]
 
-    def find(self) -> Iterator[Found | LeftOut]:
+    def find(self) -> Iterator[ImageEntry | SkippedEntry]:
         named = {self.table}
         for item in super().find():
             named.add(item.file)
             yield item
         for file in self.packed.files():
-            if isinstance(file, LeftOut):
+            if isinstance(file, SkippedEntry):
                 yield file
             elif file not in named:
-                yield LeftOut(file, not_an_image(file) or "The table does not name it.")
+                yield SkippedEntry(file, not_an_image(file) or "The table does not name it.")
 
 
 def tables_in(packed: PackedFiles) -> list[str]:

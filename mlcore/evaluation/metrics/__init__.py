@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 
 from mlcore.evaluation.metrics import clusters, retrieval, texts  # those that everybody knows are told first
-from mlcore.evaluation.metrics.registry import METRICS, PRIMARY, Family, Metric, Value, means_of, measure
+from mlcore.evaluation.metrics.registry import METRICS, PRIMARY, Family, Metric, Value, mean_values, measure
 
 for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
     importlib.import_module(_module.name)
@@ -19,7 +19,7 @@ __all__ = [
     "Metric",
     "Value",
     "clusters",
-    "means_of",
+    "mean_values",
     "measure",
     "retrieval",
     "texts",

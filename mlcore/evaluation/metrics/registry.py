@@ -16,6 +16,9 @@ Value = np.ndarray | float | None
 Compute = Callable[[Side], Value]
 
 
+COUNTS = ("queries", "lone_queries")  # beside the metrics of a side: how many were asked, and how many could not be
+
+
 class Family(StrEnum):
     """What a metric looks at: what each query finds, the embeddings as a whole, or the texts beside images."""
 
@@ -30,7 +33,8 @@ class Metric:
 
     `key` is what files and --json call it, and is never renamed. `title` is what people read, `short` the same where
     there is little room, `description` one sentence. `low` and `high` bound it (None: it has no bound).
-    An `expensive` one is measured at the first and the last look at a run only, a `headline` one has a tile in the Lab.
+    An `expensive` one is measured at the first and the last evaluation of a run only; a `headline` one has a tile in
+    the Lab.
     `aliases`: what other libraries call it.
 
     `compute` takes a Side. Of the family retrieval it gives one number for each query of `side.asked`, so that there
@@ -55,6 +59,16 @@ class Metric:
     def is_share(self) -> bool:
         """Whether it is told as '.583': it lies between 0 or -1 and 1."""
         return self.high == 1.0 and self.low in (0.0, -1.0)
+
+
+def undeclared_metric(key: str) -> Metric:
+    """What stands for a metric that a run has and nothing here declares: it is shown by its key, as a plain number."""
+
+    def compute(side: Side) -> Value:
+        raise ValueError(f"The metric '{key}' is not declared here, so it cannot be measured.")
+
+    text = "A metric that is not declared here: a newer version or a notebook has measured it."
+    return Metric(key, f"{key} (not declared here)", Family.RETRIEVAL, text, compute, key, low=None, high=None)
 
 
 class MoreOfMetric(TypedDict, total=False):
@@ -113,9 +127,13 @@ class MetricRegistry(Mapping[str, Metric]):
         return [metric for metric in self.values() if metric.family in wanted and expensive in (None, metric.expensive)]
 
     def in_order(self, keys: Iterable[str]) -> list[Metric]:
-        """The declared ones among `keys`, in the order of this registry; a run may know some that are no more."""
-        known = set(keys)
-        return [metric for metric in self.values() if metric.key in known]
+        """The metrics of a record by its `keys`: the declared ones in the order of this registry, then any others.
+
+        A run may have been measured where more were declared, by a newer version or a notebook.
+        """
+        wanted = [key for key in keys if key not in COUNTS]
+        declared = [metric for metric in self.values() if metric.key in set(wanted)]
+        return declared + [undeclared_metric(key) for key in wanted if key not in self]
 
     def __getitem__(self, key: str) -> Metric:
         try:
@@ -162,7 +180,7 @@ def check_value(metric: Metric, value: Value, asked: int) -> None:
         raise ValueError(f"The metric '{metric.key}' gave a number that is not finite. Give None for no answer.")
 
 
-def means_of(side: Side, values: Mapping[str, Value]) -> dict[str, float | int | None]:
+def mean_values(side: Side, values: Mapping[str, Value]) -> dict[str, float | int | None]:
     """What is told of a side: means over queries, with how many were asked.
 
     Means are None where nothing was asked, or where whatever the embeddings, nothing wrong could have been found.
@@ -173,4 +191,4 @@ def means_of(side: Side, values: Mapping[str, Value]) -> dict[str, float | int |
             value = None
         told[key] = None if value is None else float(np.mean(value))
     asked = len(side.asked)
-    return told | {"queries": asked, "lone_queries": len(side.asking.labels) - asked}
+    return told | dict(zip(COUNTS, (asked, len(side.asking.labels) - asked), strict=True))

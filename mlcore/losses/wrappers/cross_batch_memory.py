@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mlcore.declare import Knob
-from mlcore.losses.inputs import checked_embeddings, needed_labels, require_finite
+from mlcore.losses.inputs import check_embeddings, needed_labels, require_finite
 from mlcore.losses.wrappers.registry import WRAPPERS
 from mlcore.miners.own_copies import mine_others
 from mlcore.reducers import Reduced
@@ -111,14 +111,14 @@ class CrossBatchMemory(nn.Module):
             return self.loss(batch, labels, mined, memory, label_memory)
         tuples = self.tuples_without_own(batch, labels, memory, label_memory, places)
         if indices_tuple is not None:
-            tuples = joined(tuples, in_memory(as_tuples(indices_tuple), places))
+            tuples = join_tuples(tuples, in_memory(as_tuples(indices_tuple), places))
         return self.loss(batch, labels, tuples, memory, label_memory)
 
     def check_batch(
         self, embeddings: Tensor, labels: Tensor, indices_tuple: tuple[Tensor, ...] | None, enqueue_mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         who = "CrossBatchMemory"
-        batch = checked_embeddings(who, "embeddings", embeddings)
+        batch = check_embeddings(who, "embeddings", embeddings)
         labels = needed_labels(who, "labels", labels, batch)
         if batch.shape[1] != self.embedding_size:
             raise ValueError(
@@ -170,7 +170,7 @@ class CrossBatchMemory(nn.Module):
         if enqueue_mask is None:
             mined = None if self.miner is None else self.miner(batch.detach(), labels)
             if mined is not None and indices_tuple is not None:
-                mined = joined(as_tuples(mined), as_tuples(indices_tuple))
+                mined = join_tuples(as_tuples(mined), as_tuples(indices_tuple))
             return self.loss(batch, labels, indices_tuple if mined is None else mined)
         if len(new) == 0:
             return (batch * 0.0).sum()
@@ -192,7 +192,7 @@ def in_memory(tuples: Pairs | Triplets, places: Tensor) -> Pairs | Triplets:
     return tuples._replace(positives=places[tuples.positives], negatives=places[tuples.negatives])
 
 
-def joined(tuples: Pairs | Triplets, others: Pairs | Triplets) -> Pairs | Triplets:
+def join_tuples(tuples: Pairs | Triplets, others: Pairs | Triplets) -> Pairs | Triplets:
     """Both, in the kind of the first."""
     others = to_triplets(others) if isinstance(tuples, Triplets) else to_pairs(others)
     return type(tuples)(*(torch.cat(sides) for sides in zip(tuples, others, strict=True)))

@@ -72,14 +72,14 @@ class DistributedLossWrapper(nn.Module):
         enqueue_mask: Tensor | None = None,
     ) -> Reduced:
         """Return the loss of the joined batch, or of this rank's part of it."""
-        queued = {} if enqueue_mask is None else {"enqueue_mask": gathered(enqueue_mask)}
+        queued = {} if enqueue_mask is None else {"enqueue_mask": gather_rows(enqueue_mask)}
         reference = () if ref_emb is None else (ref_emb, ref_labels)
         if world_size() == 1:
             return self.loss(embeddings, labels, indices_tuple, *reference, **queued)
         if self.efficient:
             return self.own_anchors(embeddings, labels, indices_tuple, *reference)
         factor = world_size() if self.for_ddp else 1
-        everyone = [gathered_with_gradient(rows, factor) for rows in (embeddings, *reference[:1])]
+        everyone = [gather_with_gradient(rows, factor) for rows in (embeddings, *reference[:1])]
         their_labels = [gathered_if_given(kept) for kept in (labels, *reference[1:])]
         joined_reference = (everyone[1], their_labels[1]) if reference else ()
         return self.loss(everyone[0], their_labels[0], indices_tuple, *joined_reference, **queued)
@@ -96,7 +96,7 @@ class DistributedLossWrapper(nn.Module):
         everyone = GatherAll.apply(embeddings if alone else ref_emb, self.for_ddp)
         their_labels = gathered_if_given(labels if alone else ref_labels)
         if not self.for_ddp:
-            embeddings = Scaled.apply(embeddings, 1.0 / world_size())
+            embeddings = ScaleGradient.apply(embeddings, 1.0 / world_size())
         if alone and indices_tuple is None and labels is not None and their_labels is not None:
             indices_tuple = all_but_own(labels.to(their_labels.device), their_labels)
         return self.loss(embeddings, labels, indices_tuple, everyone, their_labels)
@@ -137,11 +137,11 @@ class DistributedMinerWrapper(nn.Module):
         if world_size() == 1:
             return self.miner(embeddings, labels, *reference)
         if not self.efficient:
-            return self.miner(*(gathered(rows) for rows in (embeddings, labels, *reference)))
+            return self.miner(*(gather_rows(rows) for rows in (embeddings, labels, *reference)))
         if reference:
-            return self.miner(embeddings, labels, *(gathered(rows) for rows in reference))
+            return self.miner(embeddings, labels, *(gather_rows(rows) for rows in reference))
         own = own_places(len(labels), labels.device)
-        return mine_others(self.miner, embeddings, labels, gathered(embeddings), gathered(labels), own)
+        return mine_others(self.miner, embeddings, labels, gather_rows(embeddings), gather_rows(labels), own)
 
 
 def world_size() -> int:
@@ -154,7 +154,7 @@ def lengths_of_all(count: int, device: torch.device) -> list[int]:
     return [int(length) for length in lengths]
 
 
-def gathered_list(rows: Tensor) -> list[Tensor]:
+def gather_list(rows: Tensor) -> list[Tensor]:
     """Everyone's rows, by rank, without gradient; batches may differ in length."""
     lengths = lengths_of_all(len(rows), rows.device)
     padded = rows.new_zeros((max(lengths), *rows.shape[1:]))
@@ -164,23 +164,23 @@ def gathered_list(rows: Tensor) -> list[Tensor]:
     return [theirs[:length] for theirs, length in zip(received, lengths, strict=True)]
 
 
-def gathered(rows: Tensor) -> Tensor:
+def gather_rows(rows: Tensor) -> Tensor:
     """Everyone's rows one after the other, without gradient."""
     if world_size() == 1:
         return rows
     if rows.dtype == torch.bool:
-        return torch.cat(gathered_list(rows.to(torch.uint8))).bool()
-    return torch.cat(gathered_list(rows))
+        return torch.cat(gather_list(rows.to(torch.uint8))).bool()
+    return torch.cat(gather_list(rows))
 
 
 def gathered_if_given(rows: Tensor | None) -> Tensor | None:
-    return None if rows is None else gathered(rows)
+    return None if rows is None else gather_rows(rows)
 
 
-def gathered_with_gradient(rows: Tensor, factor: float) -> Tensor:
+def gather_with_gradient(rows: Tensor, factor: float) -> Tensor:
     """Everyone's rows; the gradient goes to this rank's own, times `factor`, and nothing is sent backward."""
-    received = gathered_list(rows)
-    received[dist.get_rank()] = Scaled.apply(rows, factor)
+    received = gather_list(rows)
+    received[dist.get_rank()] = ScaleGradient.apply(rows, factor)
     return torch.cat(received)
 
 
@@ -199,7 +199,7 @@ class ScaledContext(SavedTensors, Protocol):
     factor: float
 
 
-class Scaled(torch.autograd.Function):
+class ScaleGradient(torch.autograd.Function):
     """The same rows; their gradient times a factor."""
 
     @staticmethod
@@ -223,7 +223,7 @@ class GatherAll(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: GatherContext, rows: Tensor, for_ddp: bool) -> Tensor:
-        received = gathered_list(rows)
+        received = gather_list(rows)
         ctx.begin = sum(len(theirs) for theirs in received[: dist.get_rank()])
         ctx.count, ctx.factor = len(rows), 1.0 if for_ddp else 1.0 / len(received)
         return torch.cat(received)

@@ -13,7 +13,7 @@ from mlcore.declare import Knob
 from mlcore.distances import Distance, LpDistance
 from mlcore.losses.inputs import outside_autocast
 from mlcore.losses.proxy_loss import ScoresClasses
-from mlcore.training.methods.method import MakeLoss, MethodBatch, Outcome, TrainingMethod, one_number, outcome_of
+from mlcore.training.methods.method import MakeLoss, MethodBatch, Outcome, TrainingMethod, one_number, sum_outcome
 from mlcore.training.methods.registry import METHODS
 from mlcore.traits import MethodTrait
 from mlcore.tuples import Miner, Pairs, Triplets, all_pairs
@@ -83,12 +83,12 @@ class CascadedEmbeddings(TrainingMethod):
         for stage, (loss, rows) in enumerate(zip(self.losses(), slices, strict=True), start=1):
             shares[f"stage {stage}"] = one_number(loss, rows, batch.labels, tuples)
             if stage < len(slices):
-                tuples = self.survivors(rows.detach(), batch.labels, tuples, loss)
-        return outcome_of(shares, mined)
+                tuples = self.hardest_tuples(rows.detach(), batch.labels, tuples, loss)
+        return sum_outcome(shares, mined)
 
     @outside_autocast
     @torch.no_grad()
-    def survivors(
+    def hardest_tuples(
         self, rows: Tensor, labels: Tensor, tuples: Pairs | Triplets | None, loss: nn.Module
     ) -> Pairs | Triplets:
         """The hardest of `tuples` (of all pairs where None) by a stage's rows (B, d) and its loss."""

@@ -18,7 +18,7 @@ from mlcore.training.methods.method import (
     Outcome,
     TrainingMethod,
     one_number,
-    outcome_of,
+    sum_outcome,
     takes_reference,
 )
 from mlcore.training.methods.registry import METHODS
@@ -125,14 +125,16 @@ class DeepAdversarialMetricLearning(TrainingMethod):
             tuples = self.mine(batch.embeddings[0], batch.labels)
             shares["metric"] = one_number(self.loss, batch.embeddings[0], batch.labels, tuples)
         if generates:
-            triplets = draw_triplets(batch.labels, self.g_triplets_per_anchor, source(self.seed, step))
+            triplets = draw_triplets(batch.labels, self.g_triplets_per_anchor, step_generator(self.seed, step))
             negatives = self.generator(batch.features[0].detach(), triplets)  # (T, F)
             if measures:
-                shares["synthetic"] = self.synth_weight * self.against(batch, negatives.detach(), triplets)
+                shares["synthetic"] = self.synth_weight * self.loss_with_synthetic_negatives(
+                    batch, negatives.detach(), triplets
+                )
             shares |= self.objectives(batch, negatives, triplets)
-        return outcome_of(shares, tuples)
+        return sum_outcome(shares, tuples)
 
-    def against(self, batch: MethodBatch, negatives: Tensor, triplets: Triplets) -> Tensor:
+    def loss_with_synthetic_negatives(self, batch: MethodBatch, negatives: Tensor, triplets: Triplets) -> Tensor:
         """The loss of the batch against synthetic negatives (T, F), features without a graph."""
         embeddings, labels = batch.embeddings[0], batch.labels
         reference = torch.cat([embeddings, batch.head(negatives)])
@@ -143,19 +145,22 @@ class DeepAdversarialMetricLearning(TrainingMethod):
 
     def objectives(self, batch: MethodBatch, negatives: Tensor, triplets: Triplets) -> dict[str, Tensor]:
         """What the generator is trained on; nothing else gets a gradient from it."""
-        features, embeddings = precise(batch.features[0].detach()), precise(batch.embeddings[0].detach())
+        features, embeddings = (
+            at_least_float32(batch.features[0].detach()),
+            at_least_float32(batch.embeddings[0].detach()),
+        )
         length = features.square().sum(dim=1).mean().clamp_min(1e-6)
         to_anchor, to_negative = (
-            (precise(negatives) - features[rows]).square().sum(dim=1) / length
+            (at_least_float32(negatives) - features[rows]).square().sum(dim=1) / length
             for rows in (triplets.anchors, triplets.negatives)
         )
-        seen = F.normalize(precise(constant(batch.head, negatives)), dim=1)
+        seen = F.normalize(at_least_float32(apply_detached(batch.head, negatives)), dim=1)
         anchors, positives = (F.normalize(embeddings[rows], dim=1) for rows in triplets[:2])
         lead = (seen - anchors).square().sum(dim=1) - (positives - anchors).square().sum(dim=1)
         return {
-            "hard": self.hard_weight * mean(to_anchor),
-            "reg": self.reg_weight * mean(to_negative),
-            "adv": self.adv_weight * mean(F.relu(lead - self.adv_margin)),
+            "hard": self.hard_weight * mean_or_zero(to_anchor),
+            "reg": self.reg_weight * mean_or_zero(to_negative),
+            "adv": self.adv_weight * mean_or_zero(F.relu(lead - self.adv_margin)),
         }
 
 
@@ -177,24 +182,24 @@ class Generator(nn.Module):
         return self.outer(F.relu(hidden + self.inner.bias))
 
 
-def constant(head: nn.Module, features: Tensor) -> Tensor:
+def apply_detached(head: nn.Module, features: Tensor) -> Tensor:
     """What the head makes of features, its own weights and statistics being constants."""
     weights = {name: weight.detach() for name, weight in head.named_parameters()}
     statistics = {name: buffer.clone() for name, buffer in head.named_buffers()}
     return torch.func.functional_call(head, weights | statistics, (features,))
 
 
-def precise(rows: Tensor) -> Tensor:
+def at_least_float32(rows: Tensor) -> Tensor:
     """In float32 at least."""
     return rows if rows.dtype == torch.float64 else rows.float()
 
 
-def mean(values: Tensor) -> Tensor:
+def mean_or_zero(values: Tensor) -> Tensor:
     """The mean, 0 on the graph where there is nothing."""
     return values.sum() / max(1, len(values))
 
 
-def source(seed: int, step: int) -> torch.Generator:
+def step_generator(seed: int, step: int) -> torch.Generator:
     """The random source of a step."""
     state = np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))

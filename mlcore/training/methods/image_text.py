@@ -89,7 +89,7 @@ class ImageText(TrainingMethod):
 
     def before_first_step(self) -> Iterator[tuple[str, int, int]]:
         """What the tower takes of every text, made once."""
-        work = self.tower.preparing(self.texts.names)
+        work = self.tower.prepare_in_parts(self.texts.names)
         while True:
             try:
                 done, total = next(work)
@@ -110,7 +110,7 @@ class ImageText(TrainingMethod):
             return Outcome(0.0 * batch.embeddings[0].sum(), None if self.miner is None else 0, {})
         present, places = numbers[kept].unique(return_inverse=True)
         answers = self.tower(self.inputs[present])[places]
-        return self.across(batch.embeddings[0][kept], answers, numbers[kept])
+        return self.loss_across(batch.embeddings[0][kept], answers, numbers[kept])
 
     def embed_texts(self) -> EmbedTexts:
         """All texts by the tower as it is now, and which of them each image of a side has."""

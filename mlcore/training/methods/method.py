@@ -111,11 +111,11 @@ class TrainingMethod(nn.Module):
         tuples = self.miner(embeddings.detach(), labels, *reference)
         return None if tuples is None else as_tuples(tuples)
 
-    def across(self, queries: Tensor, answers: Tensor, labels: Tensor) -> Outcome:
+    def loss_across(self, queries: Tensor, answers: Tensor, labels: Tensor) -> Outcome:
         """The loss of queries against answers alone, rows of both labelled alike."""
         tuples = self.mine(queries, labels, answers, labels)
         value = one_number(self.loss, queries, labels, tuples, ref_emb=answers, ref_labels=labels)
-        return outcome_of({"metric": value}, tuples)
+        return sum_outcome({"metric": value}, tuples)
 
 
 def check(method: TrainingMethod, features: tuple[Tensor, ...], labels: Tensor) -> None:
@@ -145,7 +145,7 @@ def one_number(loss: nn.Module, *args: object, **kwargs: object) -> Tensor:
     return value.reshape(())
 
 
-def outcome_of(shares: Mapping[str, Tensor], tuples: Pairs | Triplets | None) -> Outcome:
+def sum_outcome(shares: Mapping[str, Tensor], tuples: Pairs | Triplets | None) -> Outcome:
     """The sum of the shares, with each told by name where there are several."""
     values = list(shares.values())
     told = torch.stack([value.detach().float() for value in values]).tolist() if len(values) > 1 else []

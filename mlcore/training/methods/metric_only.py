@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlcore.training.methods.method import MakeLoss, MethodBatch, Outcome, TrainingMethod, one_number, outcome_of
+from mlcore.training.methods.method import MakeLoss, MethodBatch, Outcome, TrainingMethod, one_number, sum_outcome
 from mlcore.training.methods.registry import METHODS
 from mlcore.traits import MethodTrait
 from mlcore.tuples import Miner
@@ -30,4 +30,4 @@ class MetricLossOnly(TrainingMethod):
 
     def outcome(self, batch: MethodBatch) -> Outcome:
         tuples = self.mine(batch.embeddings[0], batch.labels)
-        return outcome_of({"metric": one_number(self.loss, batch.embeddings[0], batch.labels, tuples)}, tuples)
+        return sum_outcome({"metric": one_number(self.loss, batch.embeddings[0], batch.labels, tuples)}, tuples)

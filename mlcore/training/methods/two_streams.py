@@ -72,4 +72,4 @@ class TwoStreamMetricLoss(TrainingMethod):
 
     def outcome(self, batch: MethodBatch) -> Outcome:
         queries, answers = batch.embeddings
-        return self.across(queries, answers, batch.labels)
+        return self.loss_across(queries, answers, batch.labels)

@@ -14,9 +14,9 @@ from mlcore.training.methods.method import (
     Outcome,
     TrainingMethod,
     one_number,
-    outcome_of,
     refuse_proxies,
     refuse_without_reference,
+    sum_outcome,
 )
 from mlcore.training.methods.registry import METHODS
 from mlcore.traits import MethodTrait
@@ -76,7 +76,7 @@ class UnsupervisedEmbeddingsUsingAugmentations(TrainingMethod):
         if self.training:
             self.seen += len(one)
         if not self.joined:
-            return self.across(one, other, images)
+            return self.loss_across(one, other, images)
         embeddings, labels = torch.cat([one, other]), images.repeat(2)
         tuples = self.mine(embeddings, labels)
-        return outcome_of({"metric": one_number(self.loss, embeddings, labels, tuples)}, tuples)
+        return sum_outcome({"metric": one_number(self.loss, embeddings, labels, tuples)}, tuples)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlcore.declare import Knob
-from mlcore.training.methods.method import MakeLoss, MethodBatch, Outcome, TrainingMethod, one_number, outcome_of
+from mlcore.training.methods.method import MakeLoss, MethodBatch, Outcome, TrainingMethod, one_number, sum_outcome
 from mlcore.training.methods.registry import METHODS
 from mlcore.tuples import Miner
 
@@ -59,7 +59,7 @@ class TrainWithClassifier(TrainingMethod):
         tuples = self.mine(embeddings, labels)
         shares = {"metric": one_number(self.loss, embeddings, labels, tuples)}
         shares["classifier"] = self.classifier_weight * self.classification(embeddings, labels)
-        return outcome_of(shares, tuples)
+        return sum_outcome(shares, tuples)
 
     def classification(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         outside = (labels < 0) | (labels >= self.classifier.out_features)

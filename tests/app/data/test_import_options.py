@@ -7,11 +7,11 @@ import zipfile
 import pytest
 from image_files import archive, classes, image_bytes, tree
 
-from app.data.import_options import arguments_of
+from app.data.import_options import import_arguments
 from app.data.import_panel import begin_import
 from app.data.jobs import Jobs
 from mlcore.__main__ import build_parser
-from mlcore.commands.words import assignment, plain_value
+from mlcore.commands.words import plain_value, split_assignment
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def words(page):
 def option_in(arguments, name):
     """What the command line makes of an option."""
     options = build_parser().parse_args([*arguments[: arguments.index("--")], "--", arguments[-1]])
-    given = dict(assignment(text, "--option") for text in options.option)
+    given = dict(split_assignment(text, "--option") for text in options.option)
     return plain_value(name, given[name]) if name in given else None
 
 
@@ -137,8 +137,8 @@ def test_a_folder_too_large_to_look_at_is_asked_about(at, tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("value", ["null", "1", "it's", "a: b", "[x", "", "true", "é\n"])
 def test_words_stay_words_on_the_way_to_the_command_line(value):
-    _, text = arguments_of({"root": value})
-    assert plain_value("root", assignment(text, "--option")[1]) == (value if "\n" not in value else "é ")
+    _, text = import_arguments({"root": value})
+    assert plain_value("root", split_assignment(text, "--option")[1]) == (value if "\n" not in value else "é ")
 
 
 def test_an_import_of_nothing_is_refused_in_words():

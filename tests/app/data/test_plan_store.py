@@ -8,7 +8,7 @@ import pytest
 import streamlit as st
 from image_files import classes, image_bytes, picture, tree
 
-from app.data.plan_store import PlanInMaking, Sources, forget_plan, index_of, pairs_of, prepare_index
+from app.data.plan_store import PlanInMaking, Sources, forget_plan, near_duplicate_table, prepare_index, read_index
 from mlcore.data.importing import import_path
 from mlcore.data.store import find_set
 
@@ -84,7 +84,7 @@ def test_the_page_prepares_what_the_library_does(own_set):
     sources, stamps = Sources((own_set.id,)), (own_set.fingerprint,)
     index, (effect,) = prepare_index(sources, stamps, json.dumps({"steps": [SPLIT]}))
     assert (effect.kept_images, set(index["split"])) == (13, {"train", "test"})
-    assert len(index_of(sources, stamps)) == 13
-    table, complete = pairs_of(sources, stamps, json.dumps({"steps": []}), 0)
+    assert len(read_index(sources, stamps)) == 13
+    table, complete = near_duplicate_table(sources, stamps, json.dumps({"steps": []}), 0)
     assert complete
     assert {*table["first_file"], *table["second_file"]} == {"c0/0.png", "c0/again.png"}

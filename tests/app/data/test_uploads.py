@@ -12,8 +12,8 @@ import pytest
 
 from app.data import uploads as module
 from app.data.jobs import Job, Jobs
-from app.data.upload_folders import LEFT_S, UploadFolders, upload_folders, uploads
-from app.data.uploads import PART_BYTES, SessionUpload, folder_for, release_upload, split_parts, spool
+from app.data.upload_folders import LEFT_S, UploadFolders, upload_folders, uploads_folder
+from app.data.uploads import PART_BYTES, SessionUpload, folder_for, release_upload, split_parts, write_files
 
 
 class Sent(io.BytesIO):
@@ -44,7 +44,7 @@ def test_an_upload_is_written_in_parts_under_a_plain_name(tmp_path, monkeypatch,
     sent = Sent(data)
     sent.read(3)
     folder = folder_for([sent])
-    spool([sent], folder)
+    write_files([sent], folder)
     (stored,) = folder.iterdir()
     assert stored.read_bytes() == data
     assert (stored.name, folder.name) == ("b.zip", hashlib.sha256(b"b.zip" + data).hexdigest()[:16])
@@ -88,7 +88,7 @@ def test_what_was_sent_goes_with_the_last_session_that_has_it(folders):
     one.let_go()
     assert folder.exists()
     other.let_go()
-    assert list(uploads().iterdir()) == []
+    assert list(uploads_folder().iterdir()) == []
 
 
 def test_an_import_keeps_what_it_reads_after_its_session_and_another_import_have_ended(folders, monkeypatch):
@@ -109,14 +109,14 @@ def test_an_import_keeps_what_it_reads_after_its_session_and_another_import_have
 def test_what_a_killed_server_left_goes_after_a_day_unless_it_is_needed(folders, monkeypatch):
     names = ("old", "new", "held", "needed")
     for name in names:
-        (uploads() / name).mkdir(parents=True)
+        (uploads_folder() / name).mkdir(parents=True)
     for name in ("old", "held", "needed"):
-        os.utime(uploads() / name, (0, time.time() - LEFT_S - 1))
-    folders.hold(uploads() / "held")
-    begun = SimpleNamespace(path=str(uploads() / "needed" / "a.zip"))
-    monkeypatch.setattr("app.data.upload_folders.unfinished", lambda root: [begun])
+        os.utime(uploads_folder() / name, (0, time.time() - LEFT_S - 1))
+    folders.hold(uploads_folder() / "held")
+    begun = SimpleNamespace(path=str(uploads_folder() / "needed" / "a.zip"))
+    monkeypatch.setattr("app.data.upload_folders.list_unfinished", lambda root: [begun])
     folders.remove_left()
-    assert sorted(path.name for path in uploads().iterdir()) == ["held", "needed", "new"]
+    assert sorted(path.name for path in uploads_folder().iterdir()) == ["held", "needed", "new"]
 
 
 def test_a_file_that_another_session_reads_is_not_written_again(folders):
@@ -135,14 +135,14 @@ def test_a_disk_that_is_full_leaves_no_part_of_a_file(folders, monkeypatch):
         yield b"a part"
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "parts_of", full)
+    monkeypatch.setattr(module, "read_chunks", full)
     session = SessionUpload(folders)
-    monkeypatch.setattr(module, "folder_for", lambda sent: uploads() / "x")
+    monkeypatch.setattr(module, "folder_for", lambda sent: uploads_folder() / "x")
     with pytest.raises(OSError, match="No space"):
         session.take([sent("a.zip", b"data")])
-    assert list((uploads() / "x").iterdir()) == []
+    assert list((uploads_folder() / "x").iterdir()) == []
     session.let_go()
-    assert list(uploads().iterdir()) == []
+    assert list(uploads_folder().iterdir()) == []
 
 
 @pytest.mark.parametrize("names", [("a.zip", "b.zip"), ("a.csv", "b.npz"), ("a.zip", "a.zip")])

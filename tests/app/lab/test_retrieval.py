@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from app.lab.retrieval import find_neighbours, hardest, query_places, rows
+from app.lab.retrieval import find_neighbours, hardest_queries, query_places, result_rows
 from app.lab.snapshots import WatchSample
 
 SAMPLE = WatchSample(
@@ -31,7 +31,7 @@ def test_a_neighbour_of_the_same_class_is_a_hit_and_a_missing_one_is_not():
 
 def test_the_hardest_queries_have_fewest_hits_first():
     found = find_neighbours(BEFORE["neighbours"], SAMPLE.labels)
-    assert hardest(found, np.array([2, 3, 4])).tolist() == [2, 4, 3]
+    assert hardest_queries(found, np.array([2, 3, 4])).tolist() == [2, 4, 3]
 
 
 def test_queries_come_from_the_side_that_is_asked_for():
@@ -44,7 +44,7 @@ def test_pinned_queries_are_found_by_their_id_and_strangers_are_left_out():
 
 
 def test_a_row_tells_right_from_wrong_and_what_changed():
-    (row,) = rows(SAMPLE, np.array([2]), NOW, BEFORE)
+    (row,) = result_rows(SAMPLE, np.array([2]), NOW, BEFORE)
     assert (row.title, row.tiles[0].id, row.tiles[0].frame) == ("<b>", 30, "query")
     past, present = row.strips
     assert [tile.frame for tile in past.tiles] == ["wrong", "wrong"]
@@ -53,7 +53,7 @@ def test_a_row_tells_right_from_wrong_and_what_changed():
 
 
 def test_before_training_there_is_one_strip():
-    (row,) = rows(SAMPLE, np.array([4]), BEFORE, None)
+    (row,) = result_rows(SAMPLE, np.array([4]), BEFORE, None)
     assert [strip.title for strip in row.strips] == ["Before training"]
     assert len(row.strips[0].tiles) == 1
     assert row.note == "1 of 2 right"

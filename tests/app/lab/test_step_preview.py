@@ -59,7 +59,7 @@ def test_a_draft_that_cannot_be_is_told_in_the_window(opened):
 
 def test_a_mixed_image_is_shown_with_its_shares():
     wanted = spec(**{"augment": "light", "mix.kind": "mixup"})
-    pictures, rows, _ = step_preview.renderings("mixed", 3, 0, wanted)
+    pictures, rows, _ = step_preview.render_batch_image("mixed", 3, 0, wanted)
     assert pictures.count == 11
     assert len(rows[0].strips[0].tiles) == 9
     assert rows[1].title == "Mixed"
@@ -68,7 +68,7 @@ def test_a_mixed_image_is_shown_with_its_shares():
 
 
 def test_without_augmentation_only_the_image_itself_is_shown():
-    pictures, rows, _ = step_preview.renderings("plain", 3, 0, spec())
+    pictures, rows, _ = step_preview.render_batch_image("plain", 3, 0, spec())
     assert pictures.count == 1
     assert rows[0].strips == ()
 

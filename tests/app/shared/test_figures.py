@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from app.shared.figures import base_figure, smoothed, step_figure, thinned
+from app.shared.figures import base_figure, moving_average, step_figure, thin_places
 from app.shared.palette import contrast
 
 
 def test_a_long_curve_is_thinned_and_keeps_both_ends():
-    places = thinned(5000)
+    places = thin_places(5000)
     assert len(places) == 200
     assert places[0] == 0
     assert places[-1] == 4999
@@ -26,8 +26,8 @@ def test_what_the_mouse_brings_up_can_be_read_on_its_ground(theme):
 
 
 def test_smoothing_goes_on_after_what_is_not_a_number():
-    smooth = smoothed(np.array([1.0, math.nan, 2.0]))
-    assert smooth.tolist() == [1.0, 1.0, 1.1]
+    smoothed = moving_average(np.array([1.0, math.nan, 2.0]))
+    assert smoothed.tolist() == [1.0, 1.0, 1.1]
 
 
 def test_several_values_of_a_step_are_told_apart_by_colour_dash_and_name():

@@ -99,17 +99,24 @@ def test_losses_to_compare_with_come_back_with_the_link(open_page):
 def changing_options() -> None:
     import streamlit as st
 
-    from app.shared.stored_widgets import on_or_off, one_of, one_of_few, several_of, slid_number, typed_number
+    from app.shared.stored_widgets import (
+        on_or_off,
+        slid_number,
+        stored_multiselect,
+        stored_number_input,
+        stored_segments,
+        stored_selectbox,
+    )
 
     kept = st.session_state.setdefault(
         "kept", {"list": "b", "few": "b", "some": ["b"], "typed": 5, "slid": 5, "on": True}
     )
     options = st.session_state.get("options", ["a", "b", "c"])
-    kept["list"] = one_of("list", "List", options, kept["list"])
-    kept["few"] = one_of_few("few", "Few", options, kept["few"])
-    kept["some"] = several_of("some", "Some", options, kept["some"], words=str)
+    kept["list"] = stored_selectbox("list", "List", options, kept["list"])
+    kept["few"] = stored_segments("few", "Few", options, kept["few"])
+    kept["some"] = stored_multiselect("some", "Some", options, kept["some"], words=str)
     top = st.session_state.get("top", 10)
-    kept["typed"] = typed_number("typed", "Typed", 0, top, kept["typed"])
+    kept["typed"] = stored_number_input("typed", "Typed", 0, top, kept["typed"])
     kept["slid"] = slid_number("slid", "Slid", 0, top, kept["slid"])
     kept["on"] = on_or_off("on", "On", kept["on"])
 

@@ -4,37 +4,48 @@ import errno
 
 import pytest
 
-from app.shared.text import JOINER, UNCHANGED, change, clock, count, fault_words, look_up_words, plain, share, size
+from app.shared.text import (
+    JOINER,
+    UNCHANGED,
+    count,
+    escape_markdown,
+    fault_words,
+    format_bytes,
+    format_change,
+    format_duration,
+    format_share,
+    look_up_words,
+)
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0:00"), (18.4, "0:18"), (725, "12:05"), (3723, "1:02:03"), (-3, "0:00")]
 )
 def test_clock(seconds, text):
-    assert clock(seconds) == text
+    assert format_duration(seconds) == text
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.583, ".583"), (1.0, "1.000"), (0.0, ".000"), (None, "–")])
 def test_shares_are_printed_as_retrieval_tables_do(value, text):
-    assert share(value) == text
+    assert format_share(value) == text
 
 
 def test_change_has_its_sign_and_is_empty_where_there_is_nothing_to_compare():
-    assert change(0.58, 0.39) == "+.190"
-    assert change(0.39, 0.58) == "−.190"
-    assert change(None, 0.1) == change(0.1, None) == ""
+    assert format_change(0.58, 0.39) == "+.190"
+    assert format_change(0.39, 0.58) == "−.190"
+    assert format_change(None, 0.1) == format_change(0.1, None) == ""
 
 
 @pytest.mark.parametrize("difference", [0.0, 0.0004, -0.0004])
 def test_a_change_that_is_nothing_when_rounded_has_no_direction(difference):
-    assert change(0.5 + difference, 0.5) == UNCHANGED
+    assert format_change(0.5 + difference, 0.5) == UNCHANGED
 
 
 @pytest.mark.parametrize(
     ("bytes", "text"), [(0, "0 KB"), (1, "1 KB"), (40_000, "40 KB"), (2**21, "2.0 MB"), (2000 * 2**20, "2,000.0 MB")]
 )
 def test_a_small_size_is_not_nothing(bytes, text):
-    assert size(bytes) == text
+    assert format_bytes(bytes) == text
 
 
 def test_count_is_one_image_and_many_images():
@@ -50,7 +61,7 @@ def test_count_is_one_image_and_many_images():
     ["<img src=x onerror=alert(1)>", "[a](javascript:alert(1))", "**b**", "$x^2$", "`c`", ":red[d]", "a\u202eb\x00\nc"],
 )
 def test_names_from_outside_are_no_markup(name):
-    text = plain(name)
+    text = escape_markdown(name)
     for position, letter in enumerate(text):
         if letter in "<>[]()*`$:_#":
             assert text[position - 1] == "\\"
@@ -70,16 +81,16 @@ def test_names_from_outside_are_no_markup(name):
     ],
 )
 def test_what_streamlit_looks_for_after_markdown_is_broken_by_what_cannot_be_seen(name, broken):
-    assert plain(name).replace("\\", "").replace(JOINER, "|") == broken
+    assert escape_markdown(name).replace("\\", "").replace(JOINER, "|") == broken
 
 
 def test_a_name_of_several_lines_comes_on_one():
-    assert plain("    a\n\n b\t") == "a b"
+    assert escape_markdown("    a\n\n b\t") == "a b"
 
 
 def test_an_endless_name_is_cut_and_the_cut_is_seen():
-    assert plain("x" * 1000) == "x" * 119 + "…"
-    assert plain("x" * 120) == "x" * 120
+    assert escape_markdown("x" * 1000) == "x" * 119 + "…"
+    assert escape_markdown("x" * 120) == "x" * 120
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def script() -> None:
 
     record_page(st.session_state.get("page", "Lab"))
     st.button("start", on_click=view_run, args=("r1",))
-    st.button("umap", on_click=lambda: View().but(method="umap-2d"))
+    st.button("umap", on_click=lambda: View().with_changes(method="umap-2d"))
     st.button("delete", on_click=leave_runs, args=(["r1"],))
     if st.session_state.get("page", "Lab") == "Lab":
         view = View.read()
@@ -128,7 +128,7 @@ def view_script() -> None:
 
     view = View.read()
     st.text(f"{view.hidden} {view.angles} {view.lasso[:3]} {len(view.lasso)}")
-    st.button("lasso", on_click=lambda: View().but(lasso=tuple(st.session_state["ids"])))
+    st.button("lasso", on_click=lambda: View().with_changes(lasso=tuple(st.session_state["ids"])))
 
 
 def test_hidden_classes_angles_and_a_lasso_come_back_with_a_link():

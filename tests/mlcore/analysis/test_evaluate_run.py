@@ -11,7 +11,7 @@ import torch
 
 import mlcore.analysis.evaluate_run as evaluate_run_module
 from mlcore import data
-from mlcore.analysis.evaluate_run import SHORT_NAMES, evaluate_run, last_checkpoint, paired
+from mlcore.analysis.evaluate_run import SHORT_NAMES, evaluate_run, last_checkpoint, pair_rows
 from mlcore.commands.report import evaluation_in_words
 from mlcore.data.table import ImageTable
 from mlcore.engines.attempt_runner import run_folder
@@ -125,7 +125,7 @@ def test_two_streams_ask_the_first_half_of_each_class_among_the_second(glyphs):
 
 def test_halves_of_emoji_are_its_two_designers():
     table = data.load("emoji")
-    pairs = paired(table.labels, np.arange(len(table)))
+    pairs = pair_rows(table.labels, np.arange(len(table)))
     names = np.array(table.image_names)[pairs]
     assert pairs.shape == (780, 2)
     assert all(ours.replace("Noto", "Twemoji") == theirs for ours, theirs in names)
@@ -133,9 +133,9 @@ def test_halves_of_emoji_are_its_two_designers():
 
 def test_images_without_a_partner_are_left_out_of_the_streams():
     labels = np.array([0, 1, 0, 0, 1, 2])
-    assert paired(labels, np.arange(6)).tolist() == [[0, 2], [1, 4]]
+    assert pair_rows(labels, np.arange(6)).tolist() == [[0, 2], [1, 4]]
     with pytest.raises(ValueError, match="at least two images"):
-        paired(labels, np.array([5]))
+        pair_rows(labels, np.array([5]))
 
 
 def test_queries_of_an_official_split_are_searched_in_its_gallery_as_the_run_did(root, monkeypatch):

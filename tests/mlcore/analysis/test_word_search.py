@@ -10,7 +10,7 @@ import pytest
 import mlcore.analysis.word_search as search_room
 from mlcore import __main__ as cli
 from mlcore.analysis.evaluate_run import evaluate_run
-from mlcore.analysis.word_search import WordSearch, answer
+from mlcore.analysis.word_search import WordSearch, search_words
 from mlcore.engines.attempt_runner import run_folder
 from mlcore.runs.folder import Runs
 from mlcore.runs.history import History
@@ -97,7 +97,7 @@ def test_before_training_the_tower_is_the_one_that_training_began_with(run):
 def test_words_of_no_training_text_are_told(run):
     search = WordSearch(run)
     known = search.texts.names[0]
-    assert search.unheard(f"{known} unicorn Unicorn") == ["unicorn"]
+    assert search.find_unknown_words(f"{known} unicorn Unicorn") == ["unicorn"]
 
 
 def test_without_its_data_it_still_finds_by_class_names(run, monkeypatch):
@@ -108,7 +108,7 @@ def test_without_its_data_it_still_finds_by_class_names(run, monkeypatch):
     search = WordSearch(run)
     assert len(search.find("3")) == 12
     assert search.find("3")[0].text == ""
-    assert search.unheard("unicorn") == []
+    assert search.find_unknown_words("unicorn") == []
 
 
 def test_what_cannot_be_asked_is_a_sentence(run, root):
@@ -153,7 +153,7 @@ def test_on_the_command_line(run, root, capsys):
     assert result["unheard"] == ["big", "unicorn"]
     assert set(result["found"][0]) == {"row", "place", "similarity", "class_name", "image_name", "text"}
     assert cli.main(["find", "words", " ", "--runs", str(root)]) == 2
-    assert answer(run, "3")["step"] == 60
+    assert search_words(run, "3")["step"] == 60
 
 
 def test_the_end_of_a_run_tells_how_texts_find_images(root, capsys):

@@ -7,7 +7,7 @@ import torch
 
 from mlcore.augmentations import AUGMENTATIONS, NoAugmentation
 from mlcore.backbones import InputFormat
-from mlcore.data.transforms import jitter, to_input
+from mlcore.data.transforms import jitter_images, to_input
 
 pytestmark = pytest.mark.parametrize("spec", AUGMENTATIONS.values(), ids=AUGMENTATIONS.keys())
 
@@ -80,5 +80,5 @@ def test_none_and_light_are_what_they_were_before_there_were_others(spec):
     if spec.key == "none":
         assert torch.equal(NoAugmentation().render(pixels(), form, source()), to_input(pixels(), form))
     if spec.key == "light":
-        expected = jitter(to_input(pixels(), form), source(), strength=1.0)
+        expected = jitter_images(to_input(pixels(), form), source(), strength=1.0)
         assert torch.equal(spec.build().render(pixels(), form, source()), expected)

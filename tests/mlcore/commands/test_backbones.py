@@ -9,7 +9,7 @@ import pytest
 from mlcore import __main__ as cli
 from mlcore.environment import child_environment
 from mlcore.timm_zoo import calibration
-from mlcore.timm_zoo.speed import Speed, keep, torch_version
+from mlcore.timm_zoo.speed import MachineSpeed, torch_version, write_speed
 
 
 @pytest.fixture
@@ -17,8 +17,10 @@ def call(capsys, monkeypatch, tmp_path):
     """Run the command on a machine whose speed is known; returns exit code, standard output and standard error."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     costs = [0.01, 0.05, 0.01, 0.3, 1e-4, 1e-3]
-    keep(
-        Speed("cpu", 3, torch_version(), {"forward": costs, "training": costs}, {"resnet18 224x224": {"training": 42}})
+    write_speed(
+        MachineSpeed(
+            "cpu", 3, torch_version(), {"forward": costs, "training": costs}, {"resnet18 224x224": {"training": 42}}
+        )
     )
 
     def act(*arguments):

@@ -14,8 +14,8 @@ from mlcore.__main__ import main
 from mlcore.commands import data
 from mlcore.commands.data import UNANSWERED
 from mlcore.data import importing
-from mlcore.data.image_set_writer import unfinished
 from mlcore.data.store import all_sets, data_root
+from mlcore.data.unfinished_imports import list_unfinished
 from mlcore.disk.process import take_lock
 from mlcore.runs.folder import Runs
 
@@ -68,7 +68,7 @@ def test_import_stopped_by_hand_says_how_to_go_on(own, capsys, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(importing, "settle", stopped)
+        patch.setattr(importing, "add_outcome", stopped)
         assert main(["import", str(own)]) == 130
     assert "the same command goes on" in capsys.readouterr().err
     assert main(["import", str(own)]) == 0
@@ -95,7 +95,7 @@ def stopped_import(*arguments):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importing, "settle", stopped)
+        patch.setattr(importing, "add_outcome", stopped)
         assert main(["import", *arguments]) == 130
 
 
@@ -108,7 +108,7 @@ def test_data_tells_of_unfinished_imports_and_how_to_go_on(own, capsys):
     (line,) = [line for line in told.splitlines() if "To go on" in line]
     assert main(shlex.split(line.partition("python -m mlcore ")[2])) == 0
     assert all_sets()[0].options == {"side": 9, "fit": "pad", "asked_side": 9}
-    assert not unfinished(data_root())
+    assert not list_unfinished(data_root())
     capsys.readouterr()
     main(["data"])
     assert "Unfinished" not in capsys.readouterr().out
@@ -125,22 +125,22 @@ def test_a_sources_options_are_in_the_command_to_go_on(tmp_path, capsys):
         *("--option", "level=2", "--title", "Mine"),
     ]
     assert main(shlex.split(line.partition("python -m mlcore ")[2])) == 0
-    assert not unfinished(data_root())
+    assert not list_unfinished(data_root())
 
 
 def test_clean_removes_what_nobody_is_at(own, tmp_path, capsys):
     stopped_import(str(own))
     other = tree(tmp_path / "other", {"c/1.png": image_bytes()})
     stopped_import(str(other))
-    ours, theirs = unfinished(data_root())
+    ours, theirs = list_unfinished(data_root())
     with take_lock(theirs.folder / "lock"):
-        assert [begun.held for begun in unfinished(data_root())] == [False, True]
+        assert [begun.held for begun in list_unfinished(data_root())] == [False, True]
         capsys.readouterr()
         assert main(["data", "--clean"]) == 0
         told = capsys.readouterr().out
         assert str(ours.path) in told
         assert "MB are free again" in told
-        assert [begun.folder for begun in unfinished(data_root())] == [theirs.folder]
+        assert [begun.folder for begun in list_unfinished(data_root())] == [theirs.folder]
         main(["data"])
         assert "goes on now" in capsys.readouterr().out
     assert main(["data", "--clean", "--json"]) == 0
@@ -218,7 +218,7 @@ def test_on_a_terminal_it_is_asked(many, capsys, monkeypatch, answer, code):
     assert said.count("Import them all? [y/N]") == 1
     assert ("not imported" in said) == (code == 2)
     assert len(all_sets()) == (code == 0)
-    assert len(unfinished(data_root())) == (code == 2)
+    assert len(list_unfinished(data_root())) == (code == 2)
 
 
 def test_a_look_says_that_no_image_was_opened(tmp_path, capsys):

@@ -16,9 +16,9 @@ from image_files import STUB, image_bytes, picture
 from patience import PATIENCE_S, has_ended, until
 
 from mlcore.data import decoders as parent
-from mlcore.data.decoders import CHILD, ENDED, NONSENSE, Child, Decoders, Ended
-from mlcore.data.decoding import Decoded, decode
-from mlcore.data.decoding_child import FILES, MEMORY, NO_MEMORY, answer
+from mlcore.data.decoders import CHILD, ENDED, NONSENSE, Child, DecoderEnded, Decoders
+from mlcore.data.decoding import DecodedImage, decode
+from mlcore.data.decoding_child import FILES, MEMORY, NO_MEMORY, decode_request
 
 GOOD = image_bytes(picture(1))
 
@@ -67,12 +67,12 @@ def test_an_image_that_takes_too_long_is_left_out():
     with Decoders(1, command=STUB, limit_s=2.0) as made:
         slow, good = made.decode([(odd("hang"), None), (GOOD, None)], 24, "crop")
     assert slow == "Decoding it took longer than 2 s."
-    assert isinstance(good, Decoded)
+    assert isinstance(good, DecodedImage)
 
 
 def test_what_a_decoder_prints_is_no_answer(stub):
     (done,) = stub.decode([(odd("spoken"), None)], 24, "crop")
-    assert isinstance(done, Decoded)
+    assert isinstance(done, DecodedImage)
 
 
 def test_a_decoder_that_breaks_in_its_own_way_is_only_one_image(monkeypatch):
@@ -86,7 +86,7 @@ def test_a_decoder_that_breaks_in_its_own_way_is_only_one_image(monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(PngImagePlugin.PngImageFile, "load_prepare", breaks)
-            assert answer(GOOD, asked, None) == why
+            assert decode_request(GOOD, asked, None) == why
 
 
 @pytest.mark.skipif(os.name != "posix", reason="rlimits are of POSIX")
@@ -188,7 +188,7 @@ def test_a_process_that_ended_while_it_was_idle_is_replaced():
         (child,) = made.children
         child.process.kill()
         child.process.wait()
-        assert isinstance(made.decode([(GOOD, None)] * 2, 8, "crop")[1], Decoded)
+        assert isinstance(made.decode([(GOOD, None)] * 2, 8, "crop")[1], DecodedImage)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_facts_that_cannot_be_are_refused(fact, monkeypatch):
     child = Child([sys.executable, "-c", "import sys; sys.stdin.read()"])
     monkeypatch.setattr(parent, "read_head", lambda _: [fact])
     try:
-        with pytest.raises(Ended, match="no sense"):
+        with pytest.raises(DecoderEnded, match="no sense"):
             child.ask({"do": "decode", "side": 8, "fit": "crop"}, [(b"", None)], 20)
     finally:
         child.end()

@@ -17,11 +17,11 @@ from image_files import STUB, archive, classes, image_bytes, picture, png_of_siz
 from patience import PATIENCE_S
 from PIL import Image
 
-from mlcore.data import image_set_writer, importing
+from mlcore.data import image_set_writer, importing, unfinished_imports
 from mlcore.data.decoders import Decoders
-from mlcore.data.fingerprint import fingerprint_of
+from mlcore.data.fingerprint import compute_fingerprint
 from mlcore.data.importing import ImportStopped, import_path, import_set
-from mlcore.data.sources import Found, ImageFolder, LeftOut, source_for
+from mlcore.data.sources import ImageEntry, ImageFolder, SkippedEntry, source_for
 from mlcore.data.store import all_sets, delete_set, open_set, read_facts, read_index, read_left_out, read_set
 from mlcore.disk.atomic import DiskFull, read_json, replace_json
 from mlcore.disk.process import take_lock
@@ -52,7 +52,7 @@ class Memory:
 
     def find(self):
         yield from self.extra
-        yield from (Found(name, name.split("/")[0]) for name in self.images)
+        yield from (ImageEntry(name, name.split("/")[0]) for name in self.images)
 
     def open(self, file):
         self.opened.append(file)
@@ -223,7 +223,7 @@ def test_files_that_were_only_touched_make_the_same_set(tmp_path, root):
 
 def test_a_cancelled_import_is_no_set_and_goes_on_where_it_was(root, monkeypatch):
     monkeypatch.setattr(importing, "TELL_EVERY_S", 0.0)
-    source, whole = Memory(images(500), [LeftOut("x.txt", "It is a text.")]), images(500)
+    source, whole = Memory(images(500), [SkippedEntry("x.txt", "It is a text.")]), images(500)
     told = [(0, None, None)]
 
     def ninety_are_in() -> bool:
@@ -239,7 +239,7 @@ def test_a_cancelled_import_is_no_set_and_goes_on_where_it_was(root, monkeypatch
     folder = import_set(source, "own", root)
     assert 380 <= len(source.opened) <= 420
     assert before < 500
-    again = import_set(Memory(whole, [LeftOut("x.txt", "It is a text.")]), "own", root.with_name("other"))
+    again = import_set(Memory(whole, [SkippedEntry("x.txt", "It is a text.")]), "own", root.with_name("other"))
     assert folder.name == again.name
     assert snapshot(folder).keys() == snapshot(again).keys()
     assert read_left_out(folder).file.tolist() == ["x.txt"]
@@ -283,7 +283,8 @@ def test_an_import_that_dies_at_its_end_goes_on(tmp_path, root, monkeypatch, nam
 
     with monkeypatch.context() as patch:
         patch.setattr(
-            *((pd.DataFrame, "to_parquet") if name == "index.parquet" else (image_set_writer, "fingerprint_of")), dies
+            *((pd.DataFrame, "to_parquet") if name == "index.parquet" else (image_set_writer, "compute_fingerprint")),
+            dies,
         )
         with pytest.raises(OSError, match="no room"):
             import_path(own, root=root)
@@ -358,10 +359,10 @@ def test_who_only_looks_whether_an_import_goes_on_does_not_stop_it(root, monkeyp
     folder = root / ".import-name"
     folder.mkdir(parents=True)
     looking = [take_lock(folder / "lock")]
-    monkeypatch.setattr(image_set_writer.time, "sleep", lambda _: looking.pop().close())
+    monkeypatch.setattr(unfinished_imports.time, "sleep", lambda _: looking.pop().close())
     with image_set_writer.SetWriter(root, "name", 8):
-        assert [begun.held for begun in image_set_writer.unfinished(root)] == [True]
-    assert [begun.held for begun in image_set_writer.unfinished(root)] == [False]
+        assert [begun.held for begun in unfinished_imports.list_unfinished(root)] == [True]
+    assert [begun.held for begun in unfinished_imports.list_unfinished(root)] == [False]
 
 
 def test_an_import_whose_folder_is_removed_while_it_waits_makes_it_anew(root, monkeypatch):
@@ -373,7 +374,7 @@ def test_an_import_whose_folder_is_removed_while_it_waits_makes_it_anew(root, mo
         shutil.rmtree(folder)
         lock.close()
 
-    monkeypatch.setattr(image_set_writer.time, "sleep", remove)
+    monkeypatch.setattr(unfinished_imports.time, "sleep", remove)
     with image_set_writer.SetWriter(root, "name", 8) as writer:
         assert (writer.folder / "journal.jsonl").exists()
 
@@ -477,8 +478,8 @@ def test_importing_brings_no_torch():
 
 def test_each_import_of_the_same_images_keeps_its_own_record_and_shares_their_pixels(tmp_path, root):
     made = images(6)
-    one = import_set(Memory(made, [LeftOut("x.txt", "It is a text.")]), "first", root, made_from={"path": "/a"})
-    two = import_set(Memory(made, [LeftOut("y.gif", "It is a film.")]), "second", root, made_from={"path": "/b"})
+    one = import_set(Memory(made, [SkippedEntry("x.txt", "It is a text.")]), "first", root, made_from={"path": "/a"})
+    two = import_set(Memory(made, [SkippedEntry("y.gif", "It is a film.")]), "second", root, made_from={"path": "/b"})
     first, second = read_facts(one), read_facts(two)
     assert (first.title, second.title) == ("first", "second")
     assert first.fingerprint == second.fingerprint
@@ -555,7 +556,7 @@ def test_classes_are_numbered_naturally_and_sets_of_before_keep_their_order(tmp_
     assert table.class_names == ("1", "2", "10", "11")
     assert table.labels.tolist() == [3, 1, 2, 0]
     record = read_json(folder / "set.json")
-    before = {**record, "fingerprint": fingerprint_of(folder)}
+    before = {**record, "fingerprint": compute_fingerprint(folder)}
     del before["class_order"], before["one_colour"]
     replace_json(folder / "set.json", before)
     read_set.cache_clear()

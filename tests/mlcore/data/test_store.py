@@ -27,7 +27,7 @@ from mlcore.data.store import (
     read_set,
     rename_set,
 )
-from mlcore.data.thumbnails import atlas
+from mlcore.data.thumbnails import draw_atlas
 from mlcore.spec.run_spec import RunSpec
 from mlcore.training.events import TrainingFault
 from mlcore.training.loop import Trainer
@@ -267,7 +267,7 @@ def test_thumbnails_of_some_rows_are_those_of_the_rows(own):
     pixels = open_set(import_path(own).name).pixels
     rows = np.array([40, 3, 7])
     for tile in (24, 10):
-        assert atlas(pixels, tile, rows).data == atlas(np.array(pixels[rows]), tile).data
+        assert draw_atlas(pixels, tile, rows).data == draw_atlas(np.array(pixels[rows]), tile).data
 
 
 def test_what_was_left_out_is_kept(own):
@@ -278,6 +278,6 @@ def test_what_was_left_out_is_kept(own):
 def test_a_set_whose_record_goes_while_it_is_opened_is_told(tmp_path, monkeypatch):
     facts = SetFacts(tmp_path, "own-1", "Shop", {}, {}, 8, "RGB", "", "2026-01-01", {}, [])
     monkeypatch.setattr(store, "find_set", lambda text, root=None: facts)
-    monkeypatch.setattr(store, "stamp_of", lambda folder: "as it was")
+    monkeypatch.setattr(store, "set_stamp", lambda folder: "as it was")
     with pytest.raises(ValueError, match=r"Shop: cannot be read: its set\.json is gone"):
         store.open_set("Shop")

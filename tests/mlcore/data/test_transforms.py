@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mlcore.data.transforms import jitter, to_input
+from mlcore.data.transforms import jitter_images, to_input
 from mlcore.input_format import InputFormat
 
 
@@ -54,40 +54,42 @@ def test_resizing_gives_the_asked_height_and_width():
 
 def test_no_movement_at_strength_zero():
     images = torch.rand(3, 1, 8, 8)
-    assert torch.equal(jitter(images, torch.Generator().manual_seed(0), 0.0), images)
+    assert torch.equal(jitter_images(images, torch.Generator().manual_seed(0), 0.0), images)
 
 
 def test_movement_is_decided_by_the_generator_alone():
     images = torch.rand(3, 1, 8, 8)
-    moved = jitter(images, torch.Generator().manual_seed(1), 1.0)
+    moved = jitter_images(images, torch.Generator().manual_seed(1), 1.0)
     torch.manual_seed(5)
-    assert torch.equal(moved, jitter(images, torch.Generator().manual_seed(1), 1.0))
-    assert not torch.equal(moved, jitter(images, torch.Generator().manual_seed(2), 1.0))
+    assert torch.equal(moved, jitter_images(images, torch.Generator().manual_seed(1), 1.0))
+    assert not torch.equal(moved, jitter_images(images, torch.Generator().manual_seed(2), 1.0))
 
 
 def test_movement_leaves_the_global_generator_alone():
     state = torch.get_rng_state()
-    jitter(torch.rand(1, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.Generator().manual_seed(1), 1.0)
+    jitter_images(
+        torch.rand(1, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.Generator().manual_seed(1), 1.0
+    )
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_each_image_of_a_batch_moves_by_its_own_amount():
     images = torch.rand(1, 1, 16, 16).expand(4, -1, -1, -1)
-    moved = jitter(images, torch.Generator().manual_seed(0), 1.0)
+    moved = jitter_images(images, torch.Generator().manual_seed(0), 1.0)
     assert len({image.numpy().tobytes() for image in moved}) == 4
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_flat_image_stays_flat_because_its_border_goes_on(seed):
     images = torch.full((2, 3, 10, 14), 0.7)
-    torch.testing.assert_close(jitter(images, torch.Generator().manual_seed(seed), 1.0), images)
+    torch.testing.assert_close(jitter_images(images, torch.Generator().manual_seed(seed), 1.0), images)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_spot_in_the_middle_moves_at_most_a_tenth_of_the_size_at_full_strength(seed):
     images = torch.zeros(16, 1, 40, 60)
     images[:, :, 18:22, 28:32] = 1.0
-    moved = jitter(images, torch.Generator().manual_seed(seed), 1.0)[:, 0]
+    moved = jitter_images(images, torch.Generator().manual_seed(seed), 1.0)[:, 0]
     rows, columns = torch.arange(40) + 0.5, torch.arange(60) + 0.5
     weight = moved.sum(dim=(1, 2))
     down = (moved.sum(dim=2) * rows).sum(dim=1) / weight - 20
@@ -101,7 +103,7 @@ def test_circle_stays_round_in_an_image_that_is_not_square():
     rows, columns = torch.meshgrid(torch.arange(40.0), torch.arange(80.0), indexing="ij")
     image = ((rows - 19.5).square() + (columns - 39.5).square() < 100).float()[None, None]
     for seed in range(5):
-        moved = jitter(image, torch.Generator().manual_seed(seed), 0.9)[0, 0]
+        moved = jitter_images(image, torch.Generator().manual_seed(seed), 0.9)[0, 0]
         tall, wide = (moved > 0.5).any(dim=1).sum(), (moved > 0.5).any(dim=0).sum()
         assert abs(int(tall) - int(wide)) <= 1
 

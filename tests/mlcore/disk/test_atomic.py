@@ -7,7 +7,7 @@ import os
 import pytest
 
 from mlcore.disk import atomic
-from mlcore.disk.atomic import DiskFull, LineReader, LineWriter, ManifestedFiles, read_checked, replace_json
+from mlcore.disk.atomic import DiskFull, LineReader, LineWriter, ManifestedFiles, read_verified, replace_json
 
 
 def lines(path):
@@ -111,7 +111,7 @@ def test_a_file_exists_for_readers_only_once_its_manifest_line_is_whole(tmp_path
     files.close()
     manifest = tmp_path / "manifest.jsonl"
     (entry,) = lines(manifest)
-    assert read_checked(tmp_path, entry) == b"abc"
+    assert read_verified(tmp_path, entry) == b"abc"
     manifest.write_bytes(manifest.read_bytes()[:-3])
     assert lines(manifest) == []
 
@@ -124,7 +124,7 @@ def test_damaged_bytes_are_never_handed_on(tmp_path, damage):
     (entry,) = lines(tmp_path / "manifest.jsonl")
     (tmp_path / "a.npz").write_bytes(damage)
     with pytest.raises(ValueError, match="damaged"):
-        read_checked(tmp_path, entry)
+        read_verified(tmp_path, entry)
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../secret"])
@@ -133,7 +133,7 @@ def test_a_manifest_cannot_point_out_of_its_folder(tmp_path, name):
     inside = tmp_path / "run"
     (inside / "a").mkdir(parents=True)
     with pytest.raises(ValueError, match="points out of it"):
-        read_checked(inside, {"file": name, "sha256": ""})
+        read_verified(inside, {"file": name, "sha256": ""})
 
 
 def test_unfinished_files_of_dead_processes_are_swept(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from patience import PATIENCE_S, until
 
 from mlcore.engines import attempt_runner
-from mlcore.engines.attempt_runner import Clock, Session, explain, points_before, run_folder, thinned
+from mlcore.engines.attempt_runner import Clock, Session, explain_failure, points_before, run_folder, thin_points
 from mlcore.runs.folder import Runs
 from mlcore.runs.history import History
 from mlcore.runs.states import RunState
@@ -153,7 +153,7 @@ def test_a_paused_run_waits_tells_so_and_does_not_count_the_time(runs, spec):
         until(lambda: time.monotonic() - paused[0] > 1.0)
         assert history(run).steps[-1]["step"] == first
         assert run.stored_status().seconds == before
-        run.withdraw("pause")
+        run.withdraw_request("pause")
 
     helper = threading.Thread(target=let_go_on)
     helper.start()
@@ -313,11 +313,11 @@ def test_an_endless_log_is_begun_anew(runs, spec):
 
 def test_a_curve_is_thinned_evenly_and_keeps_its_ends():
     points = [[step, 0.0] for step in range(101)]
-    kept = thinned(points, 40)
+    kept = thin_points(points, 40)
     assert len(kept) <= 42
     assert kept[0] == [0, 0.0]
     assert kept[-1] == [100, 0.0]
-    assert thinned(points[:40], 40) == points[:40]
+    assert thin_points(points[:40], 40) == points[:40]
 
 
 def test_a_point_of_a_curve_without_a_step_comes_before_no_step():
@@ -325,7 +325,7 @@ def test_a_point_of_a_curve_without_a_step_comes_before_no_step():
 
 
 def test_an_error_without_words_is_still_named():
-    assert explain(KeyError())[1].startswith("KeyError: no message")
+    assert explain_failure(KeyError())[1].startswith("KeyError: no message")
 
 
 def test_the_clock_does_not_run_while_it_is_stopped(monkeypatch):

@@ -14,7 +14,7 @@ import pytest
 from patience import PATIENCE_S, until
 from ulid import ULID
 
-from mlcore.disk.process import boot_id, host, pid_space, start_time
+from mlcore.disk.process import boot_id, host_name, pid_space, start_time
 from mlcore.engines import supervisor as module
 from mlcore.engines.attempt_runner import FAILED, NO_ROOM, NOT_MINE, Session, Superseded
 from mlcore.engines.supervisor import Supervisor
@@ -42,7 +42,7 @@ def process():
 
 
 def named(pid, boot=None):
-    return {"pid": pid, "pid_start": start_time(pid), "boot_id": boot or boot_id(), "host": host()}
+    return {"pid": pid, "pid_start": start_time(pid), "boot_id": boot or boot_id(), "host": host_name()}
 
 
 def going(run, pid, **changes):
@@ -129,11 +129,11 @@ def test_a_silent_run_of_another_machine_can_be_stopped_here_and_is_lost_in_time
     assert (stopped.stored_status().state, stopped.stored_status().reason_code) == (RunState.LOST, "unheard")
     assert "another machine, lab-2; nothing was heard of it for 41 s" in stopped.stored_status().reason_text
     assert left.stored_status().state == RunState.RUNNING
-    assert left.elsewhere() == "lab-2"
+    assert left.other_machine() == "lab-2"
     supervisor.tick(module.FAR_LOST_S + 1)
     assert (left.stored_status().state, left.stored_status().reason_code) == (RunState.LOST, "unheard")
     left.resume()
-    assert (left.stored_status().state, left.stored_status().attempt, left.elsewhere()) == (RunState.QUEUED, 2, "")
+    assert (left.stored_status().state, left.stored_status().attempt, left.other_machine()) == (RunState.QUEUED, 2, "")
 
 
 @pytest.mark.parametrize("sign", ["heartbeat", "status"])
@@ -167,7 +167,7 @@ def test_a_worker_that_was_taken_for_dead_elsewhere_does_not_write_the_run_s_sta
 def test_a_machine_that_was_renamed_knows_its_own_runs(runs, quick_spec, supervisor, process, monkeypatch):
     alive = going(runs.create(quick_spec), process().pid, pid_space=pid_space())
     dead = going(runs.create(quick_spec), dead_pid(), pid_space=pid_space())
-    monkeypatch.setattr("mlcore.disk.process.host", lambda: "renamed")
+    monkeypatch.setattr("mlcore.disk.process.host_name", lambda: "renamed")
     supervisor.tick(0.0)
     assert [run.stored_status().state for run in (alive, dead)] == [RunState.RUNNING, RunState.LOST]
 
@@ -175,7 +175,7 @@ def test_a_machine_that_was_renamed_knows_its_own_runs(runs, quick_spec, supervi
 def test_a_container_on_this_machine_is_another_machine(runs, quick_spec, supervisor):
     run = going(runs.create(quick_spec), dead_pid(), host="box", pid_space="pid:[1]")
     supervisor.tick(0.0)
-    assert (run.stored_status().state, run.elsewhere()) == (RunState.RUNNING, "box")
+    assert (run.stored_status().state, run.other_machine()) == (RunState.RUNNING, "box")
 
 
 def claimed(run, claim):
@@ -401,7 +401,7 @@ def test_a_run_whose_claimant_died_is_lost_and_its_slot_is_free(runs, quick_spec
     run, other = runs.create(quick_spec), runs.create(quick_spec)
     gone = named(dead_pid()) | {"pid_start": 1.0}
     with monkeypatch.context() as patch:
-        patch.setattr("mlcore.runs.folder.identity", lambda: gone)
+        patch.setattr("mlcore.runs.folder.process_identity", lambda: gone)
         run.begin_attempt()
     supervisor.tick(0.0)
     assert (run.stored_status().state, run.stored_status().reason_code) == (RunState.LOST, "worker_gone")

@@ -15,7 +15,7 @@ import pytest
 import mlcore
 from mlcore.environment import child_environment
 from mlcore.evaluation import ami, evaluate_retrieval, nmi, rank, side
-from mlcore.evaluation.metrics import METRICS, PRIMARY, Family, means_of, measure
+from mlcore.evaluation.metrics import METRICS, PRIMARY, Family, mean_values, measure
 from mlcore.evaluation.metrics.registry import MetricRegistry
 from mlcore.evaluation.side import Side, search_gallery
 
@@ -27,7 +27,7 @@ def sample(count: int = 60) -> tuple[np.ndarray, np.ndarray]:
 
 
 def told(one: Side) -> dict[str, float | int | None]:
-    return means_of(one, measure(one, METRICS.values()))
+    return mean_values(one, measure(one, METRICS.values()))
 
 
 def test_metrics_of_a_side_are_those_of_the_functions_that_define_them():
@@ -166,10 +166,10 @@ def test_the_example_of_a_metric_is_a_whole_file_that_is_found_by_itself(tmp_pat
         shutil.copy(package / name, copy)
     (copy / "evaluation" / "metrics" / "hit_rate.py").write_text(example)
     code = (
-        "import numpy as np; from mlcore.evaluation.metrics import METRICS, means_of, measure\n"
+        "import numpy as np; from mlcore.evaluation.metrics import METRICS, mean_values, measure\n"
         "from mlcore.evaluation.side import Side\n"
         "side = Side(np.eye(4), np.array([0, 0, 1, 1]))\n"
-        "found = means_of(side, measure(side, METRICS.values()))\n"
+        "found = mean_values(side, measure(side, METRICS.values()))\n"
         "print(found['hit_rate_at_16'], list(METRICS).index('hit_rate_at_16'))"
     )
     done = subprocess.run(

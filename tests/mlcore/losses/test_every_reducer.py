@@ -19,7 +19,7 @@ from mlcore.reducers import (
     Reducer,
     SumReducer,
     ThresholdReducer,
-    losses_of,
+    flat_losses,
 )
 from mlcore.tuples import Triplets
 
@@ -62,7 +62,7 @@ def built(spec, reducer):
 
 
 def by_hand(key, part):
-    losses = losses_of(part).tolist()
+    losses = flat_losses(part).tolist()
     if key == "sum":
         return sum(losses)
     own_divisor = part.divisor if isinstance(part, Items) else None

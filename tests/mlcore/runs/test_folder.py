@@ -102,7 +102,7 @@ def test_asking_twice_is_asking_once(runs, quick_spec):
     run.ask("pause")
     run.ask("pause")
     assert run.asked("pause")
-    run.withdraw("pause")
+    run.withdraw_request("pause")
     assert not run.asked("pause")
 
 

@@ -10,7 +10,7 @@ import pytest
 from whole_records import step_event
 
 from mlcore.disk import process
-from mlcore.disk.process import identity, lives
+from mlcore.disk.process import is_alive, process_identity
 from mlcore.runs.folder import Runs
 from mlcore.runs.history import History
 from mlcore.runs.idempotency import Nonces
@@ -19,26 +19,26 @@ from mlcore.runs.states import RunState
 
 
 def test_setting_the_clock_does_not_make_a_living_process_another(monkeypatch):
-    me = identity()
+    me = process_identity()
     if process.PROC.joinpath("self/stat").exists():
         monkeypatch.setattr(psutil.Process, "create_time", lambda _: 12345.0)
-    assert lives(me["pid"], me["pid_start"], me["boot_id"])
-    assert not lives(me["pid"], me["pid_start"] + 1, me["boot_id"])
-    assert not lives(me["pid"], me["pid_start"], "another boot")
-    assert not lives(None, None, me["boot_id"])
+    assert is_alive(me["pid"], me["pid_start"], me["boot_id"])
+    assert not is_alive(me["pid"], me["pid_start"] + 1, me["boot_id"])
+    assert not is_alive(me["pid"], me["pid_start"], "another boot")
+    assert not is_alive(None, None, me["boot_id"])
 
 
 def test_while_a_supervisor_lives_the_end_is_left_to_it(runs, quick_spec):
     run = runs.create(quick_spec)
-    run.move(RunState.STARTING, **identity() | {"pid_start": 1.0})
+    run.move(RunState.STARTING, **process_identity() | {"pid_start": 1.0})
     assert run.state == RunState.LOST
-    runs.publish("supervisor", identity())
+    runs.publish("supervisor", process_identity())
     assert run.state == RunState.STARTING
     assert true_status(run.path, run.stored_status()) == run.stored_status()
 
 
 def test_a_supervisor_of_another_machine_is_not_one_of_ours(runs):
-    runs.publish("supervisor", identity() | {"host": "elsewhere", "boot_id": "another boot"})
+    runs.publish("supervisor", process_identity() | {"host": "elsewhere", "boot_id": "another boot"})
     assert not runs.read_helper_status("supervisor")["alive"]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mlcore.data import ImageTable, split
-from mlcore.spec.concerns import find_concerns, refusal
+from mlcore.spec.concerns import find_concerns, refusal_sentence
 from mlcore.spec.run_spec import RunSpec
 
 
@@ -64,7 +64,7 @@ def test_a_usual_run_gives_no_concern():
 )
 def test_what_is_known_before_is_said(sizes, settings, words):
     assert words in said(sizes, **settings)
-    assert refusal(concerns_for(sizes, **settings)) == ""
+    assert refusal_sentence(concerns_for(sizes, **settings)) == ""
 
 
 @pytest.mark.parametrize(
@@ -87,13 +87,13 @@ def test_what_is_known_before_is_said(sizes, settings, words):
     ],
 )
 def test_where_nothing_can_be_learned_the_run_is_refused(sizes, settings, words):
-    assert words in refusal(concerns_for(sizes, **settings))
+    assert words in refusal_sentence(concerns_for(sizes, **settings))
 
 
 def test_classes_do_not_matter_to_what_does_not_look_at_them():
-    assert refusal(concerns_for([30, 30], method="unsupervised", loss="ntxent")) == ""
-    assert refusal(concerns_for([1] * 60, loss="triplet_margin", method="with_classifier")) == ""
-    assert refusal(concerns_for([1] * 60, loss="triplet_margin", augment="light")) == ""
+    assert refusal_sentence(concerns_for([30, 30], method="unsupervised", loss="ntxent")) == ""
+    assert refusal_sentence(concerns_for([1] * 60, loss="triplet_margin", method="with_classifier")) == ""
+    assert refusal_sentence(concerns_for([1] * 60, loss="triplet_margin", augment="light")) == ""
 
 
 def test_a_gallery_is_looked_at_too():

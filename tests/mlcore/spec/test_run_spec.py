@@ -1,10 +1,13 @@
 """One record for the app, the command line and a notebook; what is wrong with it is said in a sentence."""
 
+import itertools
 import json
 
 import pytest
 import yaml
 
+from mlcore.catalogue import registry
+from mlcore.spec.defaults import PART_ROOMS
 from mlcore.spec.overrides import apply_settings
 from mlcore.spec.run_spec import RunSpec
 
@@ -76,6 +79,36 @@ def test_dotted_settings_reach_parts_and_sections():
     )
     assert (spec.loss.key, spec.loss.params["margin"]) == ("cosface", 0.1)
     assert (spec.head.embedding_size, spec.budget.steps, spec.seed) == (2, 7, 3)
+
+
+BESIDE = [
+    {},
+    {"loss": "contrastive"},
+    {"backbone": "efficientnet_lite0"},
+    {"head.embedding_size": 32},
+    {"teacher.run": "abc"},
+]
+
+
+@pytest.mark.parametrize("section", PART_ROOMS)
+def test_settings_that_are_not_checked_are_those_that_are(section):
+    usual, compared = RunSpec.read({}), 0
+    for key, beside in itertools.product(registry(PART_ROOMS[section]), BESIDE):
+        change = {**beside, section: key}
+        try:
+            checked = usual.changed(change).settings()
+        except ValueError:
+            continue  # they do not go together
+        assert usual.settings_with(change) == checked
+        compared += 1
+    assert compared
+
+
+def test_settings_need_make_no_run_yet():
+    settings = RunSpec.read({}).settings_with({"backbone": "mlp", "head.kind": "none", "sampler.m": 10**6})
+    assert settings["sampler.m"] == 10**6
+    with pytest.raises(ValueError, match="no setting 'los'"):
+        RunSpec.read({}).settings_with({"los": "arcface"})
 
 
 def test_changing_a_part_drops_the_knobs_of_the_one_before():

@@ -59,8 +59,8 @@ def test_what_was_computed_is_kept_and_what_is_damaged_is_computed_again(monkeyp
 
     monkeypatch.setattr(minilm, "sentence_embeddings", counted)
     tower, texts = MiniLM(8), ["kept one", "kept two"]
-    assert list(tower.preparing(texts)) == [(2, 2)]
-    assert list(tower.preparing(texts)) == []
+    assert list(tower.prepare_in_parts(texts)) == [(2, 2)]
+    assert list(tower.prepare_in_parts(texts)) == []
     assert torch.equal(tower.prepare(texts), torch.ones(2, minilm.SIZE))
     kept_file(texts).write_bytes(b"cut off")
     tower.prepare(texts)
@@ -72,7 +72,7 @@ def test_what_was_computed_is_kept_and_what_is_damaged_is_computed_again(monkeyp
 @needs_the_package
 @pytest.mark.filterwarnings("ignore")
 def test_loading_it_leaves_the_random_source_to_others():
-    minilm.encoder.cache_clear()
+    minilm.load_encoder.cache_clear()
     state = torch.get_rng_state()
-    minilm.encoder()
+    minilm.load_encoder()
     assert torch.equal(torch.get_rng_state(), state)

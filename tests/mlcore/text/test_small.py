@@ -8,14 +8,14 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlcore.text.small import MOST, SmallTextTower, folded, pieces
+from mlcore.text.small import MOST, SmallTextTower, fold_case, split_into_subwords
 
 
 def test_pieces_are_the_word_and_its_three_to_five_letters_in_a_row():
-    assert pieces("Up!") == ["<up>", "<up", "up>"]
-    assert pieces("ab cd") == ["<ab>", "<ab", "ab>", "<cd>", "<cd", "cd>"]
-    assert pieces("thumb")[:4] == ["<thumb>", "<th", "thu", "hum"]
-    assert {len(piece) for piece in pieces("thumb")} == {3, 4, 5, 7}
+    assert split_into_subwords("Up!") == ["<up>", "<up", "up>"]
+    assert split_into_subwords("ab cd") == ["<ab>", "<ab", "ab>", "<cd>", "<cd", "cd>"]
+    assert split_into_subwords("thumb")[:4] == ["<thumb>", "<th", "thu", "hum"]
+    assert {len(piece) for piece in split_into_subwords("thumb")} == {3, 4, 5, 7}
 
 
 @pytest.mark.parametrize(
@@ -23,19 +23,19 @@ def test_pieces_are_the_word_and_its_three_to_five_letters_in_a_row():
     [("Ärger", "arger"), ("STRASSE", "straße"), ("ﬁst", "fist"), ("e\u0301", "é"), ("ok_hand", "OK hand")],
 )
 def test_case_accents_and_ways_of_writing_do_not_count(one, other):
-    assert pieces(one) == pieces(other)
+    assert split_into_subwords(one) == split_into_subwords(other)
 
 
 def test_other_scripts_are_words_too():
-    assert pieces("猫") == ["<猫>"]
-    assert "<кот>" in pieces("КОТ")
+    assert split_into_subwords("猫") == ["<猫>"]
+    assert "<кот>" in split_into_subwords("КОТ")
 
 
 @given(st.text())
 def test_any_text_is_read(text):
-    assert all(piece for piece in pieces(text))
-    assert len(pieces(text)) <= MOST
-    assert folded(folded(text)) == folded(text)
+    assert all(piece for piece in split_into_subwords(text))
+    assert len(split_into_subwords(text)) <= MOST
+    assert fold_case(fold_case(text)) == fold_case(text)
 
 
 def test_numbers_of_pieces_are_the_same_on_every_machine():

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mlcore.timm_zoo import count_models, installed_models, model_table
 from mlcore.timm_zoo.model_table import COUNTS, SETTINGS, network_list
 
-SAME_VERSION = model_table.counted_version() == timm.__version__
+SAME_VERSION = model_table.version_of_counts() == timm.__version__
 only_for_the_counted = pytest.mark.skipif(not SAME_VERSION, reason="another timm is installed than was counted")
 
 
@@ -23,7 +23,7 @@ def test_every_name_is_in_timm_and_every_network_of_timm_is_listed():
     "name", ["resnet18", "test_vit", "test_convnext", "mixer_s32_224", "mobilenetv3_small_050", "levit_128s"]
 )
 def test_counting_again_gives_the_table(name):
-    again, row = count_models.counted(name), network_list().loc[name]
+    again, row = count_models.count_model(name), network_list().loc[name]
     assert again["family"] == row.family
     assert {key: float(again[key]) for key in COUNTS} == {key: float(row[key]) for key in COUNTS}
     assert [again[key] for key in SETTINGS] == [row[key] for key in SETTINGS]
@@ -85,7 +85,7 @@ def test_what_cannot_be_built_has_no_counts_but_a_reason(monkeypatch):
         raise RuntimeError("no such layer\nand more")
 
     monkeypatch.setattr(count_models.timm, "create_model", fails)
-    row = count_models.counted("resnet18")
+    row = count_models.count_model("resnet18")
     assert row["fault"] == "RuntimeError: no such layer"
     assert "gmacs" not in row
 
@@ -94,7 +94,7 @@ def test_what_cannot_be_built_has_no_counts_but_a_reason(monkeypatch):
     ("number", "text"), [(0.0, "0"), (11.176512, "11.18"), (1367.2, "1367"), (0.000123456, "0.0001235")]
 )
 def test_figures_are_four(number, text):
-    assert count_models.figure(number) == text
+    assert count_models.four_figures(number) == text
 
 
 def test_rows_are_on_the_disk_as_they_come(tmp_path):
@@ -111,7 +111,7 @@ def test_rows_are_on_the_disk_as_they_come(tmp_path):
 
 def test_the_names_of_another_timm_are_left_for_those_who_do_not_import_it(monkeypatch, tmp_path):
     monkeypatch.setattr(model_table, "installed_version", lambda: "99.0")
-    monkeypatch.setattr(model_table, "cached_names", lambda: tmp_path / "left.json")
+    monkeypatch.setattr(model_table, "names_file", lambda: tmp_path / "left.json")
     monkeypatch.setattr(
         installed_models,
         "list_models",

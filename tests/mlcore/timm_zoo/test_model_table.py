@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mlcore.timm_zoo import model_table
-from mlcore.timm_zoo.model_table import HERE, HUB, NOWHERE, described, network_list, search, weights_of
+from mlcore.timm_zoo.model_table import HERE, HUB, NOWHERE, find_model, network_list, search, where_weights_are
 
 
 @pytest.fixture
@@ -77,11 +77,15 @@ def test_a_cache_without_the_file_of_a_broken_download_is_not_taken_for_weights(
 
 def test_a_tag_has_weights_licence_and_size_of_its_own(hub_cache):
     hub_cache("timm/resnet18.a3_in1k")
-    assert (weights_of("resnet18"), weights_of("resnet18.a3_in1k"), weights_of("lcnet_035")) == (HUB, HERE, NOWHERE)
-    assert (described("resnet18.a3_in1k")["height"], described("resnet18")["height"]) == (160, 224)
-    assert described("resnet18.fb_ssl_yfcc100m_ft_in1k")["licence"] == "cc-by-nc-4.0"
-    assert described("resnet18.nothing") is None
-    assert described("nothing") is None
+    assert (where_weights_are("resnet18"), where_weights_are("resnet18.a3_in1k"), where_weights_are("lcnet_035")) == (
+        HUB,
+        HERE,
+        NOWHERE,
+    )
+    assert (find_model("resnet18.a3_in1k")["height"], find_model("resnet18")["height"]) == (160, 224)
+    assert find_model("resnet18.fb_ssl_yfcc100m_ft_in1k")["licence"] == "cc-by-nc-4.0"
+    assert find_model("resnet18.nothing") is None
+    assert find_model("nothing") is None
 
 
 def test_every_word_must_occur_in_name_family_or_tags(few):
@@ -114,7 +118,7 @@ def test_a_typing_error_finds_nothing_but_what_was_meant(few):
 
 def test_another_timm_is_listed_by_the_names_it_left_and_what_is_new_is_not_counted(monkeypatch, tmp_path):
     monkeypatch.setattr(model_table, "installed_version", lambda: "99.0")
-    monkeypatch.setattr(model_table, "cached_names", lambda: tmp_path / "left.json")
+    monkeypatch.setattr(model_table, "names_file", lambda: tmp_path / "left.json")
     assert not model_table.names_are_known()
     assert "resnet18" in network_list().index
     how = [224, 224, 0, 0.9, "bicubic"]
@@ -134,6 +138,6 @@ def test_another_timm_is_listed_by_the_names_it_left_and_what_is_new_is_not_coun
 
 def test_names_that_cannot_be_read_leave_the_shipped_list(monkeypatch, tmp_path):
     monkeypatch.setattr(model_table, "installed_version", lambda: "99.0")
-    monkeypatch.setattr(model_table, "cached_names", lambda: tmp_path / "left.json")
+    monkeypatch.setattr(model_table, "names_file", lambda: tmp_path / "left.json")
     (tmp_path / "left.json").write_text("{")
     assert "resnet18" in network_list().index

@@ -9,21 +9,21 @@ from mlcore.timm_zoo import calibration, speed
 from mlcore.timm_zoo.model_table import network_list
 from mlcore.timm_zoo.speed import (
     COSTS,
-    Speed,
-    amounts,
+    MachineSpeed,
+    count_operations,
     images_per_s,
-    keep,
-    place,
     speed_file,
+    speed_key,
     speed_words,
     torch_version,
+    write_speed,
 )
 
 
 def known(measured=None, **costs):
     """A machine where only these costs are not zero."""
     each = [costs.get(name, 0.0) for name in COSTS]
-    return Speed("cpu", 1, torch_version(), {"forward": each, "training": each}, measured or {})
+    return MachineSpeed("cpu", 1, torch_version(), {"forward": each, "training": each}, measured or {})
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def rows():
 
 
 def test_amounts_of_a_batch_by_hand(rows):
-    found = amounts(rows, rows.height, rows.width, batch=4)
+    found = count_operations(rows, rows.height, rows.width, batch=4)
     assert found[0] == pytest.approx([1.0, 1.0, 2.0, 0.032, 100, 10])
     assert found[1] == pytest.approx([0.0, 0.0, 8.0, 0.016, 50, 5])
 
@@ -77,19 +77,19 @@ def test_an_unknown_way_is_refused(rows):
 
 
 def test_a_tag_changes_no_place():
-    assert place("resnet18.a1_in1k", 32, 48) == "resnet18 32x48"
+    assert speed_key("resnet18.a1_in1k", 32, 48) == "resnet18 32x48"
 
 
 def test_what_is_kept_is_read_again_but_not_with_another_torch_or_half(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert speed.speed() is None
-    keep(known({"conv 50x100": {"training": 3.0}}, dense=1.0))
-    assert speed.speed() == known({"conv 50x100": {"training": 3.0}}, dense=1.0)
+    assert speed.read_speed() is None
+    write_speed(known({"conv 50x100": {"training": 3.0}}, dense=1.0))
+    assert speed.read_speed() == known({"conv 50x100": {"training": 3.0}}, dense=1.0)
     for broken in ("{", "[]", '{"device": "cpu"}', speed_file().read_text().replace("training", "x")):
         speed_file().write_text(broken)
-        assert speed.speed() is None
-    keep(Speed("cpu", 1, "0.1", known().costs))
-    assert speed.speed() is None
+        assert speed.read_speed() is None
+    write_speed(MachineSpeed("cpu", 1, "0.1", known().costs))
+    assert speed.read_speed() is None
 
 
 @pytest.mark.parametrize(
@@ -110,16 +110,16 @@ def test_speeds_in_words(number, measured, words):
 
 def test_costs_are_found_again_where_a_machine_is_as_usual_but_slower():
     listed = network_list().loc[[name for name, _, _ in calibration.REFERENCES]]
-    rows = amounts(listed, listed.height, listed.width)
+    rows = count_operations(listed, listed.height, listed.width)
     usual = calibration.USUAL["training"]
-    assert calibration.fitted(rows, rows @ np.array(usual) * 3, usual) == pytest.approx([3 * cost for cost in usual])
+    assert calibration.fit_costs(rows, rows @ np.array(usual) * 3, usual) == pytest.approx([3 * cost for cost in usual])
 
 
 def test_costs_follow_a_machine_that_is_different_and_never_go_below_zero():
     rows, usual = np.eye(6)[[0, 1, 2, 3, 4, 5] * 20], (1.0,) * 6
     truth = np.array([1.0, 9.0, 1.0, 1.0, 2.0, 0.5])
-    assert calibration.fitted(rows, rows @ truth, usual) == pytest.approx(truth, rel=0.25)
-    assert min(calibration.fitted(np.ones((2, 6)), np.array([1.0, 3.0]), usual)) >= 0
+    assert calibration.fit_costs(rows, rows @ truth, usual) == pytest.approx(truth, rel=0.25)
+    assert min(calibration.fit_costs(np.ones((2, 6)), np.array([1.0, 3.0]), usual)) >= 0
 
 
 @pytest.fixture
@@ -142,14 +142,14 @@ def test_a_measurement_calibrates_first_keeps_both_and_leaves_torch_as_it_was(qu
     assert len(quick) == len(calibration.REFERENCES) + 1
     assert quick[-1] == ("test_resnet", 40, 40, found["batch"], "cpu")
     assert found["training"] == found["batch"] / 4
-    assert speed.speed().measured["test_resnet 40x40"]["forward"] == found["batch"]
-    assert (speed.speed().device, speed.speed().threads) == ("cpu", 2)
+    assert speed.read_speed().measured["test_resnet 40x40"]["forward"] == found["batch"]
+    assert (speed.read_speed().device, speed.read_speed().threads) == ("cpu", 2)
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
     calibration.calibrate("cpu", 2)
-    assert "test_resnet 40x40" in speed.speed().measured
+    assert "test_resnet 40x40" in speed.read_speed().measured
     calibration.calibrate("cpu", 1)
-    assert speed.speed().measured == {}
+    assert speed.read_speed().measured == {}
 
 
 def test_a_network_of_fixed_size_is_measured_at_it(quick):

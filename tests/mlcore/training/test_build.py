@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mlcore.catalogue import parts
+from mlcore.catalogue import registry
 from mlcore.distances import LpDistance
 from mlcore.losses.wrappers.cross_batch_memory import CrossBatchMemory
 from mlcore.losses.wrappers.multiple import MultipleLosses
@@ -16,7 +16,7 @@ from mlcore.spec.compatibility import fitting_keys
 from mlcore.spec.defaults import OPTIONAL, PART_ROOMS, learns_proxies
 from mlcore.spec.run_spec import RunSpec
 from mlcore.training import evaluator
-from mlcore.training.build import TrainingRows, pictured
+from mlcore.training.build import TrainingRows, unwrap_loss
 from mlcore.training.loop import Trainer
 from mlcore.training.prepare import prepare
 from mlcore.traits import MethodTrait, SamplerTrait
@@ -36,7 +36,7 @@ def one_thread():
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch):
     """What a look measures is tested elsewhere."""
-    for name in ("measure", "means_of", "angle_histograms"):
+    for name in ("measure", "mean_values", "angle_histograms"):
         monkeypatch.setattr(evaluator, name, lambda *_, **__: {})
 
 
@@ -46,7 +46,7 @@ def spec(quick_spec):
 
 
 def goes_with(section: str, key: str, loss: str) -> bool:
-    if section == "method" and MethodTrait.NO_PROXIES in parts("methods")[key].traits:
+    if section == "method" and MethodTrait.NO_PROXIES in registry("methods")[key].traits:
         return not learns_proxies(loss)
     return key in fitting_keys(section, loss)
 
@@ -55,7 +55,7 @@ def choices():
     """Each part of each section with the first loss that it goes with; methods and reducers with both kinds."""
     found = []
     for section in (*OPTIONAL, "sampler", "method"):
-        for key in parts(PART_ROOMS[section]):
+        for key in registry(PART_ROOMS[section]):
             losses = [loss for loss in ("triplet_margin", "arcface") if goes_with(section, key, loss)]
             found += [(section, key, loss) for loss in (losses if section in ("method", "reducer") else losses[:1])]
     return [pytest.param(*choice, id="-".join(choice)) for choice in found]
@@ -65,11 +65,11 @@ def chosen(spec: RunSpec, section: str, key: str, loss: str) -> RunSpec:
     settings = {"loss": loss, section: key} | NEEDS_LIMIT.get(section, {}).get(key, {})
     if section == "subset_miner":
         settings |= {"subset_miner.output_batch_size": 8}
-    if section == "sampler" and SamplerTrait.PARENT_LABELS in parts("samplers")[key].traits:
+    if section == "sampler" and SamplerTrait.PARENT_LABELS in registry("samplers")[key].traits:
         settings |= {"dataset": "glyphs", "backbone": "mlp"}
     if section == "sampler":
         settings |= {"sampler.batch_size": 24}
-    if section == "method" and MethodTrait.TEXTS in parts("methods")[key].traits:
+    if section == "method" and MethodTrait.TEXTS in registry("methods")[key].traits:
         settings |= {"method.texts": "class names"}
     return spec.changed(settings)
 
@@ -124,7 +124,7 @@ def test_a_loss_is_built_with_everything_that_was_chosen(spec):
     assert trainer.prepared.method.miner is None
     assert isinstance(memory.loss, MultipleLosses)
     assert list(memory.loss.weights.values()) == [1.0, 3.0]
-    loss = pictured(memory)
+    loss = unwrap_loss(memory)
     assert type(loss).__name__ == "TripletMarginLoss"
     assert isinstance(loss.distance, LpDistance)
     assert loss.distance.p == 1.0

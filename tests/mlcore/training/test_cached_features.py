@@ -56,7 +56,7 @@ def figures(events):
 
 def wanted_by(spec):
     prepared = prepare(spec)
-    return kept.wanted_features(prepared.table, spec.backbone, prepared.model, prepared.device)
+    return kept.request_features(prepared.table, spec.backbone, prepared.model, prepared.device)
 
 
 def never(rows):
@@ -128,14 +128,14 @@ def test_changed_images_and_another_device_are_other_features(spec):
     pixels[0, 0, 0] += 1
     changed = dataclasses.replace(prepared.table, pixels=pixels)
     wanted = [
-        kept.wanted_features(table, spec.backbone, prepared.model, torch.device(device))
+        kept.request_features(table, spec.backbone, prepared.model, torch.device(device))
         for table, device in ((prepared.table, "cpu"), (changed, "cpu"), (prepared.table, "cuda"))
     ]
     assert len({one.digest for one in wanted}) == 3
 
 
 def small(rows=300, columns=3):
-    return disk.Wanted({"table": "t"}, rows, columns)
+    return disk.FeatureRequest({"table": "t"}, rows, columns)
 
 
 def numbers(rows, columns=3):
@@ -197,7 +197,7 @@ def test_a_touched_file_is_read_once_and_then_trusted(monkeypatch):
     made()
     os.utime(small().folder / "features.npy", (1, 1))
     assert made(compute=never)[0] == []
-    monkeypatch.setattr(disk, "sha256_of", lambda path: 1 / 0)
+    monkeypatch.setattr(disk, "file_sha256", lambda path: 1 / 0)
     assert made(compute=never)[0] == []
 
 
@@ -284,7 +284,7 @@ def test_a_data_root_that_cannot_be_written_costs_the_keeping_only(tmp_path, mon
 
 
 def test_what_was_not_asked_for_longest_makes_room(monkeypatch):
-    half = disk.Wanted({"table": "a"}, 10, 50_000)  # 2 MB each
+    half = disk.FeatureRequest({"table": "a"}, 10, 50_000)  # 2 MB each
     monkeypatch.setenv("LAB_FEATURES_MB", "5")
     wanted = [dataclasses.replace(half, facts={"table": name}) for name in "abc"]
     for place, one in enumerate(wanted[:2]):
@@ -299,7 +299,7 @@ def test_what_was_not_asked_for_longest_makes_room(monkeypatch):
 
 
 def test_what_was_begun_and_left_is_removed_unless_somebody_is_at_it(monkeypatch):
-    left, busy = (disk.Wanted({"table": name}, 300, 3) for name in ("left", "busy"))
+    left, busy = (disk.FeatureRequest({"table": name}, 300, 3) for name in ("left", "busy"))
     for one in (left, busy):
         one.making.mkdir(parents=True)
         os.utime(one.making, (1, 1))

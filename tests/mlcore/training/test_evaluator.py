@@ -10,7 +10,7 @@ from mlcore.evaluation import ami, nmi
 from mlcore.evaluation.ranking import rank
 from mlcore.evaluation.retrieval import evaluate_retrieval
 from mlcore.projection import pca
-from mlcore.training.evaluator import HELD_OUT_SHARE, Evaluator, choose_sample, half, spread_over_classes
+from mlcore.training.evaluator import HELD_OUT_SHARE, Evaluator, choose_sample, spread_over_classes, to_float16
 
 
 def table_of(sizes):
@@ -86,14 +86,14 @@ def test_no_more_is_taken_than_there_is():
 def test_half_precision_keeps_the_direction_of_embeddings_of_any_length(length):
     rows = np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    stored = half((rows * np.float32(length)).astype(np.float32)).astype(np.float32)
+    stored = to_float16((rows * np.float32(length)).astype(np.float32)).astype(np.float32)
     cosines = (stored * rows).sum(axis=1) / np.linalg.norm(stored, axis=1)
     assert cosines.min() > 0.9999
 
 
 def test_half_precision_keeps_ordinary_lengths_and_zeros():
     rows = np.array([[3.0, 4.0], [0.0, 0.0]], np.float32)
-    np.testing.assert_array_equal(half(rows), rows)
+    np.testing.assert_array_equal(to_float16(rows), rows)
 
 
 def test_a_map_of_another_size_is_no_help_for_the_next():

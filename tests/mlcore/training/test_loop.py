@@ -19,7 +19,7 @@ from mlcore.runs.records import is_event
 from mlcore.spec.run_spec import RunSpec
 from mlcore.training import loop
 from mlcore.training import prepare as prepare_module
-from mlcore.training.checkpoint import first_look_told
+from mlcore.training.checkpoint import start_was_evaluated
 from mlcore.training.device import pick_device
 from mlcore.training.evaluator import Cancelled
 from mlcore.training.events import TrainingFault
@@ -333,7 +333,7 @@ def test_a_checkpoint_from_before_the_first_look_is_told_is_made_at_the_end_only
     assert curve(events)[-1][0] == 700
     (saved,) = of_kind(events, "checkpoint")
     assert saved.step == 700
-    assert not first_look_told(saved.data)
+    assert not start_was_evaluated(saved.data)
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run_after_three_steps_with_the_reason(spec):

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mlcore.catalogue import parts
+from mlcore.catalogue import registry
 from mlcore.spec.run_spec import RunSpec
 from mlcore.spec.sections import MixChoice
 from mlcore.training.loop import Trainer
-from mlcore.training.mixup import mixed
+from mlcore.training.mixup import mix_images
 from mlcore.training.prepare import prepare
 from mlcore.traits import LossTrait
 
-TAKE_SHARES = [key for key, spec in parts("losses").items() if LossTrait.CLASS_SHARES in spec.traits]
+TAKE_SHARES = [key for key, spec in registry("losses").items() if LossTrait.CLASS_SHARES in spec.traits]
 
 
 def flat_images(labels, side=16):
@@ -25,7 +25,9 @@ def flat_images(labels, side=16):
 @pytest.mark.parametrize("seed", range(5))
 def test_an_images_mean_is_the_mean_of_its_classes_by_their_shares(kind, seed):
     labels = torch.arange(6) % 4
-    images, shares = mixed(flat_images(labels), labels, 4, MixChoice(kind=kind), torch.Generator().manual_seed(seed))
+    images, shares = mix_images(
+        flat_images(labels), labels, 4, MixChoice(kind=kind), torch.Generator().manual_seed(seed)
+    )
     assert images.shape == (6, 3, 16, 16)
     assert shares.shape == (6, 4)
     torch.testing.assert_close(shares.sum(dim=1), torch.ones(6))
@@ -35,7 +37,7 @@ def test_an_images_mean_is_the_mean_of_its_classes_by_their_shares(kind, seed):
 def test_cutmix_keeps_pixels_whole_and_mixup_does_not():
     labels = torch.tensor([0, 8, 0, 8])
     for kind, whole in (("cutmix", True), ("mixup", False)):
-        images, _ = mixed(flat_images(labels), labels, 9, MixChoice(kind=kind), torch.Generator().manual_seed(1))
+        images, _ = mix_images(flat_images(labels), labels, 9, MixChoice(kind=kind), torch.Generator().manual_seed(1))
         found = set(images.unique().tolist())
         assert (found <= {0.0, 8.0}) is whole
 
@@ -45,7 +47,7 @@ def test_the_generator_decides_and_the_global_one_is_left_alone():
     choice = MixChoice(kind="mixup")
     state = torch.get_rng_state()
     first, again, other = (
-        mixed(flat_images(labels), labels, 8, choice, torch.Generator().manual_seed(seed))[1] for seed in (1, 1, 2)
+        mix_images(flat_images(labels), labels, 8, choice, torch.Generator().manual_seed(seed))[1] for seed in (1, 1, 2)
     )
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(first, again)
@@ -54,7 +56,7 @@ def test_the_generator_decides_and_the_global_one_is_left_alone():
 
 def test_partners_are_drawn_and_not_the_neighbours():
     labels = torch.arange(16) // 4  # as m per class lays them out
-    _, shares = mixed(flat_images(labels), labels, 4, MixChoice(kind="mixup"), torch.Generator().manual_seed(0))
+    _, shares = mix_images(flat_images(labels), labels, 4, MixChoice(kind="mixup"), torch.Generator().manual_seed(0))
     assert int(((shares > 0).sum(dim=1) == 2).sum()) >= 8
 
 
@@ -68,7 +70,7 @@ def test_every_loss_that_says_it_takes_shares_trains_on_mixed_images(quick_spec,
 
 def test_losses_that_do_not_say_so_refuse_shares():
     shares = torch.full((4, 4), 0.25)
-    refusing = [spec for spec in parts("losses").values() if spec.family == "proxy" and spec.key not in TAKE_SHARES]
+    refusing = [spec for spec in registry("losses").values() if spec.family == "proxy" and spec.key not in TAKE_SHARES]
     assert refusing
     for spec in refusing:
         with pytest.raises(ValueError, match="one class number per row"):
@@ -78,7 +80,7 @@ def test_losses_that_do_not_say_so_refuse_shares():
 PER_ITEM = {"class_weighted", "per_anchor"}  # want one class for each item
 
 
-@pytest.mark.parametrize("reducer", sorted({*parts("losses")["arcface"].takes["reducer"]} - PER_ITEM))
+@pytest.mark.parametrize("reducer", sorted({*registry("losses")["arcface"].takes["reducer"]} - PER_ITEM))
 def test_every_reducer_of_such_a_loss_goes_with_shares(quick_spec, reducer):
     settings = {"reducer": reducer, "mix.kind": "cutmix", "budget.steps": 1, "watch.evaluate_every": 1000}
     if reducer == "threshold":

@@ -12,7 +12,15 @@ from mlcore.spec.learning_rates import build_schedule
 from mlcore.spec.sections import HeadChoice, OptimizerChoice
 from mlcore.training.embedder import Embedder
 from mlcore.training.methods import MetricLossOnly, TrainWithClassifier
-from mlcore.training.optim import Plateau, Scaler, averaged, build_optimizer, half_precision, rate_factor, set_rates
+from mlcore.training.optim import (
+    Plateau,
+    Scaler,
+    average_weights,
+    build_optimizer,
+    half_precision,
+    rate_factor,
+    set_rates,
+)
 from mlcore.training.optimizers import OPTIMIZERS
 
 
@@ -175,7 +183,7 @@ def test_a_plateaus_window_is_a_tenth_of_the_run_unless_it_is_set():
 
 def test_the_average_follows_the_weights_with_its_decay_and_faster_at_the_start():
     model, _ = built()
-    average = averaged(model, decay=0.5)
+    average = average_weights(model, decay=0.5)
     weight = model.head.weight
     expected = None
     for count, value in enumerate((1.0, 2.0, 5.0, -1.0)):
@@ -189,7 +197,7 @@ def test_the_average_follows_the_weights_with_its_decay_and_faster_at_the_start(
 
 def test_the_average_has_the_models_own_running_statistics():
     model, _ = built()
-    average = averaged(model, decay=0.9)
+    average = average_weights(model, decay=0.9)
     for _ in range(3):
         model(torch.randn(8, 6))
         average.update_parameters(model)

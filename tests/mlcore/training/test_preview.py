@@ -10,7 +10,7 @@ from mlcore.samplers import SAMPLERS
 from mlcore.spec.run_spec import RunSpec
 from mlcore.training.loop import Trainer
 from mlcore.training.prepare import prepare
-from mlcore.training.preview import BatchPreview, batch_preview, preview
+from mlcore.training.preview import BatchPreview, batch_preview, make_preview
 from mlcore.traits import SamplerTrait
 
 
@@ -20,7 +20,7 @@ def spec(**settings):
 
 def test_nine_renderings_and_a_mixed_one_are_pictures():
     table, state = load("digits"), torch.get_rng_state()
-    found = preview(spec(**{"augment": "strong", "mix.kind": "mixup"}), table, row=3)
+    found = make_preview(spec(**{"augment": "strong", "mix.kind": "mixup"}), table, row=3)
     assert torch.equal(torch.get_rng_state(), state)
     assert found.rendered.shape == (9, 8, 8, 1)
     assert found.plain.shape == found.mixed.shape == (8, 8, 1)
@@ -33,7 +33,7 @@ def test_nine_renderings_and_a_mixed_one_are_pictures():
 
 def test_without_augmentation_the_picture_is_the_image():
     table = load("digits")
-    found = preview(spec(), table, row=5)
+    found = make_preview(spec(), table, row=5)
     np.testing.assert_array_equal(found.plain, table.pixels[5])
     assert all(np.array_equal(picture, found.plain) for picture in found.rendered)
     assert found.mixed is None
@@ -41,16 +41,16 @@ def test_without_augmentation_the_picture_is_the_image():
 
 
 def test_one_seed_gives_the_same_pictures():
-    first, again, other = (preview(spec(augment="light"), load("digits"), seed=seed) for seed in (1, 1, 2))
+    first, again, other = (make_preview(spec(augment="light"), load("digits"), seed=seed) for seed in (1, 1, 2))
     assert np.array_equal(first.rendered, again.rendered)
     assert not np.array_equal(first.rendered, other.rendered)
 
 
 def test_what_is_adapted_is_said_and_a_row_that_is_not_there_too():
     lite0 = spec(**{"backbone": "efficientnet_lite0", "backbone.pretrained": False})
-    assert "32 × 32 px" in preview(lite0, load("digits")).adapted
+    assert "32 × 32 px" in make_preview(lite0, load("digits")).adapted
     with pytest.raises(ValueError, match="row must lie in"):
-        preview(spec(), load("digits"), row=10**6)
+        make_preview(spec(), load("digits"), row=10**6)
 
 
 SAMPLER_NEEDS = {"fixed_triplets": {"sampler.batch_size": 30}, "tuples_to_weights": {"miner": "multi_similarity"}}
@@ -108,4 +108,4 @@ def test_what_follows_the_drawing_is_said():
 
 def test_a_preview_looks_for_no_weights(monkeypatch):
     monkeypatch.setattr(efficientnet_lite0, "weights_file", lambda: pytest.fail("weights were looked for"))
-    assert preview(spec(backbone="efficientnet_lite0"), load("digits")).plain.shape == (32, 32, 3)
+    assert make_preview(spec(backbone="efficientnet_lite0"), load("digits")).plain.shape == (32, 32, 3)

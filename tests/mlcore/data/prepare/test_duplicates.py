@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlcore.data.prepare import complete, leave_out, near_duplicates
+from mlcore.data.prepare import complete_index, leave_out, near_duplicates
 from mlcore.data.prepare import duplicates as room
 from mlcore.data.prepare.duplicates import KINDS
 
@@ -18,7 +18,7 @@ def toy(seed, count=120, bases=12, flips=8):
         for bit in generator.integers(0, 64, size=generator.integers(0, flips + 1)).tolist():
             centre ^= 1 << bit
         hashes.append(f"{centre:016x}")
-    return complete(
+    return complete_index(
         pd.DataFrame(
             {
                 "file": [f"{n}.png" for n in range(count)],

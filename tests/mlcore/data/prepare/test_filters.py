@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlcore.data.prepare import complete
+from mlcore.data.prepare import complete_index
 from mlcore.data.prepare.filters import by_count, by_side, place_in_class
 
 
 def index_of(labels, width=1, height=1):
     files = [f"{n}.png" for n in range(len(labels))]
-    return complete(pd.DataFrame({"file": files, "label": labels, "width": width, "height": height}))
+    return complete_index(pd.DataFrame({"file": files, "label": labels, "width": width, "height": height}))
 
 
 def test_the_shorter_side_is_held_against_smallest_and_the_longer_against_largest():

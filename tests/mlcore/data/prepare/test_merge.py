@@ -3,12 +3,12 @@
 import pandas as pd
 import pytest
 
-from mlcore.data.prepare import complete, merge, shared_labels
+from mlcore.data.prepare import complete_index, merge, shared_labels
 
 
 def sets(parents=("p", "p")):
-    one = complete(pd.DataFrame({"file": ["1.png", "2.png"], "label": ["x", "y"], "parent": [parents[0], ""]}))
-    other = complete(pd.DataFrame({"file": ["1.png"], "label": ["x"], "parent": [parents[1]]}))
+    one = complete_index(pd.DataFrame({"file": ["1.png", "2.png"], "label": ["x", "y"], "parent": [parents[0], ""]}))
+    other = complete_index(pd.DataFrame({"file": ["1.png"], "label": ["x"], "parent": [parents[1]]}))
     return {"shop": one, "home": other}
 
 

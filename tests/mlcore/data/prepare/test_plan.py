@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from mlcore.data.prepare import STEPS, Plan, complete
+from mlcore.data.prepare import STEPS, Plan, complete_index
 
 RECORD = {
     "steps": [
@@ -29,7 +29,7 @@ PREVIOUS = {"split_official": ["split_samples"], "query_gallery": ["split_sample
 
 def toy(count=200):
     generator = np.random.default_rng(0)
-    return complete(
+    return complete_index(
         pd.DataFrame(
             {
                 "file": [f"{n}.png" for n in range(count)],
@@ -71,14 +71,14 @@ def test_undo_is_as_if_the_last_step_had_never_been():
     index, plan = toy(), Plan.read(RECORD)
     before, after = toy(), Plan()
     for step in plan.steps:
-        after = after.then(step)
-        pd.testing.assert_frame_equal(after.undone().apply(index)[0], before)
+        after = after.with_steps(step)
+        pd.testing.assert_frame_equal(after.without_last_step().apply(index)[0], before)
         before = after.apply(index)[0]
     assert after == plan
     pd.testing.assert_frame_equal(index, toy())
     while plan.steps:
-        plan = plan.undone()
-    assert plan.undone() == Plan()
+        plan = plan.without_last_step()
+    assert plan.without_last_step() == Plan()
     assert plan.effects(index) == []
 
 

@@ -6,14 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlcore.data.prepare import complete, splits
+from mlcore.data.prepare import complete_index, splits
 
 labels = st.lists(st.sampled_from("abcdefgh"), min_size=2, max_size=80)
 seeds = st.integers(0, 2**31 - 1)
 
 
 def index_of(names, split=""):
-    return complete(pd.DataFrame({"file": [f"{n}.png" for n in range(len(names))], "label": names, "split": split}))
+    return complete_index(
+        pd.DataFrame({"file": [f"{n}.png" for n in range(len(names))], "label": names, "split": split})
+    )
 
 
 @given(labels.filter(lambda names: len(set(names)) > 1), st.floats(0.01, 0.99), seeds)
@@ -52,13 +54,13 @@ def test_by_counts_each_class_is_where_its_count_puts_it(names, one, other):
 def test_folds_by_sample_are_even_in_each_class_and_altogether(names, count, seed):
     if count > len(names):
         with pytest.raises(ValueError, match="there must be 2 folds at least"):
-            splits.folds(index_of(names), count, seed=seed)
+            splits.assign_folds(index_of(names), count, seed=seed)
         return
-    fold = splits.folds(index_of(names), count, seed=seed)
+    fold = splits.assign_folds(index_of(names), count, seed=seed)
     assert np.ptp(np.bincount(fold, minlength=count)) <= 1
     for name in set(names):
         assert np.ptp(np.bincount(fold[np.array(names) == name], minlength=count)) <= 1
-    assert (fold == splits.folds(index_of(names), count, seed=seed)).all()
+    assert (fold == splits.assign_folds(index_of(names), count, seed=seed)).all()
 
 
 @given(labels, st.integers(2, 7), seeds)
@@ -66,22 +68,22 @@ def test_folds_by_class_keep_classes_whole_and_spread_them_evenly(names, count, 
     classes = sorted(set(names))
     if count > len(classes):
         with pytest.raises(ValueError, match="there must be 2 folds at least"):
-            splits.folds(index_of(names), count, "class", seed)
+            splits.assign_folds(index_of(names), count, "class", seed)
         return
-    fold = splits.folds(index_of(names), count, "class", seed)
+    fold = splits.assign_folds(index_of(names), count, "class", seed)
     of_class = [set(fold[np.array(names) == name]) for name in classes]
     assert all(len(folds) == 1 for folds in of_class)
     assert np.ptp(np.bincount([folds.pop() for folds in of_class], minlength=count)) <= 1
-    assert (fold == splits.folds(index_of(names), count, "class", seed)).all()
+    assert (fold == splits.assign_folds(index_of(names), count, "class", seed)).all()
 
 
 def test_folds_by_class_are_alike_in_images_where_classes_are_not():
     names = [str(n) for n in range(20) for _ in range(5 + 10 * (n % 4))]
-    sizes = np.bincount(splits.folds(index_of(names), 5, "class"))
+    sizes = np.bincount(splits.assign_folds(index_of(names), 5, "class"))
     assert np.ptp(sizes) <= 20
 
 
-@pytest.mark.parametrize("make", [splits.by_class, splits.by_sample, splits.folds])
+@pytest.mark.parametrize("make", [splits.by_class, splits.by_sample, splits.assign_folds])
 def test_another_seed_gives_another_split(make):
     index = index_of(list("abcdefgh") * 6)
     assert (make(index, seed=0) != make(index, seed=1)).any()
@@ -113,4 +115,4 @@ def test_official_words_are_read_in_any_case():
 
 def test_folds_by_something_else_are_refused():
     with pytest.raises(ValueError, match="by must be 'sample' or 'class'; got 'colour'"):
-        splits.folds(index_of(["a", "b"]), 2, "colour")
+        splits.assign_folds(index_of(["a", "b"]), 2, "colour")

@@ -4,11 +4,11 @@ import json
 
 import pandas as pd
 
-from mlcore.data.prepare import complete, statistics
+from mlcore.data.prepare import complete_index, compute_statistics
 
 
 def test_counts_sizes_and_lone_classes():
-    index = complete(
+    index = complete_index(
         pd.DataFrame(
             {
                 "file": ["a", "b", "c", "d"],
@@ -22,7 +22,7 @@ def test_counts_sizes_and_lone_classes():
             }
         )
     )
-    found = statistics(index)
+    found = compute_statistics(index)
     assert (found.images, found.classes, found.parents) == (4, 3, 1)
     assert list(found.per_class.items()) == [("x", 2), ("y", 1), ("z", 1)]
     assert found.lone == ("y", "z")
@@ -36,6 +36,6 @@ def test_counts_sizes_and_lone_classes():
 
 
 def test_what_an_index_does_not_say_is_left_out():
-    found = statistics(complete(pd.DataFrame({"file": ["a"], "label": ["x"]})))
+    found = compute_statistics(complete_index(pd.DataFrame({"file": ["a"], "label": ["x"]})))
     assert (found.widths, found.modes, found.splits, found.folds) == (None, {}, {}, {})
     assert len(found.lines()) == 3

@@ -10,7 +10,7 @@ from PIL import Image
 from mlcore.data import split
 from mlcore.data.importing import import_path
 from mlcore.data.prepare import read_index
-from mlcore.data.sources import SOURCES, Found, LeftOut, source_for
+from mlcore.data.sources import SOURCES, ImageEntry, SkippedEntry, source_for
 from mlcore.data.store import open_set
 
 PHOTO = io.BytesIO()
@@ -135,7 +135,7 @@ def test_the_lab_knows_the_layout_by_its_files_and_counts_what_is_there(key, mak
     known, source = source_for(tmp_path)
     assert known == key
     found = list(source.find())
-    assert all(isinstance(item, Found) for item in found)
+    assert all(isinstance(item, ImageEntry) for item in found)
     assert all(source.open(item.file) == PHOTO.getvalue() for item in found)
     assert all(source.stamp(item.file) for item in found)
 
@@ -292,7 +292,7 @@ def test_list_that_leads_out_of_the_folder_is_not_followed(name, tmp_path):
     sop(tmp_path)
     write(tmp_path / "Ebay_test.txt", f"heading\n1 2 3 {name}\n")
     last = found_in(tmp_path, "sop")[-1]
-    assert isinstance(last, LeftOut)
+    assert isinstance(last, SkippedEntry)
     with pytest.raises(ValueError, match="Its name"):
         source_for(tmp_path, "sop", check_counts=False)[1].open(name)
 

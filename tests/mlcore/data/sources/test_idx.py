@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlcore.data.sources import Found, IdxFiles, source_for
+from mlcore.data.sources import IdxFiles, ImageEntry, source_for
 
 
 def idx(array):
@@ -39,7 +39,7 @@ def test_both_parts_are_taken_and_say_which_they_are(folder):
     items = list(source.find())
     assert key == "idx"
     assert [item.split for item in items] == ["test"] * 2 + ["train"] * 6
-    assert items[2] == Found("train-images-idx3-ubyte/0", "0", split="train")
+    assert items[2] == ImageEntry("train-images-idx3-ubyte/0", "0", split="train")
 
 
 def test_images_are_bit_for_bit(folder):

@@ -9,16 +9,16 @@ import unicodedata
 import pytest
 from image_files import classes, image_bytes, tree
 
-from mlcore.data.sources import Found, ImageFolder, LeftOut, source_for
+from mlcore.data.sources import ImageEntry, ImageFolder, SkippedEntry, source_for
 from mlcore.data.sources.safe_folder import Root
 
 
 def found(source):
-    return [item for item in source.find() if isinstance(item, Found)]
+    return [item for item in source.find() if isinstance(item, ImageEntry)]
 
 
 def left(source):
-    return {item.file: item.reason for item in source.find() if isinstance(item, LeftOut)}
+    return {item.file: item.reason for item in source.find() if isinstance(item, SkippedEntry)}
 
 
 def test_each_folder_is_a_class_in_the_order_of_names(tmp_path):

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from image_files import archive, tree
 
-from mlcore.data.sources import Found, ImageFolder, LeftOut, ZipArchive
+from mlcore.data.sources import ImageEntry, ImageFolder, SkippedEntry, ZipArchive
 from mlcore.data.sources.split_names import side_of_folder
 
 PAIRS = [
@@ -42,11 +42,11 @@ def source(request, tmp_path):
 
 def seen(source):
     """How many images each side and class has."""
-    return Counter((item.split, item.label) for item in source.find() if isinstance(item, Found))
+    return Counter((item.split, item.label) for item in source.find() if isinstance(item, ImageEntry))
 
 
 def left(source):
-    return [item for item in source.find() if isinstance(item, LeftOut)]
+    return [item for item in source.find() if isinstance(item, SkippedEntry)]
 
 
 @pytest.mark.parametrize(("trained", "tested"), PAIRS)

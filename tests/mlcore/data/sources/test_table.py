@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from image_files import image_bytes, snapshot, tree
 
-from mlcore.data.sources import FileTable, Found, LeftOut, source_for
+from mlcore.data.sources import FileTable, ImageEntry, SkippedEntry, source_for
 
 
 @pytest.fixture
@@ -24,25 +24,25 @@ def written(folder, text, name="table.csv", encoding="utf-8"):
 
 
 def found(source):
-    return [item for item in source.find() if isinstance(item, Found)]
+    return [item for item in source.find() if isinstance(item, ImageEntry)]
 
 
 def left(source):
-    return [item for item in source.find() if isinstance(item, LeftOut)]
+    return [item for item in source.find() if isinstance(item, SkippedEntry)]
 
 
 def test_file_and_label_are_enough(folder):
     key, source = source_for(written(folder, "file,label\na.png,cat\nb.png,dog\n"))
     assert key == "table"
-    assert found(source) == [Found("a.png", "cat"), Found("b.png", "dog")]
+    assert found(source) == [ImageEntry("a.png", "cat"), ImageEntry("b.png", "dog")]
     assert source.open("a.png") == image_bytes()
 
 
 def test_every_column_is_read(folder):
     table = 'file,label,split,fold,parent,box,text\na.png,cat,Train,2,pet,"1,2,11,12",a cat sits\nb.png,dog,query,,,,\n'
     assert found(FileTable(written(folder, table))) == [
-        Found("a.png", "cat", "pet", "train", 2, (1, 2, 11, 12), "a cat sits"),
-        Found("b.png", "dog", split="query"),
+        ImageEntry("a.png", "cat", "pet", "train", 2, (1, 2, 11, 12), "a cat sits"),
+        ImageEntry("b.png", "dog", split="query"),
     ]
 
 
@@ -61,15 +61,15 @@ def test_splits_are_known_by_their_usual_words(folder, word, split):
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_spreadsheets_exports_are_read(folder, delimiter, encoding):
     text = "file,label\r\na.png,Größe\r\n".replace(",", delimiter)
-    assert found(FileTable(written(folder, text, encoding=encoding))) == [Found("a.png", "Größe")]
+    assert found(FileTable(written(folder, text, encoding=encoding))) == [ImageEntry("a.png", "Größe")]
 
 
 def test_parquet_says_the_same_as_csv(folder):
     rows = {"file": ["a.png", "b.png"], "label": [3, 4], "fold": [1.0, None], "text": [None, "b"], "raw": [b"x", b"y"]}
     pd.DataFrame(rows).to_parquet(folder / "table.parquet")
     assert found(FileTable(folder / "table.parquet")) == [
-        Found("a.png", "3", fold=1),
-        Found("b.png", "4", text="b"),
+        ImageEntry("a.png", "3", fold=1),
+        ImageEntry("b.png", "4", text="b"),
     ]
 
 
@@ -81,29 +81,29 @@ def test_parquet_boxes_may_be_lists(folder):
 def test_a_second_table_brings_columns_by_file(folder):
     written(folder, "file,text\nb.png,beside\n", "more.csv")
     source = FileTable(written(folder, "file,label\na.png,cat\nb.png,dog\n"), more="more.csv")
-    assert found(source) == [Found("a.png", "cat"), Found("b.png", "dog", text="beside")]
+    assert found(source) == [ImageEntry("a.png", "cat"), ImageEntry("b.png", "dog", text="beside")]
 
 
 def test_the_label_may_stand_in_the_second_table(folder):
     written(folder, "file,label\na.png,cat\n", "labels.csv")
     source = FileTable(written(folder, "label,file\nx,c.png\n", "x.csv"), more="labels.csv")
-    assert found(source) == [Found("c.png", "x"), Found("a.png", "cat")]
+    assert found(source) == [ImageEntry("c.png", "x"), ImageEntry("a.png", "cat")]
     joined = FileTable(
         written(folder, "file,split\na.png,test\n", "splits.csv").with_name("labels.csv"), more="splits.csv"
     )
-    assert found(joined) == [Found("a.png", "cat", split="test")]
+    assert found(joined) == [ImageEntry("a.png", "cat", split="test")]
 
 
 def test_columns_may_be_called_otherwise(folder):
     path = written(folder, "where,what\na.png,cat\n")
     with pytest.raises(ValueError, match="must have a column 'file'"):
         FileTable(path)
-    assert found(FileTable(path, file_column="where", label_column="what")) == [Found("a.png", "cat")]
+    assert found(FileTable(path, file_column="where", label_column="what")) == [ImageEntry("a.png", "cat")]
 
 
 def test_usual_names_of_columns_are_known_and_told(folder):
     source = FileTable(written(folder, "Path,id,Category\na.png,7,cat\n"))
-    assert found(source) == [Found("a.png", "cat")]
+    assert found(source) == [ImageEntry("a.png", "cat")]
     assert ["'Path'" in reading.text or "'Category'" in reading.text for reading in source.describe()] == [True, True]
     assert FileTable(written(folder, "file,label\na.png,cat\n")).describe() == []
 
@@ -237,7 +237,7 @@ def test_a_path_into_a_folder_that_is_reached_by_a_link_is_taken(folder, tmp_pat
 def test_blank_lines_at_the_top_are_passed_over(folder, head):
     mark = ";" if ";" in head else ","
     source = FileTable(written(folder, head + "file,label\n\na.png,cat\n,dog\n".replace(",", mark)))
-    assert found(source) == [Found("a.png", "cat")]
+    assert found(source) == [ImageEntry("a.png", "cat")]
     assert f"row {head.count(chr(10)) + 4}" in left(source)[0].reason
 
 

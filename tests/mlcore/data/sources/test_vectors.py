@@ -15,7 +15,7 @@ from PIL import Image
 
 from mlcore.data.importing import import_path
 from mlcore.data.prepare.build_set import derive_set
-from mlcore.data.sources import FeatureVectors, FileTable, Found, LeftOut, source_for
+from mlcore.data.sources import FeatureVectors, FileTable, ImageEntry, SkippedEntry, source_for
 from mlcore.data.sources import vector_table as module
 from mlcore.data.store import find_set, open_set, read_facts, read_index, read_left_out
 
@@ -52,14 +52,14 @@ def found(path, **knobs):
 
 
 def taken(items):
-    return [item for item in items if isinstance(item, Found)]
+    return [item for item in items if isinstance(item, ImageEntry)]
 
 
 def test_an_archive_is_read_as_it_is(npz):
     key, source = source_for(npz())
     assert key == "vectors"
     items = list(source.find())
-    assert items[1] == Found("vector 1", "dog")
+    assert items[1] == ImageEntry("vector 1", "dog")
     np.testing.assert_array_equal(np.concatenate(list(source.vectors_of([item.file for item in items]))), matrix())
 
 
@@ -103,7 +103,7 @@ def test_rows_that_cannot_be_used_are_left_out_with_their_reason(npz):
     rows = matrix(kind="f8")
     rows[1, 2], rows[3, 0], rows[4, 0] = np.nan, np.inf, 1e300  # the last is too large for float32
     _, items = found(npz(vectors=rows, labels=np.array(["a", "a", "", "b", "b", "b"])))
-    reasons = {item.file: item.reason for item in items if isinstance(item, LeftOut)}
+    reasons = {item.file: item.reason for item in items if isinstance(item, SkippedEntry)}
     assert set(reasons) == {"vector 1", "vector 2", "vector 3", "vector 4"}
     assert "not finite" in reasons["vector 4"]
     assert "no label" in reasons["vector 2"]
@@ -272,14 +272,14 @@ def test_columns_of_numbers_are_read_in_their_order(parquet):
     extras = {"label": [1, 1, 2, 2, 3, 3], "fold": [0, 1] * 3, "row": range(6), "note": ["x"] * 6}
     source, items = found(parquet({**extras, **columns}))
     np.testing.assert_allclose(source.table.vectors, matrix()[:, [0, 2, 1]])
-    assert items[1] == Found("vector 1", "1", fold=1)
+    assert items[1] == ImageEntry("vector 1", "1", fold=1)
 
 
 def test_lists_that_are_missing_or_of_other_lengths_leave_their_rows_out(parquet, monkeypatch):
     rows = lists()
     rows[0], rows[2], rows[4] = None, rows[2][:3], [*rows[4][:4], float("nan")]
     source, items = found(parquet({"vector": pa.array(rows, pa.list_(pa.float32())), "label": LABELS}))
-    assert [isinstance(item, LeftOut) for item in items] == [True, False, True, False, True, False]
+    assert [isinstance(item, SkippedEntry) for item in items] == [True, False, True, False, True, False]
     assert items[2].reason == "It has 3 numbers; the first vector has 5."
     assert "no vector" in items[0].reason
     np.testing.assert_allclose(source.table.vectors[[1, 3, 5]], matrix()[[1, 3, 5]])
@@ -288,7 +288,7 @@ def test_lists_that_are_missing_or_of_other_lengths_leave_their_rows_out(parquet
 def test_missing_numbers_and_labels_leave_their_rows_out(parquet):
     columns = {"a": pa.array([1, None, 3], pa.int32()), "b": [1.0, 2.0, 3.0], "label": ["x", "x", None]}
     _, items = found(parquet(columns))
-    assert [isinstance(item, LeftOut) for item in items] == [False, True, True]
+    assert [isinstance(item, SkippedEntry) for item in items] == [False, True, True]
 
 
 def test_a_table_of_files_is_still_one(parquet):

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from image_files import archive, image_bytes, snapshot
 
-from mlcore.data.sources import Found, LeftOut, ZipArchive, source_for
+from mlcore.data.sources import ImageEntry, SkippedEntry, ZipArchive, source_for
 from mlcore.data.sources import zip_files as zips
-from mlcore.data.sources.safe_folder import checked_name
+from mlcore.data.sources.safe_folder import check_name
 
 GOOD = {"cat/1.png": image_bytes(), "dog/1.png": image_bytes()}
 EVIL = [
@@ -43,11 +43,11 @@ EVIL = [
 
 
 def found(source):
-    return [item for item in source.find() if isinstance(item, Found)]
+    return [item for item in source.find() if isinstance(item, ImageEntry)]
 
 
 def left(source):
-    return {item.file: item.reason for item in source.find() if isinstance(item, LeftOut)}
+    return {item.file: item.reason for item in source.find() if isinstance(item, SkippedEntry)}
 
 
 def test_each_folder_is_a_class(tmp_path):
@@ -92,7 +92,7 @@ def test_an_archive_with_a_name_that_leads_out_is_refused_as_a_whole(tmp_path, n
 @given(st.text(max_size=40))
 def test_no_name_that_passes_leads_out(name):
     try:
-        checked_name(name)
+        check_name(name)
     except ValueError:
         return
     parts = name.split("/")
@@ -212,7 +212,7 @@ def test_the_same_name_twice_and_by_case_is_taken_once(tmp_path):
             packed.writestr(name, image_bytes())
     source = ZipArchive(path)
     assert len(found(source)) == 1
-    assert len([item for item in source.find() if isinstance(item, LeftOut)]) == 2
+    assert len([item for item in source.find() if isinstance(item, SkippedEntry)]) == 2
 
 
 def test_entries_that_lie_over_each_other_give_no_more_than_is_stated(tmp_path):

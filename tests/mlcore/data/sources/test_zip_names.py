@@ -10,7 +10,7 @@ import zlib
 import pytest
 from image_files import image_bytes
 
-from mlcore.data.sources import Found, ZipArchive
+from mlcore.data.sources import ImageEntry, ZipArchive
 from mlcore.data.sources.zip_files import PackedFiles
 from mlcore.data.sources.zip_names import CODE_PAGES, guess_code_page
 
@@ -110,4 +110,4 @@ def test_a_name_asked_for_with_its_accents_in_another_way_is_found(tmp_path):
         packed.writestr("b/0.png", image_bytes())
     source = ZipArchive(path)
     assert source.open("café/é.png") == image_bytes()
-    assert [item.label for item in source.find() if isinstance(item, Found)] == ["b", "café"]
+    assert [item.label for item in source.find() if isinstance(item, ImageEntry)] == ["b", "café"]

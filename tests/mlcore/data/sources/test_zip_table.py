@@ -8,18 +8,18 @@ import pandas as pd
 import pytest
 from image_files import archive, image_bytes
 
-from mlcore.data.sources import FileTable, Found, LeftOut, source_for
+from mlcore.data.sources import FileTable, ImageEntry, SkippedEntry, source_for
 from mlcore.data.sources.zip_table import ZipTable
 
 TABLE = b"file,label,split\na.png,cat,train\nb.png,dog,test\n"
 
 
 def found(source):
-    return [(item.file, item.label, item.split) for item in source.find() if isinstance(item, Found)]
+    return [(item.file, item.label, item.split) for item in source.find() if isinstance(item, ImageEntry)]
 
 
 def left(source):
-    return {item.file: item.reason for item in source.find() if isinstance(item, LeftOut)}
+    return {item.file: item.reason for item in source.find() if isinstance(item, SkippedEntry)}
 
 
 @pytest.mark.parametrize("below", ["", "set/", "a/b/"])

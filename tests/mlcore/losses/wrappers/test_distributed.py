@@ -125,7 +125,7 @@ def test_efficient_needs_a_loss_that_takes_a_reference(loss):
 def as_first_of_two(monkeypatch):
     """This process as rank 0 of two whose batches are alike."""
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
-    monkeypatch.setattr(distributed, "gathered_list", lambda rows: [rows, rows])
+    monkeypatch.setattr(distributed, "gather_list", lambda rows: [rows, rows])
     monkeypatch.setattr(distributed, "lengths_of_all", lambda count, device: [count, count])
     monkeypatch.setattr(distributed.dist, "get_rank", lambda: 0)
 

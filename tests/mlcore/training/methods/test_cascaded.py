@@ -115,7 +115,7 @@ def test_with_proxies_and_a_miner_only_mined_samples_can_pass():
     embeddings, labels = sample()
     method = cascade(lambda size: SoftmaxLoss(3, size), stages=2, kept_share=1.0)
     tuples = Triplets(torch.tensor([0, 0]), torch.tensor([3, 6]), torch.tensor([1, 2]))
-    kept = method.survivors(embeddings[:, :4], labels, tuples, method.loss)
+    kept = method.hardest_tuples(embeddings[:, :4], labels, tuples, method.loss)
     assert sorted(kept.anchors.tolist()) == [0, 1, 2, 3, 6]
 
 
@@ -133,7 +133,7 @@ def test_each_slice_gets_its_gradient_from_its_own_loss_alone():
     stages = method.losses()
     method(nn.Identity(), (embeddings,), labels).loss.backward()
     first, second = embeddings.detach().split(4, dim=1)
-    tuples = method.survivors(first, labels, None, stages[0])
+    tuples = method.hardest_tuples(first, labels, None, stages[0])
     for rows, loss, given, grad in zip(
         (first, second), stages, (None, tuples), embeddings.grad.split(4, dim=1), strict=True
     ):

@@ -19,7 +19,7 @@ from mlcore.losses import (
     VICRegLoss,
 )
 from mlcore.training.methods import DeepAdversarialMetricLearning
-from mlcore.training.methods.daml import Generator, draw_triplets, minds_negatives, source
+from mlcore.training.methods.daml import Generator, draw_triplets, minds_negatives, step_generator
 from mlcore.tuples import Triplets, all_triplets
 
 LABELS = torch.arange(12) % 3
@@ -56,7 +56,7 @@ def test_each_share_matches_the_sum_written_down():
     method, (backbone, head) = method_of(adv_margin=0.05, g_triplets_per_anchor=2, **WEIGHTS).double(), network()
     features = backbone.double()(torch.randn(12, 4, dtype=torch.float64)).detach()
     made = method(head.double(), (features,), LABELS)
-    triplets = draw_triplets(LABELS, 2, source(0, 0))
+    triplets = draw_triplets(LABELS, 2, step_generator(0, 0))
     length = sum((row @ row).item() for row in features) / 12
     sums = dict.fromkeys(("synthetic", "hard", "reg", "adv"), 0.0)
     violating = 0
@@ -161,12 +161,12 @@ def test_evaluation_mode_draws_the_same_triplets_again():
 def test_triplets_are_possible_distinct_limited_and_spread_over_the_positives():
     labels = torch.tensor([0, 0, 0, 1, 1, 2, 0, 1])
     allowed = {*zip(*(column.tolist() for column in all_triplets(labels)), strict=True)}
-    drawn = draw_triplets(labels, 6, source(0, 3))
+    drawn = draw_triplets(labels, 6, step_generator(0, 3))
     rows = [*zip(*(column.tolist() for column in drawn), strict=True)]
     assert len(rows) == len(set(rows)) == 7 * 6  # class 2 has no positive
     assert set(rows) <= allowed
     assert all(len({p for a, p, _ in rows if a == anchor}) == 3 for anchor in (0, 1, 2, 6))
-    everything = draw_triplets(labels, 1000, source(0, 0))
+    everything = draw_triplets(labels, 1000, step_generator(0, 0))
     assert {*zip(*(column.tolist() for column in everything), strict=True)} == allowed
     assert len(everything.anchors) == len(allowed)
 
@@ -175,7 +175,7 @@ def test_every_triplet_of_an_anchor_is_drawn_equally_often():
     labels = torch.tensor([0, 0, 0, 1, 2, 1])
     counts = {}
     for step in range(600):
-        for row in zip(*(column.tolist() for column in draw_triplets(labels, 2, source(0, step))), strict=True):
+        for row in zip(*(column.tolist() for column in draw_triplets(labels, 2, step_generator(0, step))), strict=True):
             counts[row] = counts.get(row, 0) + 1
     of_first = [count for row, count in counts.items() if row[0] == 0]
     assert len(of_first) == 6
@@ -242,7 +242,7 @@ def test_training_both_sides_lowers_the_metric_loss():
 
 
 def test_a_triplet_names_its_parts_in_order():
-    triplets = draw_triplets(LABELS, 1, source(0, 0))
+    triplets = draw_triplets(LABELS, 1, step_generator(0, 0))
     assert isinstance(triplets, Triplets)
     assert (LABELS[triplets.anchors] == LABELS[triplets.positives]).all()
     assert (LABELS[triplets.anchors] != LABELS[triplets.negatives]).all()
