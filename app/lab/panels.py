@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import streamlit as st
@@ -24,7 +24,7 @@ from app.widgets.tiles import Row, Tile, image_tiles
 from mlcore.evaluation.metrics import METRICS, PRIMARY, Family, Metric
 from mlcore.margins import AngleKind, MarginLine
 from mlcore.runs.history import FrozenHistory, is_idle
-from mlcore.runs.records import SIDES, EvaluatedRecord, MarginLineRecord, SideName, StepRecord
+from mlcore.runs.records import SIDES, Atlas, EvaluatedRecord, MarginLineRecord, SideName, StepRecord
 
 MAP_NAMES = {TRUE2: "head", TRUE3: "head"}
 ANGLE_CHOICES: dict[tuple[SideName, AngleKind], str] = {
@@ -58,7 +58,7 @@ def map_panel(
     sample: WatchSample,
     picture: Picture,
     arrays: dict[str, np.ndarray],
-    atlas: dict[str, Any] | None,
+    atlas: Atlas | None,
     view: View,
     *,
     height: int,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import streamlit as st
 
 from app.lab import panels
@@ -34,7 +32,7 @@ from app.widgets.tiles.atlas import StoredAtlas
 from mlcore.catalogue import registry
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import FrozenHistory
-from mlcore.runs.records import MarginLineRecord
+from mlcore.runs.records import Atlas, MarginLineRecord
 from mlcore.runs.states import RunState
 from mlcore.runs.status import RunRecord
 from mlcore.spec.defaults import reads_texts
@@ -93,7 +91,7 @@ def live_picture(
     run: RunFolder,
     record: RunRecord,
     asked: str | None,
-    atlas: dict[str, Any] | None,
+    atlas: Atlas | None,
     awaited: bool,
     draft_lines: list[MarginLineRecord] | None,
 ) -> None:
@@ -149,7 +147,7 @@ def show_step(
     spec: RunSpec,
     past: FrozenHistory,
     sample: WatchSample,
-    atlas: dict[str, Any] | None,
+    atlas: Atlas | None,
     view: View,
     draft_lines: list[MarginLineRecord] | None,
 ) -> None:

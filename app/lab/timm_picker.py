@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 import zlib
-from typing import Any
+from dataclasses import replace
 
 import pandas as pd
 import streamlit as st
@@ -21,6 +21,7 @@ from mlcore.timm_zoo.model_table import (
     HERE,
     HUB,
     NOWHERE,
+    NetworkRow,
     find_model,
     names_are_known,
     network_list,
@@ -83,7 +84,7 @@ def timm_choice(draft: Draft) -> None:
         st.warning(weights_warning(row), icon=":material/cloud_download:")
 
 
-def model_sentence(row: dict[str, Any], draft: Draft) -> str:
+def model_sentence(row: NetworkRow, draft: Draft) -> str:
     """'11.2 M parameters · 32 px · about 180 images/s in training · weights on the hub.'"""
     size = " × ".join(map(str, input_format(row, draft).size))
     counted = "size not counted" if pd.isna(row["parameters_m"]) else f"{row['parameters_m']:,.1f} M parameters"
@@ -93,13 +94,13 @@ def model_sentence(row: dict[str, Any], draft: Draft) -> str:
     return " · ".join(filter(None, [counted, f"{size} px", pace, WEIGHT_WORDS[row["weights"]] + licence])) + "."
 
 
-def adaptation_words(row: dict[str, Any], draft: Draft) -> str:
+def adaptation_words(row: NetworkRow, draft: Draft) -> str:
     """What is done to the chosen images before this network sees them; "" while no images are chosen."""
     images = chosen_images(draft)
     return escape_markdown(input_format(row, draft).adapted(images.image_size, images.channels), 300) if images else ""
 
 
-def weights_warning(row: dict[str, Any]) -> str:
+def weights_warning(row: NetworkRow) -> str:
     if row["weights"] == NOWHERE:
         return "No weights are published for this network. Switch “pretrained” off, or choose another."
     return (
@@ -115,7 +116,7 @@ def chosen_images(draft: Draft) -> ImageTable | None:
         return None
 
 
-def input_format(row: dict[str, Any], draft: Draft) -> InputFormat:
+def input_format(row: NetworkRow, draft: Draft) -> InputFormat:
     """As mlcore.backbones.TimmModel has it; mean and deviation, which say nothing about the fitting, are left out."""
     images = chosen_images(draft)
     published, side = (row["height"], row["width"]), draft.get("backbone.side")
@@ -127,11 +128,11 @@ def input_format(row: dict[str, Any], draft: Draft) -> InputFormat:
     else:
         size = scale_size(images.image_size if images else published, side, at_least=LEAST_SIDE)
     grey = draft.get("backbone.grey_input") and images is not None and images.channels == 1
-    own = {"crop": row["crop"], "interpolation": row["interpolation"]} if as_published else {}
-    return InputFormat(as_side(size), 1 if grey else 3, (), (), **own)
+    wanted = InputFormat(as_side(size), 1 if grey else 3, (), ())
+    return replace(wanted, crop=row["crop"], interpolation=row["interpolation"]) if as_published else wanted
 
 
-def known_network(name: str) -> dict[str, Any]:
+def known_network(name: str) -> NetworkRow:
     """The row of a listed network. Raises: ValueError for another name."""
     row = find_model(name)
     if row is None:

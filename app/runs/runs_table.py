@@ -6,6 +6,7 @@ import hashlib
 import json
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -15,6 +16,7 @@ from mlcore.catalogue import registry
 from mlcore.data.store import SET_ID, all_sets, full_titles, own_title
 from mlcore.evaluation.metrics import METRICS, PRIMARY
 from mlcore.runs.folder import RunFolder, Runs, RunVersion
+from mlcore.runs.records import SpecParts
 from mlcore.runs.status import Status
 from mlcore.runs.trash import time_left_words
 
@@ -75,16 +77,15 @@ def read_row(run: RunFolder) -> Row | None:
     if record is None:
         return dict.fromkeys(COLUMNS) | common | {"name": label.name or "damaged run", "note": DAMAGED, "curve": []}
     spec = record["spec"]
-    keys = {room: spec[section]["key"] for section, room in SECTIONS.items()}
-    data = keys["datasets"]
-    loss = part_title("losses", keys["losses"])
+    data = spec["dataset"]["key"]
+    loss = part_title("losses", spec["loss"]["key"])
     score, before = last_and_first_score(status)
     return common | {
         "name": label.name
         or spec.get("name")
         or f"{loss} on {data if data in registry('datasets') else own_title(data)}",
         "data": data if SET_ID.fullmatch(data) or data in registry("datasets") else own_title(data),
-        "backbone": part_title("backbones", keys["backbones"]),
+        "backbone": part_title("backbones", spec["backbone"]["key"]),
         "loss": loss,
         SCORE: score,
         "change": None if score is None or before is None else round(score - before, 3) + 0.0,  # never -0
@@ -95,11 +96,12 @@ def read_row(run: RunFolder) -> Row | None:
     }
 
 
-def comparison_group(spec: dict[str, Any]) -> str:
+def comparison_group(spec: SpecParts) -> str:
     """What runs share whose backbone gives the same features of the same held-out images."""
-    data, backbone = spec["dataset"], spec["backbone"]
-    held_out = {"official": (), "fold": ("fold",)}.get(data.get("split"), ("held_out", "split_seed"))
-    shared = [{name: data.get(name) for name in ("key", "params", "split", *held_out)}]
+    data: Mapping[str, object] = spec["dataset"]
+    backbone: Mapping[str, object] = spec["backbone"]
+    held_out = {"official": (), "fold": ("fold",)}.get(str(data.get("split")), ("held_out", "split_seed"))
+    shared: list[object] = [{name: data.get(name) for name in ("key", "params", "split", *held_out)}]
     shared += [backbone["key"], backbone.get("params"), backbone.get("pooling", "own")]
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -146,9 +148,6 @@ def trash_rows(runs: Runs) -> pd.DataFrame:
         found.append(row | {"id": trashed.name, "goes": time_left_words(trashed.seconds_left)})
     table = with_titles_of_sets(pd.DataFrame(found, columns=TRASH_COLUMNS))
     return table.assign(**{SCORE: pd.to_numeric(table[SCORE])})
-
-
-SECTIONS = {"dataset": "datasets", "backbone": "backbones", "loss": "losses"}
 
 
 def part_title(room: str, key: str) -> str:

@@ -20,7 +20,7 @@ from mlcore.runs.attempt import Attempt, AttemptWriter
 from mlcore.runs.folder import RunFolder, Runs
 from mlcore.runs.history import History
 from mlcore.runs.liveness import ending_changes
-from mlcore.runs.records import CurvePoint, NamedNumbers, StatusMetrics
+from mlcore.runs.records import Atlas, CurvePoint, NamedNumbers, StatusMetrics
 from mlcore.runs.states import RunState, may_move
 from mlcore.runs.status import Status, StatusChanges, utc_now
 from mlcore.training.events import (
@@ -217,7 +217,13 @@ class Session:
         if self.run_folder.atlas() is None:
             tile = max(8, min(48, max(table.image_size), MAX_SIDE // (int(len(rows) ** 0.5) + 1)))
             pictures = draw_atlas(table.pixels, tile, rows)
-            facts = {name: getattr(pictures, name) for name in ("mime", "tile", "columns", "count", "key")}
+            facts: Atlas = {
+                "mime": pictures.mime,
+                "tile": pictures.tile,
+                "columns": pictures.columns,
+                "count": pictures.count,
+                "key": pictures.key,
+            }
             with contextlib.suppress(DiskFull):
                 self.run_folder.write_atlas(pictures.data, facts)
 

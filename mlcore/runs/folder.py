@@ -14,11 +14,11 @@ import platform
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Unpack
 
 import numpy as np
 from pydantic import ValidationError
@@ -34,7 +34,7 @@ from mlcore.runs.liveness import machine_elsewhere, read_helper_status, signs_of
 from mlcore.runs.queue_numbers import next_number
 from mlcore.runs.records import Atlas, BirthParts, WatchNames, has_shape
 from mlcore.runs.states import RunState, may_move
-from mlcore.runs.status import Label, Purpose, RunRecord, Status, utc_now
+from mlcore.runs.status import Label, Purpose, RunRecord, Status, StatusFields, utc_now
 from mlcore.runs.trash import Trash
 from mlcore.spec.run_spec import SCHEMA, RunSpec
 
@@ -192,7 +192,7 @@ class Runs:
             shutil.rmtree(run.path, ignore_errors=True)
         return len(old)
 
-    def publish(self, helper: str, record: dict[str, Any]) -> None:
+    def publish(self, helper: str, record: Mapping[str, object]) -> None:
         """A background process (projector, supervisor) leaves word of itself."""
         replace_json(self.root / f".{helper}.json", record, sync=False)
 
@@ -266,7 +266,7 @@ class RunFolder:
             where = ".".join(map(str, first["loc"])) or "the whole"
             raise ValueError(f"Run {self.run_id}: spec.json cannot be understood: {where}: {first['msg']}.") from None
 
-    def stored_record(self) -> dict[str, Any] | None:
+    def stored_record(self) -> BirthParts | None:
         """spec.json as it stands, also where this version lacks a part that it names; None where it is damaged."""
         record = read_json(self.path / "spec.json")
         return record if has_shape(record, BirthParts) else None
@@ -301,7 +301,9 @@ class RunFolder:
     def state(self) -> RunState:
         return self.status().state
 
-    def move(self, state: RunState, *, next_attempt: bool = False, sync: bool = True, **changes: Any) -> Status:
+    def move(
+        self, state: RunState, *, next_attempt: bool = False, sync: bool = True, **changes: Unpack[StatusFields]
+    ) -> Status:
         """Write the next state; ValueError if a run in this state cannot go there.
 
         `sync` False for a state that need not outlive a power cut, which ends the run anyway.
@@ -310,7 +312,8 @@ class RunFolder:
         if not may_move(before.state, state, next_attempt=next_attempt):
             raise ValueError(f"Run {self.run_id} is {before.state} and cannot become {state}.")
         if next_attempt:
-            changes = {"attempt": before.attempt + 1, "ended_utc": None, **NEW_ATTEMPT, **changes}
+            fresh: StatusFields = {"attempt": before.attempt + 1, "ended_utc": None, **NEW_ATTEMPT}
+            changes = {**fresh, **changes}
         return self.write_status(before.model_copy(update={"state": state, **changes}), sync=sync)
 
     def write_status(self, status: Status, *, sync: bool = True) -> Status:
@@ -360,7 +363,7 @@ class RunFolder:
         """Ask for the end of a run that is waiting or going on."""
         self.ask("cancel")
 
-    def resume(self, state: RunState = RunState.QUEUED, **changes: Any) -> None:
+    def resume(self, state: RunState = RunState.QUEUED, **changes: Unpack[StatusFields]) -> None:
         """Begin the next attempt of a run that ended early (queued, or starting here); ValueError for any other.
 
         Who begins it itself says so in `changes` (its `process_identity`), or a supervisor would not know whose it is.
@@ -373,7 +376,8 @@ class RunFolder:
         self.withdraw_request("cancel")
         self.withdraw_request("pause")
         number = next_number(self.path.parent)
-        self.move(state, next_attempt=True, number=number, queued_utc=utc_now(), **changes)
+        queued: StatusFields = {"number": number, "queued_utc": utc_now(), **changes}
+        self.move(state, next_attempt=True, **queued)
 
     def other_machine(self) -> str:
         """The name of the other machine on which the run goes on, as it says; "" if it is this one or it does not."""
@@ -432,7 +436,7 @@ class RunFolder:
         """Whether the watched sample has been chosen."""
         return (self.path / "watch.json").exists()
 
-    def write_watch(self, arrays: dict[str, np.ndarray], names: dict[str, Any]) -> None:
+    def write_watch(self, arrays: dict[str, np.ndarray], names: WatchNames) -> None:
         """The fixed sample that is watched, with its class and image names; written once.
 
         It is not synced, for the first step waits for it: what a power cut leaves of it is written anew.
@@ -443,18 +447,26 @@ class RunFolder:
         replace_file(self.path / "watch.npz", pack_arrays(arrays), sync=False)
         replace_json(self.path / "watch.json", names, sync=False)
 
-    def write_atlas(self, data: bytes, facts: dict[str, Any]) -> None:
+    def write_atlas(self, data: bytes, facts: Atlas) -> None:
         """The sample's thumbnails in one image file, and where each lies in it; written once."""
         make_folder(self.path / "thumbs")
         replace_file(self.path / "thumbs" / "atlas", data)
         replace_json(self.path / "thumbs" / "atlas.json", facts)
 
-    def atlas(self) -> dict[str, Any] | None:
+    def atlas(self) -> Atlas | None:
         """mime, tile, columns, count and key of the thumbnails, or None where they are not drawn or are damaged."""
         record = read_json(self.path / "thumbs" / "atlas.json")
-        return {name: record[name] for name in Atlas.__annotations__} if has_shape(record, Atlas) else None
+        if not has_shape(record, Atlas):
+            return None
+        return {
+            "mime": record["mime"],
+            "tile": record["tile"],
+            "columns": record["columns"],
+            "count": record["count"],
+            "key": record["key"],
+        }
 
-    def watch(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+    def watch(self) -> tuple[dict[str, np.ndarray], WatchNames] | None:
         """The watched sample's arrays and names, or None before they are written.
 
         Raises: ValueError with a sentence if they are damaged.
@@ -478,7 +490,7 @@ class RunFolder:
         except OSError:
             return b""
 
-    def write_result(self, result: dict[str, Any]) -> None:
+    def write_result(self, result: Mapping[str, object]) -> None:
         replace_json(self.path / "result.json", result)
 
     def result(self) -> dict[str, Any] | None:
@@ -503,7 +515,7 @@ class RunFolder:
                 yield f"{self.run_id}/{path.relative_to(self.path).as_posix()}", path
 
 
-def sample_is_whole(arrays: dict[str, np.ndarray], names: dict[str, Any]) -> bool:
+def sample_is_whole(arrays: dict[str, np.ndarray], names: WatchNames) -> bool:
     """Whether the watched images have ids in order, labels that have names, a side, and names of their own."""
     count = len(names["image_names"])
     kinds = {"ids": "iu", "labels": "iu", "held_out": "b"}
@@ -518,7 +530,7 @@ def sample_is_whole(arrays: dict[str, np.ndarray], names: dict[str, Any]) -> boo
     )
 
 
-NEW_ATTEMPT: dict[str, Any] = {
+NEW_ATTEMPT: StatusFields = {
     "pid": None,
     "pid_start": None,
     "boot_id": "",

@@ -8,13 +8,14 @@ counted. Fields that a later version adds are let through.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, NotRequired, TypeGuard
+from typing import Annotated, Literal, NotRequired, TypeGuard, TypeVar
 
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from mlcore.margins import AngleKind, MarginKind
 
+Shape = TypeVar("Shape")
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Number = int | FiniteFloat
 NamedNumbers = dict[str, Number | None]
@@ -207,7 +208,7 @@ FILES = {"began": OtherRecord, "snapshot": StoredFile, "checkpoint": StoredFile}
 _ADAPTERS: dict[type, TypeAdapter[object]] = {}
 
 
-def has_shape(record: object, shape: type) -> bool:
+def has_shape(record: object, shape: type[Shape]) -> TypeGuard[Shape]:
     """Whether a record read from JSON is of a shape above, to the letter: no text is taken for a number."""
     if shape not in _ADAPTERS:
         _ADAPTERS[shape] = TypeAdapter(shape)

@@ -93,10 +93,9 @@ class Status(Loose):
         return metrics
 
 
-class StatusChanges(TypedDict, total=False):
-    """Fields of a status that change together."""
+class StatusFields(TypedDict, total=False):
+    """Fields of a status, but its state, that change together."""
 
-    state: RunState
     attempt: int
     engine: str
     host: str
@@ -117,6 +116,12 @@ class StatusChanges(TypedDict, total=False):
     ended_utc: str | None
     seconds: float
     metrics: StatusMetrics
+
+
+class StatusChanges(StatusFields, total=False):
+    """Fields of a status that change together."""
+
+    state: RunState
 
 
 class Label(Loose):

@@ -13,8 +13,10 @@ import functools
 import importlib.metadata
 import json
 import os
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypedDict
 
 import pandas as pd
 
@@ -36,6 +38,27 @@ class ModelSearch:
 
     rows: pd.DataFrame
     meant: str = ""
+
+
+class PublishedWith(TypedDict):
+    """The licence of a network's weights, and how images are prepared for them."""
+
+    licence: str
+    height: int
+    width: int
+    fixed: int
+    crop: float
+    interpolation: str
+
+
+class NetworkRow(PublishedWith):
+    """Of the columns of `network_list`, those that are said of one network."""
+
+    name: str
+    family: str
+    parameters_m: float
+    tags: tuple[str, ...]
+    weights: str
 
 
 def network_list() -> pd.DataFrame:
@@ -143,19 +166,37 @@ def where_weights_are(model: str) -> str:
     return HERE if rows.repository.iloc[0] in cached_repositories() else HUB
 
 
-def find_model(model: str) -> dict[str, object] | None:
+def find_model(model: str) -> NetworkRow | None:
     """The row of a name with or without a tag, images prepared as the tag wants; None if there is no such network."""
     name, _, tag = model.partition(".")
     listed = network_list()
     if name not in listed.index or (tag and tag not in listed.tags[name]):
         return None
-    row = {"name": model} | {str(column): value for column, value in listed.loc[name].to_dict().items()}
+    of_network = listed.loc[name].to_dict()
+    row: NetworkRow = {
+        "name": model,
+        "family": of_network["family"],
+        "parameters_m": of_network["parameters_m"],
+        "tags": of_network["tags"],
+        "weights": of_network["weights"],
+        **published_with(of_network),
+    }
     if tag:
         own = model_tables()[1][lambda rows: (rows.name == name) & (rows.tag == tag)]
-        row |= {"weights": where_weights_are(model)} | (
-            own.iloc[0][["licence", *SETTINGS]].to_dict() if len(own) else {}
-        )
+        row = {**row, "weights": where_weights_are(model)}
+        row = {**row, **published_with(own.iloc[0].to_dict())} if len(own) else row
     return row
+
+
+def published_with(values: Mapping[Hashable, Any]) -> PublishedWith:
+    return {
+        "licence": values["licence"],
+        "height": values["height"],
+        "width": values["width"],
+        "fixed": values["fixed"],
+        "crop": values["crop"],
+        "interpolation": values["interpolation"],
+    }
 
 
 def search(
