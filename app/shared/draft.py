@@ -12,8 +12,8 @@ from app.shared.lessons import find_lesson
 from app.shared.text import escape_markdown
 from app.shared.url import sync_query_params, went_back
 from mlcore.catalogue import registry
-from mlcore.declare import Param, PartSpec
-from mlcore.spec.defaults import PART_ROOMS, follow
+from mlcore.declare import KnobValue, Param, PartSpec
+from mlcore.spec.defaults import PART_ROOMS, Settings, follow
 from mlcore.spec.run_spec import RunSpec
 
 KEY = "lab.draft"
@@ -31,7 +31,7 @@ def default_spec() -> RunSpec:
     return RunSpec.read({})
 
 
-def default_settings() -> dict[str, Any]:
+def default_settings() -> dict[str, object]:
     return default_spec().settings()
 
 
@@ -57,21 +57,23 @@ class Draft:
     def get(self, name: str) -> Any:
         return self.settings.get(name)
 
-    def set(self, name: str, value: Any) -> None:
+    def set(self, name: str, value: object) -> None:
         """Change one setting, and what follows from it."""
         if self.settings.get(name) != value:
             self.change({name: value})
 
-    def change(self, change: dict[str, Any]) -> None:
+    def change(self, change: Settings) -> None:
         """Change settings, and what follows from them."""
-        everything = follow(self.settings, change) | change
+        everything = {**follow(self.settings, change), **change}
         for name in sorted(everything, key=lambda name: "." in name):
+            value = everything[name]
             if name in PART_ROOMS:
-                self._exchange(name, everything[name])
+                assert value is None or isinstance(value, str)
+                self._exchange(name, value)
             else:
-                self.settings[name] = everything[name]
+                self.settings[name] = value
 
-    def knobs(self, section: str) -> dict[str, Any]:
+    def knobs(self, section: str) -> dict[str, KnobValue]:
         """The knob values of the chosen part of a section, with its defaults where nothing was set."""
         kept = self.settings.get(f"@{section}.{self.settings[section]}", {})
         values = {}
@@ -85,9 +87,9 @@ class Draft:
     def choose(self, section: str, key: str | None) -> None:
         """Take another part, with what follows from it, or None to leave it out."""
         if key != self.settings[section]:
-            self.change({section: key} | self._remembered(section, key))
+            self.change({section: key, **self._remembered(section, key)})
 
-    def _remembered(self, section: str, key: str | None) -> dict[str, Any]:
+    def _remembered(self, section: str, key: str | None) -> dict[str, KnobValue]:
         """The knobs of a part that is not chosen now, as they were left, or at their defaults."""
         kept = self.settings.get(f"@{section}.{key}", {})
         return {
@@ -125,7 +127,7 @@ class Draft:
         part = self._part_of(section, key)
         return () if part is None else part.params
 
-    def replace(self, settings: dict[str, Any]) -> None:
+    def replace(self, settings: Settings) -> None:
         """Take over a lesson's or a run's settings; everything it does not name is as usual."""
         fresh = default_spec().changed(settings).settings()
         self.settings.clear()
@@ -155,7 +157,7 @@ class Draft:
         sync_query_params(wanted, is_of_draft)
         st.session_state[LINKED] = (wanted, linked)
 
-    def differences(self, settings: dict[str, Any]) -> dict[str, str]:
+    def differences(self, settings: Settings) -> dict[str, str]:
         """How the URL says that settings differ from the usual ones, and from what follows from those it says."""
         settings = {name: value for name, value in settings.items() if not name.startswith("@") and name != "name"}
         at_first = default_settings()
@@ -163,7 +165,7 @@ class Draft:
         named = needed_settings(settings, named)
         return {f"s.{name}": url_text(value) for name, value in named.items() if not self.is_default(name, value)}
 
-    def is_default(self, name: str, value: Any) -> bool:
+    def is_default(self, name: str, value: object) -> bool:
         """Whether a knob has the value that its part declares."""
         section, _, knob = name.partition(".")
         if section not in PART_ROOMS or not knob:
@@ -172,7 +174,7 @@ class Draft:
         return knob in params and params[knob].default == value
 
 
-def needed_settings(settings: dict[str, Any], named: dict[str, Any]) -> dict[str, Any]:
+def needed_settings(settings: Settings, named: dict[str, object]) -> dict[str, object]:
     """`named`, and what else has to be said for a lab that nobody has touched to come to `settings`."""
     while True:
         reached = default_spec().settings_with(named)
@@ -192,7 +194,7 @@ def draft_query() -> dict[str, str]:
     return {name: text for name, text in st.query_params.items() if is_of_draft(name)}
 
 
-def draft_from_url() -> dict[str, Any]:
+def draft_from_url() -> dict[str, object]:
     """The draft that the URL describes; where its settings make no spec, the usual ones, with a word about it."""
     try:
         settings = read_url()
@@ -203,33 +205,33 @@ def draft_from_url() -> dict[str, Any]:
     return settings
 
 
-def read_url() -> dict[str, Any]:
+def read_url() -> dict[str, object]:
     """The draft that the URL describes; ValueError with a sentence if its settings make no spec."""
     url = st.query_params
     chosen = find_lesson(url.get(LESSON_NAME))
-    found = {name[2:]: text for name, text in url.items() if name.startswith("s.")}
+    texts = {name[2:]: text for name, text in url.items() if name.startswith("s.")}
     words = {
         name for name, start in default_settings().items() if isinstance(start, str)
     }  # where "none" is one of them
-    found = {name: text if name in words and text == "none" else parse_url_text(text) for name, text in found.items()}
+    found = {name: text if name in words and text == "none" else parse_url_text(text) for name, text in texts.items()}
     settings = default_spec().changed(found or (chosen.settings if chosen else {})).settings()
     others = [key for key in url.get(OTHERS_NAME, "").split(",") if key in registry("losses")]
     return settings | ({LESSON: chosen.key} if chosen else {}) | ({OTHERS: others} if others else {})
 
 
-def settings_in_link(settings: dict[str, Any]) -> dict[str, Any]:
+def settings_in_link(settings: Settings) -> dict[str, object]:
     """What a link says of a draft: not what is kept for parts that are not chosen, nor that something is left out."""
     linked = {name: value for name, value in settings.items() if not name.startswith("@") or name in (LESSON, OTHERS)}
     return {name: value for name, value in linked.items() if value not in (None, [])}
 
 
-def url_text(value: Any) -> str:
+def url_text(value: object) -> str:
     return (
         {True: "true", False: "false", None: "none"}[value] if value is None or isinstance(value, bool) else f"{value}"
     )
 
 
-def parse_url_text(text: str) -> Any:
+def parse_url_text(text: str) -> KnobValue:
     """The plain value that a URL's text stands for."""
     words = {"true": True, "false": False, "none": None}
     if text in words:

@@ -15,10 +15,10 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from mlcore.data.natural_order import natural_key
 from mlcore.data.sources.entries import ImageEntry, SkippedEntry
 from mlcore.data.unfinished_imports import patient_lock, work_folder
 from mlcore.disk.atomic import DiskFull, read_json, replace_file, replace_json, sync_folder, write_all
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA = 1
 HEAD = 128  # bytes of a .npy file before its numbers
@@ -126,8 +129,8 @@ class SetWriter:
     def finish(
         self,
         title: str,
-        made_from: Mapping[str, Any],
-        options: Mapping[str, Any],
+        made_from: Mapping[str, object],
+        options: Mapping[str, object],
         *,
         vectors_of: Callable[[list[str]], Iterable[np.ndarray]] | None = None,
         readings: Sequence[str] = (),
@@ -249,7 +252,7 @@ class SetWriter:
         (self.folder / "journal.jsonl").unlink(missing_ok=True)
         sync_folder(self.folder)
 
-    def _note(self, entry: list[Any]) -> None:
+    def _note(self, entry: list[object]) -> None:
         self._pending.append(json.dumps(entry, ensure_ascii=True, separators=(",", ":")).encode() + b"\n")
         if time.monotonic() - self._checkpointed >= CHECKPOINT_S:
             self.check_room(0)
@@ -307,7 +310,7 @@ class SetWriter:
         if whole < len(data):
             os.ftruncate(self._journal, whole)
 
-    def _entries(self) -> Any:
+    def _entries(self) -> Iterator[list[Any]]:
         with (self.folder / "journal.jsonl").open(encoding="ascii") as file:
             for line in file:
                 yield json.loads(line)
@@ -316,11 +319,11 @@ class SetWriter:
         kinds = Counter(entry[0] for entry in self._entries())
         return kinds[TAKEN], kinds[LEFT]
 
-    def _tables(self) -> tuple[Any, Any, dict[str, list[int]]]:
+    def _tables(self) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, list[int]]]:
         """The index and what was left out, as pandas tables, and the rows of which each remark is made."""
         import pandas as pd
 
-        taken: list[list[Any]] = []
+        taken: list[list[object]] = []
         left: list[list[str]] = []
         remarks: dict[str, list[int]] = {}
         for entry in self._entries():
@@ -342,7 +345,7 @@ class SetWriter:
             self._journal = self._pixels = -1
 
 
-def write_table(path: Path, table: Any) -> None:
+def write_table(path: Path, table: pd.DataFrame) -> None:
     """A pandas table as a Parquet file that only its owner may read."""
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)

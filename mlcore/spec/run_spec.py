@@ -99,13 +99,13 @@ class RunSpec(RunSections):
         """Every setting that a person may choose, by its dotted name; a part's own name is its key."""
         return chosen_settings(self.model_dump(mode="json"))
 
-    def settings_with(self, settings: dict[str, Any]) -> dict[str, Any]:
+    def settings_with(self, settings: Settings) -> dict[str, object]:
         """What `changed(settings).settings()` gives, but nothing is checked: they need not make a run yet.
 
         Raises: ValueError for a setting that there is not.
         """
         record = self.model_dump(mode="json")
-        changed = apply_settings(RunSpec, record, follow(flatten_record(record), settings) | settings)
+        changed = apply_settings(RunSpec, record, {**follow(flatten_record(record), settings), **settings})
         return chosen_settings(with_declared_defaults(RunSpec, changed))
 
     def title(self) -> str:

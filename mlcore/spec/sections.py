@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -147,7 +147,7 @@ class TeacherChoice(Record):
 
     @model_validator(mode="before")
     @classmethod
-    def one_teacher(cls, record: Any) -> Any:
+    def one_teacher(cls, record: object) -> object:
         """Either a run or a backbone, whose values are checked against its declaration and filled in."""
         if not isinstance(record, dict):
             return record
