@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CHOICE ?= -c constraints.txt
 LATEST := .venv-latest
 # A process for each core, up to four; a file's tests stay together.
-BESIDE ?= -n auto --maxprocesses 4 --dist loadfile
+BESIDE ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: app test latest constraints check format screenshots benchmarks browser clean
 

@@ -13,6 +13,17 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Files that drive a browser wait more than they compute: they are spread evenly among the others."""
+    driving = {item.path: item.get_closest_marker("browser") is not None for item in items}
+    places = {}
+    for drives in (True, False):
+        files = [path for path, is_driving in driving.items() if is_driving == drives]
+        places |= {path: (place + (not drives) / 2) / len(files) for place, path in enumerate(files)}
+    items.sort(key=lambda item: places[item.path])
+
+
 def pytest_sessionstart(session):
     """Quiet runs have no header, where pytest-randomly would say it."""
     tell_order(session.config)

@@ -112,9 +112,9 @@ def browser() -> Iterator[Browser]:
         running.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def start_streamlit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., StreamlitServer]]:
-    """`start_streamlit(script, **env)` gives a running server; all are stopped at the end of the session."""
+    """`start_streamlit(script, **env)` gives a running server; all are stopped after the file's tests."""
     servers: list[StreamlitServer] = []
 
     def start(script: Path, **env: str) -> StreamlitServer:

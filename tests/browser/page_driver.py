@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 WAIT_MS = 120_000
 MAPS = (
@@ -38,6 +38,11 @@ def shown_step(page: Page) -> int:
 def places(page: Page) -> list[float]:
     """Where the first hundred points are on the screen, in CSS pixels."""
     return map_value(page, "[...map.screenPlaces().slice(0, 300)]")
+
+
+def wait_until_drawn(page: Page) -> None:
+    """Until the page is drawn to its end; what is pressed before may move away under the hand."""
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning", timeout=WAIT_MS)
 
 
 def press_start(page: Page) -> str:

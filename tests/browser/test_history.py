@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_driver import WAIT_MS, open_lab
+from page_driver import WAIT_MS, open_lab, wait_until_drawn
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
@@ -53,28 +53,24 @@ def test_a_page_that_is_entered_is_one_step_back_however_it_was_entered(page, se
         page.get_by_role("link", name=name, exact=True).click()
         page.wait_for_url(address, timeout=WAIT_MS)
 
-    def settle() -> None:
-        """Until the page is drawn to its end: what it says in the address comes last."""
-        expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning", timeout=WAIT_MS)
-
     open_lab(page, server.url, QUICK)
     before = page.evaluate("history.length")
     enter("Runs", "**/runs")
-    settle()
+    wait_until_drawn(page)
     enter("Losses", "**/losses?loss=arcface")
-    settle()
+    wait_until_drawn(page)
     page.get_by_role("button", name="Try it in the Lab").click()
     page.wait_for_url("**/?s.dataset=digits*", timeout=WAIT_MS)
-    settle()
+    wait_until_drawn(page)
     enter("Data", "**/data?set=digits")
-    settle()
+    wait_until_drawn(page)
     page.get_by_role("button", name="Train on it").click()
     page.wait_for_url("**/?s.dataset=digits*", timeout=WAIT_MS)
-    settle()
+    wait_until_drawn(page)
     assert page.evaluate("history.length") == before + 5
 
     for address in ("**/data?set=digits", "**/?s.dataset=digits*", "**/losses?loss=arcface", "**/runs", f"**/?{QUICK}"):
         page.go_back()
         page.wait_for_url(address, timeout=WAIT_MS)
-        settle()
+        wait_until_drawn(page)
     assert page.evaluate("history.length") == before + 5

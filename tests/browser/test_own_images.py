@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from image_files import archive, image_bytes
-from page_driver import press_start, wait_for_map
+from page_driver import press_start, wait_for_map, wait_until_drawn
 from patience import until
 from PIL import Image
 from playwright.sync_api import Page, expect
@@ -66,7 +66,9 @@ def add_images(page: Page, url: str, path: Path) -> None:
     page.goto(f"{url}/data")
     page.get_by_text("Add your own images").click(timeout=WAIT_MS)
     page.locator("input[type=file]").set_input_files(path)
-    page.get_by_role("button", name="Import", exact=True).click(timeout=WAIT_MS)
+    expect(page.get_by_role("button", name="Import", exact=True)).to_be_enabled(timeout=WAIT_MS)
+    wait_until_drawn(page)
+    page.get_by_role("button", name="Import", exact=True).click()
 
 
 def test_upload_clean_split_train_retrieve(page, server, runs, tmp_path):
