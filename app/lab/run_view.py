@@ -21,6 +21,7 @@ from app.lab.snapshots import (
 )
 from app.lab.word_search import words_panel
 from app.server import LabServer, read_history
+from app.shared.datasets import image_sets
 from app.shared.error_guard import guard_errors
 from app.shared.stored_widgets import act_button, stored_segments
 from app.shared.text import escape_markdown, look_up_words
@@ -63,10 +64,10 @@ def show_run(
 
 
 def preview_heading(spec: RunSpec) -> None:
+    dataset = image_sets().get(spec.dataset.key)
+    title = escape_markdown(dataset.title if dataset else spec.dataset.title())
     st.markdown("#### Before training")
-    st.caption(
-        f"{escape_markdown(spec.dataset.title())} {way_words(spec)}. Set things up on the left, then press Start."
-    )
+    st.caption(f"{title} {way_words(spec)}. Set things up on the left, then press Start.")
 
 
 def way_words(spec: RunSpec) -> str:
