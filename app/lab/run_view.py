@@ -65,9 +65,9 @@ def show_run(
 
 def preview_heading(spec: RunSpec) -> None:
     dataset = image_sets().get(spec.dataset.key)
-    title = escape_markdown(dataset.title if dataset else spec.dataset.title())
+    title = dataset.title if dataset else spec.dataset.title()
     st.markdown("#### Before training")
-    st.caption(f"{title} {way_words(spec)}. Set things up on the left, then press Start.")
+    st.caption(f"{escape_markdown(title)} {way_words(spec)}. Set things up on the left, then press Start.")
 
 
 def way_words(spec: RunSpec) -> str:
