@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_driver import WAIT_MS, open_lab, wait_for_map
+from page_driver import WAIT_MS, open_lab, wait_for_map, wait_until_drawn
 from playwright.sync_api import Page, expect
 
 from mlcore.runs.folder import Runs
@@ -73,3 +73,22 @@ def test_a_press_that_comes_to_a_session_that_has_drawn_nothing_is_carried_out(p
     button.click()
     page.wait_for_url("**run=*", timeout=WAIT_MS)
     assert len(runs.all()) == 1
+
+
+def test_a_page_that_streamlit_gave_up_is_loaded_anew_with_what_was_set(page, server):
+    """A message that cannot be read: Streamlit then stays disconnected for good."""
+    sockets = []
+
+    def between(browser_side):
+        sockets.append(browser_side)
+        browser_side.connect_to_server()
+
+    page.route_web_socket("**/_stcore/stream*", between)
+    open_lab(page, server.url, QUICK)
+    wait_until_drawn(page)
+    page.evaluate("window.isOld = true")
+    sockets[-1].send(b"\xff" * 40)
+    page.wait_for_function("!window.isOld", timeout=WAIT_MS)
+    wait_for_map(page)
+    expect(page.get_by_role("button", name="Start")).to_be_enabled(timeout=WAIT_MS)
+    assert "embedding_size=8" in page.url

@@ -7,4 +7,5 @@ export default function ({ parentElement }) {
   globalThis.__labPage = true;
   joinEntries();
   keepTypedText();
+  reloadDeadPage();
 }
