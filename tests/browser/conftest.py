@@ -130,10 +130,11 @@ def start_streamlit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callab
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page that fails its test when anything in it throws, or when a traceback is shown."""
+    """A page that fails its test when anything in it throws, when a traceback is shown, or when a message is lost."""
     context = browser.new_context(viewport={"width": 1400, "height": 900})
     opened, errors = context.new_page(), []
     opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.on("console", lambda said: errors.append(said.text) if "ForwardMsg MISS" in said.text else None)
     yield opened
     assert opened.get_by_test_id("stException").count() == 0
     context.close()
