@@ -23,6 +23,7 @@ from app.lab.word_search import words_panel
 from app.server import LabServer, read_history
 from app.shared.datasets import image_sets
 from app.shared.error_guard import guard_errors
+from app.shared.rerun import rerun_fragment
 from app.shared.stored_widgets import act_button, stored_segments
 from app.shared.text import escape_markdown, look_up_words
 from app.shared.view import PLAYING, Queries, Side, View, ViewChanges
@@ -35,12 +36,13 @@ from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import FrozenHistory
 from mlcore.runs.records import Atlas, MarginLineRecord
 from mlcore.runs.states import RunState
-from mlcore.runs.status import RunRecord
+from mlcore.runs.status import Label, RunRecord
 from mlcore.spec.defaults import reads_texts
 from mlcore.spec.run_spec import RunSpec
 from mlcore.traits import BackboneTrait
 
 TICK_S = 0.5
+IDLE_TICK_S = 5.0
 MAP_HEIGHT = 440
 BROKEN = ":material/broken_image:"
 
@@ -61,6 +63,14 @@ def show_run(
     awaited = is_awaited(run)
     draw = st.fragment(guard_errors(live_picture), run_every=TICK_S if awaited else None)
     draw(stage, run, record, asked, atlas, awaited, draft_lines)
+    if not awaited:
+        st.fragment(rerun_when_changed, run_every=IDLE_TICK_S)(run, (run.state, run.label()))
+
+
+def rerun_when_changed(run: RunFolder, shown: tuple[RunState, Label]) -> None:
+    """Draw the page again when a run that stood still goes on, is renamed or is deleted, by whomever."""
+    if not run.path.exists() or (run.state, run.label()) != shown:
+        st.rerun()
 
 
 def preview_heading(spec: RunSpec) -> None:
@@ -123,7 +133,7 @@ def live_picture(
                 show_step(stage, run, record.spec, past, sample, atlas, view, draft_lines)
         except ValueError as error:
             st.warning(f"The picture of this run cannot be drawn: {escape_markdown(str(error), 600)}", icon=BROKEN)
-    if awaited and (not is_awaited(run) or (atlas is None and run.atlas() is not None)):
+    if awaited != is_awaited(run) or (awaited and atlas is None and run.atlas() is not None):
         st.rerun()
 
 
@@ -301,4 +311,4 @@ def apply_widget_events(
             changes["step"] = wanted
     if changes:
         view.with_changes(**changes)
-        st.rerun(scope="fragment")
+        rerun_fragment()

@@ -10,6 +10,7 @@ import streamlit as st
 
 from app.server import torch_is_ready
 from app.shared.draft import Draft
+from app.shared.rerun import rerun_fragment
 from app.shared.stored_widgets import act_button
 from app.shared.text import count, escape_markdown
 from app.widgets.tiles import Row, Strip, Tile, atlas_carrier, image_tiles
@@ -157,7 +158,7 @@ def classes_of_batch(spec: RunSpec, batch: dict[int, list[int]], rows: np.ndarra
             pressed = image_tiles(part, atlas_key=pictures.key, key=f"lab.step.classes.{number}", size=SMALL)
         if pressed is not None:
             st.session_state[IMAGE] = int(np.flatnonzero(rows == pressed)[0])
-            st.rerun(scope="fragment")
+            rerun_fragment()
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from app.shared.draft import Draft
+from app.shared.rerun import rerun_fragment
 from app.shared.stored_widgets import act_button
 from app.shared.text import count, escape_markdown
 from mlcore.catalogue import cache_file
@@ -278,7 +279,7 @@ def use_or_measure(draft: Draft, name: str, known: MachineSpeed | None) -> None:
     if actions.button(told, key="lab.timm.measure", icon=":material/speed:", help=MEASURE_HELP):
         fault = measure_speed(arguments)
         if not fault:
-            st.rerun(scope="fragment")
+            rerun_fragment()
         st.error(escape_markdown(fault, 300), icon=":material/error:")
 
 

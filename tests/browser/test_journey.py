@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_driver import map_value, open_lab, places, press_start, shown_step, wait_for_map
+from page_driver import map_value, open_lab, places, press_start, shown_step, wait_for_map, wait_until_drawn
 from playwright.sync_api import Page, expect
 
-from mlcore.runs.folder import Runs
+from mlcore.runs.folder import RunFolder, Runs
+from mlcore.runs.history import History
 from mlcore.runs.states import RunState
 
 pytestmark = pytest.mark.browser
@@ -53,6 +54,13 @@ def until(claim: Callable[[], bool], seconds: float = 60.0) -> None:
     while not claim():
         assert time.monotonic() < deadline, "it did not come true in time"
         time.sleep(0.05)
+
+
+def last_map_is_laid_out(run: RunFolder) -> bool:
+    """Nothing of a finished run is still to come."""
+    history = History(run)
+    history.refresh()
+    return ("umap-2d", max(history.snapshots)) in history.layouts
 
 
 def stop_button(page: Page) -> Any:
@@ -129,6 +137,12 @@ def test_zoom_and_lasso_are_kept_while_the_run_goes_on_and_stop_keeps_everything
     page.reload()
     wait_for_map(page, step)
     expect(page.get_by_role("button", name="Resume")).to_be_visible(timeout=WAIT_MS)
+
+    until(lambda: last_map_is_laid_out(run))
+    wait_until_drawn(page)
+    page.get_by_role("button", name="Resume").click()
+    wait_for_map(page, step + 150)
+    expect(page.get_by_role("button", name="Pause")).to_be_visible(timeout=WAIT_MS)
 
 
 def test_two_browsers_see_the_same_run_and_either_may_stop_it(browser, page, server, runs):
