@@ -10,6 +10,7 @@ from mlcore.runs.records import EvaluatedRecord
 
 SCORE = METRICS[PRIMARY].title
 GAP = 0.25
+SOLVED = 0.95  # a score that leaves little to learn
 NOISE = 0.01
 
 
@@ -44,6 +45,10 @@ def judge_run(
             parts.append("The gap suggests over-fitting; try a larger margin, augmentation or fewer steps.")
         elif after - before > NOISE:
             parts.append("What was learnt carries over.")
+        elif abs(after - before) <= NOISE and before >= SOLVED:
+            parts.append(
+                "Before training nearly all was found already; classes that look more alike would ask for more."
+            )
         elif abs(after - before) <= NOISE and learnt > 2 * NOISE:
             parts.append("What was learnt does not carry over; try augmentation, a larger margin or another loss.")
         elif abs(after - before) <= NOISE:
