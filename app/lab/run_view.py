@@ -64,7 +64,7 @@ def show_run(
     draw = st.fragment(guard_errors(live_picture), run_every=TICK_S if awaited else None)
     draw(stage, run, record, asked, atlas, awaited, draft_lines)
     if not awaited:
-        st.fragment(rerun_when_changed, run_every=IDLE_TICK_S)(run, (run.state, run.label()))
+        st.fragment(guard_errors(rerun_when_changed), run_every=IDLE_TICK_S)(run, (run.state, run.label()))
 
 
 def rerun_when_changed(run: RunFolder, shown: tuple[RunState, Label]) -> None:
