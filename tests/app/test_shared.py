@@ -230,7 +230,8 @@ def test_plans_of_several_sessions_start_from_one_table_that_none_changes(shop, 
             same_as_alone(plan)
 
     def same_as_alone(plan: str) -> None:
-        pd.testing.assert_frame_equal(prepare_index(sources, stamps, plan)[0], alone[plan])
+        # assert_frame_equal changes the filters of warnings for all threads, so that another thread's warning may fail.
+        assert prepare_index(sources, stamps, plan)[0].equals(alone[plan])
         assert plan_statistics(sources, stamps, plan).images == len(alone[plan])
         near_duplicate_table(sources, stamps, plan, 6)
 
