@@ -21,6 +21,8 @@ from mlcore.runs.queue import Queue
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_SLOTS = 1024
+FIRST_DRAW_S = 1.6  # the browser draws the first page meanwhile; a worker that begins earlier takes its core
+FEW_MODULES = 50
 
 
 @dataclass
@@ -38,7 +40,7 @@ def lab_server() -> LabServer:
     """
     runs = Runs(os.environ.setdefault("LAB_RUNS", str(ROOT / "runs")))  # the processes ask for it, too
     supervisor = Supervisor(runs, slots=read_slots(os.environ.get("LAB_SLOTS", "")))
-    supervisor.start()
+    supervisor.start(after_s=FIRST_DRAW_S)
     atexit.register(supervisor.close)
     return LabServer(runs, supervisor)
 
@@ -74,10 +76,10 @@ def freeze_imported_modules() -> None:
     """Keep imported modules out of garbage collection.
 
     Streamlit collects all generations after every run of a page or fragment. With torch and plotly imported that walks
-    over a million objects, which cost more than the page itself. Called at the end of a run, it only acts when modules
-    have been imported since the last time.
+    over a million objects, which cost more than the page itself. Called at the end of a run, it only acts when more than
+    a few modules have been imported since the last time.
     """
-    if len(sys.modules) > _spared.modules:
+    if len(sys.modules) > _spared.modules + FEW_MODULES:
         _spared.modules = len(sys.modules)
         gc.collect()
         gc.freeze()

@@ -7,6 +7,7 @@ Each beside its alternative: the page against importing torch first; the map's m
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import statistics
@@ -16,6 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "browser")]
@@ -65,26 +68,50 @@ def serve(folder: Path) -> StreamlitServer:
     return server
 
 
+WHEN_DRAWN = """
+globalThis.drawnAt = 0;
+const look = () => {
+  const shown = [...document.querySelectorAll("button")].find((button) => button.innerText.includes("Start"));
+  if (!shown?.getClientRects().length) return setTimeout(look, 10);
+  requestAnimationFrame(() => (drawnAt = performance.timeOrigin + performance.now()));
+};
+look();
+"""
+
+
 def first_page(browser: Browser, repeats: int) -> dict[str, Any]:
-    """From `streamlit run` to the Start button on screen, the catalogue's listing being there from an earlier start."""
+    """From `streamlit run` to the Start button on screen, the catalogue's listing being there from an earlier start.
+
+    The browser's own clock says when. What a server has started is ended before the next is: it would take its cores.
+    """
     subprocess.run([sys.executable, "-m", "mlcore", "list", "losses"], cwd=ROOT, check=True, capture_output=True)
     times, torch_times = [], []
     for _ in range(repeats + 1):
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             page = browser.new_context(viewport={"width": 1400, "height": 900}).new_page()
-            began = time.perf_counter()
+            page.add_init_script(WHEN_DRAWN)
+            began = time.time()
             server = StreamlitServer(ROOT / "app" / "main.py", Path(folder) / "log.txt", {"LAB_RUNS": folder + "/runs"})
             server.wait_until_ready()
             page.goto(server.url)
-            page.get_by_role("button", name="Start").wait_for(timeout=60_000)
-            times.append(time.perf_counter() - began)
+            page.wait_for_function("globalThis.drawnAt > 0", polling=200, timeout=60_000)
+            times.append(page.evaluate("drawnAt") / 1000 - began)
             page.context.close()
-            server.stop()
+            stop_with_workers(server)
         began = time.perf_counter()
         subprocess.run([sys.executable, "-c", "import torch"], check=True)
         torch_times.append(time.perf_counter() - began)
     beside = f"importing torch alone takes {statistics.median(torch_times[1:]):.2f} s"
-    return result("app start to first page drawn", statistics.median(times[1:]), "s", "<= 4", beside)
+    return result("app start to first page drawn", statistics.median(times[1:]), "s", "<= 3", beside)
+
+
+def stop_with_workers(server: StreamlitServer) -> None:
+    workers = psutil.Process(server.process.pid).children(recursive=True)
+    server.stop()
+    for worker in workers:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            worker.kill()
+    psutil.wait_procs(workers, timeout=20)
 
 
 def first_map(browser: Browser, server: StreamlitServer, repeats: int) -> dict[str, Any]:

@@ -11,7 +11,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = """
-app.main pages
+app.main
+app.preload
+app.frame pages
 app.lab app.losses app.data app.runs
 app.server
 app.shared

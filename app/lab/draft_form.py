@@ -11,8 +11,10 @@ from app.lab.teacher_form import teacher_form
 from app.lab.timm_picker import CHOSEN_BEFORE, timm_choice
 from app.shared.controls import (
     choice_setting,
+    is_open,
     knob_label,
     knob_widget,
+    lazy_expander,
     list_setting,
     number_setting,
     optional_number_setting,
@@ -30,7 +32,7 @@ from app.widgets.tiles import Row, Tile, atlas_carrier, image_tiles
 from mlcore.catalogue import registry
 from mlcore.data import ImageTable, load
 from mlcore.data.thumbnails import Atlas, draw_atlas
-from mlcore.declare import Param, Registry
+from mlcore.declare import Param, PartSpec, Registry
 from mlcore.spec.compatibility import fitting_keys, takes_shares
 from mlcore.spec.data_split import build_split, count_classes_to_generalise
 from mlcore.spec.defaults import VECTORS, learns_proxies
@@ -49,29 +51,53 @@ def draft_form(draft: Draft) -> None:
     data_choice(draft)
     backbone_choice(draft)
     loss_choice(draft)
-    with st.expander("Distance, regularisers, memory", icon=":material/layers:"):
-        loss_parts(draft)
-    with st.expander("Miner, sampler, method", icon=":material/filter_alt:"):
-        batch_choice(draft)
-    with st.expander("Teacher", icon=":material/school:"):
-        teacher_form(draft)
-    with st.expander("Optimiser and length", icon=":material/tune:"):
-        optimizer_choice(draft)
+    leave_out_what_does_not_fit(draft)
+    lazy_expander("Distance, regularisers, memory", loss_parts, draft, icon=":material/layers:")
+    lazy_expander("Miner, sampler, method", batch_choice, draft, icon=":material/filter_alt:")
+    lazy_expander("Teacher", teacher_form, draft, icon=":material/school:")
+    lazy_expander("Optimiser and length", optimizer_choice, draft, icon=":material/tune:")
+
+
+def leave_out_what_does_not_fit(draft: Draft) -> None:
+    """Parts that do not go with the loss, and the mixing of images where the loss or the method takes none."""
+    for section in OPTIONAL_PARTS:
+        if draft.get(section) is not None and draft.get(section) not in fitting_keys(section, draft.get("loss")):
+            draft.choose(section, None)
+    if not can_mix_images(draft):
+        draft.set("mix.kind", "none")
+
+
+OPTIONAL_PARTS = {
+    "distance": ("Distance", "The loss's own", "How alike two embeddings are. Only what fits the loss is offered."),
+    "reducer": ("Reducer", "The loss's own", "How one number is made of many."),
+    "embedding_regularizer": ("Regulariser of embeddings", "None", "Added to the loss."),
+    "weight_regularizer": ("Regulariser of proxies", "None", "Added to the loss."),
+    "second_loss": ("Second loss", "None", "Added to the first. Both see the same tuples."),
+    "wrapper": ("Memory", "None", "What the loss sees beside the batch. It goes with losses without proxies."),
+    "subset_miner": ("Subset miner", "None", "Looks at a batch without gradient and trains on a part of it."),
+}
 
 
 def loss_parts(draft: Draft) -> None:
     """What goes with the loss, each left out unless chosen."""
-    for section, label, without, help in (
-        ("distance", "Distance", "The loss's own", "How alike two embeddings are. Only what fits the loss is offered."),
-        ("reducer", "Reducer", "The loss's own", "How one number is made of many."),
-        ("embedding_regularizer", "Regulariser of embeddings", "None", "Added to the loss."),
-        ("weight_regularizer", "Regulariser of proxies", "None", "Added to the loss."),
-        ("second_loss", "Second loss", "None", "Added to the first. Both see the same tuples."),
-        ("wrapper", "Memory", "None", "What the loss sees beside the batch. It goes with losses without proxies."),
-    ):
-        keys = fitting_keys(section, draft.get("loss"))
-        own_only = section == "distance" and len(keys) == 1 and draft.get(section) is None
-        optional_part(draft, section, label, without, [] if own_only else keys, help=help)
+    for section in OPTIONAL_PARTS:
+        if section != "subset_miner":
+            optional_part_form(draft, section)
+
+
+def optional_part_form(draft: Draft, section: str) -> None:
+    label, without, help = OPTIONAL_PARTS[section]
+    keys = fitting_keys(section, draft.get("loss"))
+    own_only = section == "distance" and len(keys) == 1 and draft.get(section) is None
+    optional_part(draft, section, label, without, [] if own_only else keys, help=help)
+
+
+def can_mix_images(draft: Draft) -> bool:
+    """Whether there are images that a backbone sees, and the loss and the method take shares of two classes."""
+    if draft.get("backbone") == VECTORS or draft.get("backbone.freeze") == "everything":
+        return False
+    method = registry("methods")[draft.get("method")]
+    return MethodTrait.CLASS_SHARES in method.traits and takes_shares(draft.get("loss"))
 
 
 def batch_choice(draft: Draft) -> None:
@@ -83,7 +109,7 @@ def batch_choice(draft: Draft) -> None:
     if method.key != RunSpec.model_fields["method"].default.key:
         st.caption(method.description.split("\n\n")[0])
     part_knobs(draft, "method", method)
-    augment_choice(draft, MethodTrait.CLASS_SHARES in method.traits and takes_shares(draft.get("loss")))
+    augment_choice(draft)
     step_preview_button(draft)
 
 
@@ -91,17 +117,10 @@ def sampler_choice(draft: Draft) -> None:
     sampler = part_choice(draft, "sampler", "Sampler", help="How batches are put together.")
     part_knobs(draft, "sampler", sampler)
     number_setting(draft, "sampler.batch_size", "Batch size (images)", 2, 4096, step=4)
-    optional_part(
-        draft,
-        "subset_miner",
-        "Subset miner",
-        "None",
-        fitting_keys("subset_miner", draft.get("loss")),
-        help="Looks at a batch without gradient and trains on a part of it.",
-    )
+    optional_part_form(draft, "subset_miner")
 
 
-def augment_choice(draft: Draft, mixes: bool) -> None:
+def augment_choice(draft: Draft) -> None:
     """How images are moved, and where the loss and the method take images of two classes, how they are mixed."""
     if draft.get("backbone") == VECTORS:
         return
@@ -109,7 +128,7 @@ def augment_choice(draft: Draft, mixes: bool) -> None:
     if augment.key != "none":
         st.caption(augment.description.split("\n\n")[0])
     part_knobs(draft, "augment", augment)
-    if not mixes or draft.get("backbone.freeze") == "everything":
+    if not can_mix_images(draft):
         draft.set("mix.kind", "none")
         return
     kinds = {"none": "Nothing", "mixup": "Mixup", "cutmix": "Cutmix"}
@@ -194,23 +213,26 @@ def split_form(draft: Draft, table: ImageTable) -> None:
 def backbone_choice(draft: Draft) -> None:
     if draft.get("backbone") == VECTORS:
         st.caption("No backbone: these are feature vectors, and only a head trains on them.")
-        with st.expander("Head", icon=":material/account_tree:"):
-            head_choice(draft)
+        lazy_expander("Head", head_choice, draft, icon=":material/account_tree:")
         return
-    part = part_choice(draft, "backbone", "Backbone", without=(VECTORS,))
+    part_choice(draft, "backbone", "Backbone", without=(VECTORS,))
     timm_choice(draft)
-    with st.expander("Backbone and head", icon=":material/account_tree:"):
-        part_knobs(draft, "backbone", part, without=CHOSEN_BEFORE)
-        choice_setting(
-            draft,
-            "backbone.freeze",
-            "Keep fixed",
-            {"nothing": "Nothing", "batch_norm": "Batch norm", "all_but_last": "Most", "everything": "All"},
-            help="All: only the head (and the loss's proxies) train; the backbone's features are computed once. Most: "
-            "its last block trains. Batch norm: its statistics stay as loaded, which short fine-tuning needs.",
-        )
-        pooling_choice(draft, BackboneTrait.FEATURE_MAP in part.traits)
-        head_choice(draft)
+    lazy_expander("Backbone and head", backbone_form, draft, icon=":material/account_tree:")
+
+
+def backbone_form(draft: Draft) -> None:
+    part = registry("backbones")[draft.get("backbone")]
+    part_knobs(draft, "backbone", part, without=CHOSEN_BEFORE)
+    choice_setting(
+        draft,
+        "backbone.freeze",
+        "Keep fixed",
+        {"nothing": "Nothing", "batch_norm": "Batch norm", "all_but_last": "Most", "everything": "All"},
+        help="All: only the head (and the loss's proxies) train; the backbone's features are computed once. Most: "
+        "its last block trains. Batch norm: its statistics stay as loaded, which short fine-tuning needs.",
+    )
+    pooling_choice(draft, BackboneTrait.FEATURE_MAP in part.traits)
+    head_choice(draft)
 
 
 def head_start(draft: Draft) -> None:
@@ -237,11 +259,14 @@ def head_choice(draft: Draft) -> None:
         head_start(draft)
     if head in ("linear", "mlp"):
         draft.set("head.embedding_size", embedding_size(draft.get("head.embedding_size")))
-    with st.expander("More of the head", icon=":material/tune:"):
-        norms = {"none": "None", "batch": "Batch", "layer": "Layer"}
-        choice_setting(draft, "head.norm", "Norm", norms, help="After the linear layer, before an activation.")
-        number_setting(draft, "head.dropout", "Dropout", 0.0, 0.9, step=0.1, help="Before the last layer.")
-        switch_setting(draft, "head.normalize", "Embeddings at length 1", help="For losses that look at lengths.")
+    lazy_expander("More of the head", head_details, draft, icon=":material/tune:")
+
+
+def head_details(draft: Draft) -> None:
+    norms = {"none": "None", "batch": "Batch", "layer": "Layer"}
+    choice_setting(draft, "head.norm", "Norm", norms, help="After the linear layer, before an activation.")
+    number_setting(draft, "head.dropout", "Dropout", 0.0, 0.9, step=0.1, help="Before the last layer.")
+    switch_setting(draft, "head.normalize", "Embeddings at length 1", help="For losses that look at lengths.")
 
 
 def embedding_size(size: int) -> int:
@@ -348,15 +373,20 @@ def loss_choice(draft: Draft) -> None:
     part = part_choice(draft, "loss", "Loss")
     part_knobs(draft, "loss", part)
     others_choice(draft)
-    with st.popover("Formula and paper", icon=":material/function:", width="stretch"):
-        st.markdown(part.description.split("\n\n")[0])
-        st.latex(part.formula)
-        st.caption(part.paper)
-        st.page_link(
-            PAGES_LOSSES, label="See what it does", icon=":material/functions:", query_params={"loss": part.key}
-        )
+    box = st.popover("Formula and paper", icon=":material/function:", width="stretch", key=PAPER, on_change="rerun")
+    if is_open(box):
+        with box:
+            formula_and_paper(part)
 
 
+def formula_and_paper(part: PartSpec) -> None:
+    st.markdown(part.description.split("\n\n")[0])
+    st.latex(part.formula)
+    st.caption(part.paper)
+    st.page_link(PAGES_LOSSES, label="See what it does", icon=":material/functions:", query_params={"loss": part.key})
+
+
+PAPER = "lab.fold.paper"
 PAGES_LOSSES = "../pages/losses.py"
 
 
@@ -408,8 +438,7 @@ def optimizer_choice(draft: Draft) -> None:
         schedule_knob(draft, param)
     number_setting(draft, "optimizer.warm_up_steps", "Warm-up (steps)", 0, 100_000)
     number_setting(draft, "optimizer.weight_decay", "Weight decay", 0.0, 10.0, **rates)
-    with st.expander("More of the optimiser", icon=":material/tune:"):
-        optimizer_details(draft)
+    lazy_expander("More of the optimiser", optimizer_details, draft, icon=":material/tune:")
     optional_number_setting(
         draft,
         "watch.evaluate_every",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 import zlib
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import streamlit as st
 
 from app.shared.draft import Draft
@@ -30,6 +31,9 @@ from mlcore.timm_zoo.model_table import (
     version_of_counts,
 )
 from mlcore.timm_zoo.speed import MachineSpeed, images_per_s, read_speed, speed_words
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OPEN = "lab.timm.open"  # kept while the list is open: a page that is drawn again would close it
 PART = "timm"
@@ -88,7 +92,7 @@ def timm_choice(draft: Draft) -> None:
 def model_sentence(row: NetworkRow, draft: Draft) -> str:
     """'11.2 M parameters · 32 px · about 180 images/s in training · weights on the hub.'"""
     size = " × ".join(map(str, input_format(row, draft).size))
-    counted = "size not counted" if pd.isna(row["parameters_m"]) else f"{row['parameters_m']:,.1f} M parameters"
+    counted = "size not counted" if math.isnan(row["parameters_m"]) else f"{row['parameters_m']:,.1f} M parameters"
     told = speed_text(row["name"], draft)
     pace = f"{told} images/s in training" if told else ""
     licence = f" ({escape_markdown(row['licence'])})" if row["licence"] else ""
@@ -227,7 +231,7 @@ def usual_size(images: ImageTable | None, draft: Draft) -> tuple[int, int] | Non
 
 
 def two_figures(number: float) -> float | None:
-    return None if pd.isna(number) else float(f"{number:.2g}")
+    return None if math.isnan(number) else float(f"{number:.2g}")
 
 
 def about_list(known: MachineSpeed | None, draft: Draft) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypedDict, Unpack
 
 import streamlit as st
+from streamlit.elements.lib.mutable_expander_container import ExpanderContainer
+from streamlit.elements.lib.mutable_popover_container import PopoverContainer
 
 from app.shared.datasets import section_registry
 from app.shared.draft import WIDGET, Draft
@@ -35,6 +37,18 @@ LEFT_OUT = ""
 class StepAndFormat(TypedDict, total=False):
     step: float | None
     format: str | None
+
+
+def lazy_expander(label: str, draw: Callable[..., None], *args: object, icon: str, key: str | None = None) -> None:
+    """An expander whose contents, `draw(*args)`, are made only while it is open."""
+    box = st.expander(label, icon=icon, key=key or f"lab.fold.{label}", on_change="rerun")
+    if is_open(box):
+        with box:
+            draw(*args)
+
+
+def is_open(box: ExpanderContainer | PopoverContainer) -> bool:
+    return bool(box.open)
 
 
 def part_choice(
@@ -102,10 +116,14 @@ def part_knobs(draft: Draft, section: str, spec: PartSpec, *, without: tuple[str
 def knob_widgets(spec: PartSpec, values: Mapping[str, KnobValue], prefix: str) -> dict[str, KnobValue]:
     """A widget for every knob under the key `prefix.name`, the rare ones folded away; returns their values."""
     usual, rare = ([param for param in spec.params if param.knob.rare is wanted] for wanted in (False, True))
-    found = {param.name: knob_widget(param, values[param.name], f"{prefix}.{param.name}") for param in usual}
+    found = dict(values)
+
+    def draw(params: list[Param]) -> None:
+        found.update({param.name: knob_widget(param, values[param.name], f"{prefix}.{param.name}") for param in params})
+
+    draw(usual)
     if rare:
-        with st.expander("More knobs", icon=":material/tune:"):
-            found |= {param.name: knob_widget(param, values[param.name], f"{prefix}.{param.name}") for param in rare}
+        lazy_expander("More knobs", draw, rare, icon=":material/tune:", key=f"{prefix}.more")
     return found
 
 

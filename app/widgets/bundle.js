@@ -11,7 +11,8 @@ function begin(parent, message) {
     style.textContent = code.css;
     parent.prepend(style);
   }
-  cleanups.set(parent, code.show(message));
+  const data = Array.isArray(message.data) ? message.data[0] : message.data;
+  cleanups.set(parent, code.show({ ...message, data }));
   return true;
 }
 

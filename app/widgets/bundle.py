@@ -55,7 +55,8 @@ class BundledComponent:
             carried.add(self.name)
             if not st.session_state.get(FRAMED):
                 st.rerun()
-        return self._widget(key=key, data=data, **on_changes)
+        sent = data if isinstance(data, bytes) else (data,)  # of a bare dict every value is looked at by pandas
+        return self._widget(key=key, data=sent, **on_changes)
 
     def _carrier_code(self) -> str:
         return f"""{self.code}

@@ -82,9 +82,11 @@ class Supervisor:
         self.tidied: float | None = None
         self._wake = threading.Event()
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="supervisor", daemon=True)
+        self._thread = threading.Thread()
 
-    def start(self) -> None:
+    def start(self, after_s: float = 0.0) -> None:
+        """Begin to supervise, `after_s` seconds from now."""
+        self._thread = threading.Thread(target=self._loop, args=(after_s,), name="supervisor", daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
@@ -111,8 +113,9 @@ class Supervisor:
     def in_charge(self) -> bool:
         return self.lock is not None
 
-    def _loop(self) -> None:
+    def _loop(self, after_s: float) -> None:
         """Tick until the end. Whatever goes wrong in a tick is told, and tried again in the next."""
+        self._closing.wait(after_s)
         while not self._closing.is_set():
             try:
                 self.fault = self.tick(time.monotonic())

@@ -16,11 +16,12 @@ import os
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from mlcore.catalogue import cache_file
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COUNTED_BY = "# Counted by mlcore.timm_zoo.count_models from timm "
 MODELS_FILE = Path(__file__).with_name("models.csv")
@@ -90,6 +91,8 @@ def model_tables() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 @functools.lru_cache(maxsize=2)
 def join_tables(left: Path | None, _stamp: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    import pandas as pd
+
     models, weights = read_table(MODELS_FILE).set_index("name"), read_table(WEIGHTS_FILE)
     if left:
         record = json.loads(left.read_text())
@@ -107,6 +110,8 @@ def join_tables(left: Path | None, _stamp: int) -> tuple[pd.DataFrame, pd.DataFr
 
 
 def read_table(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
     return pd.read_csv(path, skiprows=1, keep_default_na=False, na_values={name: [""] for name in COUNTS})
 
 
@@ -211,6 +216,8 @@ def search(
 
     `pretrained`: with published weights; `here`: with weights in the local cache; `max_parameters`: millions.
     """
+    import pandas as pd
+
     wanted = words.lower().replace(".", " ").split()
     names = listed.index.to_series()
     text = names + " " + listed.family + " " + listed.tags.map(" ".join)
@@ -230,6 +237,7 @@ def search(
 
 def order_by_match(rows: pd.DataFrame, wanted: list[str]) -> list[str]:
     """Names: those that are, begin with or hold the words, then those of such a family; timm's own test nets last."""
+    import pandas as pd
 
     def place(name: str) -> tuple[object, ...]:
         size = rows.parameters_m[name]

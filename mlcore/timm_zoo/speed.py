@@ -15,12 +15,15 @@ import os
 import platform
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from mlcore.catalogue import cache_file
 from mlcore.timm_zoo.model_table import write_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BATCH = 32
 WAYS = ("forward", "training")
@@ -97,6 +100,8 @@ def images_per_s(
 
     At the networks' own size, or `size` (height, width) for those that take it. NaN for what was not counted.
     """
+    import pandas as pd
+
     if way not in WAYS:
         raise ValueError(f"images_per_s: way must be one of {', '.join(WAYS)}; got {way!r}.")
     fixed = rows.fixed.astype(bool) if size else pd.Series(True, index=rows.index)
