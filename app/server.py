@@ -76,8 +76,8 @@ def freeze_imported_modules() -> None:
     """Keep imported modules out of garbage collection.
 
     Streamlit collects all generations after every run of a page or fragment. With torch and plotly imported that walks
-    over a million objects, which cost more than the page itself. Called at the end of a run, it only acts when more than
-    a few modules have been imported since the last time.
+    over a million objects, which cost more than the page itself. Called at the end of a run, it only acts when more
+    than a few modules have been imported since the last time.
     """
     if len(sys.modules) > _spared.modules + FEW_MODULES:
         _spared.modules = len(sys.modules)
