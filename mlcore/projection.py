@@ -6,6 +6,7 @@ the embedding space. Embeddings are L2-normalised first, as the losses and the s
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import warnings
@@ -159,7 +160,7 @@ def umap_layout(
 
 
 def warm_up() -> None:
-    """Import umap and compile what a layout needs (tens of seconds, once per process)."""
+    """Import umap, and load or compile what a layout needs (seconds, once per process)."""
     embeddings = np.random.default_rng(0).normal(size=(64, 8))
     for dims in (2, 3):
         umap_layout(embeddings, dims=dims, epochs=2)
@@ -251,10 +252,20 @@ def _optimised(points: np.ndarray, unit: np.ndarray, effort: Effort, random: np.
 
 @functools.cache
 def _umap() -> tuple[ModuleType, ModuleType]:
-    """umap's modules, imported late: they take seconds, and only the projector needs them."""
+    """umap's modules, imported late: they take seconds, and only the projector needs them.
+
+    What a layout needs of them is compiled once on a machine: numba keeps it beside umap, or in the user's cache folder.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
         from umap import layouts, umap_
+    for compiled in (
+        umap_.smooth_knn_dist,
+        umap_.compute_membership_strengths,
+        layouts._nb_optimize_layout_euclidean_single_epoch,
+    ):
+        with contextlib.suppress(RuntimeError):  # where no folder can be written to they are compiled each time
+            compiled.enable_caching()
     return umap_, layouts
 
 

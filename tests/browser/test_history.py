@@ -26,6 +26,18 @@ def choose(page: Page, label: str, option: str) -> None:
     page.get_by_role("option", name=option).click()
 
 
+def wait_for_choice(page, label, option):
+    """Until the list shows the option; the one that it replaces may stand beside it for a moment."""
+    page.wait_for_function(
+        """([label, option]) => {
+          const lists = [...document.querySelectorAll(`input[role="combobox"][aria-label="${label}"]`)];
+          return lists.length === 1 && lists[0].value === option;
+        }""",
+        arg=[label, option],
+        timeout=WAIT_MS,
+    )
+
+
 def test_each_step_back_undoes_one_act_and_each_step_forward_does_it_again(page, server):
     open_lab(page, server.url, QUICK)
     lesson = page.get_by_role("combobox", name="Lesson")
@@ -42,10 +54,10 @@ def test_each_step_back_undoes_one_act_and_each_step_forward_does_it_again(page,
     expect(lesson).to_have_value("Fine-tuning can hurt: emoji", timeout=WAIT_MS)
     page.go_back()
     page.wait_for_url(lambda url: "lesson=" not in url and "s.dataset=digits" in url, timeout=WAIT_MS)
-    expect(page.get_by_role("combobox", name="Data", exact=True)).to_have_value("Digits", timeout=WAIT_MS)
+    wait_for_choice(page, "Data", "Digits")
     page.go_forward()
     page.wait_for_url("**lesson=fine-tuning-hurts*", timeout=WAIT_MS)
-    expect(page.get_by_role("combobox", name="Data", exact=True)).to_have_value("Emoji", timeout=WAIT_MS)
+    wait_for_choice(page, "Data", "Emoji")
 
 
 def test_a_page_that_is_entered_is_one_step_back_however_it_was_entered(page, server):
