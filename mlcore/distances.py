@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mlcore.autograd import SavedTensors
+from mlcore.autograd_context import SavedTensors
 from mlcore.declare import Knob, Registry
 
 DISTANCES = Registry("distance")

@@ -254,7 +254,7 @@ def _optimised(points: np.ndarray, unit: np.ndarray, effort: Effort, random: np.
 def _umap() -> tuple[ModuleType, ModuleType]:
     """umap's modules, imported late: they take seconds, and only the projector needs them.
 
-    What a layout needs of them is compiled once on a machine: numba keeps it beside umap, or in the user's cache folder.
+    What a layout needs of them is compiled once on a machine; numba stores it beside umap or in the cache folder.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)

@@ -101,10 +101,10 @@ def hits_strip(title: str, hits: list[Hit], words: str) -> Strip:
     asked = set(words.casefold().split())
     tiles = []
     for rank, hit in enumerate(hits, start=1):
-        text = hit.text or hit.class_name
+        text = hit["text"] or hit["class_name"]
         has = asked <= set(text.casefold().replace(":", " ").split())
-        label = f"rank {rank}: {text}, cosine {hit.similarity:.2f}"
-        tiles.append(Tile(hit.row, hit.place, "right" if has else "none", label))
+        label = f"rank {rank}: {text}, cosine {hit['similarity']:.2f}"
+        tiles.append(Tile(hit["row"], hit["place"], "right" if has else "none", label))
     return Strip(title, tuple(tiles))
 
 
@@ -112,7 +112,7 @@ def nearest_texts(hits: list[Hit]) -> str:
     """The first few different texts of what was found, each with its best cosine."""
     best: dict[str, float] = {}
     for hit in hits:
-        best.setdefault(hit.text or hit.class_name, hit.similarity)
+        best.setdefault(hit["text"] or hit["class_name"], hit["similarity"])
     told = [f"{escape_markdown(text, 60)} ({cosine:.2f})" for text, cosine in list(best.items())[:TOLD]]
     return " · ".join(told)
 

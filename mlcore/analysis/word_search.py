@@ -30,8 +30,7 @@ WORDS_LIMIT = 1000  # characters
 TOWER = "method/tower."
 
 
-@dataclass(frozen=True)
-class Hit:
+class Hit(TypedDict):
     """An image that was found: its row in the set, its place in the watched sample, and what is said of it."""
 
     row: int
@@ -40,16 +39,6 @@ class Hit:
     class_name: str
     image_name: str
     text: str
-
-    def record(self) -> HitRecord:
-        return {
-            "row": self.row,
-            "place": self.place,
-            "similarity": self.similarity,
-            "class_name": self.class_name,
-            "image_name": self.image_name,
-            "text": self.text,
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +142,14 @@ class WordSearch:
     def _hit(self, place: int, similarity: float) -> Hit:
         row = int(self.sample["ids"][place])
         class_name = str(self.names["class_names"][int(self.sample["labels"][place])])
-        return Hit(row, place, similarity, class_name, str(self.names["image_names"][place]), self.text_of(row))
+        return {
+            "row": row,
+            "place": place,
+            "similarity": similarity,
+            "class_name": class_name,
+            "image_name": str(self.names["image_names"][place]),
+            "text": self.text_of(row),
+        }
 
     def _texts_of(self, run: RunFolder) -> tuple[Texts | None, frozenset[str]]:
         """The run's texts and the words of those it was trained on; nothing where the set is gone or another."""
@@ -190,15 +186,6 @@ class WordSearch:
         return None
 
 
-class HitRecord(TypedDict):
-    row: int
-    place: int
-    similarity: float
-    class_name: str
-    image_name: str
-    text: str
-
-
 class Answer(TypedDict):
     """What `search_words` gives, as plain values."""
 
@@ -209,7 +196,7 @@ class Answer(TypedDict):
     step: int
     text_step: int
     unheard: list[str]
-    found: list[HitRecord]
+    found: list[Hit]
 
 
 def search_words(
@@ -232,7 +219,7 @@ def search_words(
         "step": moment.step,
         "text_step": moment.text_step,
         "unheard": search.find_unknown_words(words),
-        "found": [hit.record() for hit in found],
+        "found": found,
     }
 
 

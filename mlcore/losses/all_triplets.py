@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mlcore.autograd import SavedTensors
+from mlcore.autograd_context import SavedTensors
 from mlcore.reducers import Sums
 
 BLOCK = 2**18  # entries of a block: a few of them stay in a processor's cache

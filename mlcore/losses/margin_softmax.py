@@ -7,7 +7,7 @@ from typing import Annotated, Protocol, Unpack
 import torch
 from torch import Tensor
 
-from mlcore.autograd import SavedTensors
+from mlcore.autograd_context import SavedTensors
 from mlcore.declare import Knob
 from mlcore.distances import at_length_one
 from mlcore.losses.proxy_loss import LabelBatch, ProxyBatch, ProxyLoss, ProxyOptions, check_per_class, nearest_products

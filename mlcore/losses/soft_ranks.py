@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mlcore.autograd import SavedTensors
+from mlcore.autograd_context import SavedTensors
 from mlcore.distances import Distance
 from mlcore.losses.inputs import PairInputs
 from mlcore.reducers import Items

@@ -7,7 +7,7 @@ from typing import Annotated, Unpack
 import torch
 from torch import Tensor, nn
 
-from mlcore.autograd import SavedTensors
+from mlcore.autograd_context import SavedTensors
 from mlcore.declare import Knob
 from mlcore.distances import at_length_one
 from mlcore.losses.margin_softmax import MarginSoftmaxLoss

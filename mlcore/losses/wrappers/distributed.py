@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from mlcore.autograd import SavedTensors
+from mlcore.autograd_context import SavedTensors
 from mlcore.declare import Knob
 from mlcore.losses.wrappers.cross_batch_memory import CrossBatchMemory
 from mlcore.losses.wrappers.registry import WRAPPERS

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import streamlit as st
 from patience import PATIENCE_S
@@ -30,7 +28,7 @@ SETTINGS = {
 
 
 def hit(text, similarity=0.5, class_name="a class", place=0):
-    return SimpleNamespace(row=7, place=place, similarity=similarity, class_name=class_name, text=text)
+    return {"row": 7, "place": place, "similarity": similarity, "class_name": class_name, "text": text}
 
 
 def test_framed_are_images_whose_text_has_every_word():

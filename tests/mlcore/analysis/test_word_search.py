@@ -51,16 +51,16 @@ def test_a_typed_class_finds_its_images(run):
     search = WordSearch(run)
     name = search.names["class_names"][3]
     hits = search.find(name, count=5)
-    assert [hit.class_name for hit in hits].count(name) >= 4
-    assert [hit.similarity for hit in hits] == sorted((hit.similarity for hit in hits), reverse=True)
-    assert all(hit.text == hit.class_name for hit in hits)
-    assert all(int(search.sample["ids"][hit.place]) == hit.row for hit in hits)
+    assert [hit["class_name"] for hit in hits].count(name) >= 4
+    assert [hit["similarity"] for hit in hits] == sorted((hit["similarity"] for hit in hits), reverse=True)
+    assert all(hit["text"] == hit["class_name"] for hit in hits)
+    assert all(int(search.sample["ids"][hit["place"]]) == hit["row"] for hit in hits)
 
 
 def test_sides_are_those_of_the_split(run):
     search = WordSearch(run)
     held = {
-        side: {bool(search.sample["held_out"][hit.place]) for hit in search.find("3", count=200, side=side)}
+        side: {bool(search.sample["held_out"][hit["place"]]) for hit in search.find("3", count=200, side=side)}
         for side in search_room.SIDES
     }
     assert held == {"held_out": {True}, "train": {False}, "all": {True, False}}
@@ -77,7 +77,7 @@ def test_similarities_are_cosines_of_the_newest_picture_with_the_trained_tower(r
     text = prepared.method.tower(prepared.method.tower.prepare(["three"])).detach().numpy()[0]
     expected = images @ text / np.linalg.norm(images, axis=1) / np.linalg.norm(text)
     hits = search.find("three", count=100, side="all")
-    np.testing.assert_allclose([hit.similarity for hit in hits], expected[[hit.place for hit in hits]], atol=1e-4)
+    np.testing.assert_allclose([hit["similarity"] for hit in hits], expected[[hit["place"] for hit in hits]], atol=1e-4)
 
 
 def rebuild_whole(run):

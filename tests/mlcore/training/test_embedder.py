@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from mlcore.backbones import MLP, SmallConv, TimmModel, Vectors
+from mlcore.backbones.backbone import Backbone
 from mlcore.spec.run_spec import RunSpec
 from mlcore.spec.sections import HeadChoice
 from mlcore.training.embedder import Embedder, Pooling, build_head
@@ -130,6 +131,14 @@ def test_a_network_without_a_map_is_refused_in_words():
 def test_a_network_without_blocks_is_refused_in_words():
     with pytest.raises(ValueError, match="Vectors has no blocks"):
         embedder("all_but_last", backbone=Vectors(12, (8, 8), 1))
+
+
+def test_a_backbone_of_ones_own_that_names_no_blocks_is_refused_in_words():
+    class Mine(MLP):
+        weights_by_block = Backbone.weights_by_block
+
+    with pytest.raises(ValueError, match=r"Mine has no blocks.*Set freeze to 'nothing' or 'everything'"):
+        embedder("all_but_last", backbone=Mine((16, 16), 1))
 
 
 def test_pooling_takes_the_maps_own_width():
