@@ -15,6 +15,7 @@ from app.lab.launch import (
     start_caption,
     start_words,
 )
+from app.lab.run_header import next_run_words
 from app.lab.run_view import show_run
 from app.server import lab_server
 from app.shared.draft import Draft
@@ -31,6 +32,7 @@ draft = Draft()
 draft.follow()
 
 with st.sidebar:
+    next_run = st.container()
     draft_form(draft)
 draft.write_url()
 spec, fault = draft_or_fault(draft)
@@ -71,6 +73,9 @@ run = None
 if view.run is not None:
     try:
         run = stage.runs.open(view.run)
+        if spec is not None:
+            with next_run:
+                next_run_words(run.spec, spec)
         show_run(stage, run, view.run)
     except RunNotFound:
         notices.warning("The link names a run that is not here. It may have been deleted, or belong to another lab.")

@@ -20,6 +20,7 @@ TRASHED = "runs.trashed"
 TABLE = "runs.table"
 ORDER = "runs.order"
 CHANGE_HELP = "Since step 0, before training. Rows “No training” are of the backbone alone, without a head."
+SETTINGS_HELP = "From what is usual with its data, backbone and loss; then its length and seed."
 MOST_ROWS, MOST_TRASHED = 18, 11  # rows that are shown without scrolling
 MOST_PACKED = 500 * 2**20  # bytes: Streamlit holds what it hands over in memory
 stage = lab_server()
@@ -199,6 +200,7 @@ def table_of_runs() -> None:
             "loss",
             "backbone",
             "data",
+            "settings",
             "started",
             "seconds",
             "note",
@@ -214,6 +216,7 @@ def table_of_runs() -> None:
             "loss": "Loss",
             "backbone": "Backbone",
             "data": "Data",
+            "settings": st.column_config.TextColumn("Differs in", help=SETTINGS_HELP),
             "started": st.column_config.DatetimeColumn("Started", format="distance"),
             "seconds": st.column_config.NumberColumn("Took (s)", format="%.0f"),
             "note": "Note",

@@ -9,6 +9,7 @@ import streamlit as st
 from app.lab.export_spec import command_line, python_lines
 from app.server import LabServer, read_queue
 from app.shared.draft import Draft
+from app.shared.setting_words import changed_words, join_words, setting_words
 from app.shared.stored_widgets import act_button, stored_widget
 from app.shared.text import STATE_WORDS, count, escape_markdown, format_bytes, format_duration
 from app.shared.view import view_run
@@ -22,6 +23,7 @@ from mlcore.spec.run_spec import RunSpec
 
 SILENT_S = 30.0
 WARNINGS_SHOWN = 4
+MOST_CHANGES = 5
 COVERAGE = {"samples_visited", "samples", "classes_visited", "classes", "batches"}
 
 
@@ -45,10 +47,36 @@ def status_bar(stage: LabServer, run: RunFolder, spec: RunSpec, past: FrozenHist
             type="tertiary",
             help="Back to the picture, before training, of what is chosen on the left. The run stays in Runs.",
         )
+    st.markdown(" ".join(f":gray-badge[{escape_markdown(words, 60)}]" for words in words_of_run(run.run_id, spec)))
     done = status.step / status.total_steps if status.total_steps else float(status.state.finished)
     st.progress(min(1.0, done), text=progress_words(stage, run, status, past))
     if words := epoch_words(past.started):
         st.caption(words)
+
+
+@st.cache_data(max_entries=256, ttl=60, show_spinner=False)
+def words_of_run(run_id: str, _spec: RunSpec) -> list[str]:
+    """What is set in a run, in words; asked again now and then, since a set of images may be renamed."""
+    return setting_words(_spec)
+
+
+def next_run_words(shown: RunSpec, draft: RunSpec) -> None:
+    """That the left side is no part of the run that is shown, and in what its settings differ."""
+    changed = changed_words(shown, draft)
+    if not changed:
+        st.caption("**The next run's settings**, the same as those of the run that is shown.")
+        return
+    words = escape_markdown(join_words(changed, MOST_CHANGES), 600)
+    st.caption(f"**The next run's settings.** Other than in the run that is shown: {words}")
+    act_button(
+        "Take the shown run's",
+        on_click=copy_into_draft,
+        args=(shown,),
+        key="lab.take",
+        icon=":material/content_copy:",
+        type="tertiary",
+        help="Its settings instead of these.",
+    )
 
 
 def progress_words(stage: LabServer, run: RunFolder, status: Status, past: FrozenHistory) -> str:

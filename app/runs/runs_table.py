@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from app.shared.setting_words import differing_words
 from app.shared.text import STATE_WORDS
 from mlcore.catalogue import registry
 from mlcore.data.store import SET_ID, all_sets, full_titles, own_title
@@ -21,7 +22,8 @@ from mlcore.runs.status import Status
 from mlcore.runs.trash import time_left_words
 
 SCORE = METRICS[PRIMARY].title
-COLUMNS = ["id", "name", "state", "data", "backbone", "loss", SCORE, "change", "curve", "started", "seconds", "note"]
+COLUMNS = ["id", "name", "state", "data", "backbone", "loss", SCORE, "change", "curve", "settings"]
+COLUMNS += ["started", "seconds", "note"]
 COLUMNS += ["together", "group", "no training"]  # for `filter_rows` and `with_no_training`; no page shows them
 TRASH_COLUMNS = ["id", "name", "goes", SCORE, "loss", "backbone", "data", "note"]
 NO_TRAINING = "no-training-"
@@ -90,10 +92,19 @@ def read_row(run: RunFolder) -> Row | None:
         SCORE: score,
         "change": None if score is None or before is None else round(score - before, 3) + 0.0,  # never -0
         "curve": [point[1] for point in status.metrics.get("curve", [])],
+        "settings": settings_of(run),
         "started": pd.to_datetime(status.started_utc or record["created_utc"], errors="coerce", utc=True),
         "group": comparison_group(spec),
         "no training": status.metrics.get("no_training", {}).get(PRIMARY),
     }
+
+
+def settings_of(run: RunFolder) -> str:
+    """What sets a run apart, in words; "" of one that this version cannot read."""
+    try:
+        return " · ".join(differing_words(run.spec))
+    except ValueError:
+        return ""
 
 
 def comparison_group(spec: SpecParts) -> str:
@@ -121,6 +132,7 @@ def with_no_training(table: pd.DataFrame) -> pd.DataFrame:
         "name": "No training · " + newest["backbone"],
         "state": "",
         "loss": None,
+        "settings": "",
         SCORE: score,
         "change": None,
         "curve": [[value, value] for value in score],
@@ -163,12 +175,15 @@ def last_and_first_score(status: Status) -> tuple[float | None, float | None]:
 
 
 def filter_rows(table: pd.DataFrame, text: str, states: list[str]) -> pd.DataFrame:
-    """The rows that hold every typed word in their name, data, backbone, loss, note or what they were started with, in
-    one of the states."""
+    """The rows that hold every typed word in their name, data, backbone, loss, settings, note or what they were started
+    with, in one of the states."""
     kept = table[table["state"].isin(states)] if states else table
     for word in text.lower().split():
         found = (
-            kept[["name", "data", "backbone", "loss", "note", "together"]].fillna("").agg(" ".join, axis=1).str.lower()
+            kept[["name", "data", "backbone", "loss", "settings", "note", "together"]]
+            .fillna("")
+            .agg(" ".join, axis=1)
+            .str.lower()
         )
         kept = kept[found.str.contains(word, regex=False)]
     return kept

@@ -32,7 +32,10 @@ class ContrastiveOptions(TypedDict, total=False):
     family="pair",
     formula=r"\big[d_{ap}-m_p\big]_+ + \big[m_n-d_{an}\big]_+",
     paper="Hadsell, Chopra and LeCun, CVPR 2006",
-    aliases=("ContrastiveLoss (pytorch-metric-learning)",),
+    aliases=(
+        "ContrastiveLoss (pytorch-metric-learning, sentence-transformers)",
+        "CosineEmbeddingLoss (torch, with the cosine distance)",
+    ),
 )
 class ContrastiveLoss(nn.Module):
     """Pulls embeddings of one class together and pushes those of different classes apart, up to a fixed distance.

@@ -28,7 +28,11 @@ ONE_PAIR = "An anchor's negatives are the positives of other anchors, and a pict
         r"+\lambda\big(\lVert a_i\rVert^2+\lVert p_i\rVert^2\big)"
     ),
     paper="Sohn, NIPS 2016, Improved Deep Metric Learning with Multi-class N-pair Loss Objective",
-    aliases=("NPairsLoss (pytorch-metric-learning)", "multi-class N-pair loss"),
+    aliases=(
+        "NPairsLoss (pytorch-metric-learning)",
+        "multi-class N-pair loss",
+        "MultipleNegativesRankingLoss (sentence-transformers, of products)",
+    ),
     unpictured=ONE_PAIR,
 )
 class NPairsLoss(nn.Module):

@@ -21,7 +21,12 @@ from mlcore.reducers import Items, MeanReducer, Reduced, Reducer
     family="pair",
     formula=r"-\log\frac{e^{s_{ap}/\tau}}{e^{s_{ap}/\tau}+\sum_{n}e^{s_{an}/\tau}}",
     paper="Chen et al., ICML 2020, arXiv:2002.05709; van den Oord et al., 2018, arXiv:1807.03748",
-    aliases=("NTXentLoss (pytorch-metric-learning)", "InfoNCE", "SimCLR loss"),
+    aliases=(
+        "NTXentLoss (pytorch-metric-learning)",
+        "InfoNCE",
+        "SimCLR loss",
+        "MultipleNegativesRankingLoss (sentence-transformers, of cosines)",
+    ),
 )
 class NTXentLoss(nn.Module):
     """Asks each positive pair to stand out, alone, among the anchor's negative pairs.

@@ -34,7 +34,12 @@ class TripletOptions(TypedDict, total=False):
     family="triplet",
     formula=r"\big[d_{ap}-d_{an}+m\big]_+",
     paper="Schroff et al., CVPR 2015, arXiv:1503.03832",
-    aliases=("TripletMarginLoss (pytorch-metric-learning)", "TripletMarginWithDistanceLoss (torch)"),
+    aliases=(
+        "TripletMarginLoss (pytorch-metric-learning, torch)",
+        "TripletMarginWithDistanceLoss (torch)",
+        "BatchAllTripletLoss (sentence-transformers, without a miner)",
+        "BatchHardTripletLoss (sentence-transformers, with the batch-hard miner)",
+    ),
 )
 class TripletMarginLoss(nn.Module):
     """Moves each embedding until its class mates are closer than its strangers by a margin, and then leaves it alone.
