@@ -26,6 +26,7 @@ COLUMNS = ["id", "name", "state", "data", "backbone", "loss", SCORE, "change", "
 COLUMNS += ["started", "seconds", "note"]
 COLUMNS += ["together", "group", "no training"]  # for `filter_rows` and `with_no_training`; no page shows them
 TRASH_COLUMNS = ["id", "name", "goes", SCORE, "loss", "backbone", "data", "note"]
+SEARCHED = ["name", "data", "backbone", "loss", "settings", "note", "together"]
 NO_TRAINING = "no-training-"
 DAMAGED = "spec.json is missing or damaged"
 
@@ -179,12 +180,7 @@ def filter_rows(table: pd.DataFrame, text: str, states: list[str]) -> pd.DataFra
     with, in one of the states."""
     kept = table[table["state"].isin(states)] if states else table
     for word in text.lower().split():
-        found = (
-            kept[["name", "data", "backbone", "loss", "settings", "note", "together"]]
-            .fillna("")
-            .agg(" ".join, axis=1)
-            .str.lower()
-        )
+        found = kept[SEARCHED].fillna("").agg(" ".join, axis=1).str.lower()
         kept = kept[found.str.contains(word, regex=False)]
     return kept
 

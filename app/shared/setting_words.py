@@ -32,7 +32,7 @@ def differing_words(spec: RunSpec) -> list[str]:
 
 @functools.lru_cache(maxsize=256)
 def usual_settings(*chosen: str) -> Settings:
-    """What a lab that nobody has touched sets with these parts, by `CHOSEN_FIRST`; the method's own is the usual one."""
+    """What a lab that nobody has touched sets with the parts of `CHOSEN_FIRST`, but for the method."""
     named = dict(zip(CHOSEN_FIRST, chosen, strict=True))
     usual_method = RunSpec.model_fields["method"].default.key
     return {**default_spec().settings_with(named), "method": usual_method}

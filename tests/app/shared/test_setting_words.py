@@ -10,8 +10,7 @@ from mlcore.spec.run_spec import RunSpec
 
 
 def spec(**settings):
-    chosen = {"dataset": "digits", "backbone": "small_conv", "loss": "arcface"}
-    return RunSpec.read(chosen | {name: value for name, value in settings.items()})
+    return RunSpec.read({"dataset": "digits", "backbone": "small_conv", "loss": "arcface"} | settings)
 
 
 def test_a_usual_run_says_its_parts_length_and_seed():
