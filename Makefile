@@ -8,6 +8,9 @@ LATEST := .venv-latest
 # A process for each core, up to four; a file's tests stay together.
 BESIDE ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
+# The tests start hundreds of processes; compiled modules are kept for the next, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: app test latest constraints check format screenshots benchmarks browser clean
 
 app: $(VENV)/.app

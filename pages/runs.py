@@ -169,7 +169,7 @@ def table_of_runs() -> None:
         return
     left, right = st.columns([0.5, 0.5], vertical_alignment="bottom")
     text = left.text_input(
-        "Filter", placeholder="name, data, backbone, loss or note", key="runs.filter", bind="query-params"
+        "Filter", placeholder="name, data, backbone, loss, settings or note", key="runs.filter", bind="query-params"
     )
     counts = state_counts(everything)
     states = right.pills(

@@ -52,10 +52,10 @@ def draft_form(draft: Draft) -> None:
     backbone_choice(draft)
     loss_choice(draft)
     leave_out_what_does_not_fit(draft)
-    lazy_expander("Distance, regularisers, memory", loss_parts, draft, icon=":material/layers:")
-    lazy_expander("Miner, sampler, method", batch_choice, draft, icon=":material/filter_alt:")
-    lazy_expander("Teacher", teacher_form, draft, icon=":material/school:")
-    lazy_expander("Optimiser and length", optimizer_choice, draft, icon=":material/tune:")
+    lazy_expander("Distance, regularisers, memory", loss_parts, draft)
+    lazy_expander("Miner, sampler, method", batch_choice, draft)
+    lazy_expander("Teacher", teacher_form, draft)
+    lazy_expander("Optimiser and length", optimizer_choice, draft)
 
 
 def leave_out_what_does_not_fit(draft: Draft) -> None:
@@ -213,11 +213,11 @@ def split_form(draft: Draft, table: ImageTable) -> None:
 def backbone_choice(draft: Draft) -> None:
     if draft.get("backbone") == VECTORS:
         st.caption("No backbone: these are feature vectors, and only a head trains on them.")
-        lazy_expander("Head", head_choice, draft, icon=":material/account_tree:")
+        lazy_expander("Head", head_choice, draft)
         return
     part_choice(draft, "backbone", "Backbone", without=(VECTORS,))
     timm_choice(draft)
-    lazy_expander("Backbone and head", backbone_form, draft, icon=":material/account_tree:")
+    lazy_expander("Backbone and head", backbone_form, draft)
 
 
 def backbone_form(draft: Draft) -> None:
@@ -259,7 +259,7 @@ def head_choice(draft: Draft) -> None:
         head_start(draft)
     if head in ("linear", "mlp"):
         draft.set("head.embedding_size", embedding_size(draft.get("head.embedding_size")))
-    lazy_expander("More of the head", head_details, draft, icon=":material/tune:")
+    lazy_expander("More of the head", head_details, draft)
 
 
 def head_details(draft: Draft) -> None:
@@ -438,7 +438,7 @@ def optimizer_choice(draft: Draft) -> None:
         schedule_knob(draft, param)
     number_setting(draft, "optimizer.warm_up_steps", "Warm-up (steps)", 0, 100_000)
     number_setting(draft, "optimizer.weight_decay", "Weight decay", 0.0, 10.0, **rates)
-    lazy_expander("More of the optimiser", optimizer_details, draft, icon=":material/tune:")
+    lazy_expander("More of the optimiser", optimizer_details, draft)
     optional_number_setting(
         draft,
         "watch.evaluate_every",

@@ -187,7 +187,7 @@ def waiting_words(history: FrozenHistory, step: int, projector: Mapping[str, obj
     if not projector.get("alive"):
         return f"PCA: {projector['trouble']}" if projector.get("trouble") else "PCA while the projector starts"
     if not projector.get("ready"):
-        return "PCA while UMAP warms up (about 20 s, once)"
+        return "PCA while UMAP warms up (seconds; longer the first time)"
     return "PCA while UMAP lays out this step"
 
 

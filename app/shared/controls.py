@@ -39,9 +39,9 @@ class StepAndFormat(TypedDict, total=False):
     format: str | None
 
 
-def lazy_expander(label: str, draw: Callable[..., None], *args: object, icon: str, key: str | None = None) -> None:
+def lazy_expander(label: str, draw: Callable[..., None], *args: object, key: str | None = None) -> None:
     """An expander whose contents, `draw(*args)`, are made only while it is open."""
-    box = st.expander(label, icon=icon, key=key or f"lab.fold.{label}", on_change="rerun")
+    box = st.expander(label, key=key or f"lab.fold.{label}", on_change="rerun")
     if is_open(box):
         with box:
             draw(*args)
@@ -123,7 +123,7 @@ def knob_widgets(spec: PartSpec, values: Mapping[str, KnobValue], prefix: str) -
 
     draw(usual)
     if rare:
-        lazy_expander("More knobs", draw, rare, icon=":material/tune:", key=f"{prefix}.more")
+        lazy_expander("More knobs", draw, rare, key=f"{prefix}.more")
     return found
 
 

@@ -143,6 +143,18 @@ def test_a_runs_settings_are_taken_to_the_left(open_page, good, runs):
     assert (draft["dataset"], draft["budget.steps"], draft["name"]) == ("digits", 4, "")
 
 
+def test_the_left_side_says_that_it_is_the_next_runs_and_takes_the_shown_runs_settings(open_page, good, runs):
+    run = copied(good, runs.root)
+    page = open_page("lab", run=run.run_id)
+    assert "The next run's settings." in words(page)
+    assert "instead of" in words(page)
+    assert ":gray-badge[4 steps]" in words(page)
+    press(page, "lab.take")
+    assert page.session_state["lab.draft"]["budget.steps"] == 4
+    page.run()
+    assert "the same as those of the run that is shown" in words(page)
+
+
 def test_a_run_is_deleted_once_that_is_wanted(open_page, good, runs):
     run = copied(good, runs.root)
     page = open_page("lab", run=run.run_id)

@@ -59,11 +59,15 @@ def test_a_run_whose_loss_is_gone_is_still_listed(runs, quick_spec):
 
 
 def test_filtering_needs_every_word_somewhere():
-    columns = ["name", "data", "backbone", "loss", "note", "together", "state"]
-    rows = [["One", "digits", "mlp", "ArcFace", None, "", "done"], ["Two", "glyphs", "mlp", "CosFace", "x", "", "lost"]]
+    columns = ["name", "data", "backbone", "loss", "settings", "note", "together", "state"]
+    rows = [
+        ["One", "digits", "mlp", "ArcFace", "margin 0.3 rad", None, "", "done"],
+        ["Two", "glyphs", "mlp", "CosFace", "", "x", "", "lost"],
+    ]
     table = pd.DataFrame(rows, columns=columns)
     assert list(filter_rows(table, "mlp arc", [])["name"]) == ["One"]
     assert list(filter_rows(table, "MLP", ["lost"])["name"]) == ["Two"]
+    assert list(filter_rows(table, "margin 0.3", [])["name"]) == ["One"]
     assert filter_rows(table, "(", []).empty
     assert len(filter_rows(table, "", [])) == 2
 

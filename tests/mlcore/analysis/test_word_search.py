@@ -107,7 +107,7 @@ def test_without_its_data_it_still_finds_by_class_names(run, monkeypatch):
     monkeypatch.setattr(search_room, "load", gone)
     search = WordSearch(run)
     assert len(search.find("3")) == 12
-    assert search.find("3")[0].text == ""
+    assert search.find("3")[0]["text"] == ""
     assert search.find_unknown_words("unicorn") == []
 
 
