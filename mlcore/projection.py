@@ -24,7 +24,7 @@ SPREAD, MIN_DIST = 1.0, 0.1
 
 
 class Effort(NamedTuple):
-    """How hard umap's optimiser works: passes over the edges, length of the first step, strangers pushed per edge."""
+    """How hard umap's optimiser works: passes over the edges, length of the first step, others pushed away per edge."""
 
     epochs: int
     step: float

@@ -56,9 +56,10 @@ def import_panel() -> None:
                 "Folder, table, zip or idx files", key="data.path", placeholder="/home/me/photos", max_chars=4096
             ).strip()
             name = Path(path).stem
-        with st.popover("What fits", icon=":material/help:"):
+        with st.popover("Accepted files", icon=":material/help:"):
             st.markdown(SHAPES)
-        title = st.text_input("Call it", key="data.title", placeholder=name or "as the file is called", max_chars=120)
+        usual = name or "as the file is called"
+        title = st.text_input("Name of the set", key="data.title", placeholder=usual, max_chars=120)
         if not sent:
             session_upload().let_go()
         try:
@@ -66,7 +67,7 @@ def import_panel() -> None:
         except (ValueError, OSError) as error:
             st.warning(escape_markdown(str(error), 300), icon=":material/error:")
             stored, sent = None, []
-        with st.expander("How it is read", icon=":material/tune:", expanded=bool(stored or path)):
+        with st.expander("Reading options", icon=":material/tune:", expanded=bool(stored or path)):
             options = import_options(path, stored)
         act_button(
             "Import",

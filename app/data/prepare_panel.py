@@ -111,7 +111,8 @@ def show_figures(sources: Sources, stamps: tuple[str, ...], making: PlanInMaking
     )
     told = []
     if now.lone:
-        told.append(f"{count(len(now.lone), 'class has', 'classes have')} one image: nothing there can be found again.")
+        lone = count(len(now.lone), "class has", "classes have")
+        told.append(f"{lone} one image: a search for it has nothing to find.")
     for name, found in (("Modes", now.modes), ("Split", now.splits), ("Folds", now.folds)):
         if found:
             told.append(
@@ -173,7 +174,7 @@ def next_step(facts: SetFacts, making: PlanInMaking, now: Now) -> None:
         except ValueError as error:
             st.warning(escape_markdown(str(error), 400), icon=":material/info:")
             return
-        st.markdown(f"**Would do:** {escape_markdown(capitalize_first(effect.sentence()), 300)}")
+        st.markdown(f"**Effect:** {escape_markdown(capitalize_first(effect.sentence()), 300)}")
         act_button(
             "Do it", icon=":material/check:", type="primary", key="data.apply", on_click=making.add, args=(step,)
         )
@@ -185,7 +186,8 @@ def save(facts: SetFacts, making: PlanInMaking, sources: Sources, index: pd.Data
     changed = bool(making.steps) or len(sources.ids) > 1
     usual = f"{facts.title}, prepared"[:120]
     left, right = st.columns([0.6, 0.4], vertical_alignment="bottom")
-    title = left.text_input("Call it", key=f"data.save.{facts.id}", placeholder=usual, max_chars=120).strip() or usual
+    typed = left.text_input("Name of the new set", key=f"data.save.{facts.id}", placeholder=usual, max_chars=120)
+    title = typed.strip() or usual
     with right:
         act_button(
             f"Save {count(len(index), 'image')} as a new set",

@@ -57,9 +57,9 @@ def split_form(now: Now) -> Step | None:
 def class_size_form(now: Now) -> Step | None:
     left, right = st.columns(2)
     with left:
-        fewest = optional_count("Fewest of a class", "data.counts.fewest", 5, unit="images")
+        fewest = optional_count("At least, of a class", "data.counts.fewest", 5, unit="images")
     with right:
-        most = optional_count("Most of a class", "data.counts.most", 100, unit="images")
+        most = optional_count("At most, of a class", "data.counts.most", 100, unit="images")
     if fewest is None and most is None:
         return None
     under = True
@@ -77,7 +77,7 @@ def duplicates_form(now: Now) -> Step | None:
     """Pairs to keep or to drop: every image that would go has a cross, and a press keeps it."""
     left, right = st.columns(2)
     distance = left.slider(
-        "Alike: at most so many of 64 bits differ",
+        "Count as alike up to (bits of 64 that differ)",
         0,
         16,
         6,
@@ -198,7 +198,7 @@ def drop_form(now: Now) -> Step | None:
 def split(now: Now) -> Step | None:
     official = bool((now.index["split"] != "").all())
     hows = {"split_classes": "Classes", "split_samples": "Images", "split_counts": "By images per class"}
-    hows |= {"split_official": "As given"} if official else {}
+    hows |= {"split_official": "The set's own split"} if official else {}
     how = st.segmented_control(
         "Hold out",
         list(hows),
@@ -253,13 +253,13 @@ def query_gallery(now: Now) -> Step | None:
 FORMS = {
     "duplicates": Form("Near-duplicates", "Pictures that are there twice, resized or saved again.", duplicates_form),
     "sides": Form("Image size", "Images that are too small to show anything, or far too large.", split_form),
-    "counts": Form(
-        "Images per class", "Classes with too few images to find one by another, or far too many.", class_size_form
-    ),
+    "counts": Form("Images per class", "Classes with too few images for a search, or far too many.", class_size_form),
     "drop": Form("Single images", "What does not belong there.", drop_form),
     "split": Form("Split", "Which images are trained on, and which are held out and searched.", split),
     "query_gallery": Form(
-        "Query and gallery", "Of what is held out: which images ask, and which are searched.", query_gallery
+        "Query and gallery",
+        "Which held-out images are searched for (queries), and which are searched (gallery).",
+        query_gallery,
     ),
     "folds": Form("Folds", "Parts of equal size, each held out once.", folds_form),
 }

@@ -226,10 +226,10 @@ def backbone_form(draft: Draft) -> None:
     choice_setting(
         draft,
         "backbone.freeze",
-        "Keep fixed",
-        {"nothing": "Nothing", "batch_norm": "Batch norm", "all_but_last": "Most", "everything": "All"},
-        help="All: only the head (and the loss's proxies) train; the backbone's features are computed once. Most: "
-        "its last block trains. Batch norm: its statistics stay as loaded, which short fine-tuning needs.",
+        "Freeze",
+        {"nothing": "Nothing", "batch_norm": "Batch norm", "all_but_last": "But last", "everything": "All"},
+        help="All: only the head (and the loss's proxies) train; the backbone's features are computed once. But last: "
+        "all blocks but the last one. Batch norm: its statistics stay as loaded, which short fine-tuning needs.",
     )
     pooling_choice(draft, BackboneTrait.FEATURE_MAP in part.traits)
     head_choice(draft)
@@ -407,7 +407,7 @@ def schedule_knob(draft: Draft, param: Param) -> None:
     name, knob = f"optimizer.{param.name}", param.knob
     if knob.none:
         low, high = (int(bound) for bound in (knob.low, knob.high) if bound is not None)
-        label = f"Set {knob_label(param, None).lower()}"
+        label = f"Choose the {knob_label(param, None).lower()}"
         optional_number_setting(
             draft, name, label, low, high, LENGTH_TO_BEGIN_WITH, help=f"{knob.text} Off: {knob.none}."
         )

@@ -155,7 +155,7 @@ def start_words(stage: LabServer, spec: RunSpec, runs: int = 1) -> str:
 def start_caption(words: str) -> None:
     """What is about to be started, and how many runs wait before it; the queue goes on without the person's doing."""
     waiting = len(read_queue().waiting())
-    st.caption(" · ".join(filter(None, [words, f"{count(waiting, 'run')} waiting before yours" if waiting else ""])))
+    st.caption(" · ".join(filter(None, [words, f"{count(waiting, 'run')} in the queue" if waiting else ""])))
 
 
 def draft_margin_lines(spec: RunSpec) -> list[MarginLineRecord]:

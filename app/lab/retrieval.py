@@ -86,13 +86,13 @@ def result_strip(sample: WatchSample, place: int, arrays: dict[str, np.ndarray],
 def rank_words(
     sample: WatchSample, place: int, before: dict[str, np.ndarray] | None, now: dict[str, np.ndarray]
 ) -> str:
-    """'2 → 6 of 8 right; first right at 4 → 1', or how many of the shown ones are right."""
+    """'2 → 6 of 8 right; rank of the first right one 4 → 1', or how many of the shown ones are right."""
     present = right_ones(sample, place, now)
     if before is None:
         return f"{present.sum()} of {len(present)} right"
     past = right_ones(sample, place, before)
     counts = f"{past.sum()} → {present.sum()} of {len(present)} right"
-    return f"{counts}; first right at {rank_text(past)} → {rank_text(present)}"
+    return f"{counts}; rank of the first right one {rank_text(past)} → {rank_text(present)}"
 
 
 def right_ones(sample: WatchSample, place: int, arrays: dict[str, np.ndarray]) -> np.ndarray:
@@ -103,4 +103,4 @@ def right_ones(sample: WatchSample, place: int, arrays: dict[str, np.ndarray]) -
 
 def rank_text(found: np.ndarray) -> str:
     rank = rank_of_first(found)
-    return f">{len(found)}" if rank is None else str(rank)
+    return f"over {len(found)}" if rank is None else str(rank)

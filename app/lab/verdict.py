@@ -52,7 +52,7 @@ def judge_run(
         elif abs(after - before) <= NOISE and learnt > 2 * NOISE:
             parts.append("What was learnt does not carry over; try augmentation, a larger margin or another loss.")
         elif abs(after - before) <= NOISE:
-            parts.append("That is no change worth the name; try more steps or a higher learning rate.")
+            parts.append("MAP@R has hardly changed; try more steps or a higher learning rate.")
     return Verdict(
         " ".join(parts), harm_sentence(evaluations, whom, "" if idle else advice_sentence(evaluations, frozen=frozen))
     )

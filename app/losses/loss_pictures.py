@@ -200,7 +200,7 @@ def batch_pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
     with every:
         weight_pictures(spec, values)
     with one:
-        st.markdown("**Who gets one anchor's attention**")
+        st.markdown("**Which pairs of an anchor get the gradient**")
         show(
             gradient_share_figure(spec.key, values, current_theme()),
             "losses.shares",
@@ -247,6 +247,6 @@ def weight_pictures(spec: PartSpec, values: dict[str, KnobValue]) -> None:
         figure,
         "losses.weights",
         "Each pair's share of all weight, against its angle",
-        f"**{sentence}** Weight: the loss's gradient by a pair's cosine (general pair weighting). On one line: the "
-        "pair's own angle decides; a cloud: the others of the batch have a say.",
+        f"**{sentence}** Weight: the loss's gradient by a pair's cosine (general pair weighting). On one line: "
+        "only the pair's own angle counts. A cloud: the other pairs of the batch count too.",
     )

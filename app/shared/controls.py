@@ -167,7 +167,7 @@ def number_widget(param: Param, value: float, name: str) -> float:
 def optional_widget(param: Param, value: KnobValue, name: str) -> float | None:
     """A switch between None (in the knob's own words) and a value."""
     knob = param.knob
-    label = f"Set {knob_label(param, None).lower()}"
+    label = f"Choose the {knob_label(param, None).lower()}"
     if not on_or_off(f"{name}.on", label, value is not None, help=f"{knob.text} Off: {knob.none}."):
         return None
     start = knob.low if knob.low is not None else 1

@@ -25,7 +25,7 @@ SPLIT_SETTINGS = ("dataset.split", "dataset.held_out", "dataset.split_seed", "da
 def split_ways(table: ImageTable) -> dict[str, str]:
     """What can be held out, by its name in a spec; a split or folds that came with the images where there are any."""
     ways = {"class": "Classes", "sample": "Images"}
-    ways |= {"official": "As given"} if table.splits is not None else {}
+    ways |= {"official": "The set's own split"} if table.splits is not None else {}
     return ways | ({"fold": "Fold"} if table.folds is not None else {})
 
 

@@ -92,7 +92,7 @@ TITLES = {
     "optimizer.name": "optimiser",
     "head.kind": "head",
     "head.embedding_size": "embedding size",
-    "backbone.freeze": "fixed:",
+    "backbone.freeze": "frozen:",
     "watch.evaluate_every": "evaluated every",
     "dataset.split": "held out by",
 }

@@ -91,7 +91,7 @@ def open_image(data: bytes) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:
-        raise ValueError(f"It cannot be read: {decoder_message(error)}.") from None
+        raise ValueError(f"It cannot be decoded; it may be damaged or cut off ({decoder_message(error)}).") from None
     width, height = image.size
     limit = JPEG_PIXEL_LIMIT if image.format in JPEGS else PIXEL_LIMIT
     if width * height > limit:

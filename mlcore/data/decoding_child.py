@@ -61,7 +61,7 @@ def decode_request(data: bytes, asked: dict[str, Any], box: list[int] | None) ->
     except MemoryError:
         return NO_MEMORY
     except Exception as error:  # on bytes that were made to break a decoder
-        return f"It cannot be read: {decoder_message(error)}."
+        return f"It cannot be decoded; it may be damaged or cut off ({decoder_message(error)})."
 
 
 def in_json(reply: DecodedImage | tuple[int, int] | str) -> list[object] | tuple[int, int] | str:

@@ -51,7 +51,7 @@ def notes_on_labels(index: pd.DataFrame, left: pd.DataFrame) -> list[str]:
     if alone:
         notes.append(
             f"{join_first_names(alone)} {'has' if len(alone) == 1 else 'have'} one image: "
-            "nothing there can be found again."
+            "a search for it has nothing to find."
         )
     if len(counts) == 1:
         notes.append(f"There is one class, '{counts.index[0]}': nothing can be told apart.")

@@ -34,7 +34,7 @@ def knn_kept(high: np.ndarray, low: np.ndarray, k: int = 15) -> Kept:
 
 
 def trustworthiness(high: np.ndarray, low: np.ndarray, k: int = 15) -> float:
-    """Return how rarely the map shows strangers as neighbours, 0 to 1 (Venna and Kaski 2001).
+    """Return how rarely the map shows as neighbours what are none, 0 to 1 (Venna and Kaski 2001).
 
     Each of a point's k neighbours on the map costs as many places as it is beyond the k-th in the embedding space.
     The value is scikit-learn's on L2-normalised embeddings; distances are counted, never sorted.

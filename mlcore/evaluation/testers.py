@@ -283,8 +283,8 @@ class WithSameParentLabelTester(GlobalEmbeddingSpaceTester):
     The parent of level L is level L + 1, so the last level cannot be tested. A parent counts once, however many queries
     it has; one in which every query is lone is left out of the average.
 
-    What to expect: Higher values than in the whole space where parents are far apart, since strangers from other
-    parents cannot be found; what is left is how well close relations are told apart.
+    What to expect: Higher values than in the whole space where parents are far apart, since classes of other parents
+    cannot be found; what is left is how well close relations are told apart.
 
     Raises: ValueError as the global tester, and if no level that is asked for has a parent.
     """

@@ -35,7 +35,7 @@ class AngularLoss(nn.Module):
 
     An angle does not depend on the size of the triangle, so the bound holds for tight and for loose classes alike. All
     three embeddings are scaled to length 1, as the paper says; pytorch-metric-learning leaves negatives as they are.
-    Given tuples name the negatives too, where pytorch-metric-learning takes all strangers in the batch. The
+    Given tuples name the negatives too, where pytorch-metric-learning takes all of other classes in the batch. The
     sum over negatives is a product of two matrices of exponentials, so no triplet is written down.
 
     What to expect: An addition to another loss more than a loss of its own (the authors join it with N-pairs, which is

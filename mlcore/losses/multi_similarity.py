@@ -28,7 +28,7 @@ from mlcore.reducers import MeanReducer, Reduced, Reducer, row_items
     aliases=("MultiSimilarityLoss (pytorch-metric-learning)",),
 )
 class MultiSimilarityLoss(nn.Module):
-    """Pulls each embedding's least similar class mates closer and pushes its most similar strangers away.
+    """Pulls each embedding's least similar positives closer and pushes its most similar negatives away.
 
     A pair's weight depends on its own similarity and on the anchor's other pairs. The paper's text uses 1 for the
     threshold, its code 0.5, which is the default here.

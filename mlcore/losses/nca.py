@@ -1,4 +1,4 @@
-"""Neighbourhood components analysis: the chance of picking a class mate as a random neighbour."""
+"""Neighbourhood components analysis: the chance of picking one of the same class as a random neighbour."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mlcore.tuples import sample_weights
 class NCALoss(nn.Module):
     """Raises the chance that a neighbour, picked at random with near ones likelier, is of the anchor's class.
 
-    One class mate close by is enough, so a class may fall into several clumps. Worked out as a difference of two
+    One positive close by is enough, so a class may fall into several clumps. Worked out as a difference of two
     logarithms: pytorch-metric-learning takes the logarithm of a probability and drops the anchors where it rounds to 0,
     which are the worst ones.
 

@@ -31,7 +31,7 @@ from mlcore.reducers import Items, MeanReducer, Reduced, Reducer
 class NTXentLoss(nn.Module):
     """Asks each positive pair to stand out, alone, among the anchor's negative pairs.
 
-    An anchor's other positives are not in the denominator, so class mates do not compete; in SupCon they do. With one
+    An anchor's other positives are not in the denominator, so positives do not compete; in SupCon they do. With one
     positive per anchor, as with two views of each image, this is the loss of SimCLR.
 
     What to expect: Smooth training and well separated classes. Because of the softmax over negatives it gains from

@@ -27,13 +27,13 @@ from mlcore.reducers import MeanReducer, Reduced, Reducer
     aliases=("PNPLoss (pytorch-metric-learning)", "PNP-O", "PNP-Iu", "PNP-Ib", "PNP-Ds", "PNP-Dq"),
 )
 class PNPLoss(nn.Module):
-    """Counts softly how many strangers stand before each class mate of an anchor, and penalises that number.
+    """Counts softly how many negatives stand before each positive of an anchor, and penalises that number.
 
     The variants differ in who gets the attention: "O" all positives alike, "Iu" and "Ib" those far down the list most,
-    "Ds" and "Dq" those with few strangers before them, which forgives wrong labels. The paper prefers "Dq". The
+    "Ds" and "Dq" those with few negatives before them, which forgives wrong labels. The paper prefers "Dq". The
     anchor is not one of its own positives, as in the paper; pytorch-metric-learning counts it as one.
 
-    What to expect: Stops once no stranger stands before a class mate, however close the classes lie. A very small
+    What to expect: Stops once no negative stands before a positive, however close the classes lie. A very small
     temperature gives a gradient only to near ties. "Iu" and "O" grow with the batch and may want a smaller learning
     rate.
 

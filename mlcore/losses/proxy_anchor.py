@@ -32,8 +32,8 @@ from mlcore.reducers import LossTerm, row_items
 class ProxyAnchorLoss(ProxyLoss):
     """Lets each class's proxy pull its own embeddings in and push all others out, the worst placed ones hardest.
 
-    The log of a sum makes samples compete: the farther a positive lies than its class mates, the larger its share of
-    the pull. A weight from a miner multiplies the sample's term in the sum (its log is added to the exponent);
+    The log of a sum makes samples compete: the farther a positive lies than the others of its class, the larger its
+    share of the pull. A weight from a miner multiplies the sample's term in the sum (its log is added to the exponent);
     pytorch-metric-learning adds the weight minus 1 instead. Without a miner both are the paper's loss. So does a soft
     label: with a share of a class the sample stands in that share among its positives, in the rest among the negatives.
 

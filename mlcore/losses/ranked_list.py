@@ -29,7 +29,7 @@ from mlcore.reducers import MeanReducer, Reduced, Reducer, row_items
     aliases=("RankedListLoss (pytorch-metric-learning)", "RLL"),
 )
 class RankedListLoss(nn.Module):
-    """Pulls all class mates within a radius of each anchor, and pushes all strangers beyond a larger one.
+    """Pulls all positives within a radius of each anchor, and pushes all negatives beyond a larger one.
 
     Only items on the wrong side count; among them the worst weigh most. The weights steer and are not themselves
     trained: no gradient flows through them, as in the paper (pytorch-metric-learning lets it flow, adds 1e-5 to each

@@ -1,4 +1,4 @@
-"""Recall@k surrogate: the share of class mates among the first k of the list, with both steps rounded."""
+"""Recall@k surrogate: the share of positives among the first k of the list, with both steps rounded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mlcore.reducers import MeanReducer, Reduced, Reducer
     aliases=("RecallatK (authors' code)", "RS@k"),
 )
 class RecallAtKLoss(nn.Module):
-    """Brings each embedding's class mates among its first 1, 2, 4, ... neighbours.
+    """Brings each embedding's positives among its first 1, 2, 4, ... neighbours.
 
     A first sigmoid makes soft ranks, a second asks whether a rank is at most k. As in the authors' code, the sum over
     the positives is held at k and divided by the smaller of k and their number, so that a perfect list scores well at

@@ -33,8 +33,8 @@ class SigLipLoss(nn.Module):
     since nearly all pairs do not belong together.
 
     What to expect: For two encoders, such as images and texts, it does well with moderate batches. With labels and no
-    second view, class mates belong together. The sum over a row grows with the batch. Save the loss with the model,
-    since scale (`logit_scale`, its log) and offset (`logit_bias`) are learned.
+    second view, images of one class belong together. The sum over a row grows with the batch. Save the loss with the
+    model, since scale (`logit_scale`, its log) and offset (`logit_bias`) are learned.
 
     Shapes: embeddings (B, D) float, not normalised. With ref_emb (B, D) alone row i is the other view of row i; with
     labels (B,) and ref_labels (N,), or labels alone, rows of one label belong together. A reducer gets one loss per

@@ -26,7 +26,7 @@ from mlcore.reducers import MeanReducer, Reduced, Reducer
     aliases=("SmoothAPLoss (pytorch-metric-learning)", "smooth average precision"),
 )
 class SmoothAPLoss(nn.Module):
-    """Raises the average precision of each embedding's list: class mates before strangers, first places first.
+    """Raises the average precision of each embedding's list: positives before negatives, first places first.
 
     Ranks are counted with sigmoids in place of steps. The anchor does not stand in its own list, as in the paper; the
     authors' code and pytorch-metric-learning count it as one more positive, always in first place. Classes may be of

@@ -1,4 +1,4 @@
-"""Supervised contrastive loss: a softmax over the batch, with every class mate a right answer."""
+"""Supervised contrastive loss: a softmax over the batch, with every positive a right answer."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from mlcore.reducers import MeanReducer, Reduced, Reducer
     aliases=("SupConLoss (pytorch-metric-learning)", "supervised contrastive"),
 )
 class SupConLoss(nn.Module):
-    """Makes each embedding pick its class mates out of the batch by similarity, all of them equally.
+    """Makes each embedding pick its positives out of the batch by similarity, all of them equally.
 
     The mean goes over the anchors that have a positive, as in the paper; pytorch-metric-learning also leaves out
     anchors whose loss is exactly 0, and gives 0 for a batch of a single class, where the paper still spreads
     positives evenly.
 
-    What to expect: Smooth training and well separated classes. It never reaches zero: with several class mates, each
+    What to expect: Smooth training and well separated classes. It never reaches zero: with several positives, each
     takes its share of the probability. Larger batches give more negatives; a very small temperature looks at the
     hardest ones only.
 

@@ -42,7 +42,7 @@ class TripletOptions(TypedDict, total=False):
     ),
 )
 class TripletMarginLoss(nn.Module):
-    """Moves each embedding until its class mates are closer than its strangers by a margin, and then leaves it alone.
+    """Moves each embedding until its positives are closer than its negatives by a margin, and then leaves it alone.
 
     Without a miner every triplet of the batch counts, and none is ever written down: their number grows with the cube
     of the batch, so the loss works on the matrix of distances (losses/all_triplets.py). Averages over the triplets that

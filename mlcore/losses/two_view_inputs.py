@@ -18,7 +18,7 @@ def check_views(
 ) -> PairInputs:
     """The checked arguments of a two-view loss: row by row with `ref_emb` and no labels, else by label.
 
-    Without `ref_emb` the batch is its own second view, and class mates belong together.
+    Without `ref_emb` the batch is its own second view, and images of one class belong together.
 
     Raises: ValueError as `check_pairs` does, and if views without labels are not of one length.
     """

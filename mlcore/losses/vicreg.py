@@ -40,7 +40,7 @@ class VICRegLoss(nn.Module):
     code that the usual weights belong to; the paper's text adds them up (double `variance_mu` for that).
 
     What to expect: Made for training without labels, with a wide embedding and a large batch. With labels and no second
-    view, class mates are each other's views. Lengths matter: dimensions are spread to a standard deviation of 1.
+    view, images of one class are views of each other. Lengths matter: dimensions are spread to a deviation of 1.
 
     Shapes: embeddings (B, D) float, not normalised. With ref_emb (B, D) alone row i is the other view of row i; with
     labels (B,) and ref_labels (N,), or labels alone, rows of one label belong together; a miner's positive pairs do

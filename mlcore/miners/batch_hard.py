@@ -19,7 +19,7 @@ from mlcore.tuples import Triplets, label_masks
     aliases=("BatchHardMiner (pytorch-metric-learning)",),
 )
 class BatchHardMiner:
-    """Takes one triplet per embedding: its farthest class mate and its closest stranger.
+    """Takes one triplet per embedding: its farthest positive and its closest negative.
 
     What to expect: Strong late in training. At the very start, or with wrong labels, the hardest are mostly noise, and
     a triplet loss can collapse to one point; begin with a milder miner or a smaller learning rate.

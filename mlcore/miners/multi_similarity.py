@@ -22,7 +22,7 @@ from mlcore.tuples import Pairs, label_masks
     aliases=("MultiSimilarityMiner (pytorch-metric-learning)",),
 )
 class MultiSimilarityMiner:
-    """Keeps the pairs that are out of order: class mates less similar than some stranger, and the other way round.
+    """Keeps the pairs that are out of order: positives less similar than some negative, and the other way round.
 
     What to expect: Fewer and fewer pairs as training goes on; an empty result means that the batch is sorted. Made for
     the multi-similarity loss, useful with any pair loss.

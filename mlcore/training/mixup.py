@@ -17,7 +17,7 @@ def mix_images(
     "mixup" (Zhang et al., ICLR 2018, arXiv:1710.09412) adds the images in the shares l and 1 - l, "cutmix" (Yun et al.,
     ICCV 2019, arXiv:1905.04899) puts a rectangle of the other one in, whose area is 1 - l. As torchvision has it, l is
     one number for the whole batch, from a beta distribution with `choice.alpha` twice. The partner is drawn, not the
-    neighbour, which samplers of m per class would make a class mate.
+    neighbour, which samplers of m per class would make one of its own class.
 
     Shapes: images (B, C, h, w), labels (B,) whole numbers -> the same, and (B, num_classes) shares, in another order.
     """

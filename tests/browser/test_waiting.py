@@ -24,11 +24,11 @@ def test_the_runs_that_wait_before_yours_are_counted_as_they_come_and_go(
     with take_lock(runs.lock_path()):  # another server has charge of the queue, so that nothing begins
         server = start_streamlit(APP, LAB_RUNS=str(runs.root))
         page.goto(server.url)
-        words = page.get_by_text("waiting before yours")
+        words = page.get_by_text("in the queue")
         expect(page.get_by_role("button", name="Start")).to_be_visible(timeout=WAIT_MS)
         expect(words).to_have_count(0)
         first, second = runs.create(quick_spec), runs.create(quick_spec)
-        expect(page.get_by_text("2 runs waiting before yours")).to_be_visible(timeout=WAIT_MS)
+        expect(page.get_by_text("2 runs in the queue")).to_be_visible(timeout=WAIT_MS)
         first.stop()
         second.stop()
     expect(words).to_have_count(0, timeout=WAIT_MS)

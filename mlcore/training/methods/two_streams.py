@@ -32,7 +32,7 @@ class TwoStreamMetricLoss(TrainingMethod):
     """Compares the first rendering of each image with the second of every image, never two of one stream.
 
     Anchors come from the first stream, positives and negatives from the second: an image's own other rendering and
-    those of its class mates are positives. pytorch-metric-learning joins both streams into one batch and writes down
+    those of its class are positives. pytorch-metric-learning joins both streams into one batch and writes down
     every triplet across them; here the loss gets the second stream as its reference, which for triplet losses is the
     same, while pair losses count each pair once.
 
