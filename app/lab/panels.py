@@ -274,15 +274,16 @@ def retrieval_panel(
     atlas_key: str,
     view: View,
     selected: tuple[int, ...],
+    title: str,
 ) -> int | None:
-    """Queries with their nearest images, before training and now; returns the image that was pressed."""
+    """Queries with their nearest images before training and, under `title`, now; returns the image that was pressed."""
     chosen = view.pins if view.queries == "pinned" else selected
     places = retrieval.query_places(sample, start["neighbours"], view.queries, view.side, chosen, seed=0)
     empty = {
         "pinned": "Nothing is pinned. Pick an image in the map, then pin it.",
         "selected": "Nothing is selected. Draw a lasso in the map (press L).",
     }.get(view.queries, "There is nothing to search for.")
-    rows = retrieval.result_rows(sample, places, now, before)
+    rows = retrieval.result_rows(sample, places, now, before, title)
     return image_tiles(rows, atlas_key=atlas_key, key="lab.retrieval", size=40, selected=selected, empty=empty)
 
 

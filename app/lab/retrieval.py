@@ -53,17 +53,24 @@ def query_places(
 
 
 def result_rows(
-    sample: WatchSample, places: np.ndarray, now: dict[str, np.ndarray], before: dict[str, np.ndarray] | None
+    sample: WatchSample,
+    places: np.ndarray,
+    now: dict[str, np.ndarray],
+    before: dict[str, np.ndarray] | None,
+    title: str = "Now",
 ) -> list[Row]:
-    """One row a query. `before` None: only one strip, for a model that has not been trained."""
-    return [result_row(sample, int(place), now, before) for place in places]
+    """One row a query; `title` stands over what is found `now`, which may be at an earlier step that is looked at.
+
+    `before` None: only one strip, for a model that has not been trained.
+    """
+    return [result_row(sample, int(place), now, before, title) for place in places]
 
 
 def result_row(
-    sample: WatchSample, place: int, now: dict[str, np.ndarray], before: dict[str, np.ndarray] | None
+    sample: WatchSample, place: int, now: dict[str, np.ndarray], before: dict[str, np.ndarray] | None, title: str
 ) -> Row:
     query = Tile(int(sample.ids[place]), place, "query", f"query: {sample.class_names[sample.labels[place]]}")
-    present = result_strip(sample, place, now, "Now" if before else "Before training")
+    present = result_strip(sample, place, now, title if before else "Before training")
     if before is None:
         return Row(sample.class_names[sample.labels[place]], rank_words(sample, place, None, now), (query,), (present,))
     past = result_strip(sample, place, before, "Before training")

@@ -193,6 +193,8 @@ def show_step(
         pressed = panels.lasso_panel(sample, view, atlas_key)
         picked_panel(sample, view)
     with right:
+        if not live and step != steps[-1]:
+            st.caption(f"**Step {step:,}** is shown. The newest is step {steps[-1]:,}.")
         panels.metrics_panel(past, evaluation, spec.budget.steps)
         before = past.evaluations[0] if past.evaluations else None
         chosen |= panels.angles_panel(evaluation, before, draft_lines, view.angles, key="lab.angles")
@@ -205,7 +207,8 @@ def show_step(
     st.subheader("What a search returns", anchor=False)
     chosen |= query_choice(view)
     before_arrays = first if step > earliest == steps[0] else None
-    pressed = panels.retrieval_panel(sample, now, before_arrays, first, atlas_key, view, selected) or pressed
+    title = "Now" if live else f"Step {step:,}"
+    pressed = panels.retrieval_panel(sample, now, before_arrays, first, atlas_key, view, selected, title) or pressed
     if reads_texts(spec.method.key):
         pressed = words_panel(run, past, evaluation, atlas_key, view.side) or pressed
     apply_widget_events(view, chosen, events, moved, pressed)

@@ -44,7 +44,8 @@ def test_pinned_queries_are_found_by_their_id_and_strangers_are_left_out():
 
 
 def test_a_row_tells_right_from_wrong_and_what_changed():
-    (row,) = result_rows(SAMPLE, np.array([2]), NOW, BEFORE)
+    (row,) = result_rows(SAMPLE, np.array([2]), NOW, BEFORE, "Step 40")
+    assert [strip.title for strip in row.strips] == ["Before training", "Step 40"]
     assert (row.title, row.tiles[0].id, row.tiles[0].frame) == ("<b>", 30, "query")
     past, present = row.strips
     assert [tile.frame for tile in past.tiles] == ["wrong", "wrong"]
