@@ -61,7 +61,7 @@ LESSONS = (
         "Fine-tuning done well: glyphs",
         "An ImageNet backbone has never seen these characters as classes. Eighty careful steps: a low learning rate, "
         "batch-norm statistics kept, plain shuffled batches, and the backbone's own features as the embedding.",
-        "Unseen characters: MAP@R from about .40 to .70. What happens with a rate of 1e-3, or nothing kept fixed?",
+        "Unseen characters: MAP@R from about .40 to .70. What happens with a rate of 1e-3, or with nothing frozen?",
         {
             "dataset": "glyphs",
             "backbone": "efficientnet_lite0",

@@ -295,3 +295,20 @@ def press_row_when_there(page: Page) -> None:
     expect(page.get_by_test_id("stDataFrame")).to_be_visible(timeout=WAIT_MS)
     rest(page)
     press_row(page, 0)
+
+
+def test_charts_follow_when_the_system_turns_dark(page, server):
+    text_colour = """() => {
+      const hosts = [...document.querySelectorAll('[data-testid="stBidiComponentIsolated"]')];
+      const text = hosts.map((host) => host.shadowRoot?.querySelector(".xtick text")).find((found) => found);
+      return text && getComputedStyle(text).fill;
+    }"""
+    page.goto(f"{server.url}/losses?loss=arcface")
+    page.wait_for_function(f"({text_colour})()", timeout=120_000)
+    light = page.evaluate(text_colour)
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function(
+        f"(light) => ![undefined, null, light].includes(({text_colour})())", arg=light, timeout=120_000
+    )
+    page.emulate_media(color_scheme="light")
+    page.wait_for_function(f"(light) => ({text_colour})() === light", arg=light, timeout=120_000)

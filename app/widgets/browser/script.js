@@ -1,6 +1,7 @@
 // script.js: begins what the other files define, once for the browser's page.
 
-export default function ({ parentElement }) {
+export default function ({ parentElement, setTriggerValue }) {
+  globalThis.__labThemeChanged = () => setTriggerValue("theme", Date.now());
   const box = parentElement.host?.closest('[data-testid="stElementContainer"]');
   if (box) box.style.display = "none";
   if (globalThis.__labPage) return;
@@ -8,4 +9,5 @@ export default function ({ parentElement }) {
   joinEntries();
   keepTypedText();
   reloadDeadPage();
+  followTheme();
 }

@@ -7,10 +7,14 @@ from pathlib import Path
 import streamlit as st
 
 HERE = Path(__file__).parent
-FILES = [HERE / "history.js", HERE / "typed_text.js", HERE / "dead_page.js", HERE / "script.js"]
+FILES = [HERE / "history.js", HERE / "typed_text.js", HERE / "dead_page.js", HERE / "theme.js", HERE / "script.js"]
 SCRIPT = st.components.v2.component("lab_page", js="\n".join(path.read_text(encoding="utf-8") for path in FILES))
 
 
 def page_script() -> None:
     """Bring the script to the browser, where it begins once, however often the page is drawn."""
-    SCRIPT(key="lab.page.script")
+    SCRIPT(key="lab.page.script", on_theme_change=draw_anew)
+
+
+def draw_anew() -> None:
+    """Nothing: what is drawn after a callback has the browser's new theme."""
