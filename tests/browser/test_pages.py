@@ -299,8 +299,7 @@ def press_row_when_there(page: Page) -> None:
 
 def test_charts_follow_when_the_system_turns_dark(page, server):
     text_colour = """() => {
-      const hosts = [...document.querySelectorAll('[data-testid="stBidiComponentIsolated"]')];
-      const text = hosts.map((host) => host.shadowRoot?.querySelector(".xtick text")).find((found) => found);
+      const text = document.querySelector(".lab-chart .xtick text");
       return text && getComputedStyle(text).fill;
     }"""
     page.goto(f"{server.url}/losses?loss=arcface")
