@@ -151,7 +151,7 @@ if table.vectors is None:
 else:
     what = f"{count(len(table), 'vector')} of {table.vectors.shape[1]:,} numbers in {{}}."
 st.caption(f"{what.format(count(len(table.class_names), 'class', 'classes'))} {groups_text(table)}")
-with st.expander("Origin and licence", icon=":material/copyright:"):
+with st.expander("Origin and licence"):
     st.markdown(escape_markdown(table.origin, 2000))
     st.markdown(escape_markdown(table.licence, 2000))
     st.caption(f"Fingerprint (sha256): {table.fingerprint}")

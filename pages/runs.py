@@ -243,7 +243,7 @@ def folders_that_are_no_runs() -> None:
     """What lies in the runs folder and is in no row, or waits in a row and is never started."""
     found = odd_folders(str(stage.runs.root)).read()
     if found:
-        with st.expander(f"{count(len(found), 'folder')} here to put right", icon=":material/rule:"):
+        with st.expander(f"{count(len(found), 'folder')} here to put right"):
             for odd in found:
                 st.text(f"{make_printable(odd.name)}: {odd.trouble}")
 
@@ -253,7 +253,7 @@ def show_trash() -> None:
     rows = trash_rows(stage.runs)
     if rows.empty:
         return
-    with st.expander(f"Trash: {count(len(rows), 'run')}", icon=":material/delete:", key="runs.trash"):
+    with st.expander(f"Trash: {count(len(rows), 'run')}", key="runs.trash"):
         st.caption(
             "A deleted run stays here for a day, then it goes for good. Time while this machine is off is not counted."
         )

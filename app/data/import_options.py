@@ -75,7 +75,7 @@ def source_widgets(spec: PartSpec, path: str, *, without: tuple[str, ...]) -> di
             values[param.name] = option_widget(param, spec, examples)
     rare = [param for param in params if param.name not in values]
     if rare:
-        with st.expander("More options", icon=":material/tune:"):
+        with st.expander("More options"):
             values |= {param.name: option_widget(param, spec, examples) for param in rare}
     return values
 

@@ -32,7 +32,7 @@ SHAPES = """
 def import_panel() -> None:
     """The panel that takes images. It is a new one, closed and empty, after each import."""
     number = st.session_state.setdefault(ADDED, 0)
-    with st.expander("Add your own images", icon=":material/add_photo_alternate:", key=f"data.adding.{number}"):
+    with st.expander("Add your own images", key=f"data.adding.{number}"):
         by = st.segmented_control(
             "From",
             ["upload", "path"],
@@ -67,7 +67,7 @@ def import_panel() -> None:
         except (ValueError, OSError) as error:
             st.warning(escape_markdown(str(error), 300), icon=":material/error:")
             stored, sent = None, []
-        with st.expander("Reading options", icon=":material/tune:", expanded=bool(stored or path)):
+        with st.expander("Reading options", expanded=bool(stored or path)):
             options = import_options(path, stored)
         act_button(
             "Import",

@@ -67,7 +67,6 @@ def merge_form(facts: SetFacts, making: PlanInMaking) -> None:
     called = full_titles(sets)
     with st.expander(
         "Merged with " + ", ".join(escape_markdown(called[other], 80) for other in chosen) if chosen else "Merge sets",
-        icon=":material/merge:",
     ):
         titles = {
             other: called[other]

@@ -23,7 +23,7 @@ def show_import_notes(facts: SetFacts) -> None:
     number = facts.counts.get("left_out", 0)
     if not number:
         return
-    with st.expander(f"{count(number, 'file')} left out", icon=":material/rule:"):
+    with st.expander(f"{count(number, 'file')} left out"):
         left = read_left_out(facts.folder)
         reasons = left["reason"].value_counts().rename_axis("Reason").reset_index(name="Files")
         st.dataframe(reasons, hide_index=True, width="stretch")
@@ -43,7 +43,7 @@ def show_one_colour(facts: SetFacts) -> None:
     rows = tuple(facts.one_colour[:ONE_COLOUR_SHOWN])
     if not rows:
         return
-    with st.expander(f"{count(len(facts.one_colour), 'image')} of one colour", icon=":material/contrast:"):
+    with st.expander(f"{count(len(facts.one_colour), 'image')} of one colour"):
         names = read_index(facts.folder)["file"]
         pictures = make_atlas(facts.id, facts.fingerprint, rows)
         atlas_carrier(pictures, key="data.one_colour.atlas")

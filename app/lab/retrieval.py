@@ -99,7 +99,8 @@ def rank_words(
         return f"{present.sum()} of {len(present)} right"
     past = right_ones(sample, place, before)
     counts = f"{past.sum()} → {present.sum()} of {len(present)} right"
-    return f"{counts}; rank of the first right one {rank_text(past)} → {rank_text(present)}"
+    first, now_first = rank_text(past), rank_text(present)
+    return counts if first == now_first else f"{counts}; rank of the first right one {first} → {now_first}"
 
 
 def right_ones(sample: WatchSample, place: int, arrays: dict[str, np.ndarray]) -> np.ndarray:
