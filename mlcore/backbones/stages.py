@@ -37,8 +37,8 @@ def weights_by_stage(network: TimmNetwork) -> list[list[nn.Parameter]]:
         groups = group_parameters(network, network.group_matcher(coarse=True))
     except (AttributeError, NotImplementedError, AssertionError) as error:
         raise ValueError(
-            f"timm does not say what the blocks of {type(network).__name__} are, so all but the last cannot be kept "
-            "fixed. Keep nothing, batch norm or everything fixed."
+            f"timm does not say what the blocks of {type(network).__name__} are, so all but the last cannot be "
+            "frozen. Freeze nothing, batch norm or everything."
         ) from error
     named = dict(network.named_parameters())
     found = [[named[name] for name in names if name in named] for _, names in sorted(groups.items())]

@@ -10,6 +10,7 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
+from mlcore import projection
 from mlcore.evaluation import trustworthiness
 from mlcore.projection import Pca, Umap, align, pca, true_embedding, umap_layout, warm_up
 
@@ -219,3 +220,9 @@ def test_umap_in_three_dimensions_remembers_its_last_layout(digits):
     first = projector.layout(before)
     assert first.shape == (600, 3)
     np.testing.assert_array_equal(projector.layout(after), umap_layout(after, first, 2, dims=3))
+
+
+def test_what_a_layout_needs_is_compiled_once_on_a_machine():
+    umap_, layouts = projection._umap()
+    for compiled in (umap_.smooth_knn_dist, layouts._nb_optimize_layout_euclidean_single_epoch):
+        assert compiled.stats.cache_path, "it is compiled anew in every process"
