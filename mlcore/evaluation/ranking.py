@@ -139,6 +139,16 @@ def measure_hits(hits: np.ndarray, relevant: np.ndarray, ks: Sequence[int], dept
     }
 
 
+def rank_of_first_hit(
+    queries: np.ndarray, labels: np.ndarray, gallery: np.ndarray, gallery_labels: np.ndarray, itself: np.ndarray
+) -> np.ndarray:
+    """(B,) rank of the nearest of each query's class, counted over the whole gallery; see `rank` for the arguments."""
+    near = queries @ gallery.T
+    same = labels[:, None] == gallery_labels
+    mates = np.where(same & (np.arange(len(gallery)) != itself[:, None]), near, -np.inf)
+    return 1 + (~same & (near > mates.max(axis=1, keepdims=True))).sum(axis=1)
+
+
 def count_relevant(labels: np.ndarray, gallery_labels: np.ndarray) -> np.ndarray:
     """(Q,) how many of the gallery have each query's label."""
     classes, counts = np.unique(gallery_labels, return_counts=True)

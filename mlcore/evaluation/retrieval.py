@@ -13,7 +13,7 @@ import numpy as np
 
 from mlcore.evaluation.array_checks import unit_rows, whole_labels
 from mlcore.evaluation.knn import knn
-from mlcore.evaluation.ranking import Ranking
+from mlcore.evaluation.ranking import Ranking, rank_of_first_hit
 
 # Neighbours held at once: 2**22 are 32 MB of indices and 16 MB of similarities.
 BLOCK = 2**22
@@ -118,7 +118,8 @@ def per_query(embeddings: np.ndarray, labels: np.ndarray) -> PerQuery:
         first_hit[rows] = np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0)
         missed = rows[first_hit[rows] == 0]
         for part in np.array_split(missed, max(1, len(missed) * len(unit) // BLOCK)):
-            first_hit[part] = np.maximum(_rank_of_first(unit, labels, part), hits.shape[1] + 1)
+            found = rank_of_first_hit(unit[part], labels[part], unit, labels, part)
+            first_hit[part] = np.maximum(found, hits.shape[1] + 1)
     return PerQuery(average_precision, first_hit)
 
 
@@ -154,12 +155,3 @@ def _average_precision(within: np.ndarray, relevant: np.ndarray) -> np.ndarray:
     """AP@R (B,) of hits (B, depth) that are False from column R on."""
     precision = np.cumsum(within, axis=1) / np.arange(1, within.shape[1] + 1)
     return (precision * within).sum(axis=1) / relevant
-
-
-def _rank_of_first(unit: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Rank (B,) of the nearest sample of the query's class, counted over all the others."""
-    similarities = unit[rows] @ unit.T  # (B, N)
-    same = labels[rows][:, None] == labels
-    mates = np.where(same, similarities, -np.inf)
-    mates[np.arange(len(rows)), rows] = -np.inf
-    return 1 + (~same & (similarities > mates.max(axis=1, keepdims=True))).sum(axis=1)

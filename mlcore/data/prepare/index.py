@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mlcore.disk.spreadsheet import escape_word, unescape_word
+
 WORDS = ("file", "label", "parent", "split", "text", "mode", "hash")
 NUMBERS = ("row", "fold", "width", "height")
 PREPARED = ("file", "label", "parent", "width", "height", "hash", "split", "fold")
 MAX_BYTES = 1 << 30
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of a formula
 
 
 def read_index(path: Path | str) -> pd.DataFrame:
@@ -106,14 +107,6 @@ def write_index(index: pd.DataFrame, path: Path | str) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
-
-
-def escape_word(word: str) -> str:
-    return f"'{word}" if word.removeprefix("'").startswith(FORMULA) else word
-
-
-def unescape_word(word: str) -> str:
-    return word[1:] if word.startswith("'") and word[1:].removeprefix("'").startswith(FORMULA) else word
 
 
 def class_codes(index: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
