@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app.lab import panels
+from app.lab.failures import failures_panel
 from app.lab.launch import session_name
 from app.lab.run_header import show_problem, status_bar
 from app.lab.snapshots import (
@@ -211,6 +212,10 @@ def show_step(
     pressed = panels.retrieval_panel(sample, now, before_arrays, first, atlas_key, view, selected, title) or pressed
     if reads_texts(spec.method.key):
         pressed = words_panel(run, past, evaluation, atlas_key, view.side) or pressed
+    failures = st.expander("Failures", key="lab.fold.Failures", on_change="rerun")
+    if failures.open:
+        with failures:
+            pressed = failures_panel(run, spec, sample, now, before_arrays, step, atlas_key, view) or pressed
     apply_widget_events(view, chosen, events, moved, pressed)
 
 

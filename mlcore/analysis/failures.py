@@ -38,7 +38,7 @@ class Confusion(NamedTuple):
 
 class DoubtedLabel(NamedTuple):
     """An image (`row`) whose neighbours are of another class: of its `neighbours` nearest `agreeing` are of class
-    `other`, and `own` of the class that it is said to be of."""
+    `other`, and `own` of the class that it is said to be of. `nearest` are rows, also those beyond these."""
 
     row: int
     label: int
@@ -46,6 +46,7 @@ class DoubtedLabel(NamedTuple):
     agreeing: int
     own: int
     neighbours: int
+    nearest: tuple[int, ...]
 
     @property
     def score(self) -> float:
@@ -207,4 +208,4 @@ def doubt_labels(embeddings: np.ndarray, labels: np.ndarray, neighbours: int = N
     score = (votes - own) / (counted + 1)
     order = doubted[np.lexsort((doubted, -close[doubted], -score[doubted]))]
     columns = np.stack([order, labels[order], other[order], votes[order], own[order], counted[order]], axis=1)
-    return [DoubtedLabel(*row) for row in columns.tolist()]
+    return [DoubtedLabel(*row, tuple(near)) for row, near in zip(columns.tolist(), found[order].tolist(), strict=True)]

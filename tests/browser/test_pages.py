@@ -291,6 +291,33 @@ def test_a_sets_table_and_steps_are_downloaded(page, server, hostile_set):
     assert yaml.safe_load(Path(plan.value.path()).read_text())["steps"][0]["step"] == "counts"
 
 
+def test_failures_are_shown_large_saved_and_picked(watched, server, hostile_run):
+    watched.set_viewport_size({"width": 390, "height": 844})
+    open_lab(watched, server.url, f"run={hostile_run.run_id}")
+    watched.locator(".st-key-lab-fold-Failures summary").click(timeout=WAIT_MS)
+    tiles = watched.locator(".st-key-lab-failures-tiles-0 .tile")
+    for name in ("Confused pairs", "Likely wrong labels", "Worst classes", "Hardest images"):
+        watched.get_by_role("radio", name=name).click(timeout=WAIT_MS)
+        rest(watched)
+    first, second = (tiles.nth(place).bounding_box() for place in (1, 2))
+    assert first["y"] == second["y"]  # two beside each other on a phone
+    assert second["x"] + second["width"] <= 390
+    assert 130 < first["width"] <= 166
+    painted = "(tile) => tile.firstChild.style.backgroundImage.startsWith('url(\"blob:')"
+    expect(tiles.first).to_be_visible()
+    until(lambda: tiles.first.evaluate(painted))
+    stored = watched.evaluate("Object.values(globalThis.__labAtlases).map((atlas) => atlas.count)")
+    assert 40 in stored  # the run's own pictures stay, whatever else comes
+    with watched.expect_download() as arriving:
+        press(watched, "lab.failures.save")
+    rows = pd.read_csv(arriving.value.path())
+    assert set(rows["list"]) == {"Hardest images"}
+    assert rows["value"].is_monotonic_increasing
+    assert str(rows["image id"][0]) == tiles.first.get_attribute("data-id")
+    tiles.nth(1).click()
+    watched.wait_for_url(f"**picked={tiles.nth(1).get_attribute('data-id')}**", timeout=WAIT_MS)
+
+
 def press_row_when_there(page: Page) -> None:
     expect(page.get_by_test_id("stDataFrame")).to_be_visible(timeout=WAIT_MS)
     rest(page)

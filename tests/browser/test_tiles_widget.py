@@ -49,13 +49,15 @@ def middle_colour(page: Page, tile: Locator) -> tuple[int, int, int]:
               const image = new Image();
               image.src = css.backgroundImage.slice(5, -2);
               await image.decode();
-              const [wide] = css.backgroundSize.split(" ").map(parseFloat);
-              const [x, y] = css.backgroundPosition.split(" ").map(parseFloat);
+              const side = parseFloat(css.width);
+              const [wide, high] = css.backgroundSize.split(" ").map((share) => (parseFloat(share) / 100) * side);
+              const [right, down] = css.backgroundPosition.split(" ").map((share) => parseFloat(share) / 100);
+              const [x, y] = [right * (side - wide), down * (side - high)];
               const canvas = document.createElement("canvas");
               [canvas.width, canvas.height] = [image.width, image.height];
               const pen = canvas.getContext("2d");
               pen.drawImage(image, 0, 0);
-              const shrink = image.width / wide, half = parseFloat(css.width) / 2;
+              const shrink = image.width / wide, half = side / 2;
               return [...pen.getImageData(shrink * (half - x), shrink * (half - y), 1, 1).data.slice(0, 3)];
             }"""
         )

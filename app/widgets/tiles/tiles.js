@@ -14,6 +14,9 @@ export default function (message) {
 const WORDS = { right: "right", wrong: "wrong", query: "query", none: "" };
 const STEPS = { ArrowRight: 1, ArrowLeft: -1 };
 
+// Where the one of `count` lies, as CSS wants it: 0 % is the first, 100 % the last.
+const share = (place, count) => `${count > 1 ? (100 * place) / (count - 1) : 0}%`;
+
 function make(tag, className = "", text = "") {
   const element = document.createElement(tag);
   if (className) element.className = className;
@@ -95,15 +98,15 @@ class TileGrid {
     const store = globalThis.__labAtlases?.[this.data.atlas];
     if (!store || this.painted === this.text) return;
     this.painted = this.text;
-    const side = this.data.size, rows = Math.ceil(store.count / store.columns);
-    this.root.style.setProperty("--rendering", side > 1.5 * store.tile ? "pixelated" : "auto");
+    const rows = Math.ceil(store.count / store.columns);
+    this.root.style.setProperty("--rendering", this.data.size > 1.5 * store.tile ? "pixelated" : "auto");
     for (const button of this.root.querySelectorAll(".tile")) {
       const tile = Number(button.dataset.tile);
       if (tile >= store.count) continue;
       Object.assign(button.firstChild.style, {
         backgroundImage: `url("${store.url}")`,
-        backgroundSize: `${store.columns * side}px ${rows * side}px`,
-        backgroundPosition: `${-(tile % store.columns) * side}px ${-Math.floor(tile / store.columns) * side}px`,
+        backgroundSize: `${store.columns * 100}% ${rows * 100}%`, // of the tile, whose size the style says
+        backgroundPosition: `${share(tile % store.columns, store.columns)} ${share(Math.floor(tile / store.columns), rows)}`,
       });
     }
   }

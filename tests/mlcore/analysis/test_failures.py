@@ -100,9 +100,9 @@ def test_what_is_taken_and_what_is_right_fill_the_nearest_of_a_class():
 
 
 def test_an_image_among_another_class_is_doubted():
-    rows = on_circle(0, 1, 2, 3, 90, 91, 92, 93, 1.5)
+    rows = on_circle(0, 1, 2, 3, 90, 91, 92, 93, 1.6)
     labels = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1])
-    assert doubt_labels(rows, labels) == [DoubtedLabel(8, 1, 0, 4, 0, 4)]
+    assert doubt_labels(rows, labels) == [DoubtedLabel(8, 1, 0, 4, 0, 4, (2, 1, 3, 0, 4, 5, 6, 7))]
     assert doubt_labels(rows, labels)[0].score == 4 / 5
 
 
