@@ -41,11 +41,11 @@ def failures_panel(
     thumbnails.
     """
     with st.container(horizontal=True, vertical_alignment="center"):
-        name = list_choice()
-        if name != "labels":
+        which = list_choice()
+        if which != "labels":
             side_choice(view)
         saving = st.container(width="content")
-    st.caption(f"Step {step:,}. {LISTS[name].caption}")
+    st.caption(f"Step {step:,}. {LISTS[which].caption}")
     if not np.isfinite(now["embeddings"]).all():
         st.warning(
             f"The embeddings of step {step:,} hold numbers that are not finite, so nothing can be searched. The run "
@@ -54,16 +54,16 @@ def failures_panel(
         )
         return None
     found = find_failures(str(run.path), sample, now, start, view.side)
-    lines = LISTS[name].lines(found)
-    if name != "labels" and len(found.now.queries) and len(found.now.lone):
+    lines = LISTS[which].lines(found)
+    if which != "labels" and len(found.now.queries) and len(found.now.lone):
         st.caption(f"Not counted: {count(len(found.now.lone), 'image')} without another of the class on this side.")
     if not lines:
-        st.info(reason_for_nothing(found, name), icon=":material/info:")
+        st.info(reason_for_nothing(found, which), icon=":material/info:")
         return None
     with saving:
-        save_button(run, step, name, list_csv(sample, name, lines))
-    most = st.session_state.get(SHOWN, {}).get(name, ROWS)
-    rows = [LISTS[name].show(found, line) for line in lines[:most]]
+        save_button(run, step, which, list_csv(sample, which, lines))
+    most = st.session_state.get(SHOWN, {}).get(which, ROWS)
+    rows = [LISTS[which].show(found, line) for line in lines[:most]]
     all_pictures = [row.pictures for row in rows]
     pictures = bring_pictures(run, spec.dataset, sample, all_pictures, atlas_key, key="lab.failures.atlas")
     if pictures.fault:
@@ -84,13 +84,13 @@ def failures_panel(
             selected=view.lasso,
         )
         pressed = picked if pressed is None else pressed
-    more_button(name, most, len(lines))
+    more_button(which, most, len(lines))
     return pressed
 
 
 def list_choice() -> ListName:
     kept: ListName = st.session_state.get(CHOICE, "classes")
-    titles = {name: shown.title for name, shown in LISTS.items()}
+    titles = {which: shown.title for which, shown in LISTS.items()}
     chosen = stored_segments(
         "lab.failures.list", "List", list(LISTS), kept, words=look_up_words(titles), label_visibility="collapsed"
     )
@@ -113,12 +113,12 @@ def side_choice(view: View) -> None:
         rerun_fragment()
 
 
-def save_button(run: RunFolder, step: int, name: ListName, table: str) -> None:
+def save_button(run: RunFolder, step: int, which: ListName, table: str) -> None:
     title = re.sub(r"[^\w.-]+", "-", run.title()).strip("-.")[:60]
     st.download_button(
         "Save the list",
         table,
-        file_name=f"{title or run.run_id}-step-{step}-{name}.csv",
+        file_name=f"{title or run.run_id}-step-{step}-{which}.csv",
         mime="text/csv",
         icon=":material/download:",
         key="lab.failures.save",
@@ -139,12 +139,12 @@ def select_button(view: View, number: int, ids: tuple[int, ...]) -> None:
     )
 
 
-def more_button(name: ListName, most: int, total: int) -> None:
+def more_button(which: ListName, most: int, total: int) -> None:
     """Says how much of the list is shown, and shows more of it."""
     st.caption(f"{min(most, total):,} of {total:,} are shown.{' A saved list has all.' if total > MOST_ROWS else ''}")
     if most < min(total, MOST_ROWS):
-        act_button("Show more", key="lab.failures.more", on_click=show_more, args=(name, most + ROWS))
+        act_button("Show more", key="lab.failures.more", on_click=show_more, args=(which, most + ROWS))
 
 
-def show_more(name: ListName, most: int) -> None:
-    st.session_state[SHOWN] = st.session_state.get(SHOWN, {}) | {name: most}
+def show_more(which: ListName, most: int) -> None:
+    st.session_state[SHOWN] = st.session_state.get(SHOWN, {}) | {which: most}

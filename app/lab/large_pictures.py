@@ -46,7 +46,8 @@ def bring_pictures(
     Tiles are numbered by their places in the sample. Where the data set cannot be read, or is another one by now, the
     run's own thumbnails (`atlas_key`) stand for them.
     """
-    places = sorted({tile.tile for row in rows for strip in (row, *row.strips) for tile in strip.tiles})
+    tiles = [tile for row in rows for tile in (*row.tiles, *(tile for strip in row.strips for tile in strip.tiles))]
+    places = sorted({tile.tile for tile in tiles})
     if not places:
         return Pictures(atlas_key)
     try:
@@ -70,7 +71,7 @@ def read_images(run: RunFolder, dataset: DataChoice) -> ImageTable:
         raise ValueError(f"the images lie at {dataset.key} and were not imported")
     table = load(dataset.key, **dataset.params)
     started = read_history(run).started
-    seen = (started or {}).get("fingerprint") or dataset.fingerprint
-    if seen not in ("", table.fingerprint):
+    seen = started.get("fingerprint", "") if started else ""
+    if (seen or dataset.fingerprint) not in ("", table.fingerprint):
         raise ValueError("the data set has changed since")
     return table

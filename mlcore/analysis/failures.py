@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mlcore.evaluation.array_checks import unit_rows, whole_labels
-from mlcore.evaluation.ranking import count_relevant, measure_hits, own_hits, rank_block, rank_of_first_hit
-from mlcore.evaluation.retrieval import nearest
+from mlcore.evaluation.ranking import count_relevant, own_hits, rank_block, rank_of_first_hit
+from mlcore.evaluation.retrieval import average_precision_at_r, nearest
 
 BLOCK = 2**21  # neighbours held at once
 NEAREST = 10  # neighbours that are kept of each query, and that judge a label
@@ -145,7 +145,8 @@ def search_side(
         order = rank_block(unit[rows], unit[gallery], mine, depth, True, True)
         found = codes[gallery][order]
         hits = (found == codes[rows][:, None]) & (order != mine[:, None])
-        precision[block] = measure_hits(hits, relevant[block], (), None)["map_at_r"]
+        within = np.arange(depth) < relevant[block][:, None]
+        precision[block] = average_precision_at_r(hits & within, relevant[block])
         first_hit[block] = hits.argmax(axis=1) + 1
         missed = block[~hits.any(axis=1)]
         for part in np.array_split(missed, max(1, len(missed) * len(gallery) // BLOCK)):
@@ -153,8 +154,7 @@ def search_side(
             rank = rank_of_first_hit(unit[asked], labels[asked], unit[gallery], labels[gallery], itself[part])
             first_hit[part] = np.maximum(rank, depth + 1)
         near[block, : min(depth, NEAREST)] = gallery[order[:, :NEAREST]]
-        wrong = ~hits & (np.arange(depth) < relevant[block][:, None])
-        pairs.append((codes[rows][:, None] * len(classes) + found)[wrong])
+        pairs.append((codes[rows][:, None] * len(classes) + found)[within & ~hits])
     confusions = count_confusions(pairs, classes, np.bincount(codes[queries], relevant, minlength=len(classes)))
     return SideSearch(unit, labels, queries, lone, gallery, precision, first_hit, near, confusions)
 
@@ -207,5 +207,6 @@ def doubt_labels(embeddings: np.ndarray, labels: np.ndarray, neighbours: int = N
     close = np.where(speaking, cosines, 0).sum(axis=1) / np.maximum(counted, 1)
     score = (votes - own) / (counted + 1)
     order = doubted[np.lexsort((doubted, -close[doubted], -score[doubted]))]
-    columns = np.stack([order, labels[order], other[order], votes[order], own[order], counted[order]], axis=1)
-    return [DoubtedLabel(*row, tuple(near)) for row, near in zip(columns.tolist(), found[order].tolist(), strict=True)]
+    columns = (order, labels[order], other[order], votes[order], own[order], counted[order])
+    rows = zip(*(column.tolist() for column in columns), map(tuple, found[order].tolist()), strict=True)
+    return [DoubtedLabel(*row) for row in rows]

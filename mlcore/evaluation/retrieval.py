@@ -96,7 +96,7 @@ def quick_ranking(embeddings: np.ndarray, labels: np.ndarray, ks: Sequence[int] 
         within = hits & (np.arange(hits.shape[1]) < relevant[:, None])
         metrics["precision_at_1"][rows] = hits[:, 0]
         metrics["r_precision"][rows] = within.sum(axis=1) / relevant
-        metrics["map_at_r"][rows] = _average_precision(within, relevant)
+        metrics["map_at_r"][rows] = average_precision_at_r(within, relevant)
     of_asked = {name: values[asked] for name, values in metrics.items()}
     return Ranking(of_asked, labels[asked], len(unit) - int(asked.sum()))
 
@@ -114,7 +114,7 @@ def per_query(embeddings: np.ndarray, labels: np.ndarray) -> PerQuery:
     first_hit = np.zeros(len(unit), np.int32)
     for rows, hits, relevant in _ranked(unit, labels, 8):
         within = hits & (np.arange(hits.shape[1]) < relevant[:, None])
-        average_precision[rows] = _average_precision(within, relevant)
+        average_precision[rows] = average_precision_at_r(within, relevant)
         first_hit[rows] = np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0)
         missed = rows[first_hit[rows] == 0]
         for part in np.array_split(missed, max(1, len(missed) * len(unit) // BLOCK)):
@@ -151,7 +151,7 @@ def _ranked(unit: np.ndarray, labels: np.ndarray, at_least: int) -> Iterator[tup
             yield part, codes[indices] == codes[part][:, None], relevant[part]
 
 
-def _average_precision(within: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+def average_precision_at_r(within: np.ndarray, relevant: np.ndarray) -> np.ndarray:
     """AP@R (B,) of hits (B, depth) that are False from column R on."""
     precision = np.cumsum(within, axis=1) / np.arange(1, within.shape[1] + 1)
     return (precision * within).sum(axis=1) / relevant
