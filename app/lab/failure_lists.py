@@ -280,8 +280,8 @@ LISTS: dict[ListName, FailureList] = {
     "classes": FailureList(
         "Worst classes",
         "MAP@R of each class, the worst first, and in brackets its change since step 0. The pictures are the images of "
-        "the class that find their own class worst.",
-        "Every class is found whole: MAP@R is 1 for all of them.",
+        "the class with the lowest AP@R, which is the MAP@R of one image.",
+        "MAP@R is 1 for every class: each image finds all others of its class first.",
         class_lines,
         show_class,
     ),
@@ -295,15 +295,16 @@ LISTS: dict[ListName, FailureList] = {
     ),
     "hardest": FailureList(
         "Hardest images",
-        "The images with the lowest AP@R, in brackets its change since step 0, and what they find first.",
-        "Every image finds all others of its class first.",
+        "The images with the lowest AP@R, which is the MAP@R of one image, in brackets its change since step 0, and "
+        "what they find first.",
+        "AP@R is 1 for every image: each finds all others of its class first.",
         hardest_lines,
         show_hardest,
     ),
     "labels": FailureList(
         "Likely wrong labels",
-        "Images whose nearest are nearly all of one other class, among all watched images, training and held out. A "
-        "long training can learn a wrong label by heart: look at an early step, too.",
+        "Images whose nearest are nearly all of one other class, among all watched images, training and held out. "
+        "After a long training even wrong labels are learned, so look at an early step too.",
         "No image has neighbours that are nearly all of one other class.",
         label_lines,
         show_label,

@@ -215,7 +215,8 @@ def show_step(
     failures = st.expander("Failures", key="lab.fold.Failures", on_change="rerun")
     if failures.open:
         with failures:
-            pressed = failures_panel(run, spec, sample, now, before_arrays, step, atlas_key, view) or pressed
+            picked = failures_panel(run, spec, sample, now, before_arrays, step, atlas_key, view)
+        pressed = pressed if picked is None else picked  # an image's number may be 0
     apply_widget_events(view, chosen, events, moved, pressed)
 
 

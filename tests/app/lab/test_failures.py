@@ -130,7 +130,7 @@ def test_the_saved_table_has_all_lines_and_no_formula():
         ([0, 1, 2], (0, 1, 2), "held_out", "only one watched image"),
         ([0, 1, 2], (0, 1, 2), "train", "No watched image is on this side"),
         ([0, 0, 0], (0, 1, 2), "held_out", "are of one class"),
-        ([0, 0, 1, 1], (0, 1, 80, 81), "held_out", "Every class is found whole"),
+        ([0, 0, 1, 1], (0, 1, 80, 81), "held_out", "MAP@R is 1 for every class"),
     ],
 )
 def test_why_a_list_is_empty(labels, degrees, side, reason):
