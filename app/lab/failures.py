@@ -73,8 +73,9 @@ def failures_panel(
         )
     pressed = None
     for number, row in enumerate(rows):
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.markdown(row.words, width="stretch")
+        said, selecting = st.columns([0.8, 0.2], vertical_alignment="center")
+        said.markdown(row.words)
+        with selecting:
             select_button(view, number, row.selects)
         picked = image_tiles(
             [pictures.find_tiles(row.pictures)],
