@@ -10,6 +10,7 @@ import numpy as np
 import streamlit as st
 
 from app.lab import retrieval
+from app.lab.margin_wedges import margin_wedges
 from app.lab.snapshots import METHODS, TRUE2, TRUE3, Picture, WatchSample
 from app.lab.verdict import judge_run
 from app.shared import figures
@@ -60,10 +61,11 @@ def map_panel(
     arrays: dict[str, np.ndarray],
     atlas: Atlas | None,
     view: View,
+    margins: Sequence[MarginLineRecord] = (),
     *,
     height: int,
 ) -> MapEvents:
-    """The live map with what is selected, picked and its neighbours lit."""
+    """The live map with what is selected, picked and its neighbours lit; `margins` as an evaluation stores them."""
     place = sample.place(view.picked)
     neighbours: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
@@ -74,6 +76,9 @@ def map_panel(
         cosines = arrays["similarities"][place][: len(kept)]
         notes = tuple(f"rank {rank}, cosine {cosine:.2f}" for rank, cosine in enumerate(cosines, start=1))
     shade = current_theme()
+    wedges = None
+    if picture.method == TRUE2 and picture.proxies is not None:
+        wedges = margin_wedges(picture.proxies, margins)
     frame = MapFrame(
         run=run_id,
         step=picture.step,
@@ -88,6 +93,7 @@ def map_panel(
         total=sample.total,
         proxies=picture.proxies,
         proxy_labels=picture.proxy_labels,
+        wedges=wedges,
         atlas_key=atlas["key"] if atlas else None,
         tile=atlas["tile"] if atlas else None,
         columns=atlas["columns"] if atlas else None,
@@ -97,10 +103,18 @@ def map_panel(
         neighbour_notes=notes,
         picked=view.picked if place is not None else None,
         faith=picture.faith,
-        message=picture.message,
+        message=picture.message or wedge_words(wedges),
         theme=shade,
     )
     return live_map(frame, key="lab.map", height=height)
+
+
+def wedge_words(wedges: np.ndarray | None) -> str:
+    """What the wedges of a map are, "" where there are none to speak of."""
+    if wedges is None:
+        return ""
+    words, missing = "wedge: where the margin is met", int((wedges == 0.0).all(axis=1).sum())
+    return f"{words}; {count(missing, 'star')} without one: another is too near" if missing else words
 
 
 def metrics_panel(history: FrozenHistory, shown: EvaluatedRecord | None, total: int) -> None:

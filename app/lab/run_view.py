@@ -181,7 +181,8 @@ def show_step(
     left, right = st.columns([0.63, 0.37], gap="medium")
     with left:
         chosen = method_choice(methods, method)
-        events = panels.map_panel(run.run_id, sample, drawn, now, atlas, view, height=MAP_HEIGHT)
+        margins = evaluation.get("margin_lines", []) if evaluation else []
+        events = panels.map_panel(run.run_id, sample, drawn, now, atlas, view, margins, height=MAP_HEIGHT)
         moved = scrubber(
             steps,
             total=max(spec.budget.steps, steps[-1]),

@@ -34,7 +34,25 @@ function circle(one, other, radius, centre) {
   return places;
 }
 
-function drawUnder(canvas, { camera, frame, ink }) {
+// Around each star of the unit circle the part of it where the loss's margin is met, in the class's colour. It glides with the star.
+function drawWedges(pen, map) {
+  const { camera, frame, view } = map, stars = map.presentPlaces().subarray(3 * frame.ids.length);
+  const [x, y] = camera.project([0, 0, 0], [0, 0, 0]);
+  frame.proxyLabels.forEach((label, i) => {
+    const [clockwise, counterclockwise] = frame.wedges.subarray(2 * i, 2 * i + 2);
+    if (clockwise + counterclockwise <= 0 || view.hidden.has(label)) return;
+    const turn = Math.atan2(stars[3 * i + 1], stars[3 * i]), lit = view.lit === null || view.lit === label;
+    pen.beginPath();
+    pen.moveTo(x, y);
+    pen.arc(x, y, camera.scale, clockwise - turn, -turn - counterclockwise, true); // the screen's y points down
+    pen.closePath();
+    pen.fillStyle = rgb(parseColour(frame.colours[label]), lit ? 0.16 : 0.04);
+    pen.fill();
+  });
+}
+
+function drawUnder(canvas, map) {
+  const { camera, frame, ink } = map;
   const isHead = frame.method === "head";
   if (!isHead && frame.dims === 2 && !frame.ghosts) {
     canvas.hidden = true; // an empty layer still costs the browser
@@ -50,6 +68,7 @@ function drawUnder(canvas, { camera, frame, ink }) {
       pen.strokeStyle = rgb(ink, 0.13);
       for (const [one, other] of [[0, 2], [1, 2]]) strokeLoop(pen, camera, circle(one, other, 1, [0, 0, 0]));
     } else {
+      if (frame.wedges) drawWedges(pen, map);
       strokeLoop(pen, camera, circle(0, 1, 1, [0, 0, 0]));
       pen.strokeStyle = rgb(ink, 0.1);
       strokeLoop(pen, camera, [-1, 0, 0, 1, 0, 0]);

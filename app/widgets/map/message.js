@@ -19,6 +19,7 @@ function decodeFrame(bytes) {
   frame.heldOut = Uint8Array.from(frame.ids, (_, i) => (arrays.held_out[i >> 3] >> (i & 7)) & 1);
   frame.proxies = arrays.proxies ? inThree(arrays.proxies, header.dims) : new Float32Array(0);
   frame.proxyLabels = arrays.proxy_labels ?? new Uint8Array(0);
+  frame.wedges = arrays.wedges ?? null;
   frame.atlasIndex = arrays.atlas_index ?? null;
   frame.selected = Array.from(arrays.selected);
   frame.neighbours = Array.from(arrays.neighbours);

@@ -24,14 +24,15 @@ class MapFrame:
     """What the map shows at one step.
 
     Points (N): `positions` float (N, dims), `ids` stable sample ids (N,), `labels` (N,) indices into `class_names`,
-    `held_out` bool (N,). `proxies` float (P, dims) with `proxy_labels` (P,). `ghosts` float (N, dims): where each
-    point was "before". The atlas: `atlas_key` of an atlas which `atlas_carrier` brings to the browser, its `tile`
-    side in pixels and `columns`; `atlas_index` (N,) names each point's tile (its position in the arrays unless
-    given). `selected`, `neighbours`, `picked` are sample ids, `hidden_classes` labels: what the page wants lit. The
-    widget takes each over only when the page changes it, so a page that never sets them leaves them to the person.
-    `neighbour_notes` are shown when a neighbour is hovered ("rank 2, cosine .83"). `faith` may hold `knn_kept` and
-    `trustworthiness` in 0..1. `total` is the number of samples that this picture stands for. `nogl` is a hook for
-    tests: draw without WebGL2.
+    `held_out` bool (N,). `proxies` float (P, dims) with `proxy_labels` (P,). `ghosts` float (N, dims): where each point
+    was "before". `wedges` (P, 2): in a map of directions in the plane, how far a wedge of its class's colour goes
+    around each proxy, clockwise and counterclockwise, in radians. The atlas: `atlas_key` of an atlas which
+    `atlas_carrier` brings to the browser, its `tile` side in pixels and `columns`; `atlas_index` (N,) names each
+    point's tile (its position in the arrays unless given). `selected`, `neighbours`, `picked` are sample ids,
+    `hidden_classes` labels: what the page wants lit. The widget takes each over only when the page changes it, so a
+    page that never sets them leaves them to the person. `neighbour_notes` are shown when a neighbour is hovered ("rank
+    2, cosine .83"). `faith` may hold `knn_kept` and `trustworthiness` in 0..1. `total` is the number of samples that
+    this picture stands for. `nogl` is a hook for tests: draw without WebGL2.
     """
 
     run: str
@@ -47,6 +48,7 @@ class MapFrame:
     total: int
     proxies: np.ndarray | None = None
     proxy_labels: np.ndarray | None = None
+    wedges: np.ndarray | None = None
     ghosts: np.ndarray | None = None
     atlas_key: str | None = None
     tile: int | None = None
@@ -77,6 +79,8 @@ class MapFrame:
             if self.proxy_labels is None:
                 raise ValueError("MapFrame: proxies need proxy_labels; got none; pass the class of each proxy.")
             _check_shape("proxies", self.proxies, (len(self.proxy_labels), self.dims))
+        if self.wedges is not None:
+            _check_shape("wedges", self.wedges, (0 if self.proxies is None else len(self.proxies), 2))
         if len(self.class_names) != len(self.colours):
             raise ValueError(
                 f"MapFrame: one colour per class; got {len(self.colours)} colours for {len(self.class_names)} classes; "
@@ -126,6 +130,8 @@ def pack(frame: MapFrame, *, height: int = 520) -> bytes:
     if frame.proxies is not None and frame.proxy_labels is not None:
         arrays["proxies"] = np.ascontiguousarray(frame.proxies, dtype="<f4").ravel()
         arrays["proxy_labels"] = _narrow(frame.proxy_labels)
+    if frame.wedges is not None:
+        arrays["wedges"] = np.ascontiguousarray(frame.wedges, dtype="<f4").ravel()
     if frame.ghosts is not None:
         header["ghost_low"], header["ghost_high"], arrays["ghosts"] = _quantise("ghosts", frame.ghosts)
     if frame.atlas_key is not None:

@@ -161,3 +161,12 @@ def test_an_act_is_new_once_and_known_from_then_on() -> None:
     states["lasso"] = {"stamp": 3, "value": []}
     again = _events(frame(), states, seen)
     assert (again.lasso, again.changed) == ((), {"lasso"})
+
+
+def test_wedges_come_one_for_each_proxy() -> None:
+    stars, wedges = np.eye(2, dtype=np.float32), np.array([[0.1, 0.2], [0.0, 0.0]], np.float32)
+    _, arrays = unpack(pack(frame(proxies=stars, proxy_labels=np.array([1, 3]), wedges=wedges)))
+    np.testing.assert_array_equal(arrays["wedges"], wedges.ravel())
+    assert "wedges" not in unpack(pack(frame()))[1]
+    with pytest.raises(ValueError, match="wedges must have shape"):
+        frame(wedges=wedges)
