@@ -132,6 +132,20 @@ def test_the_browser_reads_what_python_packed(open_map: Callable[..., Page]) -> 
     assert js(page, "[...map.frame.heldOut]") == sent.held_out.astype(int).tolist()
 
 
+def test_wedges_lie_around_their_stars_where_the_circle_is_flat(open_map: Callable[..., Page]) -> None:
+    page = open_map("step=60&method=head&classes=4")
+    painted = """a.map((away) => {
+      const { camera, frame } = map, canvas = map.chrome.under, ratio = canvas.width / camera.width;
+      const turn = Math.atan2(frame.proxies[1], frame.proxies[0]) + away;
+      const [x, y] = camera.project([0.7 * Math.cos(turn), 0.7 * Math.sin(turn), 0], [0, 0, 0]);
+      return canvas.getContext("2d").getImageData(x * ratio, y * ratio, 1, 1).data[3] > 20;
+    })"""
+    assert js(page, painted, -0.08, -0.03, 0.03, 0.08, 0.13) == [False, True, True, True, False]
+    js(page, "map.setHidden([0])")
+    still(page)
+    assert js(page, painted, -0.03, 0.03) == [False, False]
+
+
 def test_zoom_and_lasso_live_through_ten_updates_on_one_canvas(open_map: Callable[..., Page]) -> None:
     page = open_map("step=30")
     left, top = corner(page)

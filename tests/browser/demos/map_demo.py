@@ -51,6 +51,7 @@ def demo_frame(step: int, count: int, classes: int, dims: int, method: str, them
         total=count + 232,
         proxies=proxies[: classes // 2, :dims].astype(np.float32),
         proxy_labels=np.arange(classes // 2),
+        wedges=np.tile(np.float32([0.05, 0.1]), (classes // 2, 1)) if method == "head" and dims == 2 else None,
         faith={"knn_kept": 0.62, "trustworthiness": 0.913},
         theme=theme,
         nogl=nogl,
