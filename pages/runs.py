@@ -19,7 +19,9 @@ from mlcore.runs.unreadable_folders import OddFolders
 TRASHED = "runs.trashed"
 TABLE = "runs.table"
 ORDER = "runs.order"
-CHANGE_HELP = "Since step 0, before training. Rows “No training” are of the backbone alone, without a head."
+CHANGE_HELP = (
+    "Since step 0, the untrained embedding. Rows “No training” are of the backbone's own features, without a head."
+)
 SETTINGS_HELP = "From what is usual with its data, backbone and loss; then its length and seed."
 MOST_ROWS, MOST_TRASHED = 18, 11  # rows that are shown without scrolling
 MOST_PACKED = 500 * 2**20  # bytes: Streamlit holds what it hands over in memory

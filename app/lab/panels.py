@@ -10,20 +10,30 @@ import numpy as np
 import streamlit as st
 
 from app.lab import retrieval
+from app.lab.angle_words import angle_words, place_lines
 from app.lab.margin_wedges import margin_wedges
 from app.lab.snapshots import METHODS, TRUE2, TRUE3, Picture, WatchSample
 from app.lab.verdict import judge_run
 from app.shared import figures
 from app.shared.palette import class_colours
 from app.shared.stored_widgets import stored_selectbox
-from app.shared.text import UNCHANGED, count, escape_markdown, format_share, metric_change, metric_value
+from app.shared.text import (
+    BACKBONE_ALONE,
+    UNCHANGED,
+    UNTRAINED,
+    count,
+    escape_markdown,
+    format_share,
+    metric_change,
+    metric_value,
+)
 from app.shared.theme import current_theme
 from app.shared.view import View, ViewChanges
 from app.widgets.chart import chart
 from app.widgets.map import MapEvents, MapFrame, live_map
 from app.widgets.tiles import Row, Tile, image_tiles
 from mlcore.evaluation.metrics import METRICS, PRIMARY, Family, Metric
-from mlcore.margins import AngleKind, MarginLine
+from mlcore.margins import AngleKind
 from mlcore.runs.history import FrozenHistory, is_idle
 from mlcore.runs.records import SIDES, Atlas, EvaluatedRecord, MarginLineRecord, SideName, StepRecord
 
@@ -33,10 +43,6 @@ ANGLE_CHOICES: dict[tuple[SideName, AngleKind], str] = {
     ("held_out", "proxies"): "Held out, proxies",
     ("held_out", "pairs"): "Held out, pairs",
     ("train", "pairs"): "Training, pairs",
-}
-LOOK: dict[AngleKind, str] = {
-    "proxies": "Angles to the own proxy should move left of the dashed line, away from the nearest other proxy.",
-    "pairs": "Pairs of one class should move left, away from pairs of different classes.",
 }
 LASSO_SHOWN = 60
 StepNumber = Literal["loss", "parts", "grad_norm", "learning_rates", "tuples", "images_per_s", "memory_mb"]
@@ -186,8 +192,8 @@ def before_words(first: EvaluatedRecord | None) -> str:
     if start is None or alone is None or format_share(start) == format_share(alone):
         return ""
     return (
-        f"{METRICS[PRIMARY].title} before training: {format_share(start)} with the new head (step 0), "
-        f"{format_share(alone)} of the backbone alone."
+        f"{METRICS[PRIMARY].title} before training: {format_share(start)} for {UNTRAINED} (step 0), "
+        f"{format_share(alone)} for {BACKBONE_ALONE}."
     )
 
 
@@ -256,20 +262,14 @@ def angles_panel(
     side, which = chosen
     angles = now["angles"][side]
     ghost = before["angles"][side] if before and before["step"] != now["step"] else None
-    reference = angles["own_proxy" if which == "proxies" else "positive_pairs"]
-    placed = [
-        (MarginLine(line["text"], which, line["kind"], line["value"]).place(reference["median"]), line["text"])
-        for line in lines
-        if line["between"] == which and reference
-    ]
     chart(
-        figures.angle_figure(angles, ghost, which, placed, current_theme()),
+        figures.angle_figure(angles, ghost, which, place_lines(angles, which, lines), current_theme()),
         key=f"{key}.figure",
         alt=f"Angles: {ANGLE_CHOICES[side, which]}",
     )
     sample = "" if angles["samples"] == angles["of"] else f" From {angles['samples']:,} of {angles['of']:,} images."
-    dotted = " Dotted: before training." if ghost else ""
-    st.caption(f"{LOOK[which]}{dotted}{sample}")
+    dotted = f" Dotted: {UNTRAINED} (step 0)." if ghost else ""
+    st.caption(f"{angle_words(angles, which, lines)}{dotted}{sample}")
     return {"angles": "-".join(chosen)} if chosen != wanted else {}
 
 

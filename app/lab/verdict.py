@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.shared.text import BACKBONE_ALONE, UNTRAINED
 from mlcore.evaluation.metrics import METRICS, PRIMARY
 from mlcore.runs.records import EvaluatedRecord
 
@@ -59,15 +60,15 @@ def judge_run(
 
 
 def harm_sentence(evaluations: Sequence[EvaluatedRecord], whom: str, advice: str) -> str:
-    """Compared with the embeddings of step 0 and with the features of the backbone alone, before training."""
+    """Compared with what there was before training: the untrained embedding and the backbone's own features."""
     (_, start), *_, (_, after) = held_out_scores(evaluations)
     alone = (evaluations[0].get("backbone") or {}).get(PRIMARY)
     best = max(value for value in (alone, start) if value is not None)
     if after >= best - NOISE:
         return ""
     by_backbone = alone is not None and alone >= start
-    what = "the backbone alone, without a head and before training" if by_backbone else "the start"
-    then = f"{SCORE} {format_share(best)} then, {format_share(after)} now"
+    what = BACKBONE_ALONE if by_backbone else UNTRAINED
+    then = f"{SCORE} {format_share(best)} before training, {format_share(after)} now"
     return f"{whom} are found worse than with {what}: {then}. {advice}".strip()
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from app.shared.palette import GROUNDS
+from app.shared.text import BACKBONE_ALONE, UNTRAINED, metric_value
 from mlcore.evaluation.metrics import Metric
 from mlcore.runs.records import Angles, EvaluatedRecord
 
@@ -45,13 +46,18 @@ def base_figure(theme: str, height: int, *, x: str, y: str) -> go.Figure:
     )
 
 
-def moving_average(values: np.ndarray, share: float = 0.1) -> np.ndarray:
-    """An exponential moving average that skips what is not finite."""
-    smoothed, last = np.empty(len(values)), math.nan
-    for place, value in enumerate(values):
-        if math.isfinite(value):
-            last = value if math.isnan(last) else (1 - share) * last + share * value
-        smoothed[place] = last
+def local_average(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """At each of the places the mean of the finite values around it, as many on either side; NaN where there are none.
+
+    It neither lags nor leads: towards the ends fewer values are taken, the first and the last value stand alone.
+    """
+    widest, smoothed = max(2, len(values) // 75), np.full(len(places), math.nan)
+    for row, place in enumerate(places):
+        reach = min(widest, place, len(values) - 1 - place)
+        around = values[place - reach : place + reach + 1]
+        finite = around[np.isfinite(around)]
+        if len(finite):
+            smoothed[row] = finite.mean()
     return smoothed
 
 
@@ -70,19 +76,20 @@ def step_figure(
 ) -> go.Figure:
     """One value of every step, or several under their names, over the whole length of the run.
 
-    `smooth`: a moving average, with the values themselves faint behind it.
+    `smooth`: a local average, with the values themselves faint behind it.
     """
     figure = base_figure(theme, 140, x="step", y="")
     at = np.asarray(steps, dtype=np.int32)
     places = thin_places(len(at))
     for (name, measured), colour, dash in zip(series.items(), SERIES[theme].values(), DASHES, strict=False):
         values = np.array([math.nan if value is None else value for value in measured], dtype=float)
+        shown = values[places]
         for drawn, width, opacity in (
-            ((values, 1, 0.35), (moving_average(values), 2, 1.0)) if smooth else ((values, 2, 1.0),)
+            ((shown, 1, 0.35), (local_average(values, places), 2, 1.0)) if smooth else ((shown, 2, 1.0),)
         ):
             figure.add_scatter(
                 x=at[places],
-                y=drawn[places].astype(np.float32),
+                y=drawn.astype(np.float32),
                 mode="lines",
                 line={"color": colour, "width": width, "dash": dash},
                 opacity=opacity,
@@ -96,7 +103,7 @@ def step_figure(
 def metric_figure(
     evaluations: Sequence[EvaluatedRecord], metric: Metric, total: int, shown: int | None, theme: str
 ) -> go.Figure:
-    """A metric over the run on held-out and training images; a line: before training; a mark: the backbone alone."""
+    """A metric over the run on both sides, with lines at what it was before (`UNTRAINED`, `BACKBONE_ALONE`)."""
     figure = base_figure(theme, 165, x="step", y=escape_html(metric.short))
     colours, key, hover = SERIES[theme], metric.key, "%{y:.3f}" if metric.is_share else "%{y:.4g}"
     lowest = 0.0
@@ -120,17 +127,16 @@ def metric_figure(
             )
     first = evaluations[0] if evaluations else None
     before = first["held_out"].get(key) if first else None
-    if before is not None:
-        figure.add_hline(y=before, line={"color": colours["grey"], "width": 1, "dash": "dash"})
     raw = (first.get("backbone") or {}).get(key) if first else None
-    if raw is not None and raw != before:
-        figure.add_scatter(
-            x=[0],
-            y=[raw],
-            mode="markers",
-            name="backbone alone",
-            hovertemplate=hover,
-            marker={"symbol": "diamond-open", "size": 9, "color": colours["grey"]},
+    levels = [(UNTRAINED, before, "dash"), (BACKBONE_ALONE, None if raw == before else raw, "dot")]
+    known = [(name, value, dash) for name, value, dash in levels if value is not None]
+    for name, value, dash in known:
+        has_room_below = value > ROOM_BELOW and value < max(level for _, level, _ in known)
+        figure.add_hline(
+            y=value,
+            line={"color": colours["grey"], "width": 1, "dash": dash},
+            annotation={"text": f"{name.removeprefix('the ')} {metric_value(metric, value)}", "font_size": 11},
+            annotation_position="bottom right" if has_room_below else "top right",
         )
     if shown is not None:
         figure.add_vline(x=shown, line={"color": FAINT[theme], "width": 2})
@@ -148,7 +154,8 @@ def angle_figure(
 ) -> go.Figure:
     """Two distributions of angles, each as a share of its pairs, with the loss's margin as lines (radians, text).
 
-    `before` is drawn as a faint outline of the same two, so that one sees what moved.
+    `before` is drawn as a faint outline of the same two, so that one sees what moved. The axis ends at whole 30 degrees
+    around all of it.
     """
     figure = base_figure(
         theme, 220, x="angle (degrees)", y={"pairs": "share of pairs", "proxies": "share of images"}[which]
@@ -182,6 +189,7 @@ def angle_figure(
                 hoverinfo="skip",
                 showlegend=False,
             )
+    low, high = angle_range(now, before, which, [angle for angle, _ in lines])
     for place, (angle, text) in enumerate(lines):
         figure.add_vline(x=math.degrees(angle), line={"color": INK[theme], "width": 2, "dash": "dash"})
         figure.add_annotation(
@@ -190,11 +198,28 @@ def angle_figure(
             yref="paper",
             text=escape_html(text),
             showarrow=False,
-            xanchor="left" if angle < math.pi / 2 else "right",
-            xshift=4 if angle < math.pi / 2 else -4,
+            xanchor="left" if 2 * math.degrees(angle) < low + high else "right",
+            xshift=4 if 2 * math.degrees(angle) < low + high else -4,
             font_size=11,
         )
-    return figure.update_xaxes(range=[0, 180], dtick=30).update_yaxes(tickformat=".0%", rangemode="tozero")
+    return figure.update_xaxes(range=[low, high], dtick=30 if high - low > 60 else 10).update_yaxes(
+        tickformat=".0%", rangemode="tozero"
+    )
+
+
+def angle_range(now: Angles, before: Angles | None, which: str, lines: Sequence[float]) -> tuple[int, int]:
+    """Degrees from which to which the axis goes: all that is drawn, with a little room, out to whole 30 degrees."""
+    edges = [math.degrees(angle) for angle in lines]
+    for angles in (now, before):
+        for key, _, _ in ANGLE_KINDS[which]:
+            counts = angle_histogram(angles, key)
+            if counts is not None:
+                filled = np.flatnonzero(counts)
+                edges += [filled[0] * 180.0 / len(counts), (filled[-1] + 1) * 180.0 / len(counts)]
+    if not edges:
+        return 0, 180
+    low = 30 * math.floor(max(0.0, min(edges) - ROOM) / 30)
+    return low, 30 * math.ceil(min(180.0, max(edges) + ROOM) / 30)
 
 
 def angle_histogram(angles: Angles | None, key: str) -> np.ndarray | None:
@@ -230,3 +255,5 @@ def count_figure(counts: Sequence[int], theme: str) -> go.Figure:
 
 
 MOST_BARS = 200
+ROOM_BELOW = 0.25  # of a metric's axis, for a line's name under it
+ROOM = 2.0  # degrees that stay free at both ends of an axis of angles

@@ -85,7 +85,8 @@ LESSONS = (
         "Fine-tuning can hurt: emoji",
         "A backbone that has seen a million photos, fine-tuned on half of the emoji at a high learning rate. The loss "
         "falls. Is the search for unseen emoji any better?",
-        "Compare MAP@R of unseen classes with that of the backbone alone. Then freeze the backbone, or lower its rate.",
+        "Compare MAP@R of unseen classes with that of the backbone's own features. Then freeze the backbone, or lower "
+        "its rate.",
         {
             "dataset": "emoji",
             "backbone": "efficientnet_lite0",

@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 from mlcore.evaluation.metrics import Metric
 from mlcore.runs.states import RunState
 
+UNTRAINED, BACKBONE_ALONE = "the untrained embedding", "the backbone's own features"  # the two that a run begins with
 BadgeColour = Literal["gray", "blue", "orange", "green", "red"]
 STATE_WORDS: dict[RunState, tuple[str, BadgeColour, str]] = {
     RunState.DRAFT: ("draft", "gray", ":material/edit:"),

@@ -149,7 +149,7 @@ class LayoutEntry(TypedDict):
 
 
 class StatusMetrics(TypedDict):
-    """Of status.json: the last evaluation, the backbone alone before training, and a thinned curve of [step, MAP@R]."""
+    """Of status.json: the last evaluation, the backbone's own features, and a thinned curve of [step, MAP@R]."""
 
     step: NotRequired[Count]
     held_out: NotRequired[NamedNumbers]

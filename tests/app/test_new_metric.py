@@ -102,7 +102,7 @@ def test_the_command_line_tells_it_everywhere(runs, capsys):
         return capsys.readouterr().out
 
     assert "mates_ahead" in said("show", name)
-    assert "Mates 1." in said("show", name)  # of the backbone alone
+    assert "Mates 1." in said("show", name)  # of the backbone's own features
     evaluated = json.loads(said("evaluate", name, "--per-class", "--json"))
     assert evaluated["figures"]["mates_ahead"] == pytest.approx(2 * evaluated["figures"]["recall_at_2"])
     assert evaluated["per_class"][0]["figures"]["mates_ahead"] >= 0

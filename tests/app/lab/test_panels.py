@@ -75,7 +75,7 @@ def test_a_pretrained_backbone_is_not_called_untrained(settings, words):
 def test_two_figures_before_training_are_told_apart_and_one_is_not():
     first = evaluation(0, 0.256)
     assert before_words(first | {"backbone": {"map_at_r": 0.501}}) == (
-        "MAP@R before training: .256 with the new head (step 0), .501 of the backbone alone."
+        "MAP@R before training: .256 for the untrained embedding (step 0), .501 for the backbone's own features."
     )
     for alone in ({"map_at_r": 0.256}, {}, None):
         assert before_words(first | {"backbone": alone}) == ""
