@@ -20,8 +20,9 @@ LESSONS = (
         "ArcFace in 2-D on digits, 20 seconds",
         "Ten digits, an embedding of two numbers: the map *is* the embedding space, nothing is projected. ArcFace asks "
         "every image to lie closer to its class's star than to any other, by a margin: inside the wedge of its colour.",
-        "Predict first: where will the stars stand on the circle? Then start again with margin 0, 0.3 and 0.6: classes "
-        "get tighter. Ten stars have 36 degrees (0.63 rad) each, so what must happen at 1.1?",
+        "Predict first: where will the stars stand on the circle? Then start again with margin 0 and 0.5: the larger "
+        "the margin, the tighter the classes. Ten stars have 36 degrees (0.63 rad) each, so a larger margin cannot be "
+        "met: stars begin to fall together, at 1.1 surely.",
         {
             "dataset": "digits",
             "dataset.split": "sample",
