@@ -23,8 +23,6 @@ ROOT = Path(__file__).resolve().parents[1]
 
 st.set_page_config(page_title="Metric Learning Lab", page_icon=ROOT / "app" / "icon.png", layout="wide")
 
-st.html(ROOT / "app" / "page.css")
-
 PAGES = ROOT / "pages"
 page = st.navigation(
     [

@@ -14,6 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
+from starlette.middleware import Middleware  # noqa: E402
+
+from app.assets import ROUTES, HeadInsert  # noqa: E402
 from app.preload import import_page_modules  # noqa: E402
 
 
@@ -24,4 +27,4 @@ async def lifespan(app: st.App) -> AsyncIterator[None]:
     yield
 
 
-app = st.App(ROOT / "app" / "frame.py", lifespan=lifespan)
+app = st.App(ROOT / "app" / "frame.py", lifespan=lifespan, routes=ROUTES, middleware=[Middleware(HeadInsert)])

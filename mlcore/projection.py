@@ -159,6 +159,18 @@ def umap_layout(
     return points if previous is None else align(points, previous)
 
 
+def place_among(points: np.ndarray, embeddings: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return places (P, d) float32 of `others` (P, D) on the map `points` (N, d) of `embeddings` (N, D), which stays.
+
+    Each lies between its five nearest embeddings by cosine, the nearer the more.
+    """
+    count = min(5, len(points))
+    cosines, nearest = knn(unit_rows(others, "place_among"), unit_rows(embeddings, "place_among"), count)
+    weights = np.exp(10.0 * (cosines - cosines.max(axis=1, keepdims=True)))
+    weights /= weights.sum(axis=1, keepdims=True)
+    return np.einsum("pk,pkd->pd", weights, points[nearest]).astype(np.float32)
+
+
 def warm_up() -> None:
     """Import umap, and load or compile what a layout needs (seconds, once per process)."""
     embeddings = np.random.default_rng(0).normal(size=(64, 8))

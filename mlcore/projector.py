@@ -24,6 +24,7 @@ from mlcore.disk.process import process_identity, take_lock
 from mlcore.runs.attempt import Attempt
 from mlcore.runs.folder import RunFolder, Runs, RunVersion
 from mlcore.runs.history import Pictures
+from mlcore.runs.previews import find_preview
 
 METHOD = "umap-2d"
 NICE = 12  # well behind the workers' 5: on two cores, training and its evaluation are two already
@@ -33,6 +34,7 @@ FRESH_S = 60.0
 ORPHAN_S = 2.0
 FAITH_K = 15
 GIVE_UP_AFTER = 2
+SAME_WITHIN = 2e-2  # of two embeddings of one network that other threads and batches rounded otherwise
 
 
 @dataclass(frozen=True)
@@ -163,13 +165,10 @@ class Projector:
 
     def lay_out(self, attempt: Attempt, job: Job, arrays: dict[str, np.ndarray]) -> None:
         from mlcore.evaluation.faithfulness import knn_kept, trustworthiness
-        from mlcore.projection import umap_layout
 
         watched = arrays["embeddings"].astype(np.float32)
-        stacked = np.concatenate([watched, arrays["proxies"].astype(np.float32)]) if "proxies" in arrays else watched
         began = time.perf_counter()
-        previous = self.nearest_layout(job, len(stacked))
-        points = umap_layout(stacked, previous, seed=0)
+        points = self.map_of(job, watched, arrays["proxies"].astype(np.float32) if "proxies" in arrays else None)
         took = time.perf_counter() - began
         writer = attempt.layout_writer()
         try:
@@ -187,6 +186,35 @@ class Projector:
                     writer.faith(method, job.step, faith)
         finally:
             writer.close()
+
+    def map_of(self, job: Job, watched: np.ndarray, proxies: np.ndarray | None) -> np.ndarray:
+        """Places of the watched images, and of the proxies behind them."""
+        from mlcore.projection import place_among, umap_layout
+
+        stacked = watched if proxies is None else np.concatenate([watched, proxies])
+        previous = self.nearest_layout(job, len(stacked))
+        known = self.preview_layout(job, watched) if previous is None else None
+        if known is None:
+            return umap_layout(stacked, previous, seed=0)
+        return known if proxies is None else np.concatenate([known, place_among(known, watched, proxies)])
+
+    def preview_layout(self, job: Job, watched: np.ndarray) -> np.ndarray | None:
+        """The map of the run's untrained preview, if what is watched is embedded as it is there: it stays as it was."""
+        try:
+            preview = find_preview(self.runs, job.pictures.run.spec)
+            if preview is None or preview.run_id == job.pictures.run.run_id:
+                return None
+            pictures = Pictures(preview)
+            pictures.refresh()
+            snapshot, layout = pictures.snapshots.get(0), pictures.layouts.get((METHOD, 0))
+            if snapshot is None or layout is None or "file" not in layout[1]:
+                return None
+            embeddings = snapshot[0].read_arrays(snapshot[1])["embeddings"]
+            points = layout[0].read_arrays(layout[1], "layouts")["points"]
+        except (ValueError, KeyError):
+            return None
+        alike = embeddings.shape == watched.shape and len(points) == len(watched)
+        return points if alike and np.allclose(embeddings, watched, atol=SAME_WITHIN) else None
 
     def nearest_layout(self, job: Job, count: int) -> np.ndarray | None:
         """The map of the step nearest in time (an earlier one if two are as near) with as many points."""

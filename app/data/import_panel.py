@@ -130,7 +130,7 @@ def show_job(job: Job) -> None:
             )
         act_button("Stop", icon=":material/stop:", key=f"data.stop.{job.number}", on_click=job.stop)
         return
-    if job.code == 0:
+    if job.succeeded:
         announce_set(job)
         return
     if job.asks:

@@ -68,11 +68,16 @@ class Job:
         return None if self.process is None else self.process.poll()
 
     @property
+    def succeeded(self) -> bool:
+        """Whether it ended with a result. Python may end with code 0 when it is stopped before it has read our code."""
+        return self.result() is not None
+
+    @property
     def stopped(self) -> bool:
         """Whether it ended because somebody ended it: also before it was far enough to say so in its own way."""
-        return (
-            self.code is not None and self.code != 0 and (self.asked_to_stop or self.code == STOPPED or self.code < 0)
-        )
+        if self.code is None or self.succeeded:
+            return False
+        return self.asked_to_stop or self.code == STOPPED or self.code < 0
 
     def progress(self) -> tuple[int, int | None, float | None]:
         """Done, of how many (None: they are still being counted), seconds left."""
@@ -83,10 +88,12 @@ class Job:
         return 0, None, None
 
     def result(self) -> dict[str, object] | None:
-        """What it printed, once it has ended well."""
+        """What it printed, once it has ended well; None if it has not."""
         if self.code != 0:
             return None
-        return json.loads((self.folder / "out").read_bytes())
+        with contextlib.suppress(ValueError):
+            return json.loads((self.folder / "out").read_bytes())
+        return None
 
     @property
     def asks(self) -> bool:

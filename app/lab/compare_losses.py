@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.server import lab_server
 from app.shared.draft import OTHERS, Draft
 from app.shared.stored_widgets import stored_multiselect
 from app.shared.text import count, escape_markdown
 from mlcore.catalogue import registry
+from mlcore.runs.status import Label
 from mlcore.spec.run_spec import RunSpec
 
 MOST = 9
@@ -45,16 +45,12 @@ def specs_to_compare(draft: Draft, spec: RunSpec) -> tuple[list[RunSpec], list[s
     return specs, faults
 
 
-def group_words(run_id: str | None) -> None:
+def group_words(label: Label) -> None:
     """Where the runs that were started together with the shown one stand side by side."""
-    try:
-        together = lab_server().runs.open(run_id).label().started_together if run_id else ""
-    except ValueError:
-        return  # said where the run is shown
-    if together:
-        label = f"{escape_markdown(together.split(',')[0])} side by side"
+    if together := label.started_together:
+        words = f"{escape_markdown(together.split(',')[0])} side by side"
         query = {"runs.filter": together}
-        st.page_link("../pages/runs.py", label=label, icon=":material/table_rows:", query_params=query)
+        st.page_link("../pages/runs.py", label=words, icon=":material/table_rows:", query_params=query)
 
 
 def faults_words(faults: list[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import streamlit as st
 
@@ -26,6 +28,7 @@ from app.shared.controls import (
 from app.shared.data_split import HELD_OUT_HELP, SEED_HELP, SHARE_HELP, show_split, split_choice, split_ways
 from app.shared.draft import LESSON, WIDGET, Draft
 from app.shared.lessons import LESSONS, find_lesson
+from app.shared.setting_search import is_searching, is_wanted, search_settings, setting_note
 from app.shared.stored_widgets import NumberLook, stored_selectbox, value_widget
 from app.shared.text import count, escape_markdown, look_up_words
 from app.widgets.tiles import Row, Tile, atlas_carrier, image_tiles
@@ -47,15 +50,47 @@ LENGTH_TO_BEGIN_WITH = 100  # steps
 
 
 def draft_form(draft: Draft) -> None:
+    """What is chosen first; everything else stands behind one fold, where it can be searched."""
     lesson_choice(draft)
-    data_choice(draft)
+    table = data_choice(draft)
+    split_words = st.container()
     backbone_choice(draft)
     loss_choice(draft)
     leave_out_what_does_not_fit(draft)
-    lazy_expander("Distance, regularisers, memory", loss_parts, draft)
-    lazy_expander("Miner, sampler, method", batch_choice, draft)
-    lazy_expander("Teacher", teacher_form, draft)
-    lazy_expander("Optimiser and length", optimizer_choice, draft)
+    length_choice(draft)
+    lazy_expander("All settings", all_settings, draft)
+    if table is not None:
+        with split_words:  # last, since the share is among all settings
+            show_split(split_choice(table.key, draft.settings), table)
+
+
+def all_settings(draft: Draft) -> None:
+    groups: dict[str, Callable[[Draft], None]] = {
+        "Held-out part": split_details,
+        "Head" if draft.get("backbone") == VECTORS else "Backbone and head": backbone_form,
+        "Loss, distance, regularisers, memory": loss_parts,
+        "Miner, sampler, method": batch_choice,
+        "Teacher": teacher_form,
+        "Optimiser, seed": optimizer_choice,
+    }
+    words = st.text_input(
+        "Find a setting", key=SEARCH, placeholder="Name, or what it does", icon=":material/search:", max_chars=60
+    )
+    if not words.strip():
+        for title, draw in groups.items():
+            lazy_expander(title, draw, draft)
+        return
+    with search_settings(words) as search:
+        for draw in groups.values():
+            draw(draft)
+    if not search.found:
+        st.caption(
+            f"No setting of these parts matches “{escape_markdown(words, 60)}”. Other losses, miners and methods have "
+            "settings of their own: choose one first."
+        )
+
+
+SEARCH = "lab.setting_search"
 
 
 def leave_out_what_does_not_fit(draft: Draft) -> None:
@@ -79,7 +114,9 @@ OPTIONAL_PARTS = {
 
 
 def loss_parts(draft: Draft) -> None:
-    """What goes with the loss, each left out unless chosen."""
+    """The loss's rarer knobs, and what goes with it, each left out unless chosen."""
+    part = registry("losses")[draft.get("loss")]
+    part_knobs(draft, "loss", part, without=first_knobs(part))
     for section in OPTIONAL_PARTS:
         if section != "subset_miner":
             optional_part_form(draft, section)
@@ -107,10 +144,11 @@ def batch_choice(draft: Draft) -> None:
     with sampling:
         sampler_choice(draft)
     if method.key != RunSpec.model_fields["method"].default.key:
-        st.caption(method.description.split("\n\n")[0])
+        setting_note(method.description.split("\n\n")[0])
     part_knobs(draft, "method", method)
     augment_choice(draft)
-    step_preview_button(draft)
+    if not is_searching():
+        step_preview_button(draft)
 
 
 def sampler_choice(draft: Draft) -> None:
@@ -126,7 +164,7 @@ def augment_choice(draft: Draft) -> None:
         return
     augment = part_choice(draft, "augment", "Augmentation", help="How each image is rendered anew in every step.")
     if augment.key != "none":
-        st.caption(augment.description.split("\n\n")[0])
+        setting_note(augment.description.split("\n\n")[0])
     part_knobs(draft, "augment", augment)
     if not can_mix_images(draft):
         draft.set("mix.kind", "none")
@@ -165,7 +203,8 @@ def dataset_strip(key: str) -> tuple[ImageTable, Atlas]:
 OWN_HELP = "Your own: python -m mlcore import FOLDER (a folder of images for each class, a zip, a table); then reload."
 
 
-def data_choice(draft: Draft) -> None:
+def data_choice(draft: Draft) -> ImageTable | None:
+    """The data set; returns it, or None if it cannot be read, which is said."""
     if draft.part("dataset") is None:
         st.toast(
             f"The images “{escape_markdown(draft.get('dataset'), 60)}” are not here. "
@@ -180,8 +219,8 @@ def data_choice(draft: Draft) -> None:
         table, pictures = dataset_strip(part.key)
     except (ValueError, OSError) as error:
         st.error(f"These images cannot be read: {escape_markdown(str(error), 300)}", icon=":material/broken_image:")
-        return
-    atlas_carrier(pictures, key=f"lab.strip.{part.key}")
+        return None
+    atlas_carrier(pictures, key=f"lab.atlas.strip.{part.key}")
     tiles = tuple(Tile(place, place, "none", table.class_names[place]) for place in range(pictures.count))
     image_tiles([Row("", "", tiles)], atlas_key=pictures.key, key="lab.strip", size=32)
     size = f"images, {len(table.class_names)} classes, {' × '.join(map(str, table.image_size))} px"
@@ -189,38 +228,45 @@ def data_choice(draft: Draft) -> None:
         size = f"vectors of {table.vectors.shape[1]:,} numbers, {len(table.class_names)} classes"
     st.caption(f"{len(table):,} {size}")
     split_form(draft, table)
+    return table
 
 
 def split_form(draft: Draft, table: ImageTable) -> None:
-    """What is held out and how much of it, and what that leaves on both sides."""
+    """What is held out."""
     options = split_ways(table)
     if draft.get("dataset.split") not in options:
         draft.set("dataset.split", "class")
-    by = choice_setting(draft, "dataset.split", "Held out", options, help=HELD_OUT_HELP)
-    if by == "fold" and table.folds is not None:
-        number_setting(draft, "dataset.fold", "Fold that is held out", 0, int(table.folds.max()))
-    elif by != "official":
-        left, right = st.columns(2)
-        with left:
-            number_setting(
-                draft, "dataset.held_out", "Share held out", 0.05, 0.95, step=0.05, format="%.2f", help=SHARE_HELP
-            )
-        with right:
-            number_setting(draft, "dataset.split_seed", "Split seed", 0, 2**31 - 1, help=SEED_HELP)
-    show_split(split_choice(table.key, draft.settings), table)
+    choice_setting(draft, "dataset.split", "Held out", options, help=HELD_OUT_HELP)
+
+
+def split_details(draft: Draft) -> None:
+    """How much is held out, and which."""
+    by, part = draft.get("dataset.split"), draft.part("dataset")
+    if by == "official" or part is None:
+        setting_note("The set's own split says what is held out.")
+    elif by == "fold":
+        folds = load(part.key).folds
+        if folds is not None:
+            number_setting(draft, "dataset.fold", "Fold that is held out", 0, int(folds.max()))
+    else:
+        number_setting(
+            draft, "dataset.held_out", "Share held out", 0.05, 0.95, step=0.05, format="%.2f", help=SHARE_HELP
+        )
+        number_setting(draft, "dataset.split_seed", "Split seed", 0, 2**31 - 1, help=SEED_HELP)
 
 
 def backbone_choice(draft: Draft) -> None:
     if draft.get("backbone") == VECTORS:
         st.caption("No backbone: these are feature vectors, and only a head trains on them.")
-        lazy_expander("Head", head_choice, draft)
         return
     part_choice(draft, "backbone", "Backbone", without=(VECTORS,))
     timm_choice(draft)
-    lazy_expander("Backbone and head", backbone_form, draft)
 
 
 def backbone_form(draft: Draft) -> None:
+    if draft.get("backbone") == VECTORS:
+        head_choice(draft)
+        return
     part = registry("backbones")[draft.get("backbone")]
     part_knobs(draft, "backbone", part, without=CHOSEN_BEFORE)
     choice_setting(
@@ -272,6 +318,9 @@ def head_details(draft: Draft) -> None:
 def embedding_size(size: int) -> int:
     """One of the usual sizes, or the one that is set."""
     help = "2 and 3 can be drawn as they are, without projection."
+
+    if not is_wanted("Embedding size", "head.embedding_size", help):
+        return size
 
     def draw(start: int, key: str) -> int:
         return st.select_slider("Embedding size", sorted({*SIZES, size, start}), start, key=key, help=help)
@@ -352,12 +401,12 @@ def show_scaled_rates(draft: Draft) -> None:
     scale = rate_scale(spec.optimizer, classes, spec.budget.steps)
     if scale == 1.0:
         why = "Every class is trained on" if classes is None else f"{classes} training classes"
-        st.caption(f"{why}: the rates stay as they are set.")
+        setting_note(f"{why}: the rates stay as they are set.")
         return
     rates = base_rates(spec.optimizer, spec.head, classes, spec.budget.steps)
     named = {"backbone": spec.backbone.freeze != "everything", "head": spec.head.kind != "none"}
     said = " and ".join(f"{rates[name]:.2g} ({name})" for name, trains in named.items() if trains)
-    st.caption(
+    setting_note(
         f"With {classes} training classes in {count(spec.budget.steps, 'step')}: {said}, the same for all losses."
     )
 
@@ -369,9 +418,23 @@ def classes_to_generalise(choice: DataChoice) -> int | None:
     return count_classes_to_generalise(table, build_split(choice, table))
 
 
+MOST_FIRST_KNOBS = 3
+
+
+def first_knobs(part: PartSpec) -> tuple[str, ...]:
+    """The names of the loss's knobs that stand beside it; the others are among all settings."""
+    return tuple(f"loss.{param.name}" for param in part.params if not param.knob.rare)[:MOST_FIRST_KNOBS]
+
+
 def loss_choice(draft: Draft) -> None:
     part = part_choice(draft, "loss", "Loss")
-    part_knobs(draft, "loss", part)
+    first = first_knobs(part)
+    part_knobs(
+        draft,
+        "loss",
+        part,
+        without=tuple(f"loss.{param.name}" for param in part.params if f"loss.{param.name}" not in first),
+    )
     others_choice(draft)
     box = st.popover("Formula and paper", icon=":material/function:", width="stretch", key=PAPER, on_change="rerun")
     if is_open(box):
@@ -415,19 +478,21 @@ def schedule_knob(draft: Draft, param: Param) -> None:
     draft.set(name, knob_widget(param, draft.get(name), f"{WIDGET}{name}"))
 
 
-def optimizer_choice(draft: Draft) -> None:
+def length_choice(draft: Draft) -> None:
     number_setting(draft, "budget.steps", "Length (steps)", 1, 100_000, step=20)
+
+
+def optimizer_choice(draft: Draft) -> None:
     number_setting(draft, "seed", "Seed", 0, 2**31 - 1, help="Of weights, batches and augmentation.")
     optimizers = registry("optimizers")
     list_setting(draft, "optimizer.name", "Optimiser", part_titles(optimizers), help=part_summaries(optimizers))
     rates: NumberLook = {"format": "%.2g", "step": None}
-    st.caption("Learning rates")
     if draft.get("backbone.freeze") != "everything":
-        number_setting(draft, "optimizer.backbone_lr", "of the backbone", 0.0, 10.0, **rates)
+        number_setting(draft, "optimizer.backbone_lr", "Learning rate of the backbone", 0.0, 10.0, **rates)
     if draft.get("head.kind") != "none":
-        number_setting(draft, "optimizer.head_lr", "of the head", 0.0, 10.0, **rates)
+        number_setting(draft, "optimizer.head_lr", "Learning rate of the head", 0.0, 10.0, **rates)
     if learns_proxies(draft.get("loss")):
-        number_setting(draft, "optimizer.proxies_lr", "of the proxies", 0.0, 10.0, **rates)
+        number_setting(draft, "optimizer.proxies_lr", "Learning rate of the proxies", 0.0, 10.0, **rates)
     choice_setting(draft, "optimizer.lr_scaling", "Fewer classes, smaller steps", SCALINGS, help=SCALING_HELP)
     show_scaled_rates(draft)
     schedules = registry("schedules")

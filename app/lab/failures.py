@@ -13,7 +13,7 @@ from app.lab.snapshots import WatchSample
 from app.shared.rerun import rerun_fragment
 from app.shared.stored_widgets import act_button, stored_segments
 from app.shared.text import count, escape_markdown, look_up_words
-from app.shared.view import Side, View
+from app.shared.view import SIDE_WORDS, View
 from app.widgets.tiles import image_tiles
 from mlcore.runs.folder import RunFolder
 from mlcore.spec.run_spec import RunSpec
@@ -22,7 +22,6 @@ ROWS = 6
 MOST_ROWS = 24
 CHOICE = "lab.failures.wanted"
 SHOWN = "lab.failures.rows"
-SIDES: dict[Side, str] = {"held_out": "Held out", "train": "Training"}
 
 
 def failures_panel(
@@ -103,9 +102,9 @@ def side_choice(view: View) -> None:
     chosen = stored_segments(
         "lab.failures.side",
         "Of",
-        list(SIDES),
+        list(SIDE_WORDS),
         view.side,
-        words=look_up_words(SIDES),
+        words=look_up_words(SIDE_WORDS),
         label_visibility="collapsed",
         help="Each image is searched among the watched images of its own side.",
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import json
 import uuid
 from datetime import datetime
 
@@ -14,12 +12,14 @@ from app.shared.data_split import cached_split
 from app.shared.draft import Draft
 from app.shared.error_guard import guard_errors
 from app.shared.stored_widgets import SESSION
-from app.shared.text import count, format_duration
+from app.shared.text import count, escape_markdown, format_duration
 from app.shared.view import view_run
+from mlcore.catalogue import registry
 from mlcore.data import load
 from mlcore.margins import MarginLine
 from mlcore.runs.checkpoints import with_teacher
 from mlcore.runs.folder import RunFolder, RunNotFound
+from mlcore.runs.previews import preview_nonce, preview_spec
 from mlcore.runs.records import MarginLineRecord
 from mlcore.runs.states import RunState
 from mlcore.spec.concerns import Concern, run_concerns
@@ -30,7 +30,6 @@ PREVIEW = "lab.preview"
 TRIED = "lab.preview.tried"  # failed previews that this session has tried again
 NEAR_RUNS = 40
 LOOK_S = 2.0  # seconds between looks at the queue
-SEEN_UNTRAINED = ("dataset", "backbone", "head", "watch", "seed", "deterministic", "device", "threads")
 
 
 def start(stage: LabServer, specs: list[RunSpec]) -> None:
@@ -50,24 +49,13 @@ def with_fingerprint(spec: RunSpec) -> RunSpec:
     return spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"fingerprint": found})})
 
 
-@functools.lru_cache(maxsize=64)
-def preview_spec(sections: str) -> RunSpec:
-    """A run of no steps with these sections of a spec's JSON, which are all that matters before training."""
-    record = json.loads(sections)
-    keeps = record["backbone"]["freeze"] == "everything" and record["head"]["kind"] != "none"  # features for later runs
-    record["backbone"] |= {"freeze": "everything" if keeps else "nothing"}
-    record["watch"] |= {"evaluate_every": None}
-    plain = {"budget": {"steps": 0}, "loss": "contrastive", "sampler": {"key": "shuffle", "batch_size": 2}}
-    return RunSpec.read(record | plain)
-
-
 def open_preview(stage: LabServer, spec: RunSpec) -> RunFolder | None:
     """The chosen data through the chosen backbone, untrained: a run of no steps, made once for each such choice.
 
     None where it is not there and nothing can be written.
     """
-    bare = with_fingerprint(preview_spec(spec.model_dump_json(include=set(SEEN_UNTRAINED))))
-    nonce = f"preview-{bare.digest()[:40]}"
+    bare = with_fingerprint(preview_spec(spec))
+    nonce = preview_nonce(bare)
     run, blocked = stage.runs.made(nonce), stage.runs.write_fault()
     if blocked:
         return run
@@ -150,12 +138,28 @@ def start_words(stage: LabServer, spec: RunSpec, runs: int = 1) -> str:
     return f"Start{several}: {count(spec.budget.steps, 'step')}{each}{about}"
 
 
+def refusal_words(refusal: str) -> str | None:
+    """Why nothing can be started, as the help of a button."""
+    return escape_markdown(refusal, 400) or None
+
+
+def what_is_started(draft: Draft) -> str:
+    """'ArcFace · Small convolutional net · Glyphs'"""
+    dataset = draft.part("dataset")
+    words = [
+        registry("losses")[draft.get("loss")].title,
+        registry("backbones")[draft.get("backbone")].title,
+        escape_markdown(dataset.title) if dataset else None,
+    ]
+    return " · ".join(filter(None, words))
+
+
 @st.fragment(run_every=LOOK_S)
 @guard_errors
-def start_caption(words: str) -> None:
-    """What is about to be started, and how many runs wait before it; the queue goes on without the person's doing."""
-    waiting = len(read_queue().waiting())
-    st.caption(" · ".join(filter(None, [words, f"{count(waiting, 'run')} in the queue" if waiting else ""])))
+def queue_caption() -> None:
+    """How many runs wait before the next one; the queue goes on without the person's doing."""
+    if waiting := len(read_queue().waiting()):
+        st.caption(f"{count(waiting, 'run')} in the queue")
 
 
 def draft_margin_lines(spec: RunSpec) -> list[MarginLineRecord]:

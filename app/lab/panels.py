@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import plotly.graph_objects as go
 import streamlit as st
 
 from app.lab import retrieval
@@ -14,6 +14,7 @@ from app.lab.angle_words import angle_words, place_lines
 from app.lab.margin_wedges import margin_wedges
 from app.lab.snapshots import METHODS, TRUE2, TRUE3, Picture, WatchSample
 from app.lab.verdict import judge_run
+from app.lab.workbench import MAP_PANEL
 from app.shared import figures
 from app.shared.palette import class_colours
 from app.shared.stored_widgets import stored_selectbox
@@ -24,6 +25,7 @@ from app.shared.text import (
     count,
     escape_markdown,
     format_share,
+    look_up_words,
     metric_change,
     metric_value,
 )
@@ -45,6 +47,7 @@ ANGLE_CHOICES: dict[tuple[SideName, AngleKind], str] = {
     ("train", "pairs"): "Training, pairs",
 }
 LASSO_SHOWN = 60
+MAP_HEIGHT = 440  # where the map has no place of its own on the screen, as on a phone
 StepNumber = Literal["loss", "parts", "grad_norm", "learning_rates", "tuples", "images_per_s", "memory_mb"]
 CURVES: dict[StepNumber, str] = {
     "loss": "Training loss",
@@ -55,8 +58,7 @@ CURVES: dict[StepNumber, str] = {
     "images_per_s": "Images per second",
     "memory_mb": "Memory (MB)",
 }
-CURVE = "lab.curve.wanted"
-METRIC_CURVE = "lab.metric_curve.wanted"
+CURVE = "lab.curve.wanted"  # by the chart's place
 SMOOTHED = ("loss", "grad_norm", "tuples")
 
 
@@ -69,9 +71,12 @@ def map_panel(
     view: View,
     margins: Sequence[MarginLineRecord] = (),
     *,
-    height: int,
+    title: str,
 ) -> MapEvents:
-    """The live map with what is selected, picked and its neighbours lit; `margins` as an evaluation stores them."""
+    """The live map with what is selected, picked and its neighbours lit.
+
+    `margins` as an evaluation stores them; `title` stands above the map where it is saved.
+    """
     place = sample.place(view.picked)
     neighbours: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
@@ -110,9 +115,11 @@ def map_panel(
         picked=view.picked if place is not None else None,
         faith=picture.faith,
         message=picture.message or wedge_words(wedges),
+        title=title,
+        panel=MAP_PANEL,
         theme=shade,
     )
-    return live_map(frame, key="lab.map", height=height)
+    return live_map(frame, key="lab.map", height=MAP_HEIGHT)
 
 
 def wedge_words(wedges: np.ndarray | None) -> str:
@@ -123,66 +130,34 @@ def wedge_words(wedges: np.ndarray | None) -> str:
     return f"{words}; {count(missing, 'star')} without one: another is too near" if missing else words
 
 
-def metrics_panel(history: FrozenHistory, shown: EvaluatedRecord | None, total: int) -> None:
-    """The headline metrics of the shown step with their change since step 0, and the curves."""
+def metrics_panel(history: FrozenHistory, shown: EvaluatedRecord | None) -> None:
+    """The headline metrics of the shown step with their change since step 0."""
     first = history.evaluations[0] if history.evaluations else None
     now = shown or first
-    tiles = headline_metrics(now)
-    for column, metric in zip(st.columns(len(tiles), gap="small"), tiles, strict=True):
-        value = now["held_out"].get(metric.key) if now else None
-        start = first["held_out"].get(metric.key) if first else None
-        delta = metric_change(metric, value, start).replace("−", "-") if now is not first else ""  # "-" turns the arrow
-        plainly = delta in ("", UNCHANGED)
-        column.metric(
-            metric.title,
-            metric_value(metric, value),
-            delta or None,
-            help=metric_help(now, metric),
-            delta_arrow="off" if plainly else "auto",
-            delta_color="off" if plainly else "normal" if metric.higher_is_better else "inverse",
-        )
-    if words := before_words(first):
-        st.caption(words)
-    if history.steps:
-        training_curve(history.steps, total)
-    if len(history.evaluations) > 1:
-        metric_curve(history.evaluations, total, now["step"] if now else None)
+    with st.container(key="lab.metrics", horizontal=True, gap="small"):
+        for metric in headline_metrics(now):
+            value = now["held_out"].get(metric.key) if now else None
+            start = first["held_out"].get(metric.key) if first else None
+            delta = (
+                metric_change(metric, value, start).replace("−", "-") if now is not first else ""
+            )  # "-" turns the arrow
+            plainly = delta in ("", UNCHANGED)
+            st.metric(
+                metric.title,
+                metric_value(metric, value),
+                delta or None,
+                help=metric_help(now, metric),
+                delta_arrow="off" if plainly else "auto",
+                delta_color="off" if plainly else "normal" if metric.higher_is_better else "inverse",
+                width="stretch",
+            )
+    with st.container(key="lab.before"):
+        st.caption(before_words(first))
 
 
 def headline_metrics(now: EvaluatedRecord | None) -> list[Metric]:
     """The metrics that have a tile: those that the run has measured, or all before it has measured any."""
     return [metric for metric in METRICS.values() if metric.headline and (not now or metric.key in now["held_out"])]
-
-
-def metric_curve(evaluations: Sequence[EvaluatedRecord], total: int, shown: int | None) -> None:
-    """A metric over the run, the one by which runs are compared unless another is chosen."""
-    told = Counter(
-        metric.key
-        for evaluation in evaluations
-        for metric in METRICS.values()
-        if any(evaluation[side].get(metric.key) is not None for side in SIDES)
-    )
-    offered = [key for key in METRICS if told[key] > 1]
-    if not offered:
-        return
-    usual = PRIMARY if PRIMARY in offered else offered[0]
-    wanted = st.session_state.get(METRIC_CURVE, usual)
-    kept = wanted if wanted in offered else usual
-    key = stored_selectbox(
-        "lab.metric_curve",
-        "Metric",
-        offered,
-        kept,
-        words=lambda key: METRICS[key].title,
-        label_visibility="collapsed",
-    )
-    if key != kept:
-        st.session_state[METRIC_CURVE] = key
-    chart(
-        figures.metric_figure(evaluations, METRICS[key], total, shown, current_theme()),
-        key="lab.metric",
-        alt=f"{METRICS[key].title} by step, held out and training",
-    )
 
 
 def before_words(first: EvaluatedRecord | None) -> str:
@@ -197,24 +172,57 @@ def before_words(first: EvaluatedRecord | None) -> str:
     )
 
 
-def training_curve(steps: Sequence[StepRecord], total: int) -> None:
-    """The loss of every step, or another number of it."""
-    offered = [name for name in CURVES if steps[-1].get(name) not in (None, {})]
-    wanted = st.session_state.get(CURVE, offered[0])
-    shown = wanted if wanted in offered else offered[0]
-    name: StepNumber = stored_selectbox(
-        "lab.curve", "Curve", offered, shown, words=lambda name: CURVES[name], label_visibility="collapsed"
-    )
-    if name != shown:
-        st.session_state[CURVE] = name
+def curve_panel(history: FrozenHistory, total: int, shown: int | None, place: str, usual: str) -> None:
+    """A number of every step, or a metric of every evaluation, in the chart of this `place`; `usual` until another is
+    chosen. What the run has not measured yet has its empty chart, so that nothing moves when it comes."""
+    titles = curve_titles(history)
+    wanted = st.session_state.get(f"{CURVE}.{place}", usual)
+    shown_now = wanted if wanted in titles else usual
+    with st.container(key=f"lab.curve.panel.{place}", gap="small"):
+        name = stored_selectbox(
+            f"lab.curve.{place}",
+            "Curve",
+            list(titles),
+            shown_now,
+            words=look_up_words(titles),
+            label_visibility="collapsed",
+        )
+        if name != shown_now:
+            st.session_state[f"{CURVE}.{place}"] = name
+        if name in METRICS:
+            figure = figures.metric_figure(history.evaluations, METRICS[name], total, shown, current_theme())
+            alt = f"{titles[name]} by step, held out and training"
+        else:
+            number = next(known for known in CURVES if known == name)
+            figure, alt = step_curve(history.steps, number, total), f"{titles[name]} by step"
+        chart(figure, key=f"lab.curve.chart.{place}", alt=alt, fill=True)
+
+
+def curve_titles(history: FrozenHistory) -> dict[str, str]:
+    """The curves that can be drawn, by name: the loss, what steps tell, and what the run is measured by."""
+    last = history.steps[-1] if history.steps else None
+    titles: dict[str, str] = {
+        name: title for name, title in CURVES.items() if name == "loss" or (last and last.get(name) not in (None, {}))
+    }
+    measured = {
+        metric.key
+        for evaluation in history.evaluations
+        for metric in METRICS.values()
+        if any(evaluation[side].get(metric.key) is not None for side in SIDES)
+    }
+    if not measured:
+        measured = {metric.key for metric in headline_metrics(None)}
+    return titles | {key: metric.title for key, metric in METRICS.items() if key in measured}
+
+
+def step_curve(steps: Sequence[StepRecord], name: StepNumber, total: int) -> go.Figure:
+    """A number of every step, or several of one kind under their names."""
     if name == "learning_rates" or name == "parts":
         series = {part: [step.get(name, {}).get(part) for step in steps] for part in steps[-1][name]}
     else:
         series = {CURVES[name]: [step[name] for step in steps]}
-    figure = figures.step_figure(
-        [step["step"] for step in steps], series, total, current_theme(), smooth=name in SMOOTHED
-    )
-    chart(figure, key="lab.loss", alt=f"{CURVES[name]} by step")
+    at = [step["step"] for step in steps]
+    return figures.step_figure(at, series, total, current_theme(), smooth=name in SMOOTHED)
 
 
 def metric_help(now: EvaluatedRecord | None, metric: Metric) -> str:
@@ -245,7 +253,8 @@ def angles_panel(
     `asked`: which angles the view asks for. Returns what the person changes of the view.
     """
     if now is None:
-        st.skeleton(height=260)
+        figure = figures.angle_figure(None, None, "pairs", [], current_theme())
+        chart(figure, key=f"{key}.figure", alt="Angles: not measured yet", fill=True)
         return {}
     offered = [pair for pair in ANGLE_CHOICES if has_angles(now, *pair)]
     lines = lines if lines is not None else now.get("margin_lines", [])
@@ -266,6 +275,7 @@ def angles_panel(
         figures.angle_figure(angles, ghost, which, place_lines(angles, which, lines), current_theme()),
         key=f"{key}.figure",
         alt=f"Angles: {ANGLE_CHOICES[side, which]}",
+        fill=True,
     )
     sample = "" if angles["samples"] == angles["of"] else f" From {angles['samples']:,} of {angles['of']:,} images."
     dotted = f" Dotted: {UNTRAINED} (step 0)." if ghost else ""
@@ -329,7 +339,7 @@ def verdict_panel(history: FrozenHistory, *, frozen: bool, unseen_classes: bool)
         if history.evaluations[-1]["held_out"].get(PRIMARY) is None:
             st.info("There is no verdict: held-out images could not be measured; see why above.")
         return
-    say = st.info if found.harm or idle else st.success
-    say(found.sentence, icon=":material/gavel:")
+    colour = "orange" if found.harm or idle else "green"
+    st.markdown(f":{colour}[:material/gavel:] {found.sentence}")
     if found.harm:
         st.warning(found.harm, icon=":material/warning:")

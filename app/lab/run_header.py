@@ -6,6 +6,7 @@ from functools import partial
 
 import streamlit as st
 
+from app.lab.compare_losses import group_words
 from app.lab.export_spec import command_line, python_lines
 from app.server import LabServer, read_queue
 from app.shared.draft import Draft
@@ -32,11 +33,11 @@ def status_bar(stage: LabServer, run: RunFolder, spec: RunSpec, past: FrozenHist
     word, colour, icon = STATE_WORDS[status.state]
     if status.paused and status.state == RunState.RUNNING:
         word, colour, icon = "paused", "orange", ":material/pause:"
-    top = st.container(horizontal=True, vertical_alignment="center", gap="small")
-    top.markdown(f"#### {escape_markdown(run.title())}", width="content")
-    top.badge(word, icon=icon, color=colour)
-    top.space("stretch")
-    with top:
+    with st.container(key="lab.head.line", horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(f"#### {escape_markdown(run.title())}", width="content", anchors=False)
+        st.badge(word, icon=icon, color=colour)
+        st.caption(progress_words(stage, run, status, past), width="content")
+        st.space("stretch")
         run_buttons(stage, run, spec, status)
         act_button(
             "Close",
@@ -47,11 +48,14 @@ def status_bar(stage: LabServer, run: RunFolder, spec: RunSpec, past: FrozenHist
             type="tertiary",
             help="Back to the picture, before training, of what is chosen on the left. The run stays in Runs.",
         )
-    st.markdown(" ".join(f":gray-badge[{escape_markdown(words, 60)}]" for words in words_of_run(run.run_id, spec)))
     done = status.step / status.total_steps if status.total_steps else float(status.state.finished)
-    st.progress(min(1.0, done), text=progress_words(stage, run, status, past))
-    if words := epoch_words(past.started):
-        st.caption(words)
+    st.progress(min(1.0, done))
+    with st.container(key="lab.head.settings", horizontal=True, vertical_alignment="center", gap="small"):
+        chips = " ".join(f":gray-badge[{escape_markdown(words, 60)}]" for words in words_of_run(run.run_id, spec))
+        st.markdown(chips, width="content")
+        if words := epoch_words(past.started):
+            st.caption(words, width="content")
+        group_words(run.label())
 
 
 @st.cache_data(max_entries=256, ttl=60, show_spinner=False)
@@ -64,10 +68,10 @@ def next_run_words(shown: RunSpec, draft: RunSpec) -> None:
     """That the left side is no part of the run that is shown, and in what its settings differ."""
     changed = changed_words(shown, draft)
     if not changed:
-        st.caption("**The next run's settings**, the same as those of the run that is shown.")
+        st.caption("**Next run**: as the one shown.")
         return
     words = escape_markdown(join_words(changed, MOST_CHANGES), 600)
-    st.caption(f"**The next run's settings.** Other than in the run that is shown: {words}")
+    st.caption(f"**Next run**, other than the one shown: {words}")
     act_button(
         "Take the shown run's",
         on_click=copy_into_draft,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import streamlit as st
 
 from app.lab import panels
@@ -21,20 +23,23 @@ from app.lab.snapshots import (
     read_watch_sample,
 )
 from app.lab.word_search import words_panel
+from app.lab.workbench import draw_workbench
 from app.server import LabServer, read_history
 from app.shared.datasets import image_sets
 from app.shared.error_guard import guard_errors
 from app.shared.rerun import rerun_fragment
 from app.shared.stored_widgets import act_button, stored_segments
 from app.shared.text import escape_markdown, look_up_words
-from app.shared.view import PLAYING, Queries, Side, View, ViewChanges
+from app.shared.view import PLAYING, SIDE_WORDS, Queries, View, ViewChanges
 from app.widgets.map import MapEvents
 from app.widgets.scrubber import ScrubberEvent, scrubber
 from app.widgets.tiles import atlas_carrier
 from app.widgets.tiles.atlas import StoredAtlas
 from mlcore.catalogue import registry
+from mlcore.evaluation.metrics import PRIMARY
 from mlcore.runs.folder import RunFolder
 from mlcore.runs.history import FrozenHistory
+from mlcore.runs.previews import find_preview
 from mlcore.runs.records import Atlas, MarginLineRecord
 from mlcore.runs.states import RunState
 from mlcore.runs.status import Label, RunRecord
@@ -44,28 +49,64 @@ from mlcore.traits import BackboneTrait
 
 TICK_S = 0.5
 IDLE_TICK_S = 5.0
-MAP_HEIGHT = 440
+BELOW_HEIGHT = 150
 BROKEN = ":material/broken_image:"
 
 
-def show_run(
-    stage: LabServer, run: RunFolder, asked: str | None, draft_lines: list[MarginLineRecord] | None = None
-) -> None:
+@dataclass(frozen=True)
+class Plan:
+    """What the untrained preview shows of the run that would be started: its margin lines and its length in steps."""
+
+    margin_lines: list[MarginLineRecord]
+    steps: int
+
+
+def show_run(stage: LabServer, run: RunFolder, asked: str | None, plan: Plan | None = None) -> None:
     """Show a run, live while anything about it may change, until the view asks for another than `asked`.
 
-    `draft_lines`: margin lines to draw instead of the run's own. Raises: ValueError with a sentence for a run whose
+    `plan`: what is planned where the run is only a preview. Raises: ValueError with a sentence for a run whose
     spec is damaged or of a newer version.
     """
     record = run.record
-    atlas = run.atlas()
+    holder = atlas_holder(stage, run)
+    atlas = holder.atlas()
     with st.container():
         if atlas is not None:
-            atlas_carrier(StoredAtlas(run.atlas_bytes(), **atlas), key="lab.atlas")
+            atlas_carrier(StoredAtlas(holder.atlas_bytes(), **atlas), key="lab.atlas")
     awaited = is_awaited(run)
     draw = st.fragment(guard_errors(live_picture), run_every=TICK_S if awaited else None)
-    draw(stage, run, record, asked, atlas, awaited, draft_lines)
+    draw(stage, run, record, asked, atlas, awaited, plan)
     if not awaited:
         st.fragment(guard_errors(rerun_when_changed), run_every=IDLE_TICK_S)(run, (run.state, run.label()))
+
+
+def atlas_holder(stage: LabServer, run: RunFolder) -> RunFolder:
+    """The run, or its untrained preview while the run has no images of its own yet."""
+    if run.atlas() is None and not run.state.finished:
+        preview = find_preview(stage.runs, run.spec)
+        if preview is not None and preview.atlas() is not None:
+            return preview
+    return run
+
+
+def picture_holder(stage: LabServer, run: RunFolder, past: FrozenHistory, view: View) -> RunFolder:
+    """The run, or its untrained preview while the run has no map of its own yet: it begins as that."""
+    if run.state.finished or has_map(stage, past, view):
+        return run
+    preview = find_preview(stage.runs, run.spec)
+    if preview is None or not preview.has_watch() or not read_history(preview).snapshots:
+        return run
+    return preview
+
+
+def has_map(stage: LabServer, past: FrozenHistory, view: View) -> bool:
+    """Whether the map that is looked at can be drawn from what the run has written."""
+    if not past.snapshots:
+        return False
+    if view.method not in (None, UMAP) or past.layouts or not stage.runs.read_helper_status("projector").get("ready"):
+        return True
+    _, first, _ = read_nearest_snapshot(past, 0, None)
+    return methods_for(first["embeddings"].shape[1])[0] != UMAP
 
 
 def rerun_when_changed(run: RunFolder, shown: tuple[RunState, Label]) -> None:
@@ -77,8 +118,11 @@ def rerun_when_changed(run: RunFolder, shown: tuple[RunState, Label]) -> None:
 def preview_heading(spec: RunSpec) -> None:
     dataset = image_sets().get(spec.dataset.key)
     title = dataset.title if dataset else spec.dataset.title()
-    st.markdown("#### Before training")
-    st.caption(f"{escape_markdown(title)} {way_words(spec)}. Set things up on the left, then press Start.")
+    with st.container(key="lab.head.line", horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown("#### Before training", width="content", anchors=False)
+        st.caption(f"{escape_markdown(title)} {way_words(spec)}", width="content")
+    st.progress(0.0)
+    st.caption("Set things up on the left, then press Start.")
 
 
 def way_words(spec: RunSpec) -> str:
@@ -105,7 +149,7 @@ def live_picture(
     asked: str | None,
     atlas: Atlas | None,
     awaited: bool,
-    draft_lines: list[MarginLineRecord] | None,
+    plan: Plan | None,
 ) -> None:
     view = View.read()
     if view.run != asked or not run.path.exists():
@@ -117,7 +161,7 @@ def live_picture(
         if run.state == RunState.CANCELLED:  # somebody else gave it up: ask for it again
             st.rerun()
     # Always the same containers in the same order: what comes or goes in one must not make the browser rebuild the map.
-    head, trouble, body = st.container(), st.container(), st.container()
+    head, trouble, body = st.container(key="lab.head", gap="small"), st.container(), st.container(key="lab.body")
     with head:
         if preview:
             preview_heading(record.spec)
@@ -127,19 +171,20 @@ def live_picture(
         show_problem(stage, run, past)
     with body:
         try:
-            sample = read_watch_sample(run)
-            if sample is None or not past.snapshots:
-                show_waiting(run, past, preview)
+            holder = picture_holder(stage, run, past, view)
+            sample = read_watch_sample(holder)
+            if sample is None or not read_history(holder).snapshots:
+                show_waiting(run, past, preview, plan.steps if plan else record.spec.budget.steps)
             else:
-                show_step(stage, run, record.spec, past, sample, atlas, view, draft_lines)
+                show_step(stage, run, record.spec, past, holder, sample, atlas, view, plan)
         except ValueError as error:
             st.warning(f"The picture of this run cannot be drawn: {escape_markdown(str(error), 600)}", icon=BROKEN)
-    if awaited != is_awaited(run) or (awaited and atlas is None and run.atlas() is not None):
+    if awaited != is_awaited(run) or (awaited and atlas != atlas_holder(stage, run).atlas()):
         st.rerun()
 
 
-def show_waiting(run: RunFolder, past: FrozenHistory, preview: bool) -> None:
-    """Reserved places, and what is being done."""
+def show_waiting(run: RunFolder, past: FrozenHistory, preview: bool, total: int) -> None:
+    """Reserved places, and what is being done. `total`: steps of the run."""
     status = run.status()
     activity = status.activity or (past.progress["text"] if past.progress else "")
     if status.state.finished:
@@ -149,8 +194,18 @@ def show_waiting(run: RunFolder, past: FrozenHistory, preview: bool) -> None:
         st.info(escape_markdown(status.reason_text or ended, 600), icon=":material/info:")
         return
     words = activity or ("Looking at the images through the backbone" if preview else "Getting ready")
-    st.caption(f":material/hourglass_top: {escape_markdown(words)} …")
-    st.skeleton(height=MAP_HEIGHT)
+    bench = draw_workbench()
+    with bench.map:
+        st.caption(f":material/hourglass_top: {escape_markdown(words)} …")
+        with st.container(key="lab.map.waits"):
+            st.skeleton(height=panels.MAP_HEIGHT)
+    with bench.side:
+        panels.metrics_panel(past, None)
+        panels.curve_panel(past, total, None, "first", "loss")
+        panels.curve_panel(past, total, None, "second", PRIMARY)
+        panels.angles_panel(None, None, None, None, key="lab.angles")
+    with bench.below:
+        st.skeleton(height=BELOW_HEIGHT)
 
 
 def show_step(
@@ -158,31 +213,36 @@ def show_step(
     run: RunFolder,
     spec: RunSpec,
     past: FrozenHistory,
+    holder: RunFolder,
     sample: WatchSample,
     atlas: Atlas | None,
     view: View,
-    draft_lines: list[MarginLineRecord] | None,
+    plan: Plan | None,
 ) -> None:
-    steps = list(past.snapshots)
-    earliest, first, faults = read_nearest_snapshot(past, steps[0], len(sample.ids))
+    """One step in all panels. The curves are the run's `past`, the pictures those of their `holder`."""
+    drawn = past if holder is run else read_history(holder)
+    steps = list(drawn.snapshots)
+    total = plan.steps if plan else spec.budget.steps
+    earliest, first, faults = read_nearest_snapshot(drawn, steps[0], len(sample.ids))
     methods = methods_for(first["embeddings"].shape[1])
     method = view.method if view.method in methods else methods[0]
     live = view.step is None
-    wanted = live_step(past, method) if view.step is None else nearest_step(past, view.step)
-    step, now, others = read_nearest_snapshot(past, wanted, len(sample.ids))
+    wanted = live_step(drawn, method) if view.step is None else nearest_step(drawn, view.step)
+    step, now, others = read_nearest_snapshot(drawn, wanted, len(sample.ids))
     told = dict.fromkeys([*faults, *others])
     if told:
         st.warning(escape_markdown(f"{' '.join(told)} Step {step} is shown.", 600), icon=BROKEN)
-    drawn = find_picture(past, step, now, method, stage.runs.read_helper_status("projector"))
-    evaluation = evaluation_at(past, step)
+    picture = find_picture(drawn, step, now, method, stage.runs.read_helper_status("projector"))
+    evaluation = evaluation_at(drawn, step)
     selected = view.lasso
     atlas_key = atlas["key"] if atlas else ""
 
-    left, right = st.columns([0.63, 0.37], gap="medium")
-    with left:
+    bench = draw_workbench()
+    with bench.map:
         chosen = method_choice(methods, method)
         margins = evaluation.get("margin_lines", []) if evaluation else []
-        events = panels.map_panel(run.run_id, sample, drawn, now, atlas, view, margins, height=MAP_HEIGHT)
+        heading = title_of_picture(run, plan)
+        events = panels.map_panel(run.run_id, sample, picture, now, atlas, view, margins, title=heading)
         moved = scrubber(
             steps,
             total=max(spec.budget.steps, steps[-1]),
@@ -192,33 +252,47 @@ def show_step(
             playing=st.session_state.get(PLAYING, False),
             key="lab.scrubber",
         )
-        pressed = panels.lasso_panel(sample, view, atlas_key)
-        picked_panel(sample, view)
-    with right:
+    with bench.side:
         if not live and step != steps[-1]:
             st.caption(f"**Step {step:,}** is shown. The newest is step {steps[-1]:,}.")
-        panels.metrics_panel(past, evaluation, spec.budget.steps)
-        before = past.evaluations[0] if past.evaluations else None
-        chosen |= panels.angles_panel(evaluation, before, draft_lines, view.angles, key="lab.angles")
-    if run.state.finished and spec.budget.steps:
-        panels.verdict_panel(
-            past,
-            frozen=spec.backbone.freeze == "everything",
-            unseen_classes=sample.unseen_classes(spec.dataset.split),
+        panels.metrics_panel(drawn, evaluation)
+        pressed = panels.lasso_panel(sample, view, atlas_key)
+        picked_panel(sample, view)
+        panels.curve_panel(past, total, step, "first", "loss")
+        panels.curve_panel(past, total, step, "second", PRIMARY)
+        before = drawn.evaluations[0] if drawn.evaluations else None
+        chosen |= panels.angles_panel(
+            evaluation, before, plan.margin_lines if plan else None, view.angles, key="lab.angles"
         )
-    st.subheader("What a search returns", anchor=False)
-    chosen |= query_choice(view)
-    before_arrays = first if step > earliest == steps[0] else None
-    title = "Now" if live else f"Step {step:,}"
-    pressed = panels.retrieval_panel(sample, now, before_arrays, first, atlas_key, view, selected, title) or pressed
-    if reads_texts(spec.method.key):
-        pressed = words_panel(run, past, evaluation, atlas_key, view.side) or pressed
-    failures = st.expander("Failures", key="lab.fold.Failures", on_change="rerun")
-    if failures.open:
-        with failures:
-            picked = failures_panel(run, spec, sample, now, before_arrays, step, atlas_key, view)
+    with bench.below:
+        if run.state.finished and spec.budget.steps:
+            panels.verdict_panel(
+                past,
+                frozen=spec.backbone.freeze == "everything",
+                unseen_classes=sample.unseen_classes(spec.dataset.split),
+            )
+        before_arrays = first if step > earliest == steps[0] else None
+        title = "Now" if live else f"Step {step:,}"
+        row = st.container(key="lab.below.row", horizontal=True, vertical_alignment="center", gap="small")
+        with row:
+            below = below_choice()
+        if below == "failures":
+            picked = failures_panel(holder, spec, sample, now, before_arrays, step, atlas_key, view)
+        else:
+            with row:
+                chosen |= query_choice(view)
+            picked = panels.retrieval_panel(sample, now, before_arrays, first, atlas_key, view, selected, title)
+            if reads_texts(spec.method.key):
+                found = words_panel(run, past, evaluation, atlas_key, view.side)
+                picked = picked if found is None else found
         pressed = pressed if picked is None else picked  # an image's number may be 0
     apply_widget_events(view, chosen, events, moved, pressed)
+
+
+def title_of_picture(run: RunFolder, plan: Plan | None) -> str:
+    """'My run: ArcFace', the run's name and its loss."""
+    loss = registry("losses")[run.spec.loss.key].title
+    return "Before training" if plan else run.title() if loss in run.title() else f"{run.title()}: {loss}"
 
 
 def method_choice(methods: list[str], method: str) -> ViewChanges:
@@ -235,37 +309,48 @@ def method_choice(methods: list[str], method: str) -> ViewChanges:
     return {"method": chosen} if chosen != method else {}
 
 
+BELOW = {"search": "Search", "failures": "Failures"}
+BELOW_SHOWN = "lab.below.shown"
+
+
+def below_choice() -> str:
+    """What stands below the map: what searches return, or where they fail."""
+    shown = st.session_state.get(BELOW_SHOWN, "search")
+    chosen = stored_segments(
+        "lab.below", "Below the map", list(BELOW), shown, words=look_up_words(BELOW), label_visibility="collapsed"
+    )
+    st.session_state[BELOW_SHOWN] = chosen
+    return chosen
+
+
 QUERIES: dict[Queries, str] = {
-    "hardest": "Hardest before training",
+    "hardest": "Hardest",
     "random": "Random",
     "pinned": "Pinned",
     "selected": "Selected",
 }
-SIDES: dict[Side, str] = {"held_out": "Held out", "train": "Training"}
 
 
 def query_choice(view: View) -> ViewChanges:
     """Which images are searched for, and on which side; what the person changes of the view."""
-    left, right = st.columns([0.7, 0.3], vertical_alignment="center")
-    with left:
-        queries = stored_segments(
-            "lab.queries",
-            "Queries",
-            list(QUERIES),
-            view.queries,
-            words=look_up_words(QUERIES),
-            label_visibility="collapsed",
-        )
-    with right:
-        side = stored_segments(
-            "lab.side",
-            "Of",
-            list(SIDES),
-            view.side,
-            words=look_up_words(SIDES),
-            label_visibility="collapsed",
-            help="Each image is searched among the watched images of its own side.",
-        )
+    queries = stored_segments(
+        "lab.queries",
+        "Queries",
+        list(QUERIES),
+        view.queries,
+        words=look_up_words(QUERIES),
+        label_visibility="collapsed",
+        help="Hardest: those that searches failed most before training, so that they stay the same.",
+    )
+    side = stored_segments(
+        "lab.side",
+        "Of",
+        list(SIDE_WORDS),
+        view.side,
+        words=look_up_words(SIDE_WORDS),
+        label_visibility="collapsed",
+        help="Each image is searched among the watched images of its own side.",
+    )
     changes: ViewChanges = {}
     if queries != view.queries:
         changes["queries"] = queries

@@ -81,17 +81,18 @@ def _read_watch_sample(path: str) -> WatchSample:
     )
 
 
-def read_snapshot(history: FrozenHistory, step: int, count: int) -> dict[str, np.ndarray]:
-    """A snapshot's arrays, a row for each of the `count` watched images; ValueError with a sentence if damaged."""
+def read_snapshot(history: FrozenHistory, step: int, count: int | None) -> dict[str, np.ndarray]:
+    """A snapshot's arrays, a row for each of the `count` watched images (None: however many); ValueError with a
+    sentence if damaged."""
     attempt, entry = history.snapshots[step]
     arrays = _arrays(attempt, str(attempt.path), entry["file"], entry["sha256"], "")
-    if not all(name in arrays and len(arrays[name]) == count for name in SNAPSHOT):
+    if not all(name in arrays and len(arrays[name]) == (count or len(arrays[name])) for name in SNAPSHOT):
         raise ValueError(f"{entry['file']} is not a picture of the watched images")
     return arrays
 
 
 def read_nearest_snapshot(
-    history: FrozenHistory, step: int, count: int
+    history: FrozenHistory, step: int, count: int | None
 ) -> tuple[int, dict[str, np.ndarray], list[str]]:
     """The step, else the one nearest to it whose snapshot is whole, with its arrays, and why others were passed over.
 

@@ -7,6 +7,7 @@ import streamlit as st
 from app.server import lab_server
 from app.shared.controls import choice_setting, number_setting, switch_setting
 from app.shared.draft import WIDGET, Draft
+from app.shared.setting_search import setting_note
 from app.shared.stored_widgets import stored_segments, stored_selectbox
 from app.shared.text import format_share, look_up_words
 from mlcore.catalogue import registry
@@ -43,7 +44,7 @@ def teacher_form(draft: Draft) -> None:
         draft, "teacher.weight", "Weight", 1e-4, 1e6, step=None, format="%.4g", help="Times this, added to the loss."
     )
     if switch_setting(draft, "teacher.alone", "Learn from the teacher alone"):
-        st.caption("The loss is left out: it has no say, and its proxies stay as they were drawn.")
+        setting_note("The loss is left out: it has no say, and its proxies stay as they were drawn.")
 
 
 def a_run(draft: Draft) -> bool:
@@ -51,7 +52,7 @@ def a_run(draft: Draft) -> bool:
     found = find_teachers(str(lab_server().runs.root), str(draft.get("dataset")))
     named = draft.get("teacher.run")
     if not found and not named:
-        st.caption("No finished run on these images yet. Train one first.")
+        setting_note("No finished run on these images yet. Train one first.")
         return False
     label = f"Run, by {METRICS[PRIMARY].title} and name"
     return teacher_choice(draft, "teacher.run", label, found | ({named: named} if named and named not in found else {}))

@@ -13,6 +13,7 @@ from streamlit.elements.lib.mutable_popover_container import PopoverContainer
 
 from app.shared.datasets import section_registry
 from app.shared.draft import WIDGET, Draft
+from app.shared.setting_search import is_searching, setting_note
 from app.shared.stored_widgets import (
     NumberLook,
     Option,
@@ -40,7 +41,10 @@ class StepAndFormat(TypedDict, total=False):
 
 
 def lazy_expander(label: str, draw: Callable[..., None], *args: object, key: str | None = None) -> None:
-    """An expander whose contents, `draw(*args)`, are made only while it is open."""
+    """An expander whose contents, `draw(*args)`, are made only while it is open, or while a setting is looked for."""
+    if is_searching():
+        draw(*args)
+        return
     box = st.expander(label, key=key or f"lab.fold.{label}", on_change="rerun")
     if is_open(box):
         with box:
@@ -86,7 +90,7 @@ def optional_part(draft: Draft, section: str, label: str, without: str, keys: li
     draft.choose(section, chosen or None)
     if not chosen:
         return
-    st.caption(room[chosen].description.split("\n\n")[0])
+    setting_note(room[chosen].description.split("\n\n")[0])
     if section in WEIGHTED:
         draft.settings.setdefault(f"{section}.weight", 1.0)
         number_setting(
@@ -102,7 +106,7 @@ def part_knobs(draft: Draft, section: str, spec: PartSpec, *, without: tuple[str
     values = {param.name: knobs[param.name] for param in spec.params}
     for name, value in knob_widgets(spec, values, f"{WIDGET}{section}.{spec.key}").items():
         draft.set(f"{section}.{name}", value)
-    if values != spec.defaults():
+    if values != spec.defaults() and not is_searching():
         act_button(
             "Reset to defaults",
             key=f"lab.reset.{section}",

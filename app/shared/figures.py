@@ -146,7 +146,7 @@ def metric_figure(
 
 
 def angle_figure(
-    now: Angles,
+    now: Angles | None,
     before: Angles | None,
     which: str,
     lines: Sequence[tuple[float, str]],
@@ -155,7 +155,7 @@ def angle_figure(
     """Two distributions of angles, each as a share of its pairs, with the loss's margin as lines (radians, text).
 
     `before` is drawn as a faint outline of the same two, so that one sees what moved. The axis ends at whole 30 degrees
-    around all of it.
+    around all of it. `now` None: empty axes.
     """
     figure = base_figure(
         theme, 220, x="angle (degrees)", y={"pairs": "share of pairs", "proxies": "share of images"}[which]
@@ -207,7 +207,7 @@ def angle_figure(
     )
 
 
-def angle_range(now: Angles, before: Angles | None, which: str, lines: Sequence[float]) -> tuple[int, int]:
+def angle_range(now: Angles | None, before: Angles | None, which: str, lines: Sequence[float]) -> tuple[int, int]:
     """Degrees from which to which the axis goes: all that is drawn, with a little room, out to whole 30 degrees."""
     edges = [math.degrees(angle) for angle in lines]
     for angles in (now, before):

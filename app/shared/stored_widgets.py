@@ -17,6 +17,7 @@ from typing import Literal, Protocol, TypedDict, TypeVar, Unpack
 import streamlit as st
 
 from app.shared.error_guard import report_errors
+from app.shared.setting_search import is_wanted
 from app.shared.text import fault_words, one_line
 
 SHARED_VALUES = "lab.agreed"
@@ -66,6 +67,7 @@ class ButtonLook(TypedDict, total=False):
     type: Literal["primary", "secondary", "tertiary"]
     icon: str | None
     icon_position: Literal["left", "right"]
+    shortcut: str | None
     width: Literal["content", "stretch"]
 
 
@@ -108,6 +110,8 @@ def stored_selectbox(
 ) -> Option:
     """A list with the kept value chosen; if it is not among the options, none is, and the list says so."""
     words = distinct_labels(options, words)
+    if not is_wanted(label, name, more.get("help"), *map(words, options)):
+        return kept
 
     def draw(start: Option, key: str) -> Option | None:
         if start in options:
@@ -129,6 +133,8 @@ def stored_segments(
     **more: Unpack[RowLook],
 ) -> Option:
     """The same for a few options, side by side."""
+    if not is_wanted(label, name, more.get("help"), *map(words, options)):
+        return kept
 
     def draw(start: Option, key: str) -> Option | None:
         if start in options:
@@ -160,10 +166,14 @@ def stored_multiselect(
 
 
 def on_or_off(name: str, label: str, kept: bool, **more: Unpack[Look]) -> bool:
+    if not is_wanted(label, name, more.get("help")):
+        return bool(kept)
     return value_widget(lambda start, key: st.toggle(label, start, key=key, **more), name, bool(kept))
 
 
 def line_of_text(name: str, label: str, kept: str, **more: Unpack[Look]) -> str:
+    if not is_wanted(label, name, more.get("help")):
+        return kept
     return value_widget(lambda start, key: st.text_input(label, start, key=key, **more), name, kept)
 
 
@@ -191,6 +201,9 @@ def _number(
     kept: float,
     more: NumberLook,
 ) -> float:
+    if not is_wanted(label(kept) if callable(label) else label, name, more.get("help")):
+        return kept
+
     def draw(start: float, key: str) -> float:
         bounds = None if low is None else min(low, start), None if high is None else max(high, start)
         return widget(label(start) if callable(label) else label, *bounds, start, key=key, **more)

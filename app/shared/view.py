@@ -26,6 +26,7 @@ Queries = Literal["hardest", "random", "pinned", "selected"]
 
 
 Side = Literal["held_out", "train"]
+SIDE_WORDS: dict[Side, str] = {"held_out": "Held out", "train": "Training"}
 
 
 class ViewChanges(TypedDict, total=False):

@@ -146,13 +146,13 @@ def test_a_runs_settings_are_taken_to_the_left(open_page, good, runs):
 def test_the_left_side_says_that_it_is_the_next_runs_and_takes_the_shown_runs_settings(open_page, good, runs):
     run = copied(good, runs.root)
     page = open_page("lab", run=run.run_id)
-    assert "The next run's settings." in words(page)
+    assert "**Next run**, other than the one shown" in words(page)
     assert "instead of" in words(page)
     assert ":gray-badge[4 steps]" in words(page)
     press(page, "lab.take")
     assert page.session_state["lab.draft"]["budget.steps"] == 4
     page.run()
-    assert "the same as those of the run that is shown" in words(page)
+    assert "**Next run**: as the one shown." in words(page)
 
 
 def test_a_run_is_deleted_once_that_is_wanted(open_page, good, runs):
@@ -463,3 +463,11 @@ def test_an_import_that_was_not_ended_goes_on(open_page, begun, tmp_path, monkey
     page.button(key=key).click().run()
     assert not page.exception
     assert str(folder) in begun[0][1]
+
+
+def test_start_below_the_page_starts_the_same_run_once(open_page, runs):
+    page = open_page("lab", **{"s.dataset": "digits", "s.budget.steps": "20"})
+    press(page, "lab.start.narrow")
+    (run,) = runs.all()
+    assert looks_at(page) == run.run_id
+    assert run.spec.budget.steps == 20

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 READ_MARKDOWN = {
     *("badge", "button", "caption", "checkbox", "download_button", "error", "expander", "header", "info", "markdown"),
     *("metric", "page_link", "pills", "popover", "progress", "radio", "segmented_control", "subheader", "success"),
-    *("tabs", "title", "toast", "toggle", "warning"),
+    *("setting_note", "tabs", "title", "toast", "toggle", "warning"),
 }
 LABELS = {"label", "help", "text", "body", "delta", "format_func"}
 FROM_OUTSIDE = {

@@ -59,9 +59,10 @@ def history_of(run):
 
 def metrics_page(history):
     def script(history, shown):
-        from app.lab.panels import metrics_panel
+        from app.lab.panels import curve_panel, metrics_panel
 
-        metrics_panel(history, shown, 4)
+        metrics_panel(history, shown)
+        curve_panel(history, 4, 4, "second", "map_at_r")
 
     seen = SimpleNamespace(evaluations=history.evaluations, steps=[])
     return AppTest.from_function(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from image_files import classes
 from page_widgets import widget
-from pages_words import words
+from pages_words import shows_results, words
 
 from app.data.step_forms import FORMS
 from mlcore.catalogue import registry
@@ -147,8 +147,9 @@ def test_the_lab_draws_a_finished_run(open_page, runs, quick_spec):
 
     run = runs.create(quick_spec)
     assert run_folder(run) == 0
-    said = words(open_page("lab", run=run.run_id))
-    assert "What a search returns" in said
+    test = open_page("lab", run=run.run_id)
+    said = words(test)
+    assert shows_results(test)
     assert "MAP@R" in said
     assert RunSpec.from_text(run.spec.to_yaml()).settings() == quick_spec.settings()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 WAIT_MS = 120_000
 MAPS = (
@@ -45,9 +45,14 @@ def wait_until_drawn(page: Page) -> None:
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning", timeout=WAIT_MS)
 
 
+def start_button(page: Page) -> Locator:
+    """Start with the settings, or below the page while those are folded away."""
+    return page.locator(".st-key-lab-start button, .st-key-lab-start-narrow button").locator("visible=true")
+
+
 def press_start(page: Page) -> str:
     """Start the draft; returns the run's id once the page shows it."""
-    page.get_by_role("button", name="Start").click()
+    start_button(page).click()
     page.wait_for_url("**run=*", timeout=WAIT_MS)
     return page.url.split("run=")[1].split("&")[0]
 

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_driver import map_value, open_lab, places, press_start, shown_step, wait_for_map, wait_until_drawn
+from page_driver import (
+    map_value,
+    open_lab,
+    places,
+    press_start,
+    shown_step,
+    start_button,
+    wait_for_map,
+    wait_until_drawn,
+)
 from playwright.sync_api import Page, expect
 
 from mlcore.runs.folder import RunFolder, Runs
@@ -71,8 +80,8 @@ def stop_button(page: Page) -> Any:
 def test_before_there_is_a_run_the_untrained_data_is_shown(page, server):
     open_lab(page, server.url, QUICK)
     expect(page.get_by_text("Before training").first).to_be_visible()
-    expect(page.get_by_role("button", name="Start")).to_be_enabled()
-    expect(page.get_by_text("What a search returns")).to_be_visible(timeout=WAIT_MS)
+    expect(start_button(page)).to_be_enabled()
+    expect(page.get_by_role("radio", name="Search")).to_be_visible(timeout=WAIT_MS)
     assert map_value(page, "map.frame.ids.length") > 1000
 
 
@@ -111,7 +120,7 @@ def test_zoom_and_lasso_are_kept_while_the_run_goes_on_and_stop_keeps_everything
     zoom = map_value(page, "JSON.stringify(map.camera)")
     box = page.locator(".over").first.bounding_box()
     page.keyboard.down("Shift")
-    corners = [(0.05, 0.05), (0.95, 0.05), (0.95, 0.95), (0.05, 0.95), (0.05, 0.05)]
+    corners = [(0.05, 0.2), (0.95, 0.2), (0.95, 0.95), (0.05, 0.95), (0.05, 0.2)]
     places_on_page = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in corners]
     page.mouse.move(*places_on_page[0])
     page.mouse.down()

@@ -112,7 +112,7 @@ def test_upload_clean_split_train_retrieve(page, server, runs, tmp_path):
     assert (run.spec.dataset.key, run.spec.dataset.split) == (prepared.id, "official")
     expect(page.get_by_text("Unseen classes: MAP@R")).to_be_visible(timeout=WAIT_MS)
     assert run.state == RunState.DONE
-    expect(page.get_by_text("What a search returns")).to_be_visible()
+    expect(page.get_by_role("radio", name="Search")).to_be_visible()
     expect(page.get_by_role("button", name="kind").first).to_be_visible(timeout=WAIT_MS)
 
 

@@ -163,7 +163,7 @@ def test_no_text_of_a_run_is_markup_and_nothing_leaves_the_machine(watched, serv
     open_lab(page, server.url, f"run={hostile_run.run_id}&picked=0")
     expect(page.get_by_role("heading", name="zqb").first).to_be_visible(timeout=WAIT_MS)
     rest(page)
-    page.locator(".st-key-lab-curve [role=combobox], .st-key-lab-curve input").first.click()
+    page.locator(".st-key-lab-curve-first [role=combobox], .st-key-lab-curve-first input").first.click()
     page.get_by_role("option", name="Learning rates").click(timeout=WAIT_MS)
     page.wait_for_timeout(1500)
     rest(page)
@@ -294,7 +294,7 @@ def test_a_sets_table_and_steps_are_downloaded(page, server, hostile_set):
 def test_failures_are_shown_large_saved_and_picked(watched, server, hostile_run):
     watched.set_viewport_size({"width": 390, "height": 844})
     open_lab(watched, server.url, f"run={hostile_run.run_id}")
-    watched.locator(".st-key-lab-fold-Failures summary").click(timeout=WAIT_MS)
+    watched.get_by_role("radio", name="Failures").click(timeout=WAIT_MS)
     tiles = watched.locator(".st-key-lab-failures-tiles-0 .tile")
     for name in ("Confused pairs", "Likely wrong labels", "Worst classes", "Hardest images"):
         watched.get_by_role("radio", name=name).click(timeout=WAIT_MS)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_driver import WAIT_MS, open_lab, wait_for_map, wait_until_drawn
+from page_driver import WAIT_MS, open_lab, start_button, wait_for_map, wait_until_drawn
 from playwright.sync_api import Page, expect
 
 from mlcore.runs.folder import Runs
@@ -39,16 +39,17 @@ def start_again(page: Page, server: Any) -> None:
 
 def test_the_first_act_after_the_server_was_started_again_is_carried_out(page, server, runs):
     open_lab(page, server.url, QUICK)
-    expect(page.get_by_text("What a search returns")).to_be_visible(timeout=WAIT_MS)
+    expect(page.get_by_role("radio", name="Search")).to_be_visible(timeout=WAIT_MS)
     start_again(page, server)
     wait_for_map(page)
-    page.get_by_role("button", name="Start").click()
+    start_button(page).click()
     page.wait_for_url("**run=*", timeout=WAIT_MS)
     (run,) = runs.all()
     assert (run.spec.dataset.key, run.spec.head.embedding_size) == ("digits", 8)
 
     start_again(page, server)
-    page.get_by_text("Optimiser and length").click()
+    page.get_by_text("All settings").click()
+    page.get_by_text("Optimiser, seed").click()
     page.get_by_text("Evaluate at fixed steps").first.click()
     page.wait_for_url("**s.watch.evaluate_every=20*", timeout=WAIT_MS)
     expect(page.get_by_role("switch", name="Evaluate at fixed steps")).to_be_checked(timeout=WAIT_MS)
@@ -65,10 +66,10 @@ def test_the_first_act_after_the_server_was_started_again_is_carried_out(page, s
 def test_a_press_that_comes_to_a_session_that_has_drawn_nothing_is_carried_out(page, server, runs):
     """The page does not hear that the server is another one: its timers are gone."""
     open_lab(page, server.url, QUICK)
-    expect(page.get_by_text("What a search returns")).to_be_visible(timeout=WAIT_MS)
+    expect(page.get_by_role("radio", name="Search")).to_be_visible(timeout=WAIT_MS)
     page.evaluate("() => { for (let id = 0; id < 100000; id++) clearInterval(id); }")
     server.restart()
-    button = page.get_by_role("button", name="Start")
+    button = start_button(page)
     expect(button).to_be_enabled(timeout=WAIT_MS)
     button.click()
     page.wait_for_url("**run=*", timeout=WAIT_MS)
@@ -90,5 +91,5 @@ def test_a_page_that_streamlit_gave_up_is_loaded_anew_with_what_was_set(page, se
     sockets[-1].send(b"\xff" * 40)
     page.wait_for_function("!window.isOld", timeout=WAIT_MS)
     wait_for_map(page)
-    expect(page.get_by_role("button", name="Start")).to_be_enabled(timeout=WAIT_MS)
+    expect(start_button(page)).to_be_enabled(timeout=WAIT_MS)
     assert "embedding_size=8" in page.url

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_driver import WAIT_MS
+from page_driver import WAIT_MS, start_button
 from playwright.sync_api import Page, expect
 
 from mlcore.disk.process import take_lock
@@ -25,7 +25,7 @@ def test_the_runs_that_wait_before_yours_are_counted_as_they_come_and_go(
         server = start_streamlit(APP, LAB_RUNS=str(runs.root))
         page.goto(server.url)
         words = page.get_by_text("in the queue")
-        expect(page.get_by_role("button", name="Start")).to_be_visible(timeout=WAIT_MS)
+        expect(start_button(page)).to_be_visible(timeout=WAIT_MS)
         expect(words).to_have_count(0)
         first, second = runs.create(quick_spec), runs.create(quick_spec)
         expect(page.get_by_text("2 runs in the queue")).to_be_visible(timeout=WAIT_MS)

@@ -226,3 +226,11 @@ def test_what_a_layout_needs_is_compiled_once_on_a_machine():
     umap_, layouts = projection._umap()
     for compiled in (umap_.smooth_knn_dist, layouts._nb_optimize_layout_euclidean_single_epoch):
         assert compiled.stats.cache_path, "it is compiled anew in every process"
+
+
+def test_others_are_placed_among_what_they_are_like_and_the_map_stays() -> None:
+    embeddings = np.array([[1, 0, 0], [0.99, 0.1, 0], [0, 1, 0], [0, 0.99, 0.1], [0, 0, 1], [0.1, 0, 0.99]], np.float32)
+    points = np.array([[0, 0], [1, 0], [10, 0], [11, 0], [0, 10], [1, 10]], np.float32)
+    places = projection.place_among(points, embeddings, np.array([[2.0, 0.1, 0], [0, 0, 3]], np.float32))
+    assert np.linalg.norm(places[0] - [0.5, 0]) < 1
+    assert np.linalg.norm(places[1] - [0.5, 10]) < 1

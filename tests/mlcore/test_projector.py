@@ -16,6 +16,7 @@ from mlcore import projection, projector
 from mlcore.environment import child_environment
 from mlcore.projector import METHOD, Projector
 from mlcore.runs.history import Pictures
+from mlcore.runs.previews import preview_nonce, preview_spec
 from mlcore.runs.states import RunState
 
 POINTS = 40
@@ -35,20 +36,20 @@ def quick_maps(monkeypatch):
     return asked
 
 
-def begin(runs, spec, steps=(), state=RunState.RUNNING):
+def begin(runs, spec, steps=(), state=RunState.RUNNING, *, purpose="run", nonce=None, proxies=0, seed=0):
     """A run with a snapshot at each step, whose embeddings begin with the step's number."""
-    run = runs.create(spec)
+    run = runs.create(spec, purpose=purpose, nonce=nonce)
     attempt = run.begin_attempt()
     run.move(RunState.STARTING)
-    add(attempt, steps)
+    add(attempt, steps, proxies, seed)
     run.move(state)
     return run
 
 
-def add(attempt, steps, proxies=0):
+def add(attempt, steps, proxies=0, seed=0):
     writer = attempt.writer()
     for step in steps:
-        embeddings = np.random.default_rng(step).normal(size=(POINTS, 4))
+        embeddings = np.random.default_rng(step + seed).normal(size=(POINTS, 4))
         embeddings[0, 0] = step
         arrays = {"embeddings": embeddings.astype(np.float16), "pca": embeddings[:, :3].astype(np.float32)}
         if proxies:
@@ -100,6 +101,36 @@ def test_proxies_are_laid_out_with_the_images(runs, quick_spec, quick_maps):
     jobs(Projector(runs))
     attempt, entry = pictures(run).layouts[METHOD, 1]
     assert attempt.read_arrays(entry, "layouts")["points"].shape == (POINTS + 3, 2)
+
+
+def begin_with_preview(runs, spec, at_work, **more):
+    """The preview of a spec, laid out, and a run of it with its first snapshot."""
+    bare = preview_spec(spec)
+    preview = begin(runs, bare, [0], purpose="preview", nonce=preview_nonce(bare))
+    at_work.do(at_work.next_job())
+    run = begin(runs, spec, [0], **more)
+    at_work.do(at_work.next_job())
+    return preview, run
+
+
+def test_a_run_begins_with_the_map_of_its_preview(runs, quick_spec, quick_maps):
+    preview, run = begin_with_preview(runs, quick_spec, Projector(runs), proxies=3)
+    assert quick_maps == [None]  # only the preview was laid out
+    layout, before = layout_of(run, 0), layout_of(preview, 0)
+    assert np.array_equal(layout[:POINTS], before)
+    assert layout.shape == (POINTS + 3, 2)
+
+
+def test_a_run_that_begins_otherwise_than_its_preview_has_a_map_of_its_own(runs, quick_spec, quick_maps):
+    begin_with_preview(runs, quick_spec, Projector(runs), seed=9)
+    assert quick_maps == [None, None]
+
+
+def layout_of(run, step):
+    pictures = Pictures(run)
+    pictures.refresh()
+    attempt, entry = pictures.layouts[METHOD, step]
+    return attempt.read_arrays(entry, "layouts")["points"]
 
 
 def test_runs_that_go_on_take_turns_and_their_newest_come_before_any_old_one(runs, quick_spec, quick_maps):

@@ -10,4 +10,5 @@ export default function ({ parentElement, setTriggerValue }) {
   keepTypedText();
   reloadDeadPage();
   followTheme();
+  resizePanels();
 }

@@ -7,7 +7,14 @@ from pathlib import Path
 import streamlit as st
 
 HERE = Path(__file__).parent
-FILES = [HERE / "history.js", HERE / "typed_text.js", HERE / "dead_page.js", HERE / "theme.js", HERE / "script.js"]
+FILES = [
+    HERE / "history.js",
+    HERE / "typed_text.js",
+    HERE / "dead_page.js",
+    HERE / "theme.js",
+    HERE / "panels.js",
+    HERE / "script.js",
+]
 SCRIPT = st.components.v2.component("lab_page", js="\n".join(path.read_text(encoding="utf-8") for path in FILES))
 
 

@@ -1,4 +1,5 @@
-// chart.js: one Plotly figure, drawn once and then changed in place. Joined after plotly.min.js, which sets globalThis.Plotly.
+// chart.js: one Plotly figure, drawn once and then changed in place. Plotly itself is a script of its own, fetched with the first
+// chart of the browser's page and kept by the browser.
 const charts = new WeakMap(); // parentElement -> Chart
 
 export default function (message) {
@@ -9,6 +10,21 @@ export default function (message) {
     charts.get(parent)?.destroy();
     charts.delete(parent);
   };
+}
+
+// Resolves when globalThis.Plotly is there; asked again after a failure, such as a server that was away.
+function fetchPlotly(path) {
+  if (globalThis.Plotly) return Promise.resolve();
+  return (globalThis.__labPlotly ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = new URL(path.slice(1), document.baseURI);
+    script.addEventListener("load", resolve);
+    script.addEventListener("error", () => {
+      globalThis.__labPlotly = null;
+      reject(new Error("The charts' code could not be fetched from this lab's server. Is it started with app/main.py?"));
+    });
+    document.head.append(script);
+  }));
 }
 
 const TOUCHED = matchMedia("(hover: none)").matches;
@@ -25,33 +41,47 @@ class Chart {
     this.busy = Promise.resolve(); // Plotly finishes one thing after the other, and is never asked about a chart that is gone
     this.width = 0;
     this.sizes = new ResizeObserver(() => this.fit());
-    this.sizes.observe(parent);
+    this.sizes.observe(this.root);
     this.root.labChart = this; // a handle for tests and the console
     this.drawn = 0;
   }
 
-  receive({ figure, alt, name }) {
+  receive({ figure, alt, name, fill, plotly }) {
     const text = JSON.stringify(figure);
     if (text === this.text) return;
     this.text = text;
-    this.height = figure.layout.height;
-    this.root.style.minHeight = `${this.height}px`;
+    this.then(() => fetchPlotly(plotly));
+    this.root.classList.toggle("fill", fill);
+    this.root.style.setProperty("--own", `${figure.layout.height}px`);
+    this.height = (fill && this.root.clientHeight) || figure.layout.height; // without a height of its own while it is hidden
     this.root.setAttribute("aria-label", alt);
-    const layout = { ...figure.layout, autosize: true };
+    const layout = { ...figure.layout, height: this.height, autosize: true };
     if (TOUCHED) layout.dragmode = false; // a finger that is drawn over a chart scrolls the page
-    this.then(() => Plotly.react(this.root, figure.data, layout, this.config(name)));
+    this.then(() => {
+      if (!globalThis.Plotly) return null;
+      if (!this.root._fullLayout) this.root.replaceChildren(); // what was said instead of a chart
+      return Plotly.react(this.root, figure.data, layout, this.config(name));
+    });
     this.drawn += 1;
   }
 
   then(work) {
-    this.busy = this.busy.then(() => (this.alive && this.root.isConnected ? work() : null)).catch((error) => console.warn(error));
+    this.busy = this.busy.then(() => (this.alive && this.root.isConnected ? work() : null)).catch((error) => this.fail(error));
+  }
+
+  // A chart that cannot be drawn says so where it would be.
+  fail(error) {
+    console.warn(error);
+    if (!globalThis.Plotly) [this.root.textContent, this.text] = [error.message, ""];
   }
 
   fit() {
-    const width = this.root.clientWidth;
-    if (!width || width === this.width || !this.text) return;
-    this.width = width;
-    this.then(() => (this.root._fullLayout ? Plotly.Plots.resize(this.root) : null));
+    const { clientWidth: width, clientHeight } = this.root;
+    const height = this.root.classList.contains("fill") ? clientHeight : this.height;
+    if (!width || !height || !this.text || document.fullscreenElement === this.root) return;
+    if (width === this.width && height === this.height) return;
+    [this.width, this.height] = [width, height];
+    this.then(() => (this.root._fullLayout ? Plotly.relayout(this.root, { height, autosize: true }) : null));
   }
 
   config(name) {
@@ -95,7 +125,7 @@ class Chart {
 
   destroy() {
     this.sizes.disconnect();
-    this.busy = this.busy.then(() => Plotly.purge(this.root));
+    this.busy = this.busy.then(() => globalThis.Plotly?.purge(this.root));
     this.alive = false;
     this.root.remove();
   }

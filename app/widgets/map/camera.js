@@ -69,9 +69,10 @@ class Camera {
   }
 }
 
-// The pose that shows all `places` above `foot` pixels, with a margin; a head's picture always shows its circle or sphere.
-function fittingPose(places, dims, isHead, width, stageHeight, foot, turn) {
-  const height = stageHeight - foot;
+// The pose that shows all `places`, with a margin, between the pixels that are covered at the head and at the foot of the stage;
+// the picture of a 2-D or 3-D head always shows its circle or sphere.
+function fittingPose(places, dims, isHead, width, stageHeight, { head, foot }, turn) {
+  const height = stageHeight - head - foot;
   const low = [Infinity, Infinity, Infinity], high = [-Infinity, -Infinity, -Infinity];
   for (let i = 0; i < places.length; i++) {
     const axis = i % 3;
@@ -85,7 +86,7 @@ function fittingPose(places, dims, isHead, width, stageHeight, foot, turn) {
   const target = low.map((value, axis) => (value + high[axis]) / 2);
   if (dims === 2) {
     const scale = Math.min(w / Math.max(1e-6, high[0] - low[0]), h / Math.max(1e-6, high[1] - low[1]));
-    return { target: [target[0], target[1] - foot / 2 / scale, 0], yaw: 0, pitch: 0, scale, perspective: 0, depth: 0 };
+    return { target: [target[0], target[1] + (head - foot) / 2 / scale, 0], yaw: 0, pitch: 0, scale, perspective: 0, depth: 0 };
   }
   const radius = isHead ? 1 : Math.max(1e-6, Math.hypot(high[0] - low[0], high[1] - low[1], high[2] - low[2]) / 2);
   const scale = (0.95 * Math.min(w, h)) / (2 * radius);

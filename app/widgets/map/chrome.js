@@ -11,6 +11,7 @@ const ICONS = {
   fit: "M3 7V3h4M13 3h4v4M17 13v4h-4M7 17H3v-4",
   follow: "M10 3v3M10 14v3M3 10h3M14 10h3M10 7.2a2.8 2.8 0 1 0 0 5.6 2.8 2.8 0 0 0 0-5.6",
   names: "M3 15 7 5l4 10M4.6 11.5h4.8M13.5 9.5a3 3 0 0 1 3.5 2.8V15M17 12.4c-3.6 0-4 .7-4 1.4 0 .8.6 1.3 1.6 1.3S17 14.300 17 13",
+  legend: "M3.500 5h2M8.500 5h8M3.500 10h2M8.500 10h8M3.500 15h2M8.500 15h8",
   lasso: "M6.500 13C4.400 12.200 3 10.700 3 9c0-2.800 3.100-5 7-5s7 2.200 7 5-3.100 5-7 5c-.7 0-1.400-.1-2-.2M6.500 13a1.600 1.600 0 1 0 .4 2.800c.6 1 .2 1.800-.9 2.200",
   clear: "M5 5l10 10M15 5 5 15",
   save: "M10 3v9M6.500 8.500 10 12l3.500-3.500M4 16h12",
@@ -35,6 +36,41 @@ function iconButton(name, title, toggles, act) {
   return button;
 }
 
+// One stop of the Tab key for all the buttons in `box`; arrow keys, Home and End go from one to the next.
+function rove(box, selector) {
+  const offered = () => [...box.querySelectorAll(selector)];
+  const settle = () => {
+    const all = offered(), here = all.find((button) => button.tabIndex === 0) ?? all[0];
+    for (const button of all) if (button.tabIndex !== (button === here ? 0 : -1)) button.tabIndex = button === here ? 0 : -1;
+  };
+  const goTo = (button) => {
+    for (const other of offered()) other.tabIndex = other === button ? 0 : -1;
+    button.focus();
+  };
+  box.addEventListener("focusin", (event) => event.target.matches(selector) && goTo(event.target));
+  box.addEventListener("keydown", (event) => {
+    const all = offered(), at = all.indexOf(event.target);
+    const to = { ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: all.length - 1 }[event.key];
+    if (at < 0 || to === undefined) return;
+    event.preventDefault();
+    goTo(all[(to + all.length) % all.length]);
+  });
+  new MutationObserver(settle).observe(box, { childList: true, subtree: true, attributes: true, attributeFilter: ["hidden", "disabled"] });
+  settle();
+}
+
+// A name in two parts, of which the first is shortened where there is no room: names of a kind differ at their ends.
+function endsOf(name) {
+  const letters = [...name];
+  return letters.length > 14 ? [letters.slice(0, -8).join(""), letters.slice(-8).join("")] : [name];
+}
+
+// A name of at most `most` letters, without its middle.
+function shortName(name, most) {
+  const letters = [...name], half = Math.floor((most - 1) / 2);
+  return letters.length <= most ? name : `${letters.slice(0, most - 1 - half).join("")}…${letters.slice(-half).join("")}`;
+}
+
 class Chrome {
   constructor(map) {
     this.map = map;
@@ -54,12 +90,14 @@ class Chrome {
       ["fit", "Fit everything into view (0)", false, () => map.fit()],
       ["follow", "Follow: keep everything in view as it moves", true, () => map.setFollow(!map.follow)],
       ["names", "Names of the classes", true, () => map.setNames(!map.named)],
+      ["legend", "List of the classes", true, () => this.legend.toggle()],
       ["lasso", "Lasso (L, or shift-drag)", true, () => map.setLassoMode(!map.lassoMode)],
       ["clear", "Clear the selection (Escape)", false, () => map.clear()],
       ["save", "Save as PNG", false, () => map.save()],
       ["enlarge", "Enlarge", true, () => map.enlarge()],
     ];
     for (const [name, title, toggles, act] of tools) this.tools.append((this.buttons[name] = iconButton(name, title, toggles, act)));
+    rove(this.tools, ".tool:not(:disabled)");
     this.facts = make("div", "facts");
     this.tip = make("div", "tip");
     this.tip.hidden = true;
@@ -78,10 +116,10 @@ class Chrome {
     for (const kind of ["keydown", "keyup", "keypress"]) this.root.addEventListener(kind, (event) => event.stopPropagation());
   }
 
-  // Pixels of the stage's foot that the facts cover; nothing on a narrow map, where they stand below it.
+  // Pixels of the stage that tools and facts cover; nothing on a narrow map, where they stand above and below it.
   covered() {
-    const stage = this.stage.getBoundingClientRect(), facts = this.facts.getBoundingClientRect();
-    return facts.top < stage.bottom - 1 ? facts.height : 0;
+    const [stage, tools, facts] = [this.stage, this.tools, this.facts].map((box) => box.getBoundingClientRect());
+    return { head: tools.bottom > stage.top + 1 ? tools.bottom - stage.top : 0, foot: facts.top < stage.bottom - 1 ? facts.height : 0 };
   }
 
   press(name, on) {

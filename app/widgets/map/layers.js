@@ -161,8 +161,7 @@ function placeNames(map) {
       [x, y] = camera.project([place[0] / reach, place[1] / reach, 0], [0, 0, 0]);
       [x, y] = [x + (34 * place[0]) / reach, y - (20 * place[1]) / reach];
     } else if (hasProxy.has(label)) y -= 20;
-    const long = frame.names[label].length > 22;
-    const name = long ? `${frame.names[label].slice(0, 21)}…` : frame.names[label], half = 3.7 * name.length + 5;
+    const name = shortName(frame.names[label], 22), half = 3.7 * name.length + 5;
     const outside = x < 0 || y < 8 || x > camera.width || y > camera.height;
     if (!outside && !placed.some((other) => Math.abs(other.x - x) < other.half + half && Math.abs(other.y - y) < 17))
       placed.push({ label, name, x, y, half });
@@ -181,30 +180,68 @@ function drawNames(box, map) {
   });
 }
 
-// The whole map as one canvas with its facts below: what "Save as PNG" saves.
+// The whole map as one canvas: what it is above, its classes beside it, its facts below. What "Save as PNG" saves.
 function picture(map, facts) {
-  const { under, points, marks: over } = map.chrome, ratio = points.width / map.camera.width, foot = 26 * ratio;
+  const { under, points, marks: over } = map.chrome, ratio = points.width / map.camera.width;
+  const head = map.frame.title ? 30 : 0, foot = 26, side = 170;
+  const width = points.width / ratio, height = points.height / ratio;
   const canvas = make("canvas");
-  [canvas.width, canvas.height] = [points.width, points.height + foot];
+  [canvas.width, canvas.height] = [(width + side) * ratio, (head + height + foot) * ratio];
   const pen = canvas.getContext("2d");
+  pen.scale(ratio, ratio);
   pen.fillStyle = rgb(map.ground);
-  pen.fillRect(0, 0, canvas.width, canvas.height);
-  for (const layer of [under, points, over]) if (!layer.hidden) pen.drawImage(layer, 0, 0);
+  pen.fillRect(0, 0, width + side, head + height + foot);
+  for (const layer of [under, points, over]) if (!layer.hidden) pen.drawImage(layer, 0, head, width, height);
   pen.lineJoin = "round";
   pen.textAlign = "center";
   pen.textBaseline = "middle";
-  pen.font = `600 ${12 * ratio}px system-ui, sans-serif`;
+  pen.font = "600 12px system-ui, sans-serif";
   for (const { name, x, y } of map.named ? placeNames(map) : []) {
-    pen.lineWidth = 3.5 * ratio;
+    pen.lineWidth = 3.5;
     pen.strokeStyle = rgb(map.ground, 0.85);
-    pen.strokeText(name, x * ratio, y * ratio);
+    pen.strokeText(name, x, head + y);
     pen.fillStyle = rgb(map.ink);
-    pen.fillText(name, x * ratio, y * ratio);
+    pen.fillText(name, x, head + y);
   }
   pen.textAlign = "left";
   pen.textBaseline = "alphabetic";
+  pen.fillStyle = rgb(map.ink);
+  pen.font = "600 14px system-ui, sans-serif";
+  if (head) pen.fillText(map.frame.title, 10, 20, width + side - 20);
   pen.fillStyle = rgb(map.ink, 0.8);
-  pen.font = `${12 * ratio}px system-ui, sans-serif`;
-  pen.fillText(facts, 10 * ratio, points.height + 17 * ratio);
+  pen.font = "12px system-ui, sans-serif";
+  pen.fillText(facts, 10, head + height + 17, width + side - 20);
+  drawClasses(pen, map, width + 12, head + 12, side - 20, height - 16);
   return canvas;
+}
+
+// The classes that are shown, each with its mark: a disc where it is held out, a ring where it is trained on.
+function drawClasses(pen, map, left, top, width, height) {
+  const { frame, view } = map, line = 18, held = new Map();
+  frame.labels.forEach((label, i) => !view.hidden.has(label) && held.set(label, (held.get(label) ?? 0) | (frame.heldOut[i] ? 2 : 1)));
+  const labels = [...held.keys()].sort((a, b) => a - b), stars = frame.proxyLabels.length ? 1 : 0;
+  const room = Math.max(1, Math.floor(height / line) - 2 - stars), shown = labels.slice(0, room);
+  let y = top;
+  const write = (text) => {
+    pen.fillStyle = rgb(map.ink);
+    pen.fillText(text, left + 16, y + 4, width - 16);
+    y += line;
+  };
+  for (const label of shown) {
+    const colour = frame.colours[label];
+    pen.beginPath();
+    pen.arc(left + 5, y, 4, 0, 2 * Math.PI);
+    pen.lineWidth = 2;
+    [pen.strokeStyle, pen.fillStyle] = [colour, colour];
+    pen.stroke();
+    if (held.get(label) === 2) pen.fill();
+    write(shortName(frame.names[label], 22));
+  }
+  if (labels.length > room) write(`and ${labels.length - room} more classes`);
+  if (stars) {
+    pen.fillStyle = rgb(map.ink);
+    pen.fillText("★", left, y + 4);
+    write("proxies");
+  }
+  pen.fillText("filled: held out, ring: training", left, y + 4, width);
 }

@@ -1,6 +1,22 @@
-// legend.js: the classes. A click hides one, hovering lights it, shift-click selects its points; long lists scroll and filter.
+// legend.js: the classes. A click selects a class's points, its box hides it, hovering lights it; long lists scroll and filter.
+// It opens by itself where there are few classes; what the person chose is kept in the browser.
 
-const LONG = 12; // classes from which a filter box appears
+const LONG = 12; // classes from which a filter box appears, and the list begins closed
+const OPEN = "lab.map.legend";
+
+function readChoice(name) {
+  try {
+    return localStorage.getItem(name);
+  } catch {
+    return null; // the browser stores nothing for this page
+  }
+}
+
+function keepChoice(name, value) {
+  try {
+    localStorage.setItem(name, value);
+  } catch {}
+}
 
 class Legend {
   constructor(map) {
@@ -18,6 +34,9 @@ class Legend {
     this.head.append(this.filter, this.all);
     this.list = make("div", "legend-list");
     this.list.addEventListener("pointerleave", () => map.light(null));
+    this.list.setAttribute("role", "group");
+    this.list.setAttribute("aria-label", "Classes: Enter selects, H hides");
+    rove(this.list, ".entry:not([hidden])");
     this.root.append(this.head, this.list);
     this.rows = new Map(); // label -> its button
     this.signature = "";
@@ -36,9 +55,24 @@ class Legend {
       this.signature = signature;
       this.build(frame, counts);
     }
-    for (const [label, button] of this.rows) button.setAttribute("aria-pressed", String(!hidden.has(label)));
+    for (const [label, button] of this.rows) {
+      button.classList.toggle("away", hidden.has(label));
+      button.setAttribute("aria-label", [frame.names[label], ...(hidden.has(label) ? ["hidden"] : [])].join(", "));
+    }
+    if (this.open === undefined) this.setOpen((readChoice(OPEN) ?? (counts.size <= LONG ? "open" : "closed")) === "open");
     this.all.hidden = hidden.size === 0;
     this.head.hidden = this.filter.hidden && this.all.hidden;
+  }
+
+  setOpen(open) {
+    this.open = open;
+    this.root.hidden = !open;
+    this.map.chrome.press("legend", open);
+  }
+
+  toggle() {
+    this.setOpen(!this.open);
+    keepChoice(OPEN, this.open ? "open" : "closed");
   }
 
   build(frame, counts) {
@@ -65,6 +99,7 @@ class Legend {
     if (frame.proxyLabels.length) {
       const key = make("div", "legend-title proxies", "Proxies");
       key.prepend(make("i", "swatch star", "★"));
+      key.title = "One star for each training class, in its colour: what the loss pulls its images to";
       children.push(key);
     }
     this.list.replaceChildren(...children);
@@ -78,9 +113,14 @@ class Legend {
     button.dataset.label = label;
     const swatch = make("i", `swatch ${shape}`);
     swatch.style.setProperty("--colour", frame.colours[label]);
-    button.append(swatch, make("span", "name", frame.names[label]), make("span", "count", String(training + held)));
-    button.title = `${frame.names[label]}: click hides or shows, shift-click selects`;
-    button.addEventListener("click", (event) => (event.shiftKey ? this.map.selectClass(label) : this.map.toggleHidden(label)));
+    const name = make("span", "name");
+    name.append(...endsOf(frame.names[label]).map((part, at) => make("span", at ? "name-end" : "name-start", part)));
+    button.append(swatch, name, make("span", "count", String(training + held)));
+    button.title = `${frame.names[label]}: click selects, the box hides or shows (H)`;
+    button.addEventListener("click", (event) => (event.target === swatch ? this.map.toggleHidden(label) : this.map.selectClass(label)));
+    button.addEventListener("keydown", (event) => {
+      if (event.key.toLowerCase() === "h" && !event.ctrlKey && !event.metaKey && !event.altKey) this.map.toggleHidden(label);
+    });
     button.addEventListener("pointerenter", (event) => event.pointerType !== "touch" && this.map.light(label));
     button.addEventListener("focus", () => button.matches(":focus-visible") && this.map.light(label));
     button.addEventListener("blur", () => this.map.light(null));

@@ -2,6 +2,7 @@
 // changed. Joined after message, camera, shared, style, paint_*, chrome, legend and gestures (see widget.py); the entry is exported.
 
 const GLIDE = 500; // milliseconds that points take to their new places
+const DISTINCT = 24; // classes that have colours of their own (app/shared/palette.py)
 const maps = new WeakMap(); // parentElement -> LiveMap
 const POSES = "lab.map.poses", MOST_POSES = 20;
 const poses = new Map(storedPoses()); // space -> {pose, follow} when it was last shown, for as long as the tab is open
@@ -67,7 +68,8 @@ class LiveMap {
     const old = this.frame, first = old === null, { chrome } = this;
     if (first) {
       this.follow = frame.camera === "follow";
-      this.setNames(new Set(frame.labels).size <= LONG, true);
+      const classes = new Set(frame.labels).size;
+      this.setNames(classes <= LONG || classes > DISTINCT, true); // where colours repeat, names tell classes apart
       this.makePainter(frame.nogl);
     }
     chrome.root.style.setProperty("--map-height", `${frame.height}px`);
@@ -391,8 +393,11 @@ class LiveMap {
     this.restyle();
   }
 
+  // The class's points; none where they are the selection already.
   selectClass(label) {
-    this.select([...this.frame.ids].filter((_, i) => this.frame.labels[i] === label));
+    const ids = [...this.frame.ids].filter((_, i) => this.frame.labels[i] === label).sort((a, b) => a - b);
+    const chosen = this.shared.lasso.value;
+    this.select(ids.length === chosen.length && ids.every((id, i) => id === chosen[i]) ? [] : ids);
   }
 
   clear() {
@@ -432,15 +437,22 @@ class LiveMap {
 
   // --- out of the page ------------------------------------------------------------------------------------------------------
 
+  // What is enlarged: the map with all that stands in its panel, such as a scrubber.
+  panel() {
+    const key = this.frame?.panel;
+    return (key && this.parent.host?.closest(`.st-key-${key.replaceAll(".", "-")}`)) || this.chrome.root;
+  }
+
   isLarge() {
-    return this.chrome.root.matches(":fullscreen") || this.chrome.root.classList.contains("large");
+    const panel = this.panel();
+    return panel.matches(":fullscreen") || "large" in panel.dataset;
   }
 
   enlarge() {
-    const { root } = this.chrome;
+    const panel = this.panel(), fill = () => (panel.dataset.large = "");
     if (document.fullscreenElement) document.exitFullscreen();
-    else if (root.classList.contains("large")) root.classList.remove("large");
-    else root.requestFullscreen ? root.requestFullscreen().catch(() => root.classList.add("large")) : root.classList.add("large");
+    else if ("large" in panel.dataset) delete panel.dataset.large;
+    else panel.requestFullscreen ? panel.requestFullscreen().catch(fill) : fill();
     this.chrome.press("enlarge", this.isLarge());
   }
 

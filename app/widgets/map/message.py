@@ -32,7 +32,8 @@ class MapFrame:
     `hidden_classes` labels: what the page wants lit. The widget takes each over only when the page changes it, so a
     page that never sets them leaves them to the person. `neighbour_notes` are shown when a neighbour is hovered ("rank
     2, cosine .83"). `faith` may hold `knn_kept` and `trustworthiness` in 0..1. `total` is the number of samples that
-    this picture stands for. `nogl` is a hook for tests: draw without WebGL2.
+    this picture stands for. `title` stands above a saved picture. `panel`: the key of the container that is enlarged
+    with the map, such as one that holds a scrubber, too. `nogl` is a hook for tests: draw without WebGL2.
     """
 
     run: str
@@ -61,6 +62,8 @@ class MapFrame:
     hidden_classes: tuple[int, ...] = ()
     faith: Mapping[str, float | None] | None = None
     message: str = ""
+    title: str = ""
+    panel: str = ""
     theme: Literal["light", "dark"] = "light"
     camera: Literal["hold", "follow"] = "follow"
     nogl: bool = False
@@ -117,6 +120,8 @@ def pack(frame: MapFrame, *, height: int = 520) -> bytes:
         "notes": list(frame.neighbour_notes),
         "faith": frame.faith,
         "message": frame.message,
+        "title": frame.title,
+        "panel": frame.panel,
         "theme": frame.theme,
         "camera": frame.camera,
         "height": int(height),

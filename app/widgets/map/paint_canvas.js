@@ -45,14 +45,14 @@ class CanvasPainter {
     const pen = this.pen;
     pen.beginPath();
     if (shape === STAR) {
-      radius = Math.max(radius, 10); // a smaller star would be all outline
+      radius = Math.max(radius, 11); // a smaller star would be all outline
       for (let corner = 0; corner < 10; corner++) {
-        const reach = corner % 2 ? 0.45 * radius : radius, angle = (corner * Math.PI) / 5;
+        const reach = corner % 2 ? 0.5 * radius : radius, angle = (corner * Math.PI) / 5;
         pen.lineTo(x + reach * Math.sin(angle), y - reach * Math.cos(angle));
       }
       pen.closePath();
       pen.fillStyle = colour;
-      for (const [ground, width] of [[true, 5], [false, 2]]) {
+      for (const [ground, width] of [[true, 4], [false, 1.5]]) {
         pen.strokeStyle = rgb(ground ? scene.ground : scene.ink);
         pen.lineWidth = width;
         pen.stroke();

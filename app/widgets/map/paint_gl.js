@@ -14,7 +14,7 @@ void main() {
   gl_Position = vec4(q.xy * u_scale * near / u_half, 0.0, 1.0);
   v_radius = 0.5 * u_size * a_look.x / 16.0 * mix(1.0, near, step(0.0001, u_perspective)) * u_pixels;
   v_shape = a_look.y;
-  if (v_shape > 1.5) v_radius = max(v_radius, 10.0 * u_pixels); // a smaller star would be all outline
+  if (v_shape > 1.5) v_radius = max(v_radius, 11.0 * u_pixels); // a smaller star would be all outline
   float fog = u_depth > 0.0 ? mix(0.42, 1.0, clamp(q.z * u_depth * 0.5 + 0.5, 0.0, 1.0)) : 1.0;
   v_colour = vec4(a_colour.rgb, a_colour.a * fog * (a_look.z > 0.5 ? u_share : 1.0));
   gl_PointSize = 2.0 * v_radius + 2.0;
@@ -51,10 +51,10 @@ void main() {
   float angle = mod(atan(d.x, -d.y) + sector, 2.0 * sector) - sector;
   vec2 p = length(d) * vec2(cos(angle), abs(sin(angle)));
   vec2 tip = vec2(v_radius, 0.0);
-  vec2 edge = 0.45 * v_radius * vec2(cos(sector), sin(sector)) - tip;
+  vec2 edge = 0.5 * v_radius * vec2(cos(sector), sin(sector)) - tip;
   float s = dot(p - tip, normalize(vec2(edge.y, -edge.x)));
-  vec3 paint = mix(v_colour.rgb, u_ink, smoothstep(-3.4 * u_pixels, -2.7 * u_pixels, s));
-  paint = mix(paint, u_ground, smoothstep(-1.8 * u_pixels, -1.1 * u_pixels, s));
+  vec3 paint = mix(v_colour.rgb, u_ink, smoothstep(-2.5 * u_pixels, -1.9 * u_pixels, s));
+  paint = mix(paint, u_ground, smoothstep(-1.4 * u_pixels, -0.8 * u_pixels, s));
   float alpha = (1.0 - smoothstep(-0.5, 0.5, s)) * v_colour.a;
   colour = vec4(paint * alpha, alpha);
 }`;

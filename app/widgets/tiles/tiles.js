@@ -24,6 +24,9 @@ function make(tag, className = "", text = "") {
   return element;
 }
 
+// Whether the strips of both rows are called the same: the words then stand over the first only.
+const sameTitles = (one, other) => one.strips.map((strip) => strip.title).join("\n") === other.strips.map((strip) => strip.title).join("\n");
+
 class TileGrid {
   constructor(parent) {
     this.root = make("div", "tiles");
@@ -44,8 +47,12 @@ class TileGrid {
     this.data = message.data;
     const focused = this.root.getRootNode().activeElement?.dataset.spot;
     this.root.style.setProperty("--size", `${this.data.size}px`);
+    const most = Math.max(0, ...this.data.rows.map((row) => row.strips.reduce((sum, strip) => sum + strip.tiles.length, row.tiles.length)));
+    this.root.style.setProperty("--across", Math.max(1, most));
+    this.root.classList.toggle("fits", this.data.rows.some((row) => row.strips.length > 1));
     this.selected = new Set(this.data.selected);
     const rows = this.data.rows.map((row, i) => this.row(row, i));
+    this.data.rows.forEach((row, i, all) => i && rows[i].classList.toggle("as-above", sameTitles(row, all[i - 1])));
     this.root.replaceChildren(...(rows.length ? rows : [make("p", "empty", this.data.empty)]));
     this.paint();
     if (focused) this.root.querySelector(`[data-spot="${focused}"]`)?.focus();

@@ -102,3 +102,14 @@ def test_a_job_that_is_stopped_before_it_can_say_so_has_not_failed(jobs, monkeyp
     job.stop()
     until(lambda: job.code is not None)
     assert (job.code, job.stopped) == (1, True)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_job_that_ends_well_without_a_result_has_not_succeeded(jobs, monkeypatch, tmp_path, asked):
+    """Python ends with code 0 when it is interrupted while it is still starting."""
+    monkeypatch.setattr("app.data.jobs.COMMAND", ("-c", ""))
+    job = jobs.begin("photos", ["import", str(tmp_path)])
+    job.asked_to_stop = asked
+    until(lambda: job.code is not None)
+    assert (job.code, job.succeeded, job.stopped) == (0, False, asked)
+    assert "without a word" in job.fault()

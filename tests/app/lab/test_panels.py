@@ -24,7 +24,7 @@ def page(before: float, now: float) -> AppTest:
     def script(history, shown):
         from app.lab.panels import metrics_panel
 
-        metrics_panel(history, shown, 100)
+        metrics_panel(history, shown)
 
     looks = [evaluation(0, before), evaluation(10, now)]
     history = SimpleNamespace(evaluations=looks[:1], steps=[])

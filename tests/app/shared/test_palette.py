@@ -7,6 +7,7 @@ import math
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from app.shared.palette import GROUNDS, LEAST_CONTRAST, class_colours, contrast, oklch
@@ -25,7 +26,7 @@ def distance(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize("theme", THEMES)
-@pytest.mark.parametrize("count", [1, 8, 9, 24, 25, 200])
+@pytest.mark.parametrize("count", [1, 10, 11, 24, 25, 200])
 def test_every_class_has_one_readable_colour(theme: str, count: int) -> None:
     colours = class_colours(names(count), theme)
     assert len(colours) == count
@@ -34,10 +35,39 @@ def test_every_class_has_one_readable_colour(theme: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("theme", THEMES)
-@pytest.mark.parametrize(("count", "apart"), [(8, 60), (24, 34)])
+@pytest.mark.parametrize(("count", "apart"), [(10, 50), (24, 34)])
 def test_up_to_24_classes_no_two_colours_are_alike(theme: str, count: int, apart: float) -> None:
     colours = class_colours(names(count), theme)
     assert min(distance(one, other) for one, other in itertools.combinations(colours, 2)) >= apart
+
+
+# Linear sRGB as a protanope and a deuteranope see it: Machado, Oliveira and Fernandes (2009), severity 1.
+SIGHT = {
+    "all cones": np.eye(3),
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+}
+
+
+def oklab(colours: list[str], sight: np.ndarray) -> np.ndarray:
+    """What is seen of the colours, (N, 3) in OKLab."""
+    shares = np.array([[int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)] for colour in colours])
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    cones = np.array([[0.41222, 0.53633, 0.05145], [0.21190, 0.68070, 0.10740], [0.08830, 0.28172, 0.62998]])
+    axes = np.array([[0.21045, 0.79362, -0.00407], [1.97800, -2.42859, 0.45059], [0.02590, 0.78277, -0.80868]])
+    return np.cbrt(np.clip(linear @ sight.T, 0, 1) @ cones.T) @ axes.T
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("sight", SIGHT)
+def test_ten_classes_are_told_apart_by_those_who_do_not_see_red_from_green(theme: str, sight: str) -> None:
+    seen = oklab(class_colours(names(10), theme), SIGHT[sight])
+    apart = [float(np.linalg.norm(one - other)) for one, other in itertools.combinations(seen, 2)]
+    assert min(apart) > 0.13  # about 0.02 is just noticed
 
 
 def test_neighbours_in_the_list_differ_in_lightness() -> None:
@@ -47,8 +77,8 @@ def test_neighbours_in_the_list_differ_in_lightness() -> None:
 
 
 def test_a_short_list_keeps_its_colours_when_it_grows_within_its_palette() -> None:
-    assert class_colours(names(8))[:3] == class_colours(names(3))
-    assert class_colours(names(24))[:9] == class_colours(names(9))
+    assert class_colours(names(10))[:3] == class_colours(names(3))
+    assert class_colours(names(24))[:11] == class_colours(names(11))
 
 
 @pytest.mark.parametrize("theme", THEMES)
