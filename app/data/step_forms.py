@@ -12,7 +12,7 @@ from app.data.browse import pictures_at
 from app.data.plan_store import Now, Step, near_duplicate_table, prepare_index
 from app.shared.stored_widgets import act_button
 from app.shared.text import count, look_up_words
-from app.widgets.tiles import Row, Tile, atlas_carrier, image_tiles
+from app.widgets.tiles import Frame, Row, Tile, atlas_carrier, image_tiles
 from mlcore.data.natural_order import natural_key
 
 if TYPE_CHECKING:
@@ -102,22 +102,38 @@ def duplicates_form(now: Now) -> Step | None:
         st.success("No two images are so much alike.", icon=":material/check:")
         return None
     spare: set[str] = st.session_state.setdefault(f"data.spare.{now.set_id}", set())
-    step = {"step": "duplicates", "distance": distance, "kinds": list(kinds), "spare": sorted(spare)}
+    drop: set[str] = st.session_state.setdefault(f"data.drop.{now.set_id}", set())
+    step = {"step": "duplicates", "distance": distance, "kinds": list(kinds), "two_names": "ask"}
+    step |= {"spare": sorted(spare), "drop": sorted(drop)}
     dropped = files_dropped_by(now, step)
     told = f"{'' if complete else 'At least '}{count(len(table), 'pair')}; {count(len(dropped), 'image')} would go."
     st.caption(
         f"{told} A cross: it goes. A tick: it stays. Press an image to keep it, and again to let it go. "
         "Different things on one background can be alike too: look first."
     )
-    show_pairs(table, now, dropped, spare)
-    if spare:
+    two_names = table["first_label"] != table["second_label"]
+    undecided = two_names & ~table["first_file"].isin(dropped) & ~table["second_file"].isin(dropped)
+    if undecided.any():
+        st.warning(
+            f"{count(int(undecided.sum()), 'pair has', 'pairs have')} different class names: one may be wrong. "
+            "Both images stay until you press the one that shall go.",
+            icon=":material/help:",
+        )
+    show_pairs(table, now, dropped, spare, drop)
+    if spare or drop:
         act_button(
-            f"Forget the {count(len(spare), 'image')} that you keep",
+            f"Forget what you chose of {count(len(spare | drop), 'image')}",
             key="data.near.forget",
             icon=":material/restart_alt:",
-            on_click=spare.clear,
+            on_click=forget_choices,
+            args=(spare, drop),
         )
     return step if dropped else None
+
+
+def forget_choices(*choices: set[str]) -> None:
+    for chosen in choices:
+        chosen.clear()
 
 
 def files_dropped_by(now: Now, step: Step) -> set[str]:
@@ -127,8 +143,8 @@ def files_dropped_by(now: Now, step: Step) -> set[str]:
     return set(before["file"]) - set(after["file"])
 
 
-def show_pairs(table: pd.DataFrame, now: Now, dropped: set[str], spare: set[str]) -> None:
-    """Some of the pairs, each side by side; a press on an image changes whether the person keeps it."""
+def show_pairs(table: pd.DataFrame, now: Now, dropped: set[str], spare: set[str], drop: set[str]) -> None:
+    """Some of the pairs, each side by side; a press on an image changes whether the person keeps it, or lets it go."""
     pages = -(-len(table) // PAIRS_A_PAGE)
     page = st.pagination(pages, key=f"data.pairs.page.{pages}") if pages > 1 else 1
     shown = table.iloc[(page - 1) * PAIRS_A_PAGE : page * PAIRS_A_PAGE]
@@ -146,14 +162,18 @@ def show_pairs(table: pd.DataFrame, now: Now, dropped: set[str], spare: set[str]
                 else None
             )
         if pressed is not None:
-            spare.symmetric_difference_update({files[pressed]})
+            pair = shown.iloc[pressed // 2]
+            chosen = spare if pair["first_label"] == pair["second_label"] else drop
+            chosen.symmetric_difference_update({files[pressed]})
             st.rerun()
 
 
 def pair_row(pair: Any, place: int, dropped: set[str], spare: set[str]) -> Row:
     def tile(number: int, file: str) -> Tile:
         fate = "goes" if file in dropped else "kept by you" if file in spare else "stays"
-        return Tile(number, number, "wrong" if file in dropped else "right", f"{file}: {fate}")
+        undecided = not same and not {pair.first_file, pair.second_file} & dropped
+        frame: Frame = "query" if undecided else "wrong" if file in dropped else "right"
+        return Tile(number, number, frame, f"{file}: {'stays until you choose' if undecided else fate}")
 
     same = pair.first_label == pair.second_label
     labels = pair.first_label if same else f"{pair.first_label} and {pair.second_label}"

@@ -27,7 +27,7 @@ def others_choice(draft: Draft) -> None:
         kept,
         words=lambda key: room[key].title,
         max_selections=MOST,
-        placeholder="Other losses, each with its defaults",
+        placeholder="Other losses",
         help="A run for each: same data, backbone, head, seed and length. What goes with a loss (its knobs, its way to "
         "make batches) is as usual for it.",
     )

@@ -176,8 +176,8 @@ def curve_panel(history: FrozenHistory, total: int, shown: int | None, place: st
     """A number of every step, or a metric of every evaluation, in the chart of this `place`; `usual` until another is
     chosen. What the run has not measured yet has its empty chart, so that nothing moves when it comes."""
     titles = curve_titles(history)
-    wanted = st.session_state.get(f"{CURVE}.{place}", usual)
-    shown_now = wanted if wanted in titles else usual
+    wanted = (st.session_state.get(f"{CURVE}.{place}"), usual, *titles)
+    shown_now = next(name for name in wanted if name in titles)
     with st.container(key=f"lab.curve.panel.{place}", gap="small"):
         name = stored_selectbox(
             f"lab.curve.{place}",

@@ -78,6 +78,12 @@ def result_row(
     return Row(sample.class_names[sample.labels[place]], note, (query,), (past, present))
 
 
+def picked_row(sample: WatchSample, place: int, arrays: dict[str, np.ndarray]) -> Row:
+    """An image and, after it, its nearest ones."""
+    query = Tile(int(sample.ids[place]), place, "query", f"picked: {sample.class_names[sample.labels[place]]}")
+    return Row(tiles=(query, *result_strip(sample, place, arrays, "").tiles))
+
+
 def result_strip(sample: WatchSample, place: int, arrays: dict[str, np.ndarray], title: str) -> Strip:
     tiles = []
     for rank, found in enumerate(arrays["neighbours"][place], start=1):
@@ -93,14 +99,21 @@ def result_strip(sample: WatchSample, place: int, arrays: dict[str, np.ndarray],
 def rank_words(
     sample: WatchSample, place: int, before: dict[str, np.ndarray] | None, now: dict[str, np.ndarray]
 ) -> str:
-    """'2 → 6 of 8 right; rank of the first right one 4 → 1', or how many of the shown ones are right."""
+    """'2 → 6 of 8 right; rank of the first right one 4 → 1', of as many as there can be: 'of 5' of a class of six."""
     present = right_ones(sample, place, now)
+    most = min(len(present), others_of_class(sample, place))
     if before is None:
-        return f"{present.sum()} of {len(present)} right"
+        return f"{present.sum()} of {most} right"
     past = right_ones(sample, place, before)
-    counts = f"{past.sum()} → {present.sum()} of {len(present)} right"
+    counts = f"{past.sum()} → {present.sum()} of {most} right"
     first, now_first = rank_text(past), rank_text(present)
     return counts if first == now_first else f"{counts}; rank of the first right one {first} → {now_first}"
+
+
+def others_of_class(sample: WatchSample, place: int) -> int:
+    """How many other watched images of this one's side and class there are."""
+    alike = (sample.labels == sample.labels[place]) & (sample.held_out == sample.held_out[place])
+    return int(alike.sum()) - 1
 
 
 def right_ones(sample: WatchSample, place: int, arrays: dict[str, np.ndarray]) -> np.ndarray:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import streamlit as st
 
 from app.lab import panels
 from app.lab.failures import failures_panel
 from app.lab.launch import session_name
+from app.lab.retrieval import picked_row
 from app.lab.run_header import show_problem, status_bar
 from app.lab.snapshots import (
     METHODS,
@@ -33,7 +35,7 @@ from app.shared.text import escape_markdown, look_up_words
 from app.shared.view import PLAYING, SIDE_WORDS, Queries, View, ViewChanges
 from app.widgets.map import MapEvents
 from app.widgets.scrubber import ScrubberEvent, scrubber
-from app.widgets.tiles import atlas_carrier
+from app.widgets.tiles import atlas_carrier, image_tiles
 from app.widgets.tiles.atlas import StoredAtlas
 from mlcore.catalogue import registry
 from mlcore.evaluation.metrics import PRIMARY
@@ -257,7 +259,8 @@ def show_step(
             st.caption(f"**Step {step:,}** is shown. The newest is step {steps[-1]:,}.")
         panels.metrics_panel(drawn, evaluation)
         pressed = panels.lasso_panel(sample, view, atlas_key)
-        picked_panel(sample, view)
+        picked = picked_panel(sample, now, view, atlas_key)
+        pressed = pressed if picked is None else picked  # an image's number may be 0
         panels.curve_panel(past, total, step, "first", "loss")
         panels.curve_panel(past, total, step, "second", PRIMARY)
         before = drawn.evaluations[0] if drawn.evaluations else None
@@ -285,7 +288,7 @@ def show_step(
             if reads_texts(spec.method.key):
                 found = words_panel(run, past, evaluation, atlas_key, view.side)
                 picked = picked if found is None else found
-        pressed = pressed if picked is None else picked  # an image's number may be 0
+        pressed = pressed if picked is None else picked
     apply_widget_events(view, chosen, events, moved, pressed)
 
 
@@ -359,21 +362,20 @@ def query_choice(view: View) -> ViewChanges:
     return changes
 
 
-def picked_panel(sample: WatchSample, view: View) -> None:
-    """What was picked, and a way to pin it as a query."""
+def picked_panel(sample: WatchSample, now: dict[str, np.ndarray], view: View, atlas_key: str) -> int | None:
+    """What was picked, its nearest images, and a way to pin it as a query; returns the image that was pressed."""
     place = sample.place(view.picked)
     if place is None:
-        return
+        return None
     side = "held out" if sample.held_out[place] else "training"
-    left, right = st.columns([0.7, 0.3], vertical_alignment="center")
     of_class = escape_markdown(sample.class_names[sample.labels[place]])
-    left.caption(f"Picked: **{of_class}**, image {sample.ids[place]} ({side}). Lines lead to its nearest neighbours.")
     pinned = view.picked in view.pins
     others = tuple(pin for pin in view.pins if pin != view.picked)
     wanted: ViewChanges = {"pins": others}
     if not pinned and view.picked is not None:
         wanted = {"pins": (*others, view.picked)[-6:], "queries": "pinned"}
-    with right:
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.caption(f"Picked: **{of_class}**, image {sample.ids[place]} ({side})", width="stretch")
         act_button(
             "Unpin" if pinned else "Pin as query",
             on_click=lambda: view.with_changes(**wanted),
@@ -381,6 +383,7 @@ def picked_panel(sample: WatchSample, view: View) -> None:
             icon=":material/keep_off:" if pinned else ":material/keep:",
             type="tertiary",
         )
+    return image_tiles([picked_row(sample, place, now)], atlas_key=atlas_key, key="lab.picked", size=40)
 
 
 def apply_widget_events(

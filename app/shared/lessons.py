@@ -17,7 +17,7 @@ class Lesson:
 LESSONS = (
     Lesson(
         "arcface-2d",
-        "ArcFace in 2-D on digits, 20 seconds",
+        "ArcFace in 2-D: digits",
         "Ten digits, an embedding of two numbers: the map *is* the embedding space, nothing is projected. ArcFace asks "
         "every image to lie closer to its class's star than to any other, by a margin: inside the wedge of its colour.",
         "Predict first: where will the stars stand on the circle? Then start again with margin 0 and 0.5: the larger "
@@ -46,7 +46,7 @@ LESSONS = (
     ),
     Lesson(
         "triplet-or-proxies",
-        "Triplet against proxies on glyphs",
+        "Triplets or proxies: glyphs",
         "62 characters in 36 typefaces; half of the characters are never seen in training. Train once with triplets, "
         "then change only the loss to Proxy anchor and start again.",
         "Watch the held-out classes (filled dots): does either loss pull unseen characters together better? Predict "
@@ -64,7 +64,7 @@ LESSONS = (
     ),
     Lesson(
         "fine-tuning-helps",
-        "Fine-tuning done well: glyphs",
+        "Fine-tuning helps: glyphs",
         "An ImageNet backbone has never seen these characters as classes. Eighty careful steps: a low learning rate, "
         "batch-norm statistics kept, plain shuffled batches, and the backbone's own features as the embedding.",
         "Unseen characters: MAP@R from about .40 to .70. What happens with a rate of 1e-3, or with nothing frozen?",
@@ -84,7 +84,7 @@ LESSONS = (
     ),
     Lesson(
         "fine-tuning-hurts",
-        "Fine-tuning can hurt: emoji",
+        "Fine-tuning hurts: emoji",
         "A backbone that has seen a million photos, fine-tuned on half of the emoji at a high learning rate. The loss "
         "falls. Is the search for unseen emoji any better?",
         "Compare MAP@R of unseen classes with that of the backbone's own features. Then lower its rate to 3e-4, or "

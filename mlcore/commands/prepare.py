@@ -110,7 +110,7 @@ def read_plan(options: argparse.Namespace) -> Plan:
     if options.min_side is not None or options.max_side is not None:
         steps.append({"step": "sides", "smallest": options.min_side, "largest": options.max_side})
     if options.duplicates == "drop":
-        steps.append({"step": "duplicates", "distance": options.distance})
+        steps.append({"step": "duplicates", "distance": options.distance, "two_names": "ask"})
     if options.min_images is not None or options.max_images is not None:
         bounds = {"fewest": options.min_images, "most": options.max_images}
         steps.append({"step": "counts", **bounds, "seed": options.seed})
@@ -157,7 +157,10 @@ def duplicate_lines(found: NearDuplicates, index: pd.DataFrame, distance: int) -
         one, other = (f"{pair[f'{which}_file']} ({pair[f'{which}_label']})" for which in ("first", "second"))
         said.append(f"  {pair['kind'].replace('_', ' ')}, {pair['distance']} bits: {one} and {other}")
     if len(shown) > SHOWN:
-        said.append(f"  and {len(shown) - SHOWN} more; --json lists them, --duplicates drop leaves one of each")
+        said.append(
+            f"  and {len(shown) - SHOWN} more; --json lists them, --duplicates drop leaves one of each, "
+            "and both where their classes differ"
+        )
     return said
 
 

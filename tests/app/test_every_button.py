@@ -387,6 +387,28 @@ def test_images_kept_by_hand_are_let_go(open_page, tmp_path, monkeypatch):
     assert page.session_state[f"data.spare.{key}"] == set()
 
 
+def test_of_two_images_that_are_alike_and_called_differently_none_goes_until_a_person_says_which(
+    open_page, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("LAB_DATA", str(tmp_path / "data"))
+    folder = classes(tmp_path / "shop")
+    (folder / "c1" / "again.png").write_bytes((folder / "c0" / "0.png").read_bytes()[:-1] + b"\0")
+    key = import_path(folder).name
+    page = open_page("data", set=key)
+    page.session_state["data.view"] = "prepare"
+    page.session_state[f"data.step.{key}"] = "duplicates"
+    page.run()
+    page.slider(key="data.near.distance").set_value(0).run()
+    assert "1 pair has different class names" in words(page)
+    assert "0 images would go" in words(page)
+    page.session_state[f"data.drop.{key}"] = {"c1/again.png"}
+    page.run()
+    assert "different class names" not in words(page)
+    assert "1 image would go" in words(page)
+    press(page, "data.near.forget")
+    assert page.session_state[f"data.drop.{key}"] == set()
+
+
 def settle(page: AppTest) -> AppTest:
     """Wait for the page's jobs, then draw it again."""
     from app.data.jobs import shared_jobs

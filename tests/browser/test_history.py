@@ -41,7 +41,7 @@ def wait_for_choice(page, label, option):
 def test_each_step_back_undoes_one_act_and_each_step_forward_does_it_again(page, server):
     open_lab(page, server.url, QUICK)
     lesson = page.get_by_role("combobox", name="Lesson")
-    choose(page, "Lesson", "Fine-tuning can hurt: emoji")
+    choose(page, "Lesson", "Fine-tuning hurts: emoji")
     page.wait_for_url("**lesson=fine-tuning-hurts*", timeout=WAIT_MS)
     page.get_by_text("All settings").click()
     page.get_by_text("Optimiser, seed").click()
@@ -52,7 +52,7 @@ def test_each_step_back_undoes_one_act_and_each_step_forward_does_it_again(page,
     page.go_back()
     page.wait_for_url(lambda url: "lesson=fine-tuning-hurts" in url and "evaluate_every" not in url, timeout=WAIT_MS)
     expect(switched_on).to_have_count(0, timeout=WAIT_MS)
-    expect(lesson).to_have_value("Fine-tuning can hurt: emoji", timeout=WAIT_MS)
+    expect(lesson).to_have_value("Fine-tuning hurts: emoji", timeout=WAIT_MS)
     page.go_back()
     page.wait_for_url(lambda url: "lesson=" not in url and "s.dataset=digits" in url, timeout=WAIT_MS)
     wait_for_choice(page, "Data", "Digits")

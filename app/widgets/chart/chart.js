@@ -34,7 +34,9 @@ class Chart {
   constructor(parent) {
     this.root = document.createElement("div");
     this.root.className = "lab-chart";
-    this.root.setAttribute("role", "img");
+    this.root.setAttribute("role", "figure");
+    this.root.tabIndex = 0; // one stop of the Tab key; the buttons of its corner are the mouse's
+    this.root.addEventListener("keydown", (event) => this.obey(event));
     parent.append(this.root);
     this.text = "";
     this.alive = true;
@@ -54,19 +56,31 @@ class Chart {
     this.root.classList.toggle("fill", fill);
     this.root.style.setProperty("--own", `${figure.layout.height}px`);
     this.height = (fill && this.root.clientHeight) || figure.layout.height; // without a height of its own while it is hidden
-    this.root.setAttribute("aria-label", alt);
+    this.root.setAttribute("aria-label", `${alt}. Enter enlarges, D saves the data.`);
+    this.name = name;
     const layout = { ...figure.layout, height: this.height, autosize: true };
     if (TOUCHED) layout.dragmode = false; // a finger that is drawn over a chart scrolls the page
     this.then(() => {
       if (!globalThis.Plotly) return null;
       if (!this.root._fullLayout) this.root.replaceChildren(); // what was said instead of a chart
-      return Plotly.react(this.root, figure.data, layout, this.config(name));
+      return Plotly.react(this.root, figure.data, layout, this.config(name)).then(() => {
+        for (const button of this.root.querySelectorAll(".modebar-btn")) button.tabIndex = -1;
+      });
     });
     this.drawn += 1;
   }
 
   then(work) {
     this.busy = this.busy.then(() => (this.alive && this.root.isConnected ? work() : null)).catch((error) => this.fail(error));
+  }
+
+  obey(event) {
+    if (event.target !== this.root || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Enter") this.enlarge();
+    else if (event.key.toLowerCase() === "d" && this.root._fullData) this.save(this.root, this.name);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
   }
 
   // A chart that cannot be drawn says so where it would be.

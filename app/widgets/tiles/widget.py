@@ -23,6 +23,9 @@ TILES = BundledComponent("lab_tiles", [_HERE / "tiles.js"], _HERE / "tiles.css")
 _atlas = st.components.v2.component("lab_atlas", js=(_HERE / "atlas.js").read_text(encoding="utf-8"))
 
 
+Frame = Literal["right", "wrong", "query", "none"]
+
+
 class AtlasLike(Protocol):
     """What is read of an atlas (`mlcore.data.thumbnails.Atlas`): `data` in the file format `mime`, `count` tiles of
     `tile` pixels."""
@@ -52,7 +55,7 @@ class Tile:
 
     id: int
     tile: int
-    frame: Literal["right", "wrong", "query", "none"] = "none"
+    frame: Frame = "none"
     label: str = ""
 
 

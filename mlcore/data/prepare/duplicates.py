@@ -16,6 +16,7 @@ import pandas as pd
 
 Kind = Literal["within_class", "across_classes", "across_splits"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+TwoNames = Literal["ask", "earlier_stays"]  # what becomes of two images that are alike and are called differently
 MAX_DISTANCE = 16
 BITS = 64
 MATCHES = 5_000_000  # the most neighbours that one block of a search may have
@@ -88,15 +89,20 @@ def near_duplicates(index: pd.DataFrame, distance: int = 6, limit: int = 200_000
 
 
 def leave_out(
-    index: pd.DataFrame, distance: int = 6, kinds: tuple[Kind, ...] = KINDS, spare: tuple[str, ...] = ()
+    index: pd.DataFrame,
+    distance: int = 6,
+    kinds: tuple[Kind, ...] = KINDS,
+    spare: tuple[str, ...] = (),
+    *,
+    two_names: TwoNames = "earlier_stays",
 ) -> NearDuplicates:
     """One pair for each image to leave out: it, and the nearest image that stays and that it nearly repeats.
 
     Once the seconds are gone, no pair of these `kinds` is left (but among the files to `spare`, which always stay). Of
     two alike a spared one stays, else one that is held out (so that an official test side stays whole), else the
     earlier row. An image leaves only for one that stays itself, so a long chain of small changes is not one group.
-    Across classes one of the two labels is wrong, or the things are alike: the earlier one stays, which may be the
-    wrong one. Look first.
+    Where the labels of two alike differ, one is wrong, or the things are alike: with `two_names` "ask" both stay, since
+    only a person can tell; with "earlier_stays" the earlier one stays, which may be the wrong one.
     Raises: ValueError for an unknown kind, a distance that is not 0..16, or a row without a hash.
     """
     unknown = [kind for kind in kinds if kind not in KINDS]
@@ -106,17 +112,17 @@ def leave_out(
     codes = hash_codes(index)
     spared = index["file"].isin(spare).to_numpy()
     order = np.lexsort((np.arange(len(index)), ~held_out(index), ~spared))
-    kind_of = pair_kinds(index)
+    counts = counted_pairs(index, kinds, two_names)
     kept = np.zeros(len(index), dtype=bool)
     stayed, left, bits = [], [], []
     for block, near_kept, near_block in blocks_against_kept(codes, order, kept, distance):
         spared_here = spared[block]
         best = Nearest(len(block))
         query, first, apart = near_kept
-        counted = np.isin(kind_of(first, block[query]), kinds) & ~spared_here[query]
+        counted = counts(first, block[query]) & ~spared_here[query]
         best.take(query[counted], first[counted], apart[counted])
         later, earlier, apart = near_block  # places in the block, later > earlier
-        counted = np.isin(kind_of(block[earlier], block[later]), kinds) & ~spared_here[later]
+        counted = counts(block[earlier], block[later]) & ~spared_here[later]
         later, earlier, apart = later[counted], earlier[counted], apart[counted]
         starts = np.searchsorted(later, np.arange(len(block) + 1))
         for place in np.unique(later):
@@ -245,6 +251,19 @@ def pair_kinds(index: pd.DataFrame) -> Callable[[np.ndarray, np.ndarray], np.nda
         return words[number]
 
     return kinds
+
+
+def counted_pairs(
+    index: pd.DataFrame, kinds: tuple[Kind, ...], two_names: TwoNames
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """A function from two arrays of rows to whether one of each pair is to leave."""
+    labels, kind_of = pd.factorize(index["label"].to_numpy(dtype=object))[0], pair_kinds(index)
+
+    def counts(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        asked = np.isin(kind_of(first, second), kinds)
+        return asked & (labels[first] == labels[second]) if two_names == "ask" else asked
+
+    return counts
 
 
 def pair_table(index: pd.DataFrame, first: np.ndarray, second: np.ndarray, apart: np.ndarray) -> pd.DataFrame:

@@ -130,13 +130,17 @@ class Duplicates(Step):
     distance: Annotated[int, Field(ge=0, le=duplicates.MAX_DISTANCE)] = 6
     kinds: Annotated[tuple[duplicates.Kind, ...], Field(min_length=1)] = duplicates.KINDS
     spare: Annotated[tuple[str, ...], Field(max_length=100_000)] = ()
+    two_names: duplicates.TwoNames = "earlier_stays"  # as in plans of before; the page and the command line say "ask"
+    drop: Annotated[tuple[str, ...], Field(max_length=100_000)] = ()  # files that a person chose of such pairs
 
     def change(self, index: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-        found = duplicates.leave_out(index, self.distance, self.kinds, self.spare)
+        index = keep_rows(index, ~index["file"].isin(self.drop).to_numpy()) if self.drop else index
+        found = duplicates.leave_out(index, self.distance, self.kinds, self.spare, two_names=self.two_names)
         mask = np.ones(len(index), dtype=bool)
         mask[found.pairs["second"].to_numpy()] = False
         each = ", ".join(f"{found.counts()[kind]} {kind.replace('_', ' ')}" for kind in self.kinds)
-        return keep_rows(index, mask), f"near-duplicates within {self.distance} of 64 bits ({each})"
+        asked = "; alike but of two classes: both stay" if self.two_names == "ask" else ""
+        return keep_rows(index, mask), f"near-duplicates within {self.distance} of 64 bits ({each}{asked})"
 
 
 class Drop(Step):

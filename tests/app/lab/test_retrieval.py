@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from app.lab.retrieval import find_neighbours, hardest_queries, query_places, result_rows
+from app.lab.retrieval import find_neighbours, hardest_queries, picked_row, query_places, rank_words, result_rows
 from app.lab.snapshots import WatchSample
 
 SAMPLE = WatchSample(
@@ -63,3 +63,13 @@ def test_before_training_there_is_one_strip():
 def test_a_gallery_is_searched_and_not_asked():
     neighbours = np.array([[1, 2], [0, 2], [3, 4], [-1, -1], [-1, -1]])
     assert query_places(SAMPLE, neighbours, "hardest", "held_out", (), 0).tolist() == [2]
+
+
+def test_no_more_can_be_right_than_the_class_has_others_on_that_side():
+    assert rank_words(SAMPLE, 0, None, NOW) == "1 of 1 right"  # two neighbours are shown, one other is of its class
+    assert rank_words(SAMPLE, 3, None, NOW) == "2 of 2 right"
+
+
+def test_a_picked_image_comes_with_its_nearest_ones():
+    row = picked_row(SAMPLE, 2, NOW)
+    assert [(tile.id, tile.frame) for tile in row.tiles] == [(30, "query"), (10, "wrong"), (40, "right")]

@@ -157,3 +157,15 @@ def test_what_cannot_be_asked_is_refused():
         near_duplicates(toy(0), 20)
     with pytest.raises(ValueError, match=r"a kind is one of within_class, .*; got 'colour'"):
         leave_out(toy(0), 3, ("colour",))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_with_two_names_both_stay_where_a_person_is_to_be_asked(seed):
+    index = toy(seed)
+    labels = index["label"].to_numpy()
+    pairs = leave_out(index, 6, two_names="ask").pairs
+    assert len(pairs)
+    assert (labels[pairs["first"]] == labels[pairs["second"]]).all()
+    staying = index.drop(index.index[pairs["second"]]).reset_index(drop=True)
+    left = near_duplicates(staying, 6).pairs
+    assert (staying["label"].to_numpy()[left["first"]] != staying["label"].to_numpy()[left["second"]]).all()
