@@ -129,7 +129,7 @@ def test_panels_are_resized_folded_and_enlarged_and_the_browser_remembers(page, 
     wait_for_map(page)
     assert side.bounding_box()["width"] == pytest.approx(usual + 120, abs=8)
     drag_bar(page, 600)
-    assert side.bounding_box()["width"] <= 1
+    expect(side).to_be_hidden()
     x, y = bar(page)
     page.mouse.dblclick(x, y)
     page.wait_for_timeout(200)

@@ -11,13 +11,17 @@ function resizePanels() {
   try {
     lengths = JSON.parse(localStorage.getItem(LENGTHS)) ?? {};
   } catch {} // the browser stores nothing for this page, or something else wrote there
+  const root = document.documentElement;
+  const fold = () => (root.dataset.labFolded = Object.keys(lengths).filter((name) => lengths[name] === "0px").join(" "));
   for (const [name, length] of Object.entries(lengths)) if (/^\d+px$/.test(length)) style.setProperty(name, length);
+  fold();
 
   const choose = (name, length) => {
     if (length === null) delete lengths[name];
     else lengths[name] = `${Math.round(length)}px`;
     if (length === null) style.removeProperty(name);
     else style.setProperty(name, lengths[name]);
+    fold();
     try {
       localStorage.setItem(LENGTHS, JSON.stringify(lengths));
     } catch {}
@@ -28,7 +32,7 @@ function resizePanels() {
     const bench = event.target;
     if (!bench.matches?.(".st-key-lab-bench") || getComputedStyle(bench).display !== "grid") return null;
     const all = bench.getBoundingClientRect(), map = bench.querySelector(".st-key-lab-bench-map").getBoundingClientRect();
-    const side = bench.querySelector(".st-key-lab-bench-side").getBoundingClientRect();
+    const side = bench.querySelector(".st-key-lab-bench-side").parentElement.getBoundingClientRect(); // its place, also when folded
     const across = { name: "--lab-side", of: (x) => all.right - x - 5, most: all.width - LEAST_REST, axis: "clientX" };
     const below = { name: "--lab-below", of: (y) => all.bottom - y - 5, most: all.height - LEAST_REST, axis: "clientY" };
     const beside = matchMedia("(min-width: 1640px)").matches;
