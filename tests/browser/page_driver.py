@@ -47,7 +47,7 @@ def wait_until_drawn(page: Page) -> None:
 
 def start_button(page: Page) -> Locator:
     """Start with the settings, or below the page while those are folded away."""
-    return page.locator(".st-key-lab-start button, .st-key-lab-start-narrow button").locator("visible=true")
+    return page.locator(".st-key-lab-start button, .st-key-lab-start-narrow button").locator("visible=true").last
 
 
 def press_start(page: Page) -> str:

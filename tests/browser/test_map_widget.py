@@ -232,8 +232,8 @@ def test_the_tooltip_and_the_legend_show_names_as_text(open_map: Callable[..., P
 def test_the_legend_hides_a_class_from_eye_and_hand(open_map: Callable[..., Page]) -> None:
     page = open_map("step=60")
     entry = page.locator('.entry[data-label="7"]')
-    entry.click()
-    expect(entry).to_have_attribute("aria-pressed", "false")
+    entry.locator(".swatch").click()
+    expect(entry).to_have_attribute("aria-label", "class 7, hidden")
     expect(page.get_by_text("hidden (7,)")).to_be_visible()
     assert js(page, "[...map.look.order].some((row) => map.frame.labels[row] === 7)") is False
     next_step(page)
@@ -246,6 +246,22 @@ def test_the_legend_hides_a_class_from_eye_and_hand(open_map: Callable[..., Page
     expect(page.get_by_text("hidden ()")).to_be_visible()
 
 
+def test_a_name_in_the_legend_selects_its_class_and_keys_walk_through_it(open_map: Callable[..., Page]) -> None:
+    page = open_map("step=60")
+    page.locator('.entry[data-label="7"] .name').click()
+    lassoed = js(page, "map.shared.lasso.value")
+    assert lassoed == sorted(3 * row + 5 for row in range(2000) if row % 10 == 7)
+    assert js(page, "map.shared.hidden.value") == []
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("h")
+    assert js(page, "map.shared.hidden.value") == [
+        js(page, "Number(map.chrome.root.getRootNode().activeElement.dataset.label)")
+    ]
+    assert page.locator('.entry[tabindex="0"]').count() == 1  # one stop of the Tab key
+    page.locator('.entry[data-label="7"] .name').click()
+    assert js(page, "map.shared.lasso.value") == []  # again: the selection is let go
+
+
 def test_hovering_the_legend_lights_one_class(open_map: Callable[..., Page]) -> None:
     page = open_map("step=60")
     page.locator('.entry[data-label="8"]').hover()
@@ -256,12 +272,14 @@ def test_hovering_the_legend_lights_one_class(open_map: Callable[..., Page]) -> 
 
 def test_a_long_legend_can_be_searched(open_map: Callable[..., Page]) -> None:
     page = open_map("classes=62")
+    page.locator('[data-tool="legend"]').click()
     page.get_by_role("searchbox", name="Find a class").fill("class 6")
     assert page.locator(".entry:visible .name").all_text_contents() == ["class 60", "class 61", "class 6"]
 
 
 def test_keys_move_the_camera_and_never_reach_streamlit(open_map: Callable[..., Page]) -> None:
     page = open_map("classes=62")
+    page.locator('[data-tool="legend"]').click()
     canvas = page.locator(CANVAS)
     fitted = js(page, "map.camera.pose()")
     canvas.press("ArrowRight")
@@ -300,6 +318,7 @@ def test_letters_reach_the_map_from_anywhere_on_the_page_but_a_text_field(open_m
     assert js(page, "map.camera.pose()")["scale"] > started["scale"]
     page.keyboard.press("0")
     still(page)
+    page.locator('[data-tool="legend"]').click()
     for field in (page.get_by_role("combobox", name="Method"), page.get_by_role("searchbox", name="Find a class")):
         field.focus()
         page.keyboard.press("l")
