@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app.lab.compare_losses import faults_words, specs_to_compare
-from app.lab.draft_form import draft_form
+from app.lab.draft_form import draft_form, lesson_words
 from app.lab.launch import (
     concerns_before_start,
     draft_margin_lines,
@@ -21,7 +21,8 @@ from app.lab.run_header import next_run_words
 from app.lab.run_view import Plan, show_run
 from app.lab.workbench import workbench_page
 from app.server import lab_server
-from app.shared.draft import Draft
+from app.shared.draft import LESSON, Draft
+from app.shared.lessons import find_lesson
 from app.shared.stored_widgets import act_button
 from app.shared.text import escape_markdown, fault_words
 from app.shared.view import View
@@ -74,6 +75,9 @@ with st.bottom, st.container(key="lab.start.bar", horizontal=True, vertical_alig
     )
     st.caption(what_is_started(draft))
 page = workbench_page()
+if lesson := find_lesson(draft.get(LESSON)):
+    with page.container(key="lab.lesson.words"):
+        lesson_words(lesson)
 notices = page.container()
 with notices:
     faults_words(left_out)

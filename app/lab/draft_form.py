@@ -27,7 +27,7 @@ from app.shared.controls import (
 )
 from app.shared.data_split import HELD_OUT_HELP, SEED_HELP, SHARE_HELP, show_split, split_choice, split_ways
 from app.shared.draft import LESSON, WIDGET, Draft
-from app.shared.lessons import LESSONS, find_lesson
+from app.shared.lessons import LESSONS, Lesson, find_lesson
 from app.shared.setting_search import is_searching, is_wanted, search_settings, setting_note
 from app.shared.stored_widgets import NumberLook, stored_selectbox, value_widget
 from app.shared.text import count, escape_markdown, look_up_words
@@ -189,7 +189,11 @@ def lesson_choice(draft: Draft) -> None:
         draft.replace(lesson.settings)
     draft.set(LESSON, chosen or None)
     if lesson is not None:
-        st.caption(f"{lesson.text}  \n*{lesson.look}*")
+        lesson_words(lesson)
+
+
+def lesson_words(lesson: Lesson) -> None:
+    st.caption(f"{lesson.text}  \n*{lesson.look}*")
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

@@ -24,6 +24,7 @@ from app.lab.snapshots import (
     read_nearest_snapshot,
     read_watch_sample,
 )
+from app.lab.verdict import progress_sentence
 from app.lab.word_search import words_panel
 from app.lab.workbench import draw_workbench
 from app.server import LabServer, read_history
@@ -268,12 +269,15 @@ def show_step(
             evaluation, before, plan.margin_lines if plan else None, view.angles, key="lab.angles"
         )
     with bench.below:
-        if run.state.finished and spec.budget.steps:
-            panels.verdict_panel(
-                past,
-                frozen=spec.backbone.freeze == "everything",
-                unseen_classes=sample.unseen_classes(spec.dataset.split),
-            )
+        with st.container(key="lab.verdict", gap="small"):
+            if run.state.finished and spec.budget.steps:
+                panels.verdict_panel(
+                    past,
+                    frozen=spec.backbone.freeze == "everything",
+                    unseen_classes=sample.unseen_classes(spec.dataset.split),
+                )
+            else:
+                st.markdown(f":gray[:material/trending_up:] {progress_sentence(drawn.evaluations)}")
         before_arrays = first if step > earliest == steps[0] else None
         title = "Now" if live else f"Step {step:,}"
         row = st.container(key="lab.below.row", horizontal=True, vertical_alignment="center", gap="small")

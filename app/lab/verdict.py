@@ -59,6 +59,17 @@ def judge_run(
     )
 
 
+def progress_sentence(evaluations: Sequence[EvaluatedRecord]) -> str:
+    """'So far: MAP@R of held-out images .22 → .31.' of a run that goes on; before its first step where it begins."""
+    scored = held_out_scores(evaluations)
+    if not scored:
+        return "How well held-out images are found is not measured yet."
+    (_, start), (_, now) = scored[0], scored[-1]
+    if len(scored) == 1:
+        return f"{SCORE} of held-out images before training: {format_share(start)}."
+    return f"So far: {SCORE} of held-out images {format_share(start)} → {format_share(now)}."
+
+
 def harm_sentence(evaluations: Sequence[EvaluatedRecord], whom: str, advice: str) -> str:
     """Compared with what there was before training: the untrained embedding and the backbone's own features."""
     (_, start), *_, (_, after) = held_out_scores(evaluations)

@@ -91,7 +91,7 @@ def test_a_run_is_watched_on_one_screen_and_nothing_jumps(shifts, server, runs):
     wait_for_map(page, 30)
     assert page.locator(".st-key-lab-map").bounding_box() == before
     wait_for_map(page, 60)
-    page.get_by_text("gavel").first.wait_for(timeout=WAIT_MS)
+    page.get_by_text("Unseen images: MAP@R").first.wait_for(timeout=WAIT_MS)
     assert moved(page) <= 0.05
     assert_on_screen(page, 1280, 720)
     assert_on_screen(page, 1400, 900)

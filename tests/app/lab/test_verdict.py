@@ -1,6 +1,6 @@
 """One sentence about a run, made from its numbers; harm is said in plain words."""
 
-from app.lab.verdict import judge_run
+from app.lab.verdict import judge_run, progress_sentence
 
 
 def evaluation(step, held, train, raw=None):
@@ -79,3 +79,10 @@ def test_there_is_no_verdict_without_two_evaluations_or_without_a_number():
 def test_unseen_images_are_called_so():
     found = said(evaluation(0, 0.2, 0.2), evaluation(9, 0.6, 0.7), unseen_classes=False)
     assert found.sentence.startswith("Unseen images")
+
+
+def test_a_run_that_goes_on_says_how_far_it_has_come():
+    first, later = evaluation(0, 0.22, 0.26), evaluation(40, 0.31, 0.4)
+    assert progress_sentence([]) == "How well held-out images are found is not measured yet."
+    assert progress_sentence([first]) == "MAP@R of held-out images before training: .22."
+    assert progress_sentence([first, later]) == "So far: MAP@R of held-out images .22 → .31."
