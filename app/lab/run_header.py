@@ -25,6 +25,7 @@ from mlcore.spec.run_spec import RunSpec
 SILENT_S = 30.0
 WARNINGS_SHOWN = 4
 MOST_CHANGES = 5
+MOST_CHIPS = 7
 COVERAGE = {"samples_visited", "samples", "classes_visited", "classes", "batches"}
 
 
@@ -51,8 +52,10 @@ def status_bar(stage: LabServer, run: RunFolder, spec: RunSpec, past: FrozenHist
     done = status.step / status.total_steps if status.total_steps else float(status.state.finished)
     st.progress(min(1.0, done))
     with st.container(key="lab.head.settings", horizontal=True, vertical_alignment="center", gap="small"):
-        chips = " ".join(f":gray-badge[{escape_markdown(words, 60)}]" for words in words_of_run(run.run_id, spec))
-        st.markdown(chips, width="content")
+        chips = [f":gray-badge[{escape_markdown(words, 60)}]" for words in words_of_run(run.run_id, spec)]
+        rest = chips[MOST_CHIPS:]
+        more = f" :gray-badge[and {len(rest)} more]" if rest else ""
+        st.markdown(" ".join(chips[:MOST_CHIPS]) + more, width="content", help=" ".join(rest) or None)
         if words := epoch_words(past.started):
             st.caption(words, width="content")
         group_words(run.label())

@@ -6,6 +6,7 @@ keep their value.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -53,9 +54,10 @@ class SettingSearch:
     found: list[str] = field(default_factory=list)
 
     def matches(self, label: str, texts: Iterable[str]) -> bool:
-        """Whether each word, or what it is called here, is part of what is said of a setting; then it is found."""
+        """Whether each word, or what it is called here, begins a word that is said of a setting; then it is found."""
         text = " ".join([label, *texts]).lower().replace("_", " ")
-        if not all(word in text or OTHER_WORDS.get(word, word) in text for word in self.words):
+        wanted = [{word, OTHER_WORDS.get(word, word)} for word in self.words]
+        if not all(any(re.search(rf"\b{re.escape(name)}", text) for name in names) for names in wanted):
             return False
         self.found.append(label)
         return True

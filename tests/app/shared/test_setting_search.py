@@ -18,6 +18,12 @@ def test_a_setting_is_found_by_its_name_by_another_word_and_by_what_it_does(word
     assert is_wanted("Dropout")
 
 
+def test_letters_within_a_word_are_no_match():
+    assert not SettingSearch(("lr",)).matches(
+        "Focal gamma", ["Well separated images, which are already easy, count less."]
+    )
+
+
 def test_every_word_has_to_match():
     search = SettingSearch(("learning", "head"))
     assert search.matches("Learning rate of the head", [])
