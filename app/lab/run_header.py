@@ -26,6 +26,7 @@ SILENT_S = 30.0
 WARNINGS_SHOWN = 4
 MOST_CHANGES = 5
 MOST_CHIPS = 7
+PARTS = 3  # data, backbone and loss come first, then length and seed, then what differs from the usual
 COVERAGE = {"samples_visited", "samples", "classes_visited", "classes", "batches"}
 
 
@@ -64,7 +65,8 @@ def status_bar(stage: LabServer, run: RunFolder, spec: RunSpec, past: FrozenHist
 @st.cache_data(max_entries=256, ttl=60, show_spinner=False)
 def words_of_run(run_id: str, _spec: RunSpec) -> list[str]:
     """What is set in a run, in words; asked again now and then, since a set of images may be renamed."""
-    return setting_words(_spec)
+    *parts, length, seed = setting_words(_spec)
+    return [*parts[:PARTS], length, seed, *parts[PARTS:]]
 
 
 def next_run_words(shown: RunSpec, draft: RunSpec) -> None:
