@@ -173,12 +173,12 @@ def table_of_runs() -> None:
     text = left.text_input(
         "Filter", placeholder="name, data, backbone, loss, settings or note", key="runs.filter", bind="query-params"
     )
-    counts = state_counts(everything)
+    counts = state_counts(filter_rows(everything, text, []))
     states = right.pills(
-        "State",
-        list(counts),
+        "State, and how many runs the filter leaves in it",
+        list(state_counts(everything)),
         selection_mode="multi",
-        help=", ".join(f"{counts[state]:,} {state}" for state in counts),
+        format_func=lambda state: f"{state} {counts[state]:,}",
         key="runs.states",
         bind="query-params",
     )
@@ -189,7 +189,7 @@ def table_of_runs() -> None:
         shown,
         hide_index=True,
         on_select="rerun",
-        selection_mode="multi-row",
+        selection_mode=["multi-row", "single-cell"],
         key=table_key(),
         height="content" if len(shown) <= MOST_ROWS else 640,
         placeholder="–",
@@ -224,6 +224,10 @@ def table_of_runs() -> None:
             "note": "Note",
         },
     )
+    for row, _ in picked.selection.cells:
+        if row < len(shown) and not str(shown.iloc[row]["id"]).startswith(NO_TRAINING):
+            st.session_state[TABLE] = st.session_state.get(TABLE, 0) + 1  # the pressed cell is let go
+            st.switch_page("../pages/lab.py", query_params={"run": str(shown.iloc[row]["id"])})
     picked_rows = [str(shown.iloc[row]["id"]) for row in picked.selection.rows if row < len(shown)]
     chosen = [run_id for run_id in picked_rows if not run_id.startswith(NO_TRAINING)]
     if len(listed) < len(everything):
@@ -233,7 +237,10 @@ def table_of_runs() -> None:
     elif picked_rows:
         st.caption("No training is not a run: it is what the backbone's own features find, measured before step 1.")
     else:
-        st.caption("Select runs at the left edge of their rows to open, stop, resume, download or delete them.")
+        st.caption(
+            "Press a row to open its run. Select rows at their left edge to stop, resume, download or delete several. "
+            "The eye at the table's upper right chooses its columns."
+        )
 
 
 @st.cache_resource(show_spinner=False)

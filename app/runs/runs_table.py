@@ -179,10 +179,12 @@ def filter_rows(table: pd.DataFrame, text: str, states: list[str]) -> pd.DataFra
     """The rows that hold every typed word in their name, data, backbone, loss, settings, note or what they were started
     with, in one of the states."""
     kept = table[table["state"].isin(states)] if states else table
+    texts = pd.Series(
+        [" ".join(words).lower() for words in kept[SEARCHED].fillna("").to_numpy()], kept.index, dtype=str
+    )
     for word in text.lower().split():
-        found = kept[SEARCHED].fillna("").agg(" ".join, axis=1).str.lower()
-        kept = kept[found.str.contains(word, regex=False)]
-    return kept
+        texts = texts[texts.str.contains(word, regex=False)]
+    return kept.loc[texts.index]
 
 
 def state_counts(table: pd.DataFrame) -> Counter[str]:

@@ -202,6 +202,30 @@ def test_a_run_of_the_list_is_opened(open_page, good, runs):
     assert looks_at(page) == run.run_id
 
 
+def test_a_press_on_a_row_opens_its_run(open_page, good, runs):
+    run = copied(good, runs.root)
+    page = open_page("runs")
+    key = next(item.key for item in page.dataframe if str(item.key).startswith("runs.table."))
+    page.session_state[key] = {"selection": {"rows": [], "columns": [], "cells": [(0, "name")]}}
+    page.run()
+    assert not page.exception
+    assert looks_at(page) == run.run_id
+
+
+def state_labels(page: AppTest) -> list[str]:
+    """What stands on the buttons that filter by state."""
+    pills = page.get("button_group") or page.get("pills")
+    return [label for group in pills for label in group.options]
+
+
+def test_the_states_count_what_the_filter_leaves(open_page, good, runs):
+    copied(good, runs.root)
+    page = open_page("runs")
+    assert "done 1" in state_labels(page)
+    page.text_input(key="runs.filter").set_value("nothing is called so").run()
+    assert "done 0" in state_labels(page)
+
+
 def test_runs_of_the_list_are_stopped_and_resumed(open_page, going):
     page = press(select(open_page("runs"), 0), "runs.stop")
     assert going.asked("cancel")
