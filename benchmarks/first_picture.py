@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "browser")]
 
 from conftest import StreamlitServer, launch
-from page_driver import open_lab, press_start, wait_for_map
+from page_driver import open_lab, press_start, start_button, wait_for_map
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from mlcore.runs.folder import Runs
@@ -131,7 +131,7 @@ def first_map(browser: Browser, server: StreamlitServer, repeats: int) -> dict[s
 def click_to_map(page: Page) -> float:
     before = page.evaluate(f"() => {FIND_MAP}.frame.run")
     began = time.perf_counter()
-    page.get_by_role("button", name="Start").click()
+    start_button(page).click()
     page.wait_for_function(f"(before) => {FIND_MAP}?.frame.run !== before", arg=before, timeout=60_000, polling="raf")
     return time.perf_counter() - began
 

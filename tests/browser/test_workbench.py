@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_driver import WAIT_MS, open_lab, press_start, start_button, wait_for_map, wait_until_drawn
+from page_driver import MAPS, WAIT_MS, map_value, open_lab, press_start, start_button, wait_for_map, wait_until_drawn
 from playwright.sync_api import Browser, Page, expect
 
 from mlcore.runs.folder import Runs
@@ -86,9 +86,13 @@ def test_a_run_is_watched_on_one_screen_and_nothing_jumps(shifts, server, runs):
     wait_until_drawn(page)
     assert moved(page) <= 0.1
     before = page.locator(".st-key-lab-map").bounding_box()
-    press_start(page)
+    map_value(page, "map.zoomAt(1.5, 100, 100)")
+    camera = map_value(page, "JSON.stringify(map.camera.pose())")
+    run_id = press_start(page)
     expect(page.get_by_test_id("stSkeleton")).to_have_count(0)  # the picture of before is there still
+    page.wait_for_function(f"(run) => {MAPS}.some((map) => map?.frame?.run === run)", arg=run_id, timeout=WAIT_MS)
     wait_for_map(page, 30)
+    assert map_value(page, "JSON.stringify(map.camera.pose())") == camera
     assert page.locator(".st-key-lab-map").bounding_box() == before
     wait_for_map(page, 60)
     page.get_by_text("Unseen images: MAP@R").first.wait_for(timeout=WAIT_MS)

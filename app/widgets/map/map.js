@@ -76,7 +76,7 @@ class LiveMap {
     if (first) this.measure();
     const hoveredId = this.hovered < 0 ? null : old.ids[this.hovered];
     const from = first ? null : this.presentPlaces();
-    const changedSpace = first || old.space !== frame.space;
+    const changedSpace = first || (old.space !== frame.space && !samePicture(old, frame));
     const screen = changedSpace && !first ? this.camera.project(from, new Float32Array(from.length)) : null;
     if (changedSpace) this.keepPose();
     this.frame = frame;
@@ -476,6 +476,12 @@ class LiveMap {
     this.chrome.root.remove();
     this.frame = null;
   }
+}
+
+// Whether two frames show the same points at the same places, as a run that begins with the map of its preview does.
+function samePicture(one, other) {
+  if (one.method !== other.method || one.dims !== other.dims || one.positions.length !== other.positions.length) return false;
+  return one.ids.every((id, i) => id === other.ids[i]) && one.positions.every((place, i) => place === other.positions[i]);
 }
 
 function isInside(x, y, polygon) {
