@@ -82,6 +82,7 @@ def assert_on_screen(page: Page, width: int, height: int) -> None:
 def test_a_run_is_watched_on_one_screen_and_nothing_jumps(shifts, server, runs):
     page = shifts
     open_lab(page, server.url, SHORT)
+    page.wait_for_function(f"() => {MAPS}.some((map) => map?.frame?.method === 'UMAP')", timeout=WAIT_MS)
     expect(page.locator(".st-key-lab-retrieval .tile").first).to_be_visible(timeout=WAIT_MS)
     wait_until_drawn(page)
     assert moved(page) <= 0.1
