@@ -6,7 +6,16 @@ import pandas as pd
 import streamlit as st
 
 from app.runs.archive import zip_runs
-from app.runs.runs_table import NO_TRAINING, SCORE, RunsTable, filter_rows, state_counts, trash_rows, with_no_training
+from app.runs.runs_table import (
+    NO_TRAINING,
+    SCORE,
+    RunsTable,
+    filter_rows,
+    state_counts,
+    trash_rows,
+    with_no_training,
+    without_shared_settings,
+)
 from app.server import lab_server
 from app.shared.error_guard import guard_errors, report_errors
 from app.shared.stored_widgets import act_button
@@ -22,7 +31,10 @@ ORDER = "runs.order"
 CHANGE_HELP = (
     "Since step 0, the untrained embedding. Rows “No training” are of the backbone's own features, without a head."
 )
-SETTINGS_HELP = "From what is usual with its data, backbone and loss; then its length and seed."
+SETTINGS_HELP = (
+    "What this run does not share with all others of this list that have its data, backbone and loss. Of a single one: "
+    "what is not as usual, and its length and seed."
+)
 MOST_ROWS, MOST_TRASHED = 18, 11  # rows that are shown without scrolling
 MOST_PACKED = 500 * 2**20  # bytes: Streamlit holds what it hands over in memory
 stage = lab_server()
@@ -183,7 +195,7 @@ def table_of_runs() -> None:
         bind="query-params",
     )
     listed = filter_rows(everything, text, states)
-    shown = held_in_place(with_no_training(listed))
+    shown = held_in_place(with_no_training(without_shared_settings(listed)))
     best = everything[SCORE].max() if everything[SCORE].notna().any() else None
     picked = st.dataframe(
         shown,

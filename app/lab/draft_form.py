@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -26,11 +27,12 @@ from app.shared.controls import (
     switch_setting,
 )
 from app.shared.data_split import HELD_OUT_HELP, SEED_HELP, SHARE_HELP, show_split, split_choice, split_ways
-from app.shared.draft import LESSON, WIDGET, Draft
+from app.shared.draft import LESSON, WIDGET, Draft, default_settings
 from app.shared.lessons import LESSONS, Lesson, find_lesson
 from app.shared.setting_search import is_searching, is_wanted, search_settings, setting_note
 from app.shared.stored_widgets import NumberLook, stored_selectbox, value_widget
 from app.shared.text import count, escape_markdown, look_up_words
+from app.shared.view import view_run
 from app.widgets.tiles import Row, Tile, atlas_carrier, image_tiles
 from mlcore.catalogue import registry
 from mlcore.data import ImageTable, load
@@ -73,9 +75,7 @@ def all_settings(draft: Draft) -> None:
         "Teacher": teacher_form,
         "Optimiser, seed": optimizer_choice,
     }
-    words = st.text_input(
-        "Find a setting", key=SEARCH, placeholder="Name, or what it does", icon=":material/search:", max_chars=60
-    )
+    words = st.text_input("Find a setting", key=SEARCH, placeholder="Name, or what it does", icon=":material/search:")
     if not words.strip():
         for title, draw in groups.items():
             lazy_expander(title, draw, draft)
@@ -83,6 +83,9 @@ def all_settings(draft: Draft) -> None:
     with search_settings(words) as search:
         for draw in groups.values():
             draw(draft)
+    above = [label for label, text in first_settings(draft).items() if search.matches(label, [text])]
+    if above:
+        st.caption(f"Above, among the first settings: {', '.join(above)}.")
     if not search.found:
         st.caption(
             f"No setting of these parts matches “{escape_markdown(words, 60)}”. Other losses, miners and methods have "
@@ -91,6 +94,21 @@ def all_settings(draft: Draft) -> None:
 
 
 SEARCH = "lab.setting_search"
+
+
+def first_settings(draft: Draft) -> dict[str, str]:
+    """What stands above all settings, by its label, and what is said of it."""
+    loss = registry("losses")[draft.get("loss")]
+    knobs = {param.title: param.knob.text for param in loss.params if f"loss.{param.name}" in first_knobs(loss)}
+    return {
+        "Data": "images data set",
+        "Held out": HELD_OUT_HELP,
+        "Backbone": "network model architecture",
+        "Loss": "loss function",
+        **knobs,
+        "Compare with": "other losses",
+        "Length (steps)": "steps epochs iterations budget",
+    }
 
 
 def leave_out_what_does_not_fit(draft: Draft) -> None:
@@ -187,6 +205,7 @@ def lesson_choice(draft: Draft) -> None:
     lesson = find_lesson(chosen)
     if lesson is not None and chosen != before:
         draft.replace(lesson.settings)
+        view_run(None)  # the picture before training, of which the lesson asks what will become
     draft.set(LESSON, chosen or None)
     if lesson is not None:
         lesson_words(lesson)
@@ -273,13 +292,13 @@ def backbone_form(draft: Draft) -> None:
         return
     part = registry("backbones")[draft.get("backbone")]
     part_knobs(draft, "backbone", part, without=CHOSEN_BEFORE)
-    choice_setting(
+    list_setting(
         draft,
         "backbone.freeze",
         "Freeze",
-        {"nothing": "Nothing", "batch_norm": "Batch norm", "all_but_last": "But last", "everything": "All"},
-        help="All: only the head (and the loss's proxies) train; the backbone's features are computed once. But last: "
-        "all blocks but the last one. Batch norm: its statistics stay as loaded, which short fine-tuning needs.",
+        {"nothing": "Nothing", "batch_norm": "Batch norm", "all_but_last": "All but last", "everything": "All"},
+        help="All: only the head (and the loss's proxies) train; the backbone's features are computed once. All but "
+        "last: all blocks but the last one. Batch norm: its statistics stay as loaded, which short fine-tuning needs.",
     )
     pooling_choice(draft, BackboneTrait.FEATURE_MAP in part.traits)
     head_choice(draft)
@@ -490,13 +509,25 @@ def optimizer_choice(draft: Draft) -> None:
     number_setting(draft, "seed", "Seed", 0, 2**31 - 1, help="Of weights, batches and augmentation.")
     optimizers = registry("optimizers")
     list_setting(draft, "optimizer.name", "Optimiser", part_titles(optimizers), help=part_summaries(optimizers))
-    rates: NumberLook = {"format": "%.2g", "step": None}
+
+    def rates(name: str) -> NumberLook:
+        """One step is a power of ten below the usual value: .001 for .003."""
+        usual = default_settings().get(name)
+        return {
+            "format": "%.2g",
+            "step": 10.0 ** math.floor(math.log10(usual)) if isinstance(usual, float) and usual else 1e-3,
+        }
+
     if draft.get("backbone.freeze") != "everything":
-        number_setting(draft, "optimizer.backbone_lr", "Learning rate of the backbone", 0.0, 10.0, **rates)
+        number_setting(
+            draft, "optimizer.backbone_lr", "Learning rate of the backbone", 0.0, 10.0, **rates("optimizer.backbone_lr")
+        )
     if draft.get("head.kind") != "none":
-        number_setting(draft, "optimizer.head_lr", "Learning rate of the head", 0.0, 10.0, **rates)
+        number_setting(draft, "optimizer.head_lr", "Learning rate of the head", 0.0, 10.0, **rates("optimizer.head_lr"))
     if learns_proxies(draft.get("loss")):
-        number_setting(draft, "optimizer.proxies_lr", "Learning rate of the proxies", 0.0, 10.0, **rates)
+        number_setting(
+            draft, "optimizer.proxies_lr", "Learning rate of the proxies", 0.0, 10.0, **rates("optimizer.proxies_lr")
+        )
     choice_setting(draft, "optimizer.lr_scaling", "Fewer classes, smaller steps", SCALINGS, help=SCALING_HELP)
     show_scaled_rates(draft)
     schedules = registry("schedules")
@@ -506,7 +537,7 @@ def optimizer_choice(draft: Draft) -> None:
     for param in schedules[schedule].params:
         schedule_knob(draft, param)
     number_setting(draft, "optimizer.warm_up_steps", "Warm-up (steps)", 0, 100_000)
-    number_setting(draft, "optimizer.weight_decay", "Weight decay", 0.0, 10.0, **rates)
+    number_setting(draft, "optimizer.weight_decay", "Weight decay", 0.0, 10.0, **rates("optimizer.weight_decay"))
     lazy_expander("More of the optimiser", optimizer_details, draft)
     optional_number_setting(
         draft,

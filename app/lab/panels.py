@@ -243,14 +243,15 @@ def metric_help(now: EvaluatedRecord | None, metric: Metric) -> str:
 
 def angles_panel(
     now: EvaluatedRecord | None,
-    before: EvaluatedRecord | None,
+    evaluations: Sequence[EvaluatedRecord],
     lines: list[MarginLineRecord] | None,
     asked: str | None,
     key: str,
 ) -> ViewChanges:
     """The distributions of angles with the loss's margin drawn in; `lines` as an evaluation stores them.
 
-    `asked`: which angles the view asks for. Returns what the person changes of the view.
+    `evaluations`: all of the run, the first of which is before training. `asked`: which angles the view asks for.
+    Returns what the person changes of the view.
     """
     if now is None:
         figure = figures.angle_figure(None, None, "pairs", [], current_theme())
@@ -270,9 +271,10 @@ def angles_panel(
     )
     side, which = chosen
     angles = now["angles"][side]
-    ghost = before["angles"][side] if before and before["step"] != now["step"] else None
+    ghost = evaluations[0]["angles"][side] if evaluations and evaluations[0]["step"] != now["step"] else None
+    others = [evaluation["angles"][side] for evaluation in evaluations]
     chart(
-        figures.angle_figure(angles, ghost, which, place_lines(angles, which, lines), current_theme()),
+        figures.angle_figure(angles, ghost, which, place_lines(angles, which, lines), current_theme(), others),
         key=f"{key}.figure",
         alt=f"Angles: {ANGLE_CHOICES[side, which]}",
         fill=True,
@@ -318,7 +320,7 @@ def lasso_panel(sample: WatchSample, view: View, atlas_key: str) -> int | None:
         return None
     labels, counts = np.unique(sample.labels[places], return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    words = ", ".join(f"{escape_markdown(sample.class_names[labels[i]])} {counts[i]}" for i in order[:6])
+    words = ", ".join(f"{escape_markdown(sample.class_names[labels[i]])}: {counts[i]}" for i in order[:6])
     more = f" and {count(len(order) - 6, 'more class', 'more classes')}" if len(order) > 6 else ""
     unlinked = "" if view.lasso_fits_link() else " A link to this page leaves the selection out: it is too large."
     st.caption(f"{count(len(places), 'image')} selected: {words}{more}.{unlinked}")

@@ -99,7 +99,7 @@ def result_strip(sample: WatchSample, place: int, arrays: dict[str, np.ndarray],
 def rank_words(
     sample: WatchSample, place: int, before: dict[str, np.ndarray] | None, now: dict[str, np.ndarray]
 ) -> str:
-    """'2 → 6 of 8 right; rank of the first right one 4 → 1', of as many as there can be: 'of 5' of a class of six."""
+    """'2 → 6 of 8 right; first right one: rank 4 → 1', of as many as there can be: 'of 5' of a class of six."""
     present = right_ones(sample, place, now)
     most = min(len(present), others_of_class(sample, place))
     if before is None:
@@ -107,7 +107,7 @@ def rank_words(
     past = right_ones(sample, place, before)
     counts = f"{past.sum()} → {present.sum()} of {most} right"
     first, now_first = rank_text(past), rank_text(present)
-    return counts if first == now_first else f"{counts}; rank of the first right one {first} → {now_first}"
+    return counts if first == now_first else f"{counts}; first right one: {first} → {now_first}"
 
 
 def others_of_class(sample: WatchSample, place: int) -> int:
@@ -124,4 +124,4 @@ def right_ones(sample: WatchSample, place: int, arrays: dict[str, np.ndarray]) -
 
 def rank_text(found: np.ndarray) -> str:
     rank = rank_of_first(found)
-    return f"over {len(found)}" if rank is None else str(rank)
+    return f"none of {len(found)}" if rank is None else f"rank {rank}"

@@ -78,7 +78,7 @@ def next_run_words(shown: RunSpec, draft: RunSpec) -> None:
     words = escape_markdown(join_words(changed, MOST_CHANGES), 600)
     st.caption(f"**Next run**, other than the one shown: {words}")
     act_button(
-        "Take the shown run's",
+        "Use the shown run's settings",
         on_click=copy_into_draft,
         args=(shown,),
         key="lab.take",

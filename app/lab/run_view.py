@@ -33,7 +33,7 @@ from app.shared.error_guard import guard_errors
 from app.shared.rerun import rerun_fragment
 from app.shared.stored_widgets import act_button, stored_segments
 from app.shared.text import escape_markdown, look_up_words
-from app.shared.view import PLAYING, SIDE_WORDS, Queries, View, ViewChanges
+from app.shared.view import PLAYING, SIDE_WORDS, Below, Queries, View, ViewChanges
 from app.widgets.map import MapEvents
 from app.widgets.scrubber import ScrubberEvent, scrubber
 from app.widgets.tiles import atlas_carrier, image_tiles
@@ -104,7 +104,7 @@ def picture_holder(stage: LabServer, run: RunFolder, past: FrozenHistory, view: 
 
 def has_map(stage: LabServer, past: FrozenHistory, view: View) -> bool:
     """Whether the map that is looked at can be drawn from what the run has written."""
-    if not past.snapshots:
+    if not past.snapshots or not past.evaluations:
         return False
     if view.method not in (None, UMAP) or past.layouts or not stage.runs.read_helper_status("projector").get("ready"):
         return True
@@ -206,7 +206,7 @@ def show_waiting(run: RunFolder, past: FrozenHistory, preview: bool, total: int)
         panels.metrics_panel(past, None)
         panels.curve_panel(past, total, None, "first", "loss")
         panels.curve_panel(past, total, None, "second", PRIMARY)
-        panels.angles_panel(None, None, None, None, key="lab.angles")
+        panels.angles_panel(None, (), None, None, key="lab.angles")
     with bench.below:
         st.skeleton(height=BELOW_HEIGHT)
 
@@ -264,9 +264,8 @@ def show_step(
         pressed = pressed if picked is None else picked  # an image's number may be 0
         panels.curve_panel(past, total, step, "first", "loss")
         panels.curve_panel(past, total, step, "second", PRIMARY)
-        before = drawn.evaluations[0] if drawn.evaluations else None
         chosen |= panels.angles_panel(
-            evaluation, before, plan.margin_lines if plan else None, view.angles, key="lab.angles"
+            evaluation, drawn.evaluations, plan.margin_lines if plan else None, view.angles, key="lab.angles"
         )
     with bench.below:
         with st.container(key="lab.verdict", gap="small"):
@@ -282,8 +281,8 @@ def show_step(
         title = "Now" if live else f"Step {step:,}"
         row = st.container(key="lab.below.row", horizontal=True, vertical_alignment="center", gap="small")
         with row:
-            below = below_choice()
-        if below == "failures":
+            chosen |= below_choice(view)
+        if view.below == "failures":
             picked = failures_panel(holder, spec, sample, now, before_arrays, step, atlas_key, view)
         else:
             with row:
@@ -316,18 +315,15 @@ def method_choice(methods: list[str], method: str) -> ViewChanges:
     return {"method": chosen} if chosen != method else {}
 
 
-BELOW = {"search": "Search", "failures": "Failures"}
-BELOW_SHOWN = "lab.below.shown"
+BELOW: dict[Below, str] = {"search": "Search", "failures": "Failures"}
 
 
-def below_choice() -> str:
-    """What stands below the map: what searches return, or where they fail."""
-    shown = st.session_state.get(BELOW_SHOWN, "search")
+def below_choice(view: View) -> ViewChanges:
+    """What stands below the map: what searches return, or where they fail; what the person changes of the view."""
     chosen = stored_segments(
-        "lab.below", "Below the map", list(BELOW), shown, words=look_up_words(BELOW), label_visibility="collapsed"
+        "lab.below", "Below the map", list(BELOW), view.below, words=look_up_words(BELOW), label_visibility="collapsed"
     )
-    st.session_state[BELOW_SHOWN] = chosen
-    return chosen
+    return {"below": chosen} if chosen != view.below else {}
 
 
 QUERIES: dict[Queries, str] = {

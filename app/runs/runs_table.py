@@ -27,6 +27,7 @@ COLUMNS += ["started", "seconds", "note"]
 COLUMNS += ["together", "group", "no training"]  # for `filter_rows` and `with_no_training`; no page shows them
 TRASH_COLUMNS = ["id", "name", "goes", SCORE, "loss", "backbone", "data", "note"]
 SEARCHED = ["name", "data", "backbone", "loss", "settings", "note", "together"]
+SETTINGS_GAP = " · "
 NO_TRAINING = "no-training-"
 DAMAGED = "spec.json is missing or damaged"
 
@@ -103,7 +104,7 @@ def read_row(run: RunFolder) -> Row | None:
 def settings_of(run: RunFolder) -> str:
     """What sets a run apart, in words; "" of one that this version cannot read."""
     try:
-        return " · ".join(differing_words(run.spec))
+        return SETTINGS_GAP.join(differing_words(run.spec))
     except ValueError:
         return ""
 
@@ -185,6 +186,21 @@ def filter_rows(table: pd.DataFrame, text: str, states: list[str]) -> pd.DataFra
     for word in text.lower().split():
         texts = texts[texts.str.contains(word, regex=False)]
     return kept.loc[texts.index]
+
+
+def without_shared_settings(table: pd.DataFrame) -> pd.DataFrame:
+    """The column `settings` without what all runs of the table with the same data, backbone and loss share."""
+    kinds = table.groupby(["data", "backbone", "loss"], dropna=False)["settings"]
+
+    def own_words(texts: pd.Series) -> pd.Series:
+        words = [text.split(SETTINGS_GAP) if text else [] for text in texts.fillna("")]
+        runs = [set(each) for each in words if each]
+        shared = set.intersection(*runs) if len(runs) > 1 else set()
+        return pd.Series(
+            [SETTINGS_GAP.join(word for word in each if word not in shared) for each in words], texts.index
+        )
+
+    return table.assign(settings=kinds.transform(own_words)) if len(table) else table
 
 
 def state_counts(table: pd.DataFrame) -> Counter[str]:

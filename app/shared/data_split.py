@@ -17,7 +17,7 @@ HELD_OUT_HELP = (
     "Classes: those searched are never trained on, as in retrieval. Images: every class is trained on, other images of "
     "it are searched."
 )
-SHARE_HELP = "Of the classes, or of each class's images."
+SHARE_HELP = "Of the classes, or of each class's images: how the data is split."
 SEED_HELP = "Another seed holds out others."
 SPLIT_SETTINGS = ("dataset.split", "dataset.held_out", "dataset.split_seed", "dataset.fold", "dataset.class_rule")
 

@@ -19,6 +19,7 @@ SERIES = {  # Okabe-Ito, the darker ones lifted on a dark ground
     "light": {"blue": "#0072b2", "orange": "#d55e00", "green": "#00815f", "pink": "#b3578b", "grey": "#6b7684"},
     "dark": {"blue": "#56b4e9", "orange": "#f28e4c", "green": "#2ec596", "pink": "#e3a3c6", "grey": "#94a0ae"},
 }
+LEGEND_ROOM = 24  # pixels above the axes
 DASHES = ("solid", "dot", "dash", "dashdot", "longdash")
 ANGLE_KINDS = {
     "proxies": (("own_proxy", "own proxy", "blue"), ("nearest_other_proxy", "nearest other proxy", "orange")),
@@ -104,7 +105,7 @@ def metric_figure(
     evaluations: Sequence[EvaluatedRecord], metric: Metric, total: int, shown: int | None, theme: str
 ) -> go.Figure:
     """A metric over the run on both sides, with lines at what it was before (`UNTRAINED`, `BACKBONE_ALONE`)."""
-    figure = base_figure(theme, 165, x="step", y=escape_html(metric.short))
+    figure = base_figure(theme, 165, x="step", y=escape_html(metric.short)).update_layout(margin_t=LEGEND_ROOM)
     colours, key, hover = SERIES[theme], metric.key, "%{y:.3f}" if metric.is_share else "%{y:.4g}"
     lowest = 0.0
     steps = [evaluation["step"] for evaluation in evaluations]
@@ -151,15 +152,16 @@ def angle_figure(
     which: str,
     lines: Sequence[tuple[float, str]],
     theme: str,
+    others: Sequence[Angles] = (),
 ) -> go.Figure:
     """Two distributions of angles, each as a share of its pairs, with the loss's margin as lines (radians, text).
 
     `before` is drawn as a faint outline of the same two, so that one sees what moved. The axis ends at whole 30 degrees
-    around all of it. `now` None: empty axes.
+    around all of it and of the `others`, which are those of the run's other steps. `now` None: empty axes.
     """
     figure = base_figure(
         theme, 220, x="angle (degrees)", y={"pairs": "share of pairs", "proxies": "share of images"}[which]
-    )
+    ).update_layout(margin_t=LEGEND_ROOM)
     for key, name, colour in ANGLE_KINDS[which]:
         counts = angle_histogram(now, key)
         if counts is None:
@@ -189,7 +191,7 @@ def angle_figure(
                 hoverinfo="skip",
                 showlegend=False,
             )
-    low, high = angle_range(now, before, which, [angle for angle, _ in lines])
+    low, high = angle_range((now, before, *others), which, [angle for angle, _ in lines])
     for place, (angle, text) in enumerate(lines):
         figure.add_vline(x=math.degrees(angle), line={"color": INK[theme], "width": 2, "dash": "dash"})
         figure.add_annotation(
@@ -207,10 +209,10 @@ def angle_figure(
     )
 
 
-def angle_range(now: Angles | None, before: Angles | None, which: str, lines: Sequence[float]) -> tuple[int, int]:
+def angle_range(drawn: Sequence[Angles | None], which: str, lines: Sequence[float]) -> tuple[int, int]:
     """Degrees from which to which the axis goes: all that is drawn, with a little room, out to whole 30 degrees."""
     edges = [math.degrees(angle) for angle in lines]
-    for angles in (now, before):
+    for angles in drawn:
         for key, _, _ in ANGLE_KINDS[which]:
             counts = angle_histogram(angles, key)
             if counts is not None:

@@ -23,10 +23,13 @@ def setting_words(spec: RunSpec) -> list[str]:
 
 
 def differing_words(spec: RunSpec) -> list[str]:
-    """What differs from what is usual with the chosen data, backbone, loss and method, then length and seed."""
+    """The loss's first knob, and what differs from what is usual with the chosen data, backbone, loss and method; then
+    length and seed."""
     settings = spec.settings()
+    first_knob = [f"loss.{param.name}" for param in section_registry("loss")[spec.loss.key].params[:1]]
     usual = usual_settings(*(str(settings[name]) for name in CHOSEN_FIRST))
     said = [name for name in settings if settings[name] != usual.get(name) and name not in (*ALWAYS, *UNSAID)]
+    said = [*first_knob, *(name for name in said if name not in first_knob)]
     return [one_setting(settings, name) for name in (*said, *ALWAYS)]
 
 

@@ -20,12 +20,13 @@ ENTERED = "lab.entered"
 STALE_S = 20.0
 PENDING = "lab.view.changes"
 PLAYING = "lab.playing"  # the scrubber moves by itself: no entry of the history for each step
-NAMES = ("run", "step", "map", "queries", "pins", "picked", "side", "hidden", "angles", "lasso")
+NAMES = ("run", "step", "map", "queries", "pins", "picked", "side", "hidden", "angles", "lasso", "below")
 MOST_IN_LINK = 1500  # characters of a lasso
 Queries = Literal["hardest", "random", "pinned", "selected"]
 
 
 Side = Literal["held_out", "train"]
+Below = Literal["search", "failures"]
 SIDE_WORDS: dict[Side, str] = {"held_out": "Held out", "train": "Training"}
 
 
@@ -42,6 +43,7 @@ class ViewChanges(TypedDict, total=False):
     hidden: tuple[int, ...]
     angles: str | None
     lasso: tuple[int, ...]
+    below: Below
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class View:
     hidden: tuple[int, ...] = ()
     angles: str | None = None
     lasso: tuple[int, ...] = ()
+    below: Below = "search"
 
     @classmethod
     def read(cls) -> Self:
@@ -103,6 +106,7 @@ class View:
             hidden=parse_numbers(url.get("hidden", "")),
             angles=url.get("angles") or None,
             lasso=unpack_ids(url.get("lasso", "")),
+            below="failures" if url.get("below") == "failures" else "search",
         )
 
     def for_link(self) -> Self:
@@ -125,6 +129,7 @@ class View:
             "hidden": ",".join(map(str, self.hidden)) or None,
             "angles": self.angles,
             "lasso": pack_ids(self.lasso) or None,
+            "below": None if self.below == "search" else self.below,
         }
         sync_query_params({name: value for name, value in values.items() if value is not None}, NAMES.__contains__)
 

@@ -463,6 +463,21 @@ def test_on_a_phone_the_legend_folds_below_and_the_page_still_scrolls(open_map: 
     expect(page.get_by_text(f"picked {row * 3 + 5} ")).to_be_visible()
 
 
+def test_one_finger_never_pushes_a_flat_map_away(open_map: Callable[..., Page]) -> None:
+    page = open_map("step=60", viewport={"width": 380, "height": 800}, has_touch=True, is_mobile=True)
+    js(page, "map.zoomAt(2, 100, 100)")
+    assert page.locator(CANVAS).evaluate("canvas => canvas.style.touchAction") == "pan-y"  # also when it is held
+    before = js(page, "map.camera.pose()")
+    box = page.locator(CANVAS).bounding_box()
+    finger = page.context.new_cdp_session(page)
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    for step in range(1, 9):
+        finger.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x + 12 * step, "y": y}]})
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert js(page, "map.camera.pose()") == before
+
+
 def test_a_map_that_goes_cleans_up_and_comes_back_with_the_view_it_had(open_map: Callable[..., Page]) -> None:
     page = open_map("step=60")
     page.locator(CANVAS).focus()

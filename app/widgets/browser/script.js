@@ -11,4 +11,5 @@ export default function ({ parentElement, setTriggerValue }) {
   reloadDeadPage();
   followTheme();
   resizePanels();
+  closeDrawerAtStart();
 }

@@ -13,6 +13,7 @@ FILES = [
     HERE / "dead_page.js",
     HERE / "theme.js",
     HERE / "panels.js",
+    HERE / "drawer.js",
     HERE / "script.js",
 ]
 SCRIPT = st.components.v2.component("lab_page", js="\n".join(path.read_text(encoding="utf-8") for path in FILES))

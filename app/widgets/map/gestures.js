@@ -48,7 +48,8 @@ function listen(map, canvas) {
       map.zoomAt(next.gap / pinch.gap, next.x, next.y);
       pinch = next;
     } else if (mode === "lasso") map.growLasso(now);
-    else if (mode === "move" && travelled > CLICK) map.drag(now[0] - before[0], now[1] - before[1]);
+    else if (mode === "move" && travelled > CLICK && (event.pointerType !== "touch" || map.frame.dims === 3 || map.isLarge()))
+      map.drag(now[0] - before[0], now[1] - before[1]); // one finger on a flat map scrolls the page; two move the map
   });
 
   const release = (event) => {

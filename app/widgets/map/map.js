@@ -96,7 +96,7 @@ class LiveMap {
     picked.adopt(frame.picked);
     hidden.adopt(frame.hidden);
     chrome.press("follow", this.follow);
-    chrome.over.style.touchAction = this.follow ? "pan-y" : "none";
+    chrome.over.style.touchAction = this.lassoMode ? "none" : "pan-y";
     chrome.legend.show(frame, new Set(hidden.value));
     this.restyle();
   }
@@ -285,7 +285,6 @@ class LiveMap {
   setFollow(on) {
     this.follow = on;
     this.chrome.press("follow", on);
-    this.chrome.over.style.touchAction = on ? "pan-y" : "none";
     if (on) this.tween(this.fitPose(), 300);
     this.tell("follow", on);
   }
@@ -357,7 +356,7 @@ class LiveMap {
     this.lassoMode = on;
     this.chrome.press("lasso", on);
     this.chrome.over.style.cursor = on ? "crosshair" : "";
-    this.chrome.over.style.touchAction = on || !this.follow ? "none" : "pan-y";
+    this.chrome.over.style.touchAction = on ? "none" : "pan-y";
   }
 
   startLasso(place) {

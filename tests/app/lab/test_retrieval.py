@@ -50,7 +50,7 @@ def test_a_row_tells_right_from_wrong_and_what_changed():
     past, present = row.strips
     assert [tile.frame for tile in past.tiles] == ["wrong", "wrong"]
     assert [(tile.id, tile.frame) for tile in present.tiles] == [(10, "wrong"), (40, "right")]
-    assert row.note == "0 → 1 of 2 right; rank of the first right one over 2 → 2"
+    assert row.note == "0 → 1 of 2 right; first right one: none of 2 → rank 2"
 
 
 def test_before_training_there_is_one_strip():

@@ -4,7 +4,7 @@ import os
 
 import pandas as pd
 
-from app.runs.runs_table import NO_TRAINING, RunsTable, filter_rows, with_no_training
+from app.runs.runs_table import NO_TRAINING, RunsTable, filter_rows, with_no_training, without_shared_settings
 from mlcore.runs.states import RunState
 
 
@@ -127,3 +127,16 @@ def test_runs_that_were_started_together_stay_together_whatever_is_noted(runs, q
     runs.all()[0].set_label(note="the better one")
     found = filter_rows(RunsTable(runs).rows(), together, [])
     assert sorted(found["loss"]) == ["ArcFace", "Contrastive"]
+
+
+def test_what_runs_of_a_kind_share_is_left_out_of_what_they_differ_in():
+    rows = [
+        ("digits", "mlp", "ArcFace", "margin 0.3 rad · head mlp · 1,500 steps · seed 0"),
+        ("digits", "mlp", "ArcFace", "margin 0.5 rad · head mlp · 1,500 steps · seed 0"),
+        ("glyphs", "mlp", "ArcFace", "margin 0.5 rad · 60 steps · seed 0"),
+        ("digits", None, "ArcFace", ""),
+    ]
+    table = pd.DataFrame(rows, columns=["data", "backbone", "loss", "settings"])
+    left = without_shared_settings(table)["settings"].tolist()
+    assert left == ["margin 0.3 rad", "margin 0.5 rad", "margin 0.5 rad · 60 steps · seed 0", ""]
+    assert without_shared_settings(table.iloc[:0]).empty

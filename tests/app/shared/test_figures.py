@@ -92,19 +92,19 @@ def angles(own: tuple[float, ...], other: tuple[float, ...]) -> dict:
 
 def test_the_axis_of_angles_follows_the_data_in_steps_of_thirty_degrees():
     now, before = angles((1, 5, 9), (31, 35, 41)), angles((1, 50, 85), (5, 40, 100))
-    assert angle_range(now, None, "proxies", []) == (0, 60)
-    assert angle_range(now, None, "proxies", [math.radians(75)]) == (0, 90)
-    assert angle_range(now, before, "proxies", []) == (0, 120)
-    assert angle_range(angles((71,), (101,)), None, "proxies", []) == (60, 120)
-    assert angle_range(angles((0.5,), (179.5,)), None, "proxies", []) == (0, 180)
-    assert angle_range(now, None, "pairs", []) == (0, 180)
+    assert angle_range((now, None), "proxies", []) == (0, 60)
+    assert angle_range((now, None), "proxies", [math.radians(75)]) == (0, 90)
+    assert angle_range((now, before), "proxies", []) == (0, 120)
+    assert angle_range((angles((71,), (101,)), None), "proxies", []) == (60, 120)
+    assert angle_range((angles((0.5,), (179.5,)), None), "proxies", []) == (0, 180)
+    assert angle_range((now, None), "pairs", []) == (0, 180)
     assert angle_figure(now, before, "proxies", [], "light").layout.xaxis.range == (0, 120)
 
 
 def test_the_axis_of_angles_stands_still_while_what_is_drawn_stays_inside_what_was_before():
     before = angles((1, 50, 85), (5, 40, 100))
     moving = [angles((1 + step, 30 - step), (40 + step, 80)) for step in range(20)]
-    assert {angle_range(now, before, "proxies", [math.radians(20)]) for now in moving} == {(0, 120)}
+    assert {angle_range((now, before), "proxies", [math.radians(20)]) for now in moving} == {(0, 120)}
 
 
 def test_both_befores_of_a_metric_have_their_names():
