@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 from app.assets import PLOTLY_PATH, ROUTES, HeadInsert
 
 
+def answer(app, path: str) -> tuple[dict[str, str], bytes]:
+    """Headers and body of what an ASGI app answers to a GET; in a thread, since the browser tests' own loop may run."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, respond(app, path)).result()
+
+
 async def respond(app, path: str) -> tuple[dict[str, str], bytes]:
-    """Headers and body of what an ASGI app answers to a GET."""
     sent = []
 
     async def receive():
@@ -36,7 +42,7 @@ def html_app(body: bytes, kind: bytes = b"text/html; charset=utf-8"):
 
 def test_the_styles_are_there_before_anything_is_drawn():
     page = b"<html><head><title>x</title></head><body>x</body></html>"
-    headers, body = asyncio.run(respond(HeadInsert(html_app(page)), "/data"))
+    headers, body = answer(HeadInsert(html_app(page)), "/data")
     assert body.index(b"<style>") < body.index(b"st-key-lab-bench") < body.index(b"</body>")
     assert b"labShell" in body
     assert int(headers["content-length"]) == len(body)
@@ -44,14 +50,14 @@ def test_the_styles_are_there_before_anything_is_drawn():
 
 def test_files_that_are_not_html_are_left_alone():
     text = b"const end = '</body>';"
-    headers, body = asyncio.run(respond(HeadInsert(html_app(text, b"text/javascript")), "/x.js"))
+    headers, body = answer(HeadInsert(html_app(text, b"text/javascript")), "/x.js")
     assert body == text
     assert int(headers["content-length"]) == len(text)
 
 
 def test_plotly_is_fetched_once_and_kept_by_the_browser():
     (route,) = ROUTES
-    headers, body = asyncio.run(respond(route.app, PLOTLY_PATH))
+    headers, body = answer(route.app, PLOTLY_PATH)
     assert "immutable" in headers["cache-control"]
     assert headers["content-type"].startswith("text/javascript")
     assert len(body) > 1_000_000

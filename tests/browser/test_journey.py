@@ -221,7 +221,7 @@ def test_a_link_to_a_run_that_is_gone_says_so_and_shows_the_lab(page, server):
 
 def test_a_lesson_link_sets_the_lab_up(page, server):
     open_lab(page, server.url, "lesson=arcface-2d")
-    expect(page.get_by_text("nothing is projected")).to_be_visible(timeout=WAIT_MS)
+    expect(page.get_by_text("nothing is projected").locator("visible=true")).to_be_visible(timeout=WAIT_MS)
     wait_for_map(page)
     assert map_value(page, "map.frame.method") == "head"
 
