@@ -127,7 +127,7 @@ def test_two_losses_are_started_at_once_and_stand_side_by_side(page, server, run
     page.get_by_role("link", name="2 losses side by side").click(timeout=WAIT_MS)
     page.wait_for_url("**/runs*", timeout=WAIT_MS)
     states = page.locator(".st-key-runs-states").get_by_role("button").filter(has_text=re.compile(r"\w"))
-    expect(states).to_have_text(["done"], timeout=WAIT_MS)
+    expect(states).to_have_text(["done 2"], timeout=WAIT_MS)
     pair = [run for run in runs.all() if run.label().note.startswith("2 losses")]
     assert sorted(run.spec.loss.key for run in pair) == ["arcface", "triplet_margin"]
     assert len({run.spec.seed for run in pair}) == 1
