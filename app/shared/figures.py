@@ -132,12 +132,13 @@ def metric_figure(
     levels = [(UNTRAINED, before, "dash"), (BACKBONE_ALONE, None if raw == before else raw, "dot")]
     known = [(name, value, dash) for name, value, dash in levels if value is not None]
     for name, value, dash in known:
-        has_room_below = value > ROOM_BELOW and value < max(level for _, level, _ in known)
+        is_lower = value < max(level for _, level, _ in known)
+        has_room_below = is_lower and value > ROOM_BELOW
         figure.add_hline(
             y=value,
             line={"color": colours["grey"], "width": 1, "dash": dash},
             annotation={"text": f"{name.removeprefix('the ')} {metric_value(metric, value)}", "font_size": 11},
-            annotation_position="bottom right" if has_room_below else "top right",
+            annotation_position="bottom right" if has_room_below else "top left" if is_lower else "top right",
         )
     if shown is not None:
         figure.add_vline(x=shown, line={"color": FAINT[theme], "width": 2})

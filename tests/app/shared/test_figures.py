@@ -127,3 +127,9 @@ def test_names_of_two_befores_that_are_close_do_not_lie_on_each_other():
     first = {"step": 0, "held_out": {"map_at_r": 0.45}, "train": {}, "backbone": {"map_at_r": 0.5}, "angles": {}}
     figure = metric_figure([first], METRICS["map_at_r"], 10, None, "light")
     assert [words.yanchor for words in figure.layout.annotations] == ["top", "bottom"]
+
+
+def test_names_of_two_low_befores_stand_at_either_end():
+    first = {"step": 0, "held_out": {"map_at_r": 0.22}, "train": {}, "backbone": {"map_at_r": 0.27}, "angles": {}}
+    figure = metric_figure([first], METRICS["map_at_r"], 10, None, "light")
+    assert [words.xanchor for words in figure.layout.annotations] == ["left", "right"]
