@@ -17,6 +17,7 @@ PLOTLY_PATH = f"/lab-assets/plotly-{version('plotly')}.min.js"  # another versio
 A_YEAR = "public, max-age=31536000, immutable"
 STYLES = (APP / "first_paint.css", APP / "page.css", APP / "lab" / "workbench.css")
 SCRIPT = APP / "first_paint.js"
+ABOUT_COPIES = (b"accept-encoding", b"if-none-match", b"if-modified-since")
 
 
 async def send_plotly(request: Request) -> FileResponse:
@@ -33,7 +34,8 @@ ROUTES = [Route(PLOTLY_PATH, send_plotly)]
 class HeadInsert:
     """Puts our styles at the end of Streamlit's HTML file: an element of a page would bring them after what they style.
 
-    Not into its head, where Streamlit adds its own styles, which would win.
+    Not into its head, where Streamlit adds its own styles, which would win. The file is asked for whole and as it is
+    now: Streamlit would compress it, or say that the browser has it already, which knows nothing of our styles.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -43,9 +45,10 @@ class HeadInsert:
         self.insert = f"<style>{styles}</style><script>{script}</script></body>".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or not wants_html(scope):
             await self.app(scope, receive, send)
             return
+        asked = [(name, value) for name, value in scope["headers"] if name not in ABOUT_COPIES]
         held: Message | None = None  # the start of an HTML file, until the whole file is there
         body = b""
 
@@ -61,11 +64,19 @@ class HeadInsert:
             if message.get("more_body"):
                 return
             body = body.replace(b"</body>", self.insert, 1)
-            MutableHeaders(raw=held["headers"])["content-length"] = str(len(body))
-            await send(held)
+            headers = MutableHeaders(raw=list(held["headers"]))
+            headers["content-length"] = str(len(body))
+            for name in ("etag", "last-modified"):
+                del headers[name]
+            await send({**held, "headers": headers.raw})
             await send({"type": "http.response.body", "body": body})
 
-        await self.app(scope, receive, send_with_insert)
+        await self.app({**scope, "headers": asked}, receive, send_with_insert)
+
+
+def wants_html(scope: Scope) -> bool:
+    """Whether a browser asks for a page, not for one of the files in it."""
+    return any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
 
 
 def is_plain_html(start: Message) -> bool:

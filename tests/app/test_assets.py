@@ -23,7 +23,8 @@ async def respond(app, path: str) -> tuple[dict[str, str], bytes]:
     async def send(message):
         sent.append(message)
 
-    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b"", "root_path": ""}
+    headers = [(b"accept", b"text/html,*/*"), (b"accept-encoding", b"gzip"), (b"if-none-match", b"1")]
+    scope = {"type": "http", "method": "GET", "path": path, "headers": headers, "query_string": b"", "root_path": ""}
     await app(scope, receive, send)
     headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return headers, b"".join(message.get("body", b"") for message in sent[1:])
@@ -31,7 +32,12 @@ async def respond(app, path: str) -> tuple[dict[str, str], bytes]:
 
 def html_app(body: bytes, kind: bytes = b"text/html; charset=utf-8"):
     async def app(scope, receive, send):
-        headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+        asked = {name for name, _ in scope["headers"]}
+        if kind.startswith(b"text/html") and asked & {b"accept-encoding", b"if-none-match"}:
+            await send({"type": "http.response.start", "status": 304, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), (b"etag", b"1")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         half = len(body) // 2
         await send({"type": "http.response.body", "body": body[:half], "more_body": True})
@@ -45,6 +51,7 @@ def test_the_styles_are_there_before_anything_is_drawn():
     headers, body = answer(HeadInsert(html_app(page)), "/data")
     assert body.index(b"<style>") < body.index(b"st-key-lab-bench") < body.index(b"</body>")
     assert b"labShell" in body
+    assert "etag" not in headers  # the browser's copy of Streamlit's own file is another one
     assert int(headers["content-length"]) == len(body)
 
 

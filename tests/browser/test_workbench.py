@@ -162,3 +162,9 @@ def drag_bar(page: Page, across: float) -> None:
     page.mouse.move(min(1398, x + across), y, steps=4)
     page.mouse.up()
     page.wait_for_timeout(200)
+
+
+def test_styles_are_there_on_whatever_page_one_comes_in(page, server):
+    for path in ("", "data", "runs", "losses"):
+        page.goto(f"{server.url}/{path}")
+        assert page.evaluate("[...document.querySelectorAll('style')].some((s) => s.textContent.includes('lab-bench'))")
