@@ -9,11 +9,12 @@ import streamlit as st
 
 from app.lab.failure_lists import LISTS, ListName, find_failures, list_csv, reason_for_nothing
 from app.lab.large_pictures import SIZE, bring_pictures
+from app.lab.side_choice import side_choice
 from app.lab.snapshots import WatchSample
 from app.shared.rerun import rerun_fragment
 from app.shared.stored_widgets import act_button, stored_segments
 from app.shared.text import count, escape_markdown, look_up_words
-from app.shared.view import SIDE_WORDS, View
+from app.shared.view import Side, View
 from app.widgets.tiles import image_tiles
 from mlcore.runs.folder import RunFolder
 from mlcore.spec.run_spec import RunSpec
@@ -42,7 +43,7 @@ def failures_panel(
     with st.container(horizontal=True, vertical_alignment="center"):
         which = list_choice()
         if which != "labels":
-            side_choice(view)
+            change_side(view, side_choice(view))
         saving = st.container(width="content")
     st.caption(f"Step {step:,}. {LISTS[which].caption}")
     if not np.isfinite(now["embeddings"]).all():
@@ -98,18 +99,9 @@ def list_choice() -> ListName:
     return chosen
 
 
-def side_choice(view: View) -> None:
-    chosen = stored_segments(
-        "lab.failures.side",
-        "Of",
-        list(SIDE_WORDS),
-        view.side,
-        words=look_up_words(SIDE_WORDS),
-        label_visibility="collapsed",
-        help="Each image is searched among the watched images of its own side.",
-    )
-    if chosen != view.side:
-        view.with_changes(side=chosen)
+def change_side(view: View, side: Side) -> None:
+    if side != view.side:
+        view.with_changes(side=side)
         rerun_fragment()
 
 

@@ -138,9 +138,8 @@ def metrics_panel(history: FrozenHistory, shown: EvaluatedRecord | None) -> None
         for metric in headline_metrics(now):
             value = now["held_out"].get(metric.key) if now else None
             start = first["held_out"].get(metric.key) if first else None
-            delta = (
-                metric_change(metric, value, start).replace("−", "-") if now is not first else ""
-            )  # "-" turns the arrow
+            change = metric_change(metric, value, start) if now is not first else ""
+            delta = change.replace("−", "-")  # which turns the arrow
             plainly = delta in ("", UNCHANGED)
             st.metric(
                 metric.title,

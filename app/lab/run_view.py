@@ -12,6 +12,7 @@ from app.lab.failures import failures_panel
 from app.lab.launch import session_name
 from app.lab.retrieval import picked_row
 from app.lab.run_header import show_problem, status_bar
+from app.lab.side_choice import side_choice
 from app.lab.snapshots import (
     METHODS,
     UMAP,
@@ -33,7 +34,7 @@ from app.shared.error_guard import guard_errors
 from app.shared.rerun import rerun_fragment
 from app.shared.stored_widgets import act_button, stored_segments
 from app.shared.text import escape_markdown, look_up_words
-from app.shared.view import PLAYING, SIDE_WORDS, Below, Queries, View, ViewChanges
+from app.shared.view import PLAYING, Below, Queries, View, ViewChanges
 from app.widgets.map import MapEvents
 from app.widgets.scrubber import ScrubberEvent, scrubber
 from app.widgets.tiles import atlas_carrier, image_tiles
@@ -345,15 +346,7 @@ def query_choice(view: View) -> ViewChanges:
         label_visibility="collapsed",
         help="Hardest: those that searches failed most before training, so that they stay the same.",
     )
-    side = stored_segments(
-        "lab.side",
-        "Of",
-        list(SIDE_WORDS),
-        view.side,
-        words=look_up_words(SIDE_WORDS),
-        label_visibility="collapsed",
-        help="Each image is searched among the watched images of its own side.",
-    )
+    side = side_choice(view)
     changes: ViewChanges = {}
     if queries != view.queries:
         changes["queries"] = queries

@@ -123,6 +123,13 @@ def test_start_is_at_most_25_tab_stops_away(page, server):
         pytest.fail("25 presses of the Tab key did not come to Start")
 
 
+def test_ctrl_and_enter_start_a_run(page, server):
+    open_lab(page, server.url, SHORT)
+    wait_until_drawn(page)
+    page.keyboard.press("Control+Enter")
+    page.wait_for_url("**run=*", timeout=WAIT_MS)
+
+
 def test_panels_are_resized_folded_and_enlarged_and_the_browser_remembers(page, server):
     open_lab(page, server.url, QUICK)
     wait_until_drawn(page)

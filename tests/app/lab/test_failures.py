@@ -222,7 +222,7 @@ def test_more_of_a_list_is_shown(trained):
 def test_the_other_side_is_looked_at(trained):
     page = choose(open_panel(trained), "hardest")
     before = words(page)
-    page.button_group(key="lab.failures.side").set_value("train").run()
+    page.button_group(key="lab.side").set_value("train").run()
     assert page.session_state[HELD].view.side == "train"
     assert words(page) != before
 
