@@ -279,3 +279,9 @@ def test_another_data_set_gives_no_pictures(trained, tmp_path: Path, monkeypatch
     dataset = DataChoice(**{"key": "digits", **changes})
     with pytest.raises(ValueError, match=reason):
         draw_pictures(str(run.path), dataset.model_dump_json(), (0,))
+
+
+def test_that_failures_are_looked_at_is_in_the_link(open_page):
+    page = open_page("lab", below="failures")
+    assert page.session_state["lab.view"].view.below == "failures"
+    assert page.query_params["below"] in ("failures", ["failures"])
